@@ -2,7 +2,8 @@
 
 Invariant: a position is acknowledged only after the outbox has committed it together with the events that it covers.
 A failing source is closed and opened again with the last position that the outbox holds; a failing outbox is tried
-again with the same events, and nothing further is read until then.
+again with the same events, and nothing further is read until then.  A change that repeatedly cannot be processed
+is skipped, kept in quarantine and reported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
+import orjson
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, Backfills, Source
@@ -20,7 +23,7 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
-from cdc.model.change import Batch, Position, Quarantined, RowChange, Transaction
+from cdc.model.change import Batch, Gap, Position, Quarantined, Row, RowChange, Transaction
 from cdc.model.clock import Backoff, Clock
 from cdc.model.errors import (
     CdcError,
@@ -33,16 +36,41 @@ from cdc.model.errors import (
     reportable_error,
 )
 from cdc.model.event import Event, event_payload
+from cdc.model.image import Image
 from cdc.model.observer import SILENT, Observer
 from cdc.model.operation import source_gap
-from cdc.model.quarantine import Defects, gap_of, quarantined
 from cdc.outbox.base import Fence, IngestStore
 
 log = structlog.get_logger()
 
-
 #: Seconds after which a source that failed is tried again as if it had not failed before.
 _WORKED = 60.0
+#: Attempts of a batch before the failing change is searched for.
+TRIES = 3
+#: Characters that are kept of each image of the row.
+LARGEST = 64 * 1024
+
+
+class Defects:
+    """Counts failures at one position that a change may cause: no errors of the database or the outbox."""
+
+    def __init__(self) -> None:
+        self._position: Position | None = None
+        self._count = 0
+
+    def at(self, position: Position | None) -> None:
+        """Reset the count when the position changes."""
+        if position != self._position:
+            self._position, self._count = position, 0
+
+    def met(self, error: Exception) -> None:
+        """Count an exception."""
+        if isinstance(error, RowUnreadable) or not isinstance(error, CdcError):
+            self._count += 1
+
+    @property
+    def many(self) -> bool:
+        return self._count >= TRIES
 
 
 async def nobody() -> None:
@@ -257,3 +285,52 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
             await asyncio.wait({task})
     if not task.cancelled():
         task.result()
+
+
+def quarantined(source: str, transaction: Transaction, change: RowChange, error: Exception) -> Quarantined:
+    """Return what is kept of a change that is skipped."""
+    identity = "\0".join((source, transaction.token, change.table, str(change.ordinal)))
+    key = _key(change)
+    return Quarantined(
+        id=f"qr_{blake2b(identity.encode(errors='replace'), digest_size=8).hexdigest()}",
+        table=change.table,
+        operation=change.operation,
+        key=key or None,
+        token=transaction.token,
+        changed_at=change.time,
+        reason=reportable_error(error).message,
+        before=_kept(change.before),
+        after=_kept(change.after),
+    )
+
+
+def gap_of(skipped: Quarantined) -> Gap:
+    """Return the gap that reports a skipped change."""
+    record = ", ".join(f"{column} {value}" for column, value in (skipped.key or {}).items())
+    reason = (
+        f"A change ({skipped.operation}) of the table {skipped.table}{f', {record},' if record else ''} was skipped, "
+        f"because it cannot be processed. {skipped.reason} "
+        "`cdc quarantine list` shows what was skipped; after a fix, "
+        f"`cdc quarantine reread {skipped.id}` sends the row as it is then."
+    )
+    return Gap(skipped.table, skipped.operation, skipped.changed_at, reason, skipped.key)
+
+
+def _key(change: RowChange) -> Row:
+    try:
+        key = dict(change.key)
+        orjson.dumps(key)
+    except Exception:  # noqa: BLE001 - the key itself cannot be read, or not be written
+        return {}
+    return key
+
+
+def _kept(row: Row | None) -> str:
+    """Return the row as JSON, or the text that it came as; no more than `LARGEST` characters."""
+    if row is None:
+        return ""
+    try:
+        text = orjson.dumps(dict(row)).decode()
+    except Exception:  # noqa: BLE001 - the row cannot be read
+        text = row.text if isinstance(row, Image) else ""
+    return text[:LARGEST].encode("utf-8", "replace").decode().replace("\0", "\ufffd")

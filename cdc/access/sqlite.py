@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from cdc.access import records
@@ -10,7 +11,7 @@ from cdc.model.audit import Note
 from cdc.outbox.audit import noting
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite.database import SqliteThread
-from cdc.outbox.sqlite.file import forget_log, keep_private, migrate
+from cdc.outbox.sqlite.file import open_file
 
 
 class SqliteAccess(DatabaseAccess):
@@ -24,17 +25,8 @@ class SqliteAccess(DatabaseAccess):
         self._reads = self._reader = SqliteThread(self._path, busy_timeout)
 
     async def open(self) -> None:
-        keep_private(self._path)
-        await self._writer.open()
-        try:
-            await self._writer.read(migrate, self._path)
-            await self._reader.open()
-            if await self._reader.read(records.seal_secrets, self._box, former=False, dry_run=True):
-                await self._writer.write(records.seal_secrets, self._box, former=False)
-                await self._writer.read(forget_log)
-        except BaseException:
-            await self.close()
-            raise
+        seal = partial(records.seal_secrets, box=self._box, former=False)
+        await open_file(self._path, self._writer, self._reader, seal)
 
     async def close(self) -> None:
         await self._reader.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from http import HTTPStatus
 
@@ -16,7 +15,7 @@ from cdc.admin.base import Service
 from cdc.api import backfills, deliveries, endpoints, events, replays, sources
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
-from cdc.api.problem import Problem, of_validation, problems
+from cdc.api.problem import Handler, Problem, of_validation, problems
 from cdc.api.token_auth import TokenAuth
 
 PREFIX = "/api/v1"
@@ -25,8 +24,6 @@ LARGEST_BODY = 64 * 1024
 #: Seconds for the body of a request to arrive, of API and page; a client that takes longer is slow on purpose, or gone.
 REQUEST_SECONDS = web.AppKey("request_seconds", float)
 BODY_SECONDS = 15.0
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def api_application(service: Service, gate: TokenAuth) -> web.Application:

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from cdc.access.model import Scope
 from cdc.admin.admin import Admin
+from cdc.admin.backfill_plan import LONGEST
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
 from cdc.api.resource import NEXT, Moment, PageQuery, RequestModel, ResponseModel
 from cdc.model.backfill import Asked, Backfill, BackfillState, seconds_left
-from cdc.model.sql_condition import LONGEST
 
 _TAG = "backfills"
 _CONDITION = (

@@ -53,8 +53,8 @@ class ProbeSession:
         await self._session.disconnect()
 
 
-class MySQLJournalProbe:
-    """A `cdc.capture.probe.Probe`."""
+class _Probe:
+    """A `cdc.capture.probe.Probe`, without its question."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._session = ProbeSession(info)
@@ -63,33 +63,26 @@ class MySQLJournalProbe:
     def server(self) -> str:
         return self._session.server
 
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class MySQLJournalProbe(_Probe):
     async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
         sql = sqlfile.load("mysql/journal_waiting.sql")
         ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
         return Backlog(max(float(seconds), 0.0), transactions)
 
-    async def close(self) -> None:
-        await self._session.close()
 
-
-class BinlogProbe:
-    """A `cdc.capture.probe.Probe`."""
-
+class BinlogProbe(_Probe):
     def __init__(self, info: ConnectionInfo) -> None:
-        self._session = ProbeSession(info)
+        super().__init__(info)
         self._ends: Ends[LogPosition] = Ends(holds)
-
-    @property
-    def server(self) -> str:
-        return self._session.server
 
     async def ask(self, position: Position | None) -> Backlog | None:
         end = await self._session.run(log_head)
         stored = log_part(position)
         return None if stored is None else self._ends.ahead(end, BinlogPosition.load(stored).log)
-
-    async def close(self) -> None:
-        await self._session.close()
 
 
 def holds(stored: LogPosition, end: LogPosition) -> bool:

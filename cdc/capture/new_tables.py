@@ -131,9 +131,7 @@ class NewTables:
     async def close(self) -> None:
         """Give up what is under way."""
         task, self._under_way = self._under_way, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)  # its outcome no longer matters
+        await _give_up(task)
 
     def _collect(self) -> None:
         if self._under_way is not None and self._under_way.done():
@@ -235,9 +233,7 @@ class TriggerCheck:
     async def close(self) -> None:
         """Give up a look that is under way."""
         task, self._under_way = self._under_way, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
+        await _give_up(task)
 
     async def _look(self, check: Check) -> bool:
         """A failure is logged once."""
@@ -255,3 +251,9 @@ class TriggerCheck:
             log.warning("triggers repaired", source=self._source, steps=list(outcome.done))
         self._failures = failures
         return bool(outcome.done)
+
+
+async def _give_up(task: asyncio.Task[bool] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody

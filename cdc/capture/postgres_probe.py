@@ -45,8 +45,8 @@ class ProbeConnection:
             await link.close()
 
 
-class PostgresJournalProbe:
-    """A `cdc.capture.probe.Probe`."""
+class _Probe:
+    """A `cdc.capture.probe.Probe`, without its question."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._link = ProbeConnection(info)
@@ -54,30 +54,23 @@ class PostgresJournalProbe:
     @property
     def server(self) -> str:
         return self._link.server
-
-    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
-        ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
-        return Backlog(max(seconds, 0.0), transactions)
 
     async def close(self) -> None:
         await self._link.close()
 
 
-class LogicalProbe:
-    """A `cdc.capture.probe.Probe`."""
+class PostgresJournalProbe(_Probe):
+    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
+        ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
+        return Backlog(max(seconds, 0.0), transactions)
 
+
+class LogicalProbe(_Probe):
     def __init__(self, info: ConnectionInfo) -> None:
-        self._link = ProbeConnection(info)
+        super().__init__(info)
         self._ends: Ends[int] = Ends(ge)
-
-    @property
-    def server(self) -> str:
-        return self._link.server
 
     async def ask(self, position: Position | None) -> Backlog | None:
         ((end,),) = await self._link.query("SELECT pg_current_wal_flush_lsn()::text")
         stored = log_part(position)
         return None if stored is None else self._ends.ahead(lsn_number(end), LogicalPosition.load(stored).lsn)
-
-    async def close(self) -> None:
-        await self._link.close()

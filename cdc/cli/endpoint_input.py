@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cdc.dispatch.own_headers import basic, bearer, check_headers
+from cdc.admin.endpoint_checks import basic, bearer, check_headers
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.model.endpoint import Header, Order, PayloadFormat
 from cdc.model.errors import UsageError

@@ -24,7 +24,7 @@ from cdc.model.delivery import EventFilter
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, format_time, matches
 from cdc.outbox.base import LogStore, StoredEvent
-from cdc.runtime import events as service_events
+from cdc.runtime.survey import event_types_of
 
 #: Events that are held at once.
 _PAGE: Final = 500
@@ -142,11 +142,7 @@ def schema(session: CommandSession, name: str | None, source: str | None) -> Non
     The columns are those of FacturaScripts itself; --source adds those of plugins in that database.
     """
     config = quiet_configuration(session, required=source is not None)
-    kinds = (
-        event_types(config)
-        if source is None
-        else run_async(service_events.event_types_of(config.select_source(source)))
-    )
+    kinds = event_types(config) if source is None else run_async(event_types_of(config.select_source(source)))
     schemas = {kind.name: kind.schema for kind in kinds}
     if name is None:
         print_json(schemas)

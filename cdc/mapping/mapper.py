@@ -15,11 +15,8 @@ from typing import Any
 
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child
-from cdc.mapping.event_id import NO_TIME, ExistingIds, event_id, event_ids, record_name
 from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest, History
-from cdc.mapping.html import decode
-from cdc.mapping.lines import Emitted, LinesChanged, lines_changed, own_changes
-from cdc.mapping.merge import MergedChange, MergedTransaction
+from cdc.mapping.merge import Emitted, LinesChanged, MergedChange, MergedTransaction, lines_changed, own_changes
 from cdc.mapping.permissions import (
     HELD,
     MEMBERS,
@@ -30,9 +27,9 @@ from cdc.mapping.permissions import (
     must_be_read,
 )
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
-from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput
+from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput, as_is, decode_html
 from cdc.model.change import Existing, Operation, Row, RowChange, Value
-from cdc.model.event import Event
+from cdc.model.event import NO_TIME, Event, ExistingIds, event_id, event_ids, record_name
 
 _NOTHING: frozenset[str] = frozenset()
 _NO_LINES: Mapping[str, LinesChanged] = {}
@@ -91,7 +88,7 @@ class Mapper:
     def __init__(self, catalogue: Catalogue) -> None:
         self._plans = Plans(catalogue)
         self._permissions = next((rule.event for rule in catalogue.rules if rule.infer == "permissions"), None)
-        self._decode = decode if catalogue.decode_html else _unchanged
+        self._decode = decode_html if catalogue.decode_html else as_is
 
     def facts_needed(self, batch: Sequence[MergedTransaction], states: Mapping[str, str]) -> FactsRequest:
         """Return the facts that `map_batch` needs for these transactions."""
@@ -224,10 +221,6 @@ def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], Histor
         token = each.transaction.token
         parts[token] = parts[token] + each.changes if token in parts else each.changes
     return {token: time for time, token in enumerate(parts)}, History(list(parts.values()))
-
-
-def _unchanged(value: Value) -> Value:
-    return value
 
 
 def _ask(

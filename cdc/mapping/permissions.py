@@ -20,10 +20,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, USERS_TABLE
-from cdc.mapping.event_id import NO_TIME, event_id, event_ids, record_name
 from cdc.mapping.merge import MergedChange, MergedTransaction
 from cdc.model.change import Operation, Row, RowChange, Value
-from cdc.model.event import Event
+from cdc.model.event import NO_TIME, Event, event_id, event_ids, record_name
 
 #: Name of the state that holds the members.
 MEMBERS = "members"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child, Entity, Label
-from cdc.mapping.html import as_is, decode_row
-from cdc.mapping.rule import SESSION_COLUMN, STATE_COLUMN, Rule, Test, compile_rule
+from cdc.mapping.rule import SESSION_COLUMN, STATE_COLUMN, Rule, Test, as_is, compile_rule, decode_html_row
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
@@ -126,7 +125,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         children=tuple((kind, entity.children[kind]) for kind in entity.include),
         lines=lines,
         lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
-        decode=decode_row if catalogue.decode_html else as_is,
+        decode=decode_html_row if catalogue.decode_html else as_is,
         existing=existing if catalogue.enabled(existing) else None,
         label=entity.label,
     )

@@ -1,19 +1,54 @@
-"""Rules: what makes a transition event, and the test that a rule compiles to."""
+"""Rules: what makes a transition event, and the test that a rule compiles to.
+
+FacturaScripts stores text HTML-escaped (``O&#39;Brien &amp; Sons``); rules compare, and receivers get, what the user
+typed.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from cdc.mapping.html import decode
 from cdc.model.change import Operation, Row, Value
 from cdc.model.toml_lines import FilePlace
 
+T = TypeVar("T")
 _FORMS = (
     "a value, a list of values, { not = value }, { at_least = number }, { less_than = number }, "
     "or { set = true } / { set = false } (null or empty)"
 )
+#: Exactly the entities that FacturaScripts writes; anything else in the text was typed by somebody.
+_CHARACTERS = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
+_ENTITY = re.compile("|".join(_CHARACTERS))
+
+
+def _character(match: re.Match[str]) -> str:
+    return _CHARACTERS[match.group()]
+
+
+def decode_html(value: Value) -> Value:
+    """The value with its entities decoded in one pass: ``&amp;lt;`` becomes ``&lt;``, not ``<``."""
+    if value.__class__ is str and "&" in value:
+        return _ENTITY.sub(_character, value)
+    return value
+
+
+def decode_html_row(row: Row) -> Row:
+    """The row itself when there is nothing to decode."""
+    decoded: dict[str, Value] | None = None
+    for column, value in row.items():
+        if value.__class__ is str and "&" in value:
+            if decoded is None:
+                decoded = dict(row)
+            decoded[column] = _ENTITY.sub(_character, value)
+    return row if decoded is None else decoded
+
+
+def as_is(found: T) -> T:
+    """Return the row or value unchanged, for ``html = "raw"``."""
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +69,7 @@ class ValueCondition:
             return (value is not None and value != "") is self.present
         if self.at_least is not None or self.less_than is not None:
             return self._in_range(value)
-        return (decode(value) in self.values) is not self.negated
+        return (decode_html(value) in self.values) is not self.negated
 
     def _in_range(self, value: Value) -> bool:
         if not isinstance(value, int | float) or isinstance(value, bool):

@@ -30,7 +30,6 @@ from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange
 from cdc.model.delivery import Activity, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, QueueStore
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
-from cdc.model.quarantine import QuarantineStore
 from cdc.model.replay import ReplayStore
 from cdc.model.worker import WorkerStore
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -236,6 +235,24 @@ class EndpointStore(EndpointReader, Protocol):
         """Seal every stored secret (former ones too) that is not, or that a former key sealed, with the present key,
         in one write; how many there were.  ``dry_run``: only how many.  Raises `OutboxError`, and changes nothing, when
         no key opens one.  `open` seals what is not sealed at all."""
+        ...
+
+
+class QuarantineStore(Protocol):
+    """The store of skipped changes: a part of the outbox."""
+
+    async def quarantined(self, limit: int, before: str | None = None, source: str | None = None) -> list[Quarantined]:
+        """Changes that were skipped (of a source), newest first.  ``before``: the last id of the page before."""
+        ...
+
+    async def find_quarantined(self, quarantined_id: str) -> Quarantined | None: ...
+
+    async def count_quarantined(self) -> dict[str, int]:
+        """Source → how many of its changes are in quarantine; absent when none is."""
+        ...
+
+    async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
+        """Return whether there was such a change."""
         ...
 
 

@@ -1,4 +1,21 @@
-"""The queries of dispatch beside leasing and recording, which each dialect does in its own way."""
+"""The queries of dispatch beside leasing and recording, which each dialect does in its own way, and the lanes: ordering
+keys that keep the deliveries of a record in order at each endpoint.
+
+A lane is a number; within (endpoint, lane) at most one delivery is active, the others wait.  Records get the hash of
+their name; a rename merges the lanes of the former and the new name for good, because an event of either name may be
+unfinished, or be retried, at any time.  Two records in one lane are ordered more than needed, never less.
+
+Why processes side by side keep the order in PostgreSQL (SQLite's transactions are alone).  Which deliveries of a lane
+are active is changed only
+
+* under `Lock.FREELY`, which is alone: storing, merging, retrying, releasing, removing an endpoint;
+* under `Lock.IN_TURN`, by the process that leased the one active delivery of the lane and holds its row: no other can
+  end it or let the next one go.  Where a lane has several active ones (records renamed while both were being sent), or
+  an older one waits, the transaction is begun again under `Lock.FREELY`.
+
+Leasing changes only who has an active delivery.  A row that is being leased this moment is waited for, and is then seen
+as leased.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +23,54 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Order
 from cdc.outbox.database import Database
-from cdc.outbox.lanes import settle
-from cdc.outbox.shared import delivery_number
+from cdc.outbox.shared import delivery_number, lane_for, lane_of
+
+#: (endpoint's number, lane)
+Lane = tuple[int, int]
+
+
+async def merge_lanes(db: Database, source: str, former: str, record: str) -> None:
+    """Let ``record`` share the lane of its ``former`` name, with all that is unfinished."""
+    into, lane = await _root(db, lane_of(source, former)), await _root(db, lane_of(source, record))
+    if into == lane:
+        return
+    await db.write("redirect_lanes", into=into, lane=lane)
+    await db.write("alias_lane", into=into, lane=lane)
+    moved = await db.rows("move_lane", into=into, lane=lane)
+    await settle(db, {(endpoint, into) for (endpoint,) in moved})
+
+
+async def _root(db: Database, lane: int) -> int:
+    row = await db.row("lane_root", lane=lane)
+    return lane if row is None else int(row[0])
+
+
+async def reorder(db: Database, endpoint: int, order: Order) -> None:
+    """Put the unfinished deliveries of an endpoint into the lanes of its new order."""
+    rows = await db.rows("unfinished_of_endpoint", endpoint=endpoint)
+    lanes = [lane_for(order, source, record, event_id) for _, source, record, event_id in rows]
+    await db.write_each("reorder", {"id": [row[0] for row in rows], "lane": lanes})
+    await db.write("demote_endpoint", endpoint=endpoint)
+    await db.write("promote_endpoint", endpoint=endpoint)
+
+
+async def settle(db: Database, lanes: Collection[Lane]) -> None:
+    """Make the oldest unfinished delivery of each lane the active one, unless one is leased."""
+    if lanes:
+        await db.write_each("demote", _columns(lanes))
+        await promote(db, lanes)
+
+
+async def promote(db: Database, lanes: Collection[Lane]) -> None:
+    """`settle`, where nothing can be pending: behind a finished delivery."""
+    if lanes:
+        await db.write_each("promote", _columns(lanes))
+
+
+def _columns(lanes: Collection[Lane]) -> dict[str, list[int]]:
+    return {"endpoint": [each[0] for each in lanes], "lane": [each[1] for each in lanes]}
 
 
 async def release(db: Database, worker: str, now: datetime) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.outbox.database import Database, Ledger
-from cdc.outbox.lanes import reorder
+from cdc.outbox.dispatch import reorder
 from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (

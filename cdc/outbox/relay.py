@@ -12,7 +12,7 @@ from cdc.model.event import Event, event_payload
 from cdc.outbox import backfills, quarantine
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.database import Database, Ledger
-from cdc.outbox.lanes import merge_lanes
+from cdc.outbox.dispatch import merge_lanes
 from cdc.outbox.shared import check_fence, lane_for, position_moved
 
 #: An event and its payload.

@@ -15,8 +15,8 @@ from cdc.model.endpoint import Order
 from cdc.model.replay import Replayed
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
+from cdc.outbox.dispatch import settle
 from cdc.outbox.endpoints import subscriber as subscriber_of_id
-from cdc.outbox.lanes import settle
 from cdc.outbox.rows import ACTIVE, event_from
 from cdc.outbox.shared import (
     Subscriber,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT
 from cdc.outbox.database import Database
-from cdc.outbox.lanes import settle
+from cdc.outbox.dispatch import settle
 from cdc.outbox.shared import no_event
 from cdc.outbox.upkeep import Retained, Retention
 

@@ -1,17 +1,27 @@
-"""The store of users, tokens and the audit log, and the other ways to sign in, by the configuration."""
+"""The store of users, tokens and the audit log, and the other ways to sign in, by the configuration.
+
+FacturaScripts' table of users is asked over a connection of its own with the account of a source.  Passwords' hashes
+and secrets of second factors pass through here; nothing of them is logged, kept, or part of an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cdc.access.base import AccessStore
-from cdc.config import Config
+from cdc.config import Config, SourceConfig
 from cdc.model.clock import Clock
+from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.errors import SourceError, SourceUnavailable
+from cdc.sqlfile import load, render
 
 if TYPE_CHECKING:
+    from cdc.access.facturascripts import FacturaScriptsUser
     from cdc.access.sign_in import SignIn
 
 
@@ -39,10 +49,126 @@ async def sign_in(config: Config, store: AccessStore, clock: Clock) -> AsyncIter
     if not config.web.facturascripts_login:
         yield SignIn(store, clock, lifetime=lifetime)
         return
-    from cdc.runtime.facturascripts_users import SourceUsers
 
     theirs = SourceUsers(config.select_source(config.web.facturascripts_login))
     try:
         yield SignIn(store, clock, lifetime=lifetime, theirs=theirs)
     finally:
         await theirs.close()
+
+
+_LONGEST_NICK: Final = 50
+_USERS: Final = "users"
+#: Where the second factor is on and its secret cannot be read: no code fits what is not base32.
+_NO_SECRET: Final = "-"  # noqa: S105 - says that there is none
+
+
+class _Database(Protocol):
+    async def user(self, nick: str) -> list[Sequence[Any]]:
+        """Rows of ``facturascripts_user.sql``, shorter where FacturaScripts has no second factor yet."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class SourceUsers:
+    """`FacturaScriptsUsers` of a source's database; connected when it is first asked."""
+
+    def __init__(self, source: SourceConfig) -> None:
+        self._info = source.connection()
+        self._database: _Database = (
+            _Postgres(self._info) if self._info.engine is Engine.POSTGRESQL else _MySQL(self._info)
+        )
+        self._free = asyncio.Lock()
+        self._connected = False
+
+    async def find(self, nick: str) -> FacturaScriptsUser | None:
+        async with self._free:
+            try:
+                found = await self._user(nick[: _LONGEST_NICK + 1])
+            except SourceUnavailable:
+                raise
+            except SourceError as error:
+                raise SourceError(
+                    f"FacturaScripts' users in {self._info.describe()} cannot be read.",
+                    "Let the source's account SELECT from the table users, or empty [web] facturascripts_login.",
+                ) from error
+        return _user_from(found[0]) if found else None
+
+    async def _user(self, nick: str) -> list[Sequence[Any]]:
+        """Read a user; a second time on a new connection, if the former one was lost.  It is idle for days between two
+        sign-ins, and servers and firewalls close such connections."""
+        try:
+            found = await self._database.user(nick)
+        except SourceUnavailable:
+            if not self._connected:
+                raise
+            self._connected = False
+            found = await self._database.user(nick)
+        self._connected = True
+        return found
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+def _user_from(row: Sequence[Any]) -> FacturaScriptsUser:
+    from cdc.access.facturascripts import FacturaScriptsUser
+
+    nick, admin, enabled, password, *second = row
+    on, secret = second or (False, None)
+    return FacturaScriptsUser(nick, bool(admin), bool(enabled), password or "", (secret or _NO_SECRET) if on else "")
+
+
+class _Postgres:
+    def __init__(self, info: ConnectionInfo) -> None:
+        from cdc.capture.postgres_probe import ProbeConnection
+
+        self._link = ProbeConnection(info)
+
+    async def user(self, nick: str) -> list[Sequence[Any]]:
+        from psycopg.errors import UndefinedColumn
+
+        from cdc.capture.postgres_catalogue import quote
+
+        found = await self._link.query(load("postgres/read/find_table.sql"), [_USERS])
+        if not found:
+            raise SourceError(
+                f"There is no table {_USERS} that this account may read.", "cdc grants prints its rights."
+            )
+        users = f"{quote(found[0][0])}.{_USERS}"
+        try:
+            return await self._link.query(render("postgres/read/facturascripts_user.sql", users=users), [nick])
+        except SourceError as error:
+            if not isinstance(error.__cause__, UndefinedColumn):
+                raise
+        return await self._link.query(render("postgres/read/facturascripts_user_plain.sql", users=users), [nick])
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+class _MySQL:
+    def __init__(self, info: ConnectionInfo) -> None:
+        from cdc.capture.mysql_probe import ProbeSession
+
+        self._session = ProbeSession(info)
+
+    async def user(self, nick: str) -> list[Sequence[Any]]:
+        from cdc.database.mysql_connection import BAD_COLUMN, code_of
+
+        try:
+            return await self._ask("mysql/facturascripts_user.sql", nick)
+        except SourceError as error:
+            if error.__cause__ is None or code_of(error.__cause__) != BAD_COLUMN:
+                raise
+        return await self._ask("mysql/facturascripts_user_plain.sql", nick)
+
+    async def _ask(self, name: str, nick: str) -> list[Sequence[Any]]:
+        from cdc.database.mysql_connection import rows
+
+        found = await self._session.run(partial(rows, sql=load(name), parameters=(nick,)))
+        return list(found)
+
+    async def close(self) -> None:
+        await self._session.close()

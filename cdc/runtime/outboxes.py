@@ -128,7 +128,7 @@ def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
             f"pg_dump --schema=cdc_outbox --format=custom --host={info.host} --port={info.port} "
             f"--username={info.user} --file={target} {info.database}",
         )
-    from cdc.outbox.sqlite.backup import back_up
+    from cdc.outbox.sqlite.transfer import back_up
 
     return back_up(outbox.path, target)
 

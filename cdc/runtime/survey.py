@@ -1,19 +1,24 @@
-"""Lists of the tables that can be captured and that are captured."""
+"""Lists of the tables that can be captured and that are captured, and of the events of a source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Entity
+from cdc.model.column import Capture, Table
 from cdc.model.errors import ConfigError
 from cdc.model.finding import SurveyedTable
-from cdc.runtime.installers import inspector
+from cdc.runtime.installers import binlog_inspector, inspector, journal_of, of_postgres
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
 
 
 class DescribedSource(NamedTuple):
@@ -115,3 +120,30 @@ def _why_not(rules: Catalogue, table: str) -> str:
     if rules.patterns.pattern_of(table) is not None:
         return refusal or "all its events are switched off"
     return "excluded from patterns, and not named" if refusal.startswith("excluded") else "no rule names it"
+
+
+async def event_types_of(source: SourceConfig) -> list[EventType]:
+    """The events of one source, with the columns that its captured tables have now."""
+    from cdc.mapping import schema
+
+    rules = catalogue(source)
+    if source.capture == "rest":
+        from cdc.facturascripts.schema import tables
+
+        return schema.event_types(rules, tables())
+    if source.capture == "binlog":
+        return schema.event_types(rules, await asyncio.to_thread(binlog_inspector(source).tables, rules.captures()))
+    if source.capture == "logical":
+        return schema.event_types(rules, await _logical_tables(source, rules.captures()))
+    journal = journal_of(source.connection(), rules)
+    await journal.connect()
+    try:
+        return schema.event_types(rules, await journal.tables())
+    finally:
+        await journal.disconnect()
+
+
+async def _logical_tables(source: SourceConfig, captured: Sequence[Capture]) -> Mapping[str, Table]:
+    from cdc.capture.logical.slot import captured_tables
+
+    return await captured_tables(of_postgres(source), captured)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cdc.config import Config
-from cdc.config.environment import variable_name
+from cdc.config.load import variable_name
 from cdc.model.errors import UsageError
 
 UNIT: Final = "facturascripts-cdc.service"

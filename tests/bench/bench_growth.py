@@ -34,9 +34,9 @@ from cdc.database.postgres_connection import conninfo
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.database import postgres_statements, sqlite_statements
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.statements import postgres_statements, sqlite_statements
 from support.server import postgres_server
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from unittest import mock
 import pytest
 
 from cdc.config import Config
+from cdc.outbox.database import sqlite_statements
 from cdc.outbox.sqlite.database import _numbered
-from cdc.outbox.statements import sqlite_statements
 from support.simulated.world import simulate
 
 SEEDS, TOGETHER = 200, 25

@@ -13,7 +13,7 @@ from cdc.access.model import Origin
 from cdc.access.sign_in import SignIn
 from cdc.config import SourceConfig
 from cdc.model.errors import AccessRefused, SourceError, SourceUnavailable
-from cdc.runtime.facturascripts_users import SourceUsers
+from cdc.runtime.access import SourceUsers
 from support.consumer import database_url
 from support.database import Database
 from support.manual_clock import ManualClock

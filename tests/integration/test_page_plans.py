@@ -23,11 +23,11 @@ from cdc.admin.accounts import Accounts
 from cdc.database.postgres_connection import conninfo
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.database import postgres_statements, sqlite_statements
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.outbox.statements import postgres_statements, sqlite_statements
 from cdc.pages.application import routes
 from support.browsing import visiting
 from support.database import Database

@@ -20,8 +20,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Operation, Position, RowChange, Transaction
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import Endpoint
-from cdc.model.quarantine import TRIES
-from cdc.relay import Relay, nobody
+from cdc.relay import TRIES, Relay, nobody
 from support.memory_outbox.outbox import MemoryOutbox
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)

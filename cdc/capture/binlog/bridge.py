@@ -17,8 +17,7 @@ from pymysql.connections import Connection
 from cdc import sqlfile
 from cdc.capture.binlog.connection import LogHistory
 from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.binlog.schema_history import Version
-from cdc.capture.binlog.schema_now import read_schema
+from cdc.capture.binlog.schema_history import Version, read_schema
 from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.moving import Mark
 from cdc.capture.mysql_session import MySQLSession

@@ -17,12 +17,10 @@ from cdc.capture.binlog.item import SchemaChange
 from cdc.capture.binlog.journal_rows import JournalRows, journal_rows
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable, bare_layout
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.schema_history import SchemaHistory, Version
-from cdc.capture.binlog.schema_now import SchemaNow, read_schema
-from cdc.capture.binlog.settings import cascades_in_log, read_settings, refused
+from cdc.capture.binlog.schema_history import SchemaHistory, SchemaNow, Version, read_schema
+from cdc.capture.binlog.settings import Zone, cascades_in_log, measure_server, read_settings, refused
 from cdc.capture.binlog.statement import concerned
 from cdc.capture.binlog.table_map import TableMap
-from cdc.capture.binlog.zone import Zone, measure_server
 from cdc.capture.journal.mysql_rows import KnownShape, journals_cascades, read_shapes
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import MySQLSession, explained

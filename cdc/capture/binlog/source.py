@@ -28,8 +28,7 @@ from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.log_thread import LogThread
 from cdc.capture.binlog.pages import BinlogPages
 from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.binlog.schema_history import SchemaHistory, Version
-from cdc.capture.binlog.schema_now import SchemaNow
+from cdc.capture.binlog.schema_history import SchemaHistory, SchemaNow, Version
 from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import Reread

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from cdc.capture.logical.peek import PeekStream
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.reader import holds
+from cdc.capture.logical.replication import PeekStream
 from cdc.capture.logical.slot import ANOTHER_HISTORY, SlotState, lost_behind, read_state
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.database.postgres_capture import PUBLICATION, lsn_text, slot_name

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cdc.capture.logical.decode import Begin, Commit, decode
+from cdc.capture.logical.layout import SlotTables
 from cdc.capture.logical.position import StoredCommit
-from cdc.capture.logical.tables import SlotTables
 from cdc.capture.logical.transaction import Assembler, SlotTransaction
 
 

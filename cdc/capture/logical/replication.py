@@ -2,7 +2,12 @@
 
 The stream is a COPY in both directions, which psycopg offers in its libpq layer only.  The server ends a connection
 that says nothing for a while (wal_sender_timeout), also while nobody reads here because the outbox is at work: so it
-gets the position every second in any case."""
+gets the position every second in any case.
+
+Where the server grants no replication connection (a pooler in between, a host's rules), `PeekStream` reads the slot by
+SQL functions.  The slot is looked at and not moved; it is moved only to what is stored.  Each look makes the server
+decode its log from there again, so this costs more and is slower by the pause between two looks.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +24,95 @@ import structlog
 from psycopg import generators
 from psycopg.pq import ExecStatus
 
-from cdc.capture.logical.peek import PeekStream
 from cdc.capture.logical.reader import LogStream
-from cdc.capture.postgres_connection import in_our_words, readable
-from cdc.database.postgres_capture import APPLICATION, lsn_text, options
+from cdc.capture.postgres_connection import PostgresConnection, in_our_words, readable
+from cdc.database.postgres_capture import APPLICATION, lsn_number, lsn_text, options
 from cdc.database.postgres_connection import connect_async
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import MalformedEvent, SourceError, SourceUnavailable
-from cdc.sqlfile import load
+from cdc.model.errors import LogPurged, MalformedEvent, SourceError, SourceUnavailable
+from cdc.sqlfile import load, render
+
+#: Seconds between two looks at a log that does not grow: doubled from the one to the other.
+_SHORTEST, _LONGEST = 0.02, 0.25
+#: Bytes of log that are decoded in one look.
+_STRETCH = 256 << 20
+#: Messages fetched at a time.
+_PAGE = 500
+#: Seconds that decoding one chunk may take.
+_PATIENCE = 3600.0
+
+
+class PeekStream:
+    """A `cdc.capture.logical.reader.LogStream`."""
+
+    def __init__(self, info: ConnectionInfo, slot: str, publication: str) -> None:
+        self._link = PostgresConnection(info)
+        self._slot = slot
+        self._publication = publication
+        self._fetched: list[bytes] = []
+        self._peeking = False
+        self._upto = 0
+        self._confirmed = 0
+        self._pause = _SHORTEST
+        self.progress = 0
+
+    async def open(self, start: int) -> None:
+        await self._link.connect()
+        for statement in load("postgres/slot/session.sql").split(";"):
+            await self._link.query(statement)
+        self._fetched, self._peeking, self._pause = [], False, _SHORTEST
+        self._upto = self.progress = 0
+        await self._ends()
+        await self.confirm(start)
+
+    def take(self) -> bytes | None:
+        return self._fetched.pop() if self._fetched else None
+
+    async def wait(self, seconds: float) -> None:
+        if self._peeking or await self._peek(seconds):
+            records = await self._link.query(f"FETCH {_PAGE} FROM cdc_peek")
+            self._fetched = [data for (data,) in reversed(records)]
+            if not records:
+                await self._link.query("CLOSE cdc_peek")
+                self._peeking = False
+                self.progress = self._upto
+
+    async def _peek(self, seconds: float) -> bool:
+        """Begin to look at what was logged since; False when nothing was."""
+        end = await self._ends()
+        if end <= self._upto:
+            await asyncio.sleep(min(seconds, self._pause))  # functions give no sign of anything new
+            self._pause = min(self._pause * 2, _LONGEST)
+            return False
+        self._pause = _SHORTEST
+        self._upto = min(end, max(self._upto, self._confirmed) + _STRETCH)
+        sql = render(
+            "postgres/slot/peek.sql",
+            slot=f"'{self._slot}'",
+            upto=f"'{lsn_text(self._upto)}'",
+            publication=f"'\"{self._publication}\"'",
+        )
+        await self._link.query(sql, seconds=_PATIENCE)
+        self._peeking = True
+        return True
+
+    async def _ends(self) -> int:
+        end, confirmed = (await self._link.query(load("postgres/slot/ends.sql"), [self._slot]))[0]
+        if confirmed is None:
+            raise LogPurged(f"There is no replication slot {self._slot} any more.", "Run cdc install-slot.")
+        self._confirmed = lsn_number(confirmed)
+        return lsn_number(end)
+
+    async def confirm(self, lsn: int) -> None:
+        if lsn > self._confirmed:
+            await self._link.query(
+                "SELECT pg_replication_slot_advance(%s, %s::pg_lsn)", [self._slot, lsn_text(lsn)], seconds=_PATIENCE
+            )
+            self._confirmed = lsn
+
+    async def close(self) -> None:
+        await self._link.close()
+
 
 #: Seconds between two words to the server that ask for an answer.
 STATUS_SECONDS = 10.0

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from cdc.capture.base import SlotLimits
+from cdc.capture.logical.layout import SlotTables
 from cdc.capture.logical.pages import SlotPages
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.reader import LogStream, SlotChunk, SlotReader
@@ -33,7 +34,6 @@ from cdc.capture.logical.slot import (
     lost_behind,
     read_state,
 )
-from cdc.capture.logical.tables import SlotTables
 from cdc.capture.logical.transaction import SlotTransaction
 from cdc.capture.new_tables import Patterns
 from cdc.capture.pages import PageRequest, TablePage

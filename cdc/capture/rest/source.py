@@ -18,8 +18,7 @@ import structlog
 from cdc.capture.base import NO_BACKFILLS, Backfills
 from cdc.capture.base import ConsumerTurn as OnlyReader
 from cdc.capture.rest.client import ApiClient
-from cdc.capture.rest.comparison import Comparison, Tools, comparison
-from cdc.capture.rest.difference import RowDifference
+from cdc.capture.rest.comparison import Comparison, RowDifference, Tools, comparison
 from cdc.capture.rest.doubts import MissingRows
 from cdc.capture.rest.guard import BAN_SECONDS, Withheld, is_refusal
 from cdc.capture.rest.position import Progress, RestPosition

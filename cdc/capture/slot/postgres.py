@@ -1,25 +1,152 @@
-"""The installer of publication and replication slot.  Making the slot locks nothing, but awaits open transactions."""
+"""The installer of publication and replication slot, and the doctor's checks of them.
+
+Making the slot locks nothing, but awaits open transactions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import errors
 
 from cdc.capture.slot import plan as slot_plan
-from cdc.capture.slot.findings import findings
 from cdc.capture.slot.render import grants
-from cdc.capture.slot.state import SlotInstallation, inspect
+from cdc.capture.slot.state import Slot, SlotInstallation, inspect
 from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.postgres_refusal import unfit_server
 from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_patiently, survey
 from cdc.capture.triggers.postgres_state import Connection
+from cdc.database.postgres_capture import PLUGIN, PUBLICATION
 from cdc.database.postgres_connection import connect, own_words
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import LockTimeout
-from cdc.model.finding import Finding, Repaired, SurveyedTable
+from cdc.model.errors import InstallError, LockTimeout
+from cdc.model.finding import MUCH, Finding, Repaired, Severity, SurveyedTable, size, span
 from cdc.sqlfile import load
+
+INSTALL = "cdc install-slot"
+_GENERATED_VERSION = 180000
+
+
+def findings(found: SlotInstallation, captures: Sequence[Capture], limit: int, no_replication: str) -> list[Finding]:
+    """``limit``: bytes of log beyond which `cdc run` drops the slot (0: never).  ``no_replication``: why the consumer
+    gets no replication connection."""
+    checks = [_server(found), _publication(found)]
+    if found.memory is not None:
+        checks += _tables(found, captures)
+    checks.append(_connection(no_replication))
+    checks += _slot(found, limit)
+    return checks
+
+
+def _server(found: SlotInstallation) -> Finding:
+    server = found.server
+    if unfit := unfit_server(server):
+        return unfit
+    if server.wal_level != "logical":
+        fix = "ALTER SYSTEM SET wal_level = 'logical'; then restart the server"
+        return Finding("server", Severity.WRONG, f"its log holds no rows: wal_level is {server.wal_level}", fix)
+    sound = f"PostgreSQL {server.version // 10000}, schema {found.schema}, wal_level logical"
+    return Finding("server", Severity.OK, sound)
+
+
+def _publication(found: SlotInstallation) -> Finding:
+    if not found.server.published:
+        return Finding("publication", Severity.WRONG, f"there is no publication {PUBLICATION}", INSTALL)
+    if found.memory is None:
+        fix = f"ALTER PUBLICATION {PUBLICATION} RENAME TO …; then {INSTALL}"
+        return Finding("publication", Severity.WRONG, f"the publication {PUBLICATION} is not this product's", fix)
+    if not found.server.publishes_all:
+        return Finding("publication", Severity.WRONG, "somebody changed what it publishes", INSTALL)
+    return Finding("publication", Severity.OK, f"{len(found.published)} tables published")
+
+
+def _tables(found: SlotInstallation, captures: Sequence[Capture]) -> Iterator[Finding]:
+    wrong = False
+    for capture in captures:
+        for severity, phrase, fix in _table(found, capture.table):
+            wrong = True
+            yield Finding(f"table {capture.table}", severity, phrase, fix)
+    wanted = {capture.table for capture in captures}
+    for table in sorted(set(found.published) - wanted):
+        wrong = True
+        yield Finding(f"table {table}", Severity.WARNING, "published, but no rule needs it", INSTALL)
+    if not wrong:
+        yield Finding("tables", Severity.OK, f"whole rows of {len(captures)} tables in the log")
+
+
+def _table(found: SlotInstallation, name: str) -> Iterator[tuple[Severity, str, str]]:
+    if name not in found.tables:
+        yield Severity.WRONG, "the table does not exist", INSTALL
+        return
+    try:
+        slot_plan.refuse_table(found, name)
+    except InstallError as error:
+        yield Severity.WRONG, error.message, error.hint
+        return
+    if not found.tables[name].has_key:
+        yield Severity.WRONG, "it has no primary key: a changed row cannot be named", "add a primary key"
+    if phrases := slot_plan.drift(found, name):
+        yield Severity.WRONG, "; ".join(phrases), INSTALL
+    stored = found.tables[name].stored
+    if stored and found.server.version < _GENERATED_VERSION:
+        detail = f"before PostgreSQL 18 the log does not hold generated columns: {', '.join(stored)} will be missing"
+        yield Severity.WARNING, detail, 'capture = "triggers", or PostgreSQL 18'
+
+
+def _connection(no_replication: str) -> Finding:
+    if not no_replication:
+        return Finding("replication", Severity.OK, "a replication connection is granted")
+    detail = f"no replication connection ({no_replication}): SQL functions are used, which costs the server more"
+    return Finding("replication", Severity.WARNING, detail, "let the account connect without a pooler; cdc grants")
+
+
+def _slot(found: SlotInstallation, limit: int) -> Iterator[Finding]:
+    slot, server = found.slot, found.server
+    if slot is None:
+        yield Finding("slot", Severity.WRONG, f"there is no replication slot {found.slot_name}", INSTALL)
+        return
+    if slot.plugin != PLUGIN or slot.database != server.database:
+        fix = f"SELECT pg_drop_replication_slot('{found.slot_name}'); if nobody needs it, then {INSTALL}"
+        yield Finding("slot", Severity.WRONG, f"the slot {found.slot_name} is not this product's", fix)
+        return
+    if slot.invalid:
+        detail = f"the server has given up the slot {found.slot_name} ({slot.invalid}): what was not read is lost"
+        yield Finding("slot", Severity.WRONG, detail, f'{INSTALL}; on_purged = "reread" reads the tables again')
+        return
+    yield Finding("slot", Severity.OK, found.slot_name)
+    at_work = server.consumer or slot.active
+    fix = "" if at_work else "cdc run; or cdc uninstall-slot: a slot that nobody reads fills the server's disk"
+    severity = Severity.OK if at_work else Severity.WARNING
+    since = "" if slot.idle is None else f", for {span(slot.idle)}"
+    yield Finding("consumer", severity, "at work" if at_work else f"no consumer reads this database{since}", fix)
+    yield _lag(slot, limit)
+    yield _bound(found, limit)
+
+
+def _lag(slot: Slot, limit: int) -> Finding:
+    kept = f"the server keeps {size(slot.retained)} of log for the slot; {size(slot.unread)} have not been read"
+    fix = "look at the log of cdc run; or cdc uninstall-slot"
+    if slot.wal_status == "unreserved":
+        return Finding("lag", Severity.WRONG, f"{kept}, and it is about to give the slot up", fix)
+    if limit and slot.retained > limit:
+        return Finding("lag", Severity.WRONG, f"{kept}, more than slot_limit_mb: cdc run will drop it", fix)
+    if slot.retained > (limit / 2 if limit else MUCH):
+        return Finding("lag", Severity.WARNING, kept, fix)
+    return Finding("lag", Severity.OK, kept)
+
+
+def _bound(found: SlotInstallation, limit: int) -> Finding:
+    """Return whether anything keeps an abandoned slot from filling the disk."""
+    keep = found.server.keep_size
+    if keep != "-1":
+        return Finding("limit", Severity.OK, f"the server gives the slot up beyond max_slot_wal_keep_size = {keep}")
+    if limit:
+        return Finding("limit", Severity.OK, f"cdc run drops the slot beyond {size(limit)} (only while it runs)")
+    detail = "nothing bounds the log that is kept for the slot while nobody reads it: it can fill the disk"
+    fix = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); (beyond it the slot is lost)"
+    return Finding("limit", Severity.WARNING, detail, fix)
 
 
 class SlotInstaller(PostgresBase[SlotInstallation]):

@@ -8,17 +8,19 @@ from itertools import groupby
 from operator import itemgetter
 
 from cdc.capture.triggers.base import Plan, Step, unread_notes
-from cdc.capture.triggers.mysql_cascade import MOST_PATHS, delete_paths, update_paths
 from cdc.capture.triggers.mysql_probe import probe_steps, proof
 from cdc.capture.triggers.mysql_render import (
+    MOST_PATHS,
     CascadeTarget,
     Dialect,
     WantedTrigger,
+    delete_paths,
     gap,
     parent_trigger,
     row_triggers,
     shape_of,
     statement,
+    update_paths,
 )
 from cdc.capture.triggers.mysql_reread import RereadSteps, announce, missed, reread_of, unknown_shapes
 from cdc.capture.triggers.mysql_rights import obstacle_of, refuse, refuse_tables

@@ -11,13 +11,12 @@ from psycopg import AsyncConnection
 
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
-from cdc.outbox.database import Database, Ledger, Row
+from cdc.outbox.database import Database, Ledger, Row, postgres_statements
 from cdc.outbox.postgres import search
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres.search import PostgresSearch
 from cdc.outbox.shared import Subscriber
 from cdc.outbox.slices import LogSlice
-from cdc.outbox.statements import postgres_statements
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import orjson
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
-from cdc.outbox.lanes import Lane, promote, settle
+from cdc.outbox.dispatch import Lane, promote, settle
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
 from cdc.outbox.retention import forget_answers

@@ -12,10 +12,10 @@ import psycopg
 
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError
+from cdc.outbox.database import postgres_statements
 from cdc.outbox.migrate import Migration, migrations
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.session import connect_plainly, sentence
-from cdc.outbox.statements import postgres_statements
 from cdc.sqlfile import load
 
 

@@ -14,11 +14,10 @@ from typing import Any, Final, Protocol
 
 from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter, DeliveryState, EventFilter, label_range
 from cdc.model.event import check_pattern, matches
-from cdc.outbox.database import LogSearch, Row
+from cdc.outbox.database import LogSearch, Row, postgres_statements
 from cdc.outbox.postgres.rows import storable
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice
-from cdc.outbox.statements import postgres_statements
 
 #: the term for each state; literals, so that partial indexes serve
 STATE_TERMS: Final = {

@@ -18,8 +18,8 @@ from psycopg.pq import TransactionStatus
 from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError, OutboxUnavailable
+from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.database import PostgresDatabase
-from cdc.outbox.statements import postgres_statements
 
 _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
 #: SQLSTATE, or its class of two characters → the problem, and how to fix it

@@ -15,14 +15,14 @@ import orjson
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
-from cdc.outbox.lanes import settle
+from cdc.outbox.database import sqlite_statements
+from cdc.outbox.dispatch import settle
 from cdc.outbox.relay import announce, written
 from cdc.outbox.retention import forget_answers
 from cdc.outbox.rows import ROW_STATE
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.rows import micros
-from cdc.outbox.statements import sqlite_statements
 
 
 async def lease(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Coroutine
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Protocol
 
 from cdc.model.errors import OutboxError
 from cdc.outbox.migrate import migrate_sqlite
-from cdc.outbox.sqlite.database import SqliteDatabase, primary_code, sentence
+from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, primary_code, sentence
 
 
 def read_schema(path: Path) -> dict[str, object]:
@@ -62,7 +64,30 @@ class ProcessLock:
             self._connection = None
 
 
-async def migrate(db: SqliteDatabase, path: Path) -> None:
+class Seal(Protocol):
+    """Seal the secrets that are not, and return how many there were."""
+
+    def __call__(self, db: SqliteDatabase, /, *, dry_run: bool = False) -> Coroutine[Any, Any, int]: ...
+
+
+async def open_file(path: Path, writer: SqliteThread, reader: SqliteThread, seal: Seal) -> None:
+    """Open both connections to the file, created or migrated where needed, and ``seal`` its secrets.  Raises
+    `OutboxError`, and closes both."""
+    keep_private(path)
+    await writer.open()
+    try:
+        await writer.read(_migrate, path)
+        await reader.open()
+        if await reader.read(seal, dry_run=True):
+            await writer.write(seal)
+            await writer.read(forget_log)
+    except BaseException:
+        await reader.close()
+        await writer.close()
+        raise
+
+
+async def _migrate(db: SqliteDatabase, path: Path) -> None:
     migrate_sqlite(db.connection, path)
 
 

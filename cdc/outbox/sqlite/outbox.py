@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,9 @@ from cdc.outbox import endpoints
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
-from cdc.outbox.sqlite.backup import copy
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, log_in_use, sentence
-from cdc.outbox.sqlite.file import ProcessLock, forget_log, keep_private, migrate
+from cdc.outbox.sqlite.file import ProcessLock, forget_log, keep_private, open_file
+from cdc.outbox.sqlite.transfer import copy
 
 _CREATE: Final = "CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)"
 _READ: Final = "SELECT content FROM refusal WHERE api = ?"
@@ -129,18 +130,8 @@ class SqliteOutbox(DatabaseOutbox):
         return target
 
     async def open(self) -> None:
-        keep_private(self._path)
-        await self._writer.open()
-        try:
-            await self._writer.read(migrate, self._path)
-            await self._reader.open()
-            if await self._reader.read(endpoints.seal_secrets, self._box, former=False, dry_run=True):
-                await self._writer.write(endpoints.seal_secrets, self._box, former=False)
-                await self._writer.read(forget_log)
-        except BaseException:
-            await self._reader.close()
-            await self._writer.close()
-            raise
+        seal = partial(endpoints.seal_secrets, box=self._box, former=False)
+        await open_file(self._path, self._writer, self._reader, seal)
 
     async def close(self) -> None:
         self._dispatch_lock.release()

@@ -19,11 +19,10 @@ from typing import Any, Final
 
 from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter, DeliveryState, EventFilter, label_range
 from cdc.model.event import check_pattern, matches
-from cdc.outbox.database import LogSearch, Row
+from cdc.outbox.database import LogSearch, Row, sqlite_statements
 from cdc.outbox.shared import text_in_payload
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite.rows import converted, micros
-from cdc.outbox.statements import sqlite_statements
 
 #: A stretch of time, a code or a name, or the unfinished deliveries, are begun with when they are at most so many.
 FEW: Final = 20_000

@@ -12,9 +12,8 @@ from typing import NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Role
-from cdc.admin.endpoints import MOST_COUNTED
+from cdc.admin.endpoints import GREETING, MOST_COUNTED
 from cdc.admin.statistics import Period
-from cdc.admin.testing import GREETING
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
 from cdc.model.endpoint import Endpoint, Order, PayloadFormat

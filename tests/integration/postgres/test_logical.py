@@ -11,9 +11,8 @@ import psutil
 import pytest
 
 from cdc.capture.journal.postgres import PostgresJournal
-from cdc.capture.logical.peek import PeekStream
 from cdc.capture.logical.position import LogicalPosition
-from cdc.capture.logical.replication import ReplicationStream
+from cdc.capture.logical.replication import PeekStream, ReplicationStream
 from cdc.capture.logical.source import LogicalSource
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.database.postgres_capture import lsn_text

@@ -20,9 +20,9 @@ from cdc.database.postgres_connection import conninfo
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
+from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
-from cdc.outbox.statements import postgres_statements
 from cdc.sqlfile import load
 from support.database import Database, fresh_database
 from support.outboxes import NOW, endpoint, event, finish, lease

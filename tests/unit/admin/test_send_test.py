@@ -12,8 +12,8 @@ import jsonschema
 import orjson
 import pytest
 
+from cdc.admin.endpoints import send_test
 from cdc.admin.findings import endpoint_findings
-from cdc.admin.testing import send_test
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.demo.receiver import Received, receiver_app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.dispatch.own_headers import basic, bearer, check_headers
+from cdc.admin.endpoint_checks import basic, bearer, check_headers
 from cdc.model.errors import UsageError
 from support.signed import signed_request
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.mapping.event_id import event_id, event_ids, record_name
-from cdc.mapping.html import decode, decode_row
-from cdc.mapping.rule import parse_condition
+from cdc.mapping.rule import decode_html, decode_html_row, parse_condition
 from cdc.model.change import Row, Value
+from cdc.model.event import event_id, event_ids, record_name
 from support.row_changes import START
 
 
@@ -28,13 +27,13 @@ from support.row_changes import START
     ],
 )
 def test_the_five_entities_are_decoded_in_one_pass(stored: Value, typed: Value) -> None:
-    assert decode(stored) == typed
+    assert decode_html(stored) == typed
 
 
 def test_a_row_without_entities_stays_the_same_object() -> None:
     row: Row = {"nombre": "Ruiz", "total": 1.0}
-    assert decode_row(row) is row
-    assert decode_row({"nombre": "a &amp; b", "n": 1}) == {"nombre": "a & b", "n": 1}
+    assert decode_html_row(row) is row
+    assert decode_html_row({"nombre": "a &amp; b", "n": 1}) == {"nombre": "a & b", "n": 1}
 
 
 def test_an_event_id_depends_on_each_of_its_parts() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cdc.outbox.database import sqlite_statements
 from cdc.outbox.migrate import migrate_sqlite
-from cdc.outbox.statements import sqlite_statements
 
 #: statements that walk something on purpose: few rows (endpoints), a page of the log from its end, or unfinished rows
 WALKS = {

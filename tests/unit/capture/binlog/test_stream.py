@@ -364,7 +364,7 @@ class TestPlaces:
 
     def test_a_transaction_of_more_than_4_gb(self) -> None:
         """The bytes between are only said to have come: nobody wants to make them."""
-        from cdc.capture.binlog.mysql_reader import MySQLReader  # noqa: PLC0415 - the one test that goes behind read_log
+        from cdc.capture.binlog.stream import MySQLReader  # noqa: PLC0415 - the one test that goes behind read_log
 
         reader = MySQLReader(of_shop, START, "me", 1)
         log = LogStream(Flavour.MYSQL, checksums=False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.capture.slot.findings import findings, size
+from cdc.capture.slot.postgres import findings, size
 from cdc.capture.slot.state import PublishedTable, Slot, SlotInstallation, SlotServer
 from cdc.database.postgres_capture import Identity, SlotMemory
 from cdc.model.column import Capture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.capture.triggers.mysql_cascade import DEEPEST, MOST_PATHS, Effect, delete_paths, update_paths
+from cdc.capture.triggers.mysql_render import DEEPEST, MOST_PATHS, Effect, delete_paths, update_paths
 from cdc.capture.triggers.mysql_state import ForeignKey
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.triggers.mysql_cascade import Effect, Path
 from cdc.capture.triggers.mysql_render import (
     CascadeTarget,
     Dialect,
+    Effect,
+    Path,
     parent_trigger,
     row_triggers,
     shape_of,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.capture.triggers import postgres_findings, postgres_plan
+from cdc.capture.triggers import postgres, postgres_plan
 from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.postgres_render import grants
@@ -177,7 +177,7 @@ def test_grants_leave_secret_columns_out() -> None:
 
 
 def test_findings_of_a_healthy_database_are_ok() -> None:
-    found = postgres_findings.findings(installed(), [CAPTURE], Waiting(3, 1.0, 8192, consumer=True))
+    found = postgres.findings(installed(), [CAPTURE], Waiting(3, 1.0, 8192, consumer=True))
     assert {finding.severity for finding in found} == {Severity.OK}
 
 
@@ -197,6 +197,6 @@ def test_findings_of_a_healthy_database_are_ok() -> None:
 )
 def test_findings_name_the_mending(found: PostgresState, captures: list[Capture], check: str) -> None:
     waiting = None if found.version is None else Waiting(0, 0.0, 0, consumer=True)
-    wrong = [f for f in postgres_findings.findings(found, captures, waiting) if f.severity is Severity.WRONG]
+    wrong = [f for f in postgres.findings(found, captures, waiting) if f.severity is Severity.WRONG]
     assert [finding.check for finding in wrong] == [check]
     assert wrong[0].mend

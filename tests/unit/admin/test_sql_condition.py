@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.admin.backfill_plan import check_condition, check_own_columns
 from cdc.model.column import SecretColumns, SecretPatterns
 from cdc.model.errors import UsageError
-from cdc.model.sql_condition import check_condition, check_own_columns
 
 
 @pytest.mark.parametrize(
