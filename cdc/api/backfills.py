@@ -17,7 +17,7 @@ from cdc.model.backfill import Asked, Backfill, BackfillState, seconds_left
 
 _TAG = "backfills"
 _CONDITION = (
-    "Only rows that meet this condition of the database's SQL: what stands behind WHERE. Here it compares columns of "
+    "Only rows that meet this condition of the database's SQL: what follows WHERE. Here it compares columns of "
     "the row that are not secret; queries, and functions that look at anything but their arguments, are refused."
 )
 
@@ -47,7 +47,7 @@ class BackfillResource(ResponseModel):
     where: str
     endpoint: str | None = Field(description="The only one that gets it; null: all that name such events.")
     rate: float = Field(description="Rows a second at most; 0: any.")
-    rows: int = Field(description="Told of so far.")
+    rows: int = Field(description="Rows emitted so far.")
     estimate: int | None = Field(description="How many there were, about, when it was asked for; null: not known.")
     rows_per_second: float | None = Field(description="Lately; null: this process is not at it, or has just begun.")
     seconds_left: float | None = Field(description="At that speed; null: not known.")
@@ -154,5 +154,5 @@ OPERATIONS = (
     ),
     _changing("pause", "Let a backfill rest; one that has ended stays as it is."),
     _changing("resume", "Let a backfill go on; one that has ended stays as it is."),
-    _changing("cancel", "End a backfill for good; what was told of by then is sent."),
+    _changing("cancel", "End a backfill for good; what was emitted by then is sent."),
 )

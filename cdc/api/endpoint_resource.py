@@ -87,7 +87,7 @@ class EndpointPatch(EndpointFields):
 
 
 class Disabling(RequestModel):
-    reason: Annotated[str, Field(max_length=500, description="For whoever looks later.")] = "Disabled by hand."
+    reason: Annotated[str, Field(max_length=500, description="Why it is disabled, for the log.")] = "Disabled by hand."
 
 
 class Rotation(RequestModel):

@@ -197,7 +197,7 @@ OPERATIONS = (
         query=StreamQuery,
         tag=_TAG,
         stream="text/event-stream",
-        description="Each message is an event as `showEvent` gives it. `Last-Event-ID` goes on behind that one.",
+        description="Each message is an event as `showEvent` gives it. `Last-Event-ID` continues after that one.",
     ),
     ApiOperation(
         "GET",

@@ -33,7 +33,7 @@ class ProblemDetails(BaseModel):
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
     detail: str = Field(examples=["There is no endpoint ep_1."], description="What is wrong, in one sentence.")
-    hint: str | None = Field(default=None, description="How to mend it.")
+    hint: str | None = Field(default=None, description="How to fix it.")
     errors: list[FieldProblem] | None = Field(default=None, description="Values that are wrong, where they are known.")
 
 

@@ -67,7 +67,7 @@ class ReplayResource(ResponseModel):
 
     id: str = Field(examples=["rpl_5f2d1c0b9a8e7f60"])
     state: ReplayState
-    waiting: bool = Field(description="It runs, and no process is at it: one that serves goes on with it soon.")
+    waiting: bool = Field(description="It runs, and no process works on it: one that serves the API continues it soon.")
     selection: ReplaySelection
     rate: float
     total: int | None = Field(description="How many there were when it was asked for; null: too many to be counted.")

@@ -20,7 +20,7 @@ class SourceResource(ResponseModel):
     lag: float | None = Field(description="Seconds that the oldest change which is not stored waits; null: not known.")
     gaps: dict[str, int] = Field(description="Changes that could not be recorded, by table, as this process saw them.")
     error: str | None
-    position: str | None = Field(description="Where it stands, in its own words.")
+    position: str | None = Field(description="The last stored position, in the source's own format.")
 
 
 class SourceList(ResponseModel):

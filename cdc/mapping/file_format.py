@@ -98,7 +98,7 @@ def parse(text: str, places: Places) -> CatalogueFile:
             content = content.get(name, {})
         return CatalogueFile.model_validate(content)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{places.path} is not valid TOML: {error}.", "Mend that line and try again.") from error
+        raise ConfigError(f"{places.path} is not valid TOML: {error}.", "Correct that line and try again.") from error
     except ValidationError as error:
         raise _config_error(error.errors(include_url=False)[0], places) from error
 

@@ -223,7 +223,7 @@ def _schema(kind: OperationType) -> dict[str, Any]:
     }
     schema = payload_schema(kind.name, key, data, None, inferred=False)
     descriptions = {
-        "timestamp": "When it was told, UTC.",
+        "timestamp": "When it was emitted, UTC.",
         "key": "What it is about.",
         "data": "What is to be said of it.",
         "transaction": "Empty: there is none.",

@@ -21,7 +21,7 @@ _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
 #: What ``data`` may hold: name → JSON Schema.
 FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "endpoint": _TEXT | {"description": "Its id."},
-    "description": _TEXT | {"description": "What whoever added the endpoint noted of it."},
+    "description": _TEXT | {"description": "The note that was made when the endpoint was added."},
     "url": _TEXT | {"description": "Without user, password, query and fragment."},
     "failing_since": _TIME
     | {"description": "Since then it has accepted nothing; when it was disabled, if its filter was the reason."},
@@ -69,13 +69,13 @@ OPERATION_TYPES: Final = (
     OperationType(
         "endpoint.recovered",
         "endpoint",
-        "an endpoint accepts deliveries again (or was enabled anew), after `endpoint.failing`",
+        "an endpoint accepts deliveries again, or was enabled by hand, after `endpoint.failing`",
         (*_ENDPOINT, "failing_since", "message"),
     ),
     OperationType(
         "source.stalled",
         "source",
-        "a source cannot be read, or stands still although its database has changes",
+        "a source cannot be read, or stores nothing although its database has changes",
         ("source", "since", "message"),
     ),
     OperationType(
@@ -135,7 +135,7 @@ def endpoint_recovered(failing: Failing, now: datetime) -> Event:
     """``failing``: as it was before."""
     message = (
         f"{_named(failing.endpoint)}, which had accepted nothing since {_time(failing.since)}, accepts deliveries "
-        "again, or was enabled anew."
+        "again, or was enabled by hand."
     )
     facts = {"failing_since": format_time(failing.since), "message": message}
     return _of_endpoint("endpoint.recovered", failing, facts, now)

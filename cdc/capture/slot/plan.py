@@ -113,13 +113,13 @@ class _Planner:
             self._steps.append(Step("Make the publication", "", statements))
         elif not server.publishes_all:
             statement = sql.publication(server.version, exists=True)
-            self._steps.append(Step("Mend the publication", "", (statement,)))
+            self._steps.append(Step("Repair the publication", "", (statement,)))
 
     def table(self, table: str) -> None:
         """Locks one table a step: partitions have steps of their own."""
         schema, found = self._found.schema, self._found.tables[table]
         known = table in self._identities
-        title = f"Mend the capture of {table}" if known else f"Capture {table}"
+        title = f"Repair the capture of {table}" if known else f"Capture {table}"
         self._note(table)
         for leaf in found.leaves:
             if made := self._full(leaf):

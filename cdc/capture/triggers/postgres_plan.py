@@ -170,7 +170,7 @@ def _table_step(found: PostgresState, capture: Capture) -> Step | None:
         *([sql.grant_owner(owner)] if owner != found.server.role else []),
         *([sql.gap(capture.table)] if found.journal_lost or (known and _was_blind(wrong)) else []),
     ]
-    title = f"Mend the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
+    title = f"Repair the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
     return Step(title, capture.table, tuple(statements))
 
 

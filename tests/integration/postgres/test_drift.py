@@ -146,7 +146,7 @@ def test_failing_table_keeps_no_other_from_being_repaired(shop: Shop) -> None:
         "customers": LockTimeout,
         "users": InstallError,
     }
-    assert outcome.done == ("Mend the triggers of odd",)
+    assert outcome.done == ("Repair the triggers of odd",)
     assert operations(shop) == [("odd", "G")]
     busy.rollback()
     assert list(impatient.repair().failed) == ["users"]

@@ -165,7 +165,7 @@ def test_drift_is_found_and_mended(shop: Shop, damage: str, phrase: str) -> None
     shop.execute(damage)
     assert phrase in wrong(shop)["table customers"]
     titles = [step.title for step in shop.installer.plan_install(CAPTURES).steps]
-    assert titles == [PROVE, "Mend the triggers of customers"]
+    assert titles == [PROVE, "Repair the triggers of customers"]
     shop.installer.repair(["customers"])
     assert wrong(shop) == {}
     shop.execute("INSERT INTO customers VALUES ('1', 'a')")
