@@ -303,10 +303,10 @@ async def test_table_swapped_by_rename_is_followed(engine: str, request: pytest.
 
 
 JOURNAL_GONE = {
-    "the journal": ("DROP TABLE cdc_journal", "DROP TABLE cdc.cdc_journal"),
+    "the journal": ("TABLE cdc_journal", "TABLE cdc.cdc_journal"),
     "all of it": (
-        "DROP TABLE cdc_journal, cdc_shape, cdc_installation",
-        "DROP TABLE cdc.cdc_journal, cdc.cdc_capture, cdc.cdc_installation",
+        "TABLE cdc_journal, cdc_shape, cdc_installation",
+        "TABLE cdc.cdc_journal, cdc.cdc_capture, cdc.cdc_installation",
     ),
 }
 
@@ -323,7 +323,7 @@ async def test_running_consumer_creates_a_lost_journal_again(
         await asyncio.to_thread(consumer.add_endpoint, url, "customer.*,customer.read")
         async with consumer.running():
             await inbox.until(lambda inbox: len(_latest(inbox)) == RECORDS)
-            erp.execute(JOURNAL_GONE[loss][erp.flavour == "postgresql"])
+            erp.drop(JOURNAL_GONE[loss][erp.flavour == "postgresql"])
             if erp.flavour == "postgresql":
                 erp.execute(UPDATE, ["1"])  # does not fail
             await consumer.logged("gap")
@@ -338,7 +338,7 @@ async def test_lost_journal_is_reported_and_uninstalled(
 ) -> None:
     erp: Database = request.getfixturevalue(engine)
     consumer = await _prepared(erp, tmp_path, "repair = false")
-    erp.execute(JOURNAL_GONE["the journal"][erp.flavour == "postgresql"])
+    erp.drop(JOURNAL_GONE["the journal"][erp.flavour == "postgresql"])
     (check,) = [each for each in await _checks(consumer, expect=1) if each["check"] == "journal"]
     assert "have triggers that write to it" in check["detail"]
     assert check["mend"] == "cdc install-triggers"

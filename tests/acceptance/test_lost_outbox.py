@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from support.consumer import Consumer, Inbox, database_url, receiving
@@ -254,16 +253,6 @@ def _program(name: str, database: Database, *arguments: str) -> None:
     subprocess.run(command, check=True, timeout=60, env=os.environ | {"PGPASSWORD": info.password})
 
 
-def _drop(outbox: Database) -> None:
-    """Also while a process uses it: PostgreSQL ends one of two that wait for each other."""
-    while True:
-        try:
-            outbox.execute("DROP SCHEMA cdc_outbox CASCADE")
-        except psycopg.errors.DeadlockDetected:
-            continue
-        return
-
-
 async def test_dropped_schema_ends_the_process_and_an_empty_one_reads_nothing(
     postgres_db: Database, mariadb_db: Database, tmp_path: Path
 ) -> None:
@@ -275,7 +264,7 @@ async def test_dropped_schema_ends_the_process_and_an_empty_one_reads_nothing(
         consumer.start()
         _insert(mariadb_db, 1)
         await inbox.until_count(1)
-        await asyncio.to_thread(_drop, postgres_db)
+        await asyncio.to_thread(postgres_db.drop, "SCHEMA cdc_outbox CASCADE")
         _insert(mariadb_db, 2)
         assert await _ended(consumer) == 1
         assert "was dropped" in consumer.log.read_text()

@@ -47,6 +47,15 @@ class Database:
             finally:
                 cursor.close()
 
+    def drop(self, what: str) -> None:
+        """Drop it, also while a process uses it: PostgreSQL ends one of two that wait for each other."""
+        while True:
+            try:
+                self.execute(f"DROP {what}")
+            except psycopg.errors.DeadlockDetected:
+                continue
+            return
+
     def script(self, sql: str) -> None:
         """Run many statements; ``DELIMITER`` lines are understood as MySQL's client does."""
         with self._lock:
