@@ -84,7 +84,7 @@ class BinlogInspector:
         ]
         return "\n".join(
             [
-                "-- The consuming account.  An account that may read the log can see every change of every database in it.",
+                "-- The consuming account.  One that may read the log sees every change of every database in it.",
                 f"CREATE USER {to} IDENTIFIED BY {literal('change me')};",
                 f"{_log_grant(server, to)};",
                 *selects,
