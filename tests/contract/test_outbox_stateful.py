@@ -196,8 +196,10 @@ class Outboxes(RuleBasedStateMachine):
     @precondition(lambda self: self.wanted)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
+        """One that is not finished is hurried, and keeps its line."""
         delivery_id = f"dlv_{data.draw(st.integers(1, self.wanted))}"
-        if self.both("retry", delivery_id, self.now) is None:
+        finished = any(view.id == delivery_id and view.state not in UNFINISHED for view in self._views())
+        if self.both("retry", delivery_id, self.now) is None and finished:
             self.apart.discard(delivery_id)
 
     @rule(endpoint_id=st.none() | endpoint_ids, dead=st.booleans(), limit=st.integers(1, 4))
