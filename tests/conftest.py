@@ -51,7 +51,6 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(20_000, 20, 100)  # as `cdc run` does
         gc.enable()
 
 
