@@ -60,7 +60,7 @@ def _cut(database: Database) -> None:
         return
     ids = database.execute(CONSUMERS["mysql"], [database.name])
     for (number,) in ids:
-        database.execute(f"KILL {number}")
+        database.kill(number)
 
 
 async def test_a_database_that_is_not_there_yet_is_waited_for(own_server: Any, tmp_path: Path) -> None:

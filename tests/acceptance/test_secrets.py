@@ -159,7 +159,7 @@ def _lock_out(database: Database, account: str) -> None:
         return
     database.execute(f"ALTER USER {account} ACCOUNT LOCK")
     for (number,) in database.execute("SELECT id FROM information_schema.processlist WHERE user = %s", [account]):
-        database.execute(f"KILL {number}")
+        database.kill(number)
 
 
 def _say(consumer: Consumer, *arguments: str) -> str:

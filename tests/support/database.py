@@ -56,6 +56,14 @@ class Database:
                 continue
             return
 
+    def kill(self, number: int) -> None:
+        """End a connection of MariaDB or MySQL, unless it has ended by itself."""
+        try:
+            self.execute(f"KILL {number}")
+        except pymysql.err.OperationalError as error:
+            if error.args[0] != 1094:  # no such thread
+                raise
+
     def script(self, sql: str) -> None:
         """Run many statements; ``DELIMITER`` lines are understood as MySQL's client does."""
         with self._lock:
@@ -189,11 +197,7 @@ def _drop_mysql(administration: Database, name: str) -> None:
     ):  # which fails there (3854) while a session's statement has an astral character
         sessions = "SELECT processlist_id FROM performance_schema.threads WHERE processlist_db = %s"
     for (number,) in administration.execute(sessions, [name]):
-        try:
-            administration.execute(f"KILL {number}")
-        except pymysql.err.OperationalError as error:
-            if error.args[0] != 1094:  # no such thread: it has ended by itself
-                raise
+        administration.kill(number)
     administration.execute(f"SET SESSION lock_wait_timeout = {HANG_SECONDS:.0f}")
     administration.execute(f"DROP DATABASE {name}")
 
