@@ -47,7 +47,7 @@ async def send_test(
     *,
     example: Mapping[str, Any] | None = None,
 ) -> Attempt:
-    """Send one event to this endpoint now, whatever its patterns, and nothing else; the attempt.
+    """Send one event to this endpoint now, also one that its patterns leave out, and return the attempt.
 
     ``example``: a payload of this event; None for the greeting.  A test that fails is cancelled.  Of one that is
     interrupted the lease expires: `cdc run` sends it then.  Raises `UsageError` when there is no such endpoint, or it

@@ -68,7 +68,7 @@ class _Probe:
 
 
 class MySQLJournalProbe(_Probe):
-    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
+    async def ask(self, _position: Position | None, /) -> Backlog:
         sql = sqlfile.load("mysql/journal_waiting.sql")
         ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
         return Backlog(max(float(seconds), 0.0), transactions)

@@ -228,11 +228,11 @@ def _converter(column: Column, zone: Zone) -> _Convert:
         return _binary
     convert = normal.NORMALISERS[column.kind]
 
-    def lenient(value: Any) -> Value:
+    def lenient(value: Value) -> Value:
         try:
             return convert(value)
         except ValueError:
-            return value  # type: ignore[no-any-return]  # a scalar of decoded JSON is always a Value
+            return value
 
     return lenient
 

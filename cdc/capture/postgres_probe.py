@@ -60,7 +60,7 @@ class _Probe:
 
 
 class PostgresJournalProbe(_Probe):
-    async def ask(self, position: Position | None) -> Backlog:  # noqa: ARG002 - log sources need it; a journal holds unread rows only
+    async def ask(self, _position: Position | None, /) -> Backlog:
         ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
         return Backlog(max(seconds, 0.0), transactions)
 

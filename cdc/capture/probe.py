@@ -36,7 +36,7 @@ class Probe(Protocol):
         """Engine and version, for people: ``PostgreSQL 18.4``; empty before it was first reached."""
         ...
 
-    async def ask(self, position: Position | None) -> Backlog | None:
+    async def ask(self, position: Position | None, /) -> Backlog | None:
         """Return the backlog after ``position``, the last that the outbox holds; None when it is not known.  Raises
         `SourceError`; the next call connects again."""
         ...
@@ -108,7 +108,7 @@ class RestProbe:
     def server(self) -> str:
         return f"FacturaScripts API v3 at {self._host}"
 
-    async def ask(self, position: Position | None) -> Backlog | None:  # noqa: ARG002 - the protocol's; an API has no end to be behind
+    async def ask(self, _position: Position | None, /) -> Backlog | None:
         return None
 
     async def close(self) -> None:

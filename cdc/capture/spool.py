@@ -117,7 +117,7 @@ class Spool:
     """Write with `add`, all of it, then read with `parts`.  The same changes give the same records and parts again."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - closed by __exit__
+        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - this object is the context manager: its __exit__ closes the file
         self._index = RecordIndex()
         self._end = 0
         self.count = 0

@@ -19,7 +19,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, UsageError
 from cdc.runtime import support
 
-_README = """What is in this file:
+_README = """Contents of this file:
 
 about.json          versions of the program, Python, the system and the packages
 configuration.json  options that hold no secret and no address; of others only that they are given

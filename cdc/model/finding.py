@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `cdc doctor`. ``mend``: the command or statement that fixes it (empty when OK)."""
+    """A result of `cdc doctor`.  ``mend``: the command or statement that fixes it; empty when it is OK."""
 
     check: str
     severity: Severity

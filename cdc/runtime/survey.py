@@ -32,9 +32,12 @@ class DescribedSource(NamedTuple):
 
 
 class DescribedTable(NamedTuple):
-    """``rows``: about; None while nobody has counted.  ``captured``: a rule means it and it can be.  ``events``: what
-    their names begin with.  ``why``: why it is captured, or why not.  ``mend``: the command still to be run.
-    ``model``: FacturaScripts' class, where it is one of its own.  ``hidden``: its secret columns."""
+    """A table as `cdc table list` shows it.
+
+    ``rows``: an estimate; None before the server has one.  ``captured``: a rule names it and it can be captured.
+    ``events``: the beginning of its events' names.  ``why``: the reason why it is captured, or is not.  ``mend``: the
+    command that captures it.  ``model``: FacturaScripts' class; empty for a table of another program.  ``hidden``: its
+    secret columns."""
 
     name: str
     rows: int | None

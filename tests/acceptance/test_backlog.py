@@ -86,7 +86,7 @@ async def test_a_backlog_is_drained(database: Database, tmp_path: Path) -> None:
 
 
 def _longest(seconds: list[float]) -> float:
-    """Of all but two in a hundred, and one at least: a busy machine may stop for a second, a lock does it each time."""
+    """Return the longest time, without the longest 2 % and at least one: a busy machine may stop for a second."""
     spared = min(max(len(seconds) // 50, 1), len(seconds) - 1)
     return sorted(seconds)[-1 - spared]
 

@@ -157,8 +157,9 @@ class Case:
         return {view.state for view in await self.views()}
 
     async def assert_attempts_are_exact(self) -> None:
-        """As many as the bad one saw, where it sees them, each with its record.  The same event loop serves it: an
-        attempt whose time was up long before the loop noticed may not have reached it."""
+        """Check that each attempt is recorded, and that the bad receiver saw as many, where it sees requests.
+
+        It runs in the same event loop: an attempt that lasted much longer than its timeout may not have reached it."""
         limit = 1.5 * _patience(self.bad)
         views = await self.views()
         logged = await self.steps.store.attempts_of([view.id for view in views])

@@ -58,7 +58,7 @@ ENDPOINTS = (
 
 def releases() -> list[str]:
     """Every version that left something here, oldest first."""
-    return sorted((path.name for path in FOLDER.iterdir() if (path / "told.json").is_file()), key=_number)
+    return sorted((path.name for path in FOLDER.iterdir() if (path / "expected.json").is_file()), key=_number)
 
 
 def _number(version: str) -> tuple[int, ...]:
@@ -181,7 +181,7 @@ def write(folder: Path, keeper: KeeperClient) -> None:
         with fresh_database(shared_server(keeper, Spec(flavour)), erp=True) as database:
             script = triggers_script(database).replace(database.name, "@DATABASE@")
             (folder / f"triggers.{flavour}.sql.gz").write_bytes(gzip.compress(script.encode(), mtime=0))
-    (folder / "told.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    (folder / "expected.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ async def test_everything_is_there_and_goes_on(
     version: str, engine: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     outbox, access = _made(version, engine, request, tmp_path)
-    told: dict[str, Any] = json.loads(dumped(version, "told.json"))
+    told: dict[str, Any] = json.loads(dumped(version, "expected.json"))
     await outbox.open()
     await access.open()
     try:

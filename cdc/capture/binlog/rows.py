@@ -98,7 +98,7 @@ class _Text:
         end = f"p + {size}" if size else "p"
         body = "\n".join([*self.lines, f"    return ({''.join(value + ', ' for value in values)}), {end}"])
         space = dict(self.names)
-        exec(compile(f"def read({parameters}):\n{body}\n", "<row reader>", "exec"), space)  # noqa: S102 - the warning is about foreign code; this text has only numbers and words of our modules
+        exec(compile(f"def read({parameters}):\n{body}\n", "<row reader>", "exec"), space)  # noqa: S102 - the text is made of constants of this package and of numbers; no name or value of a database gets into it
         return space["read"]
 
 

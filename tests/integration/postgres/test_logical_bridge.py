@@ -1,4 +1,4 @@
-"""Between PostgreSQL's log and the journal: what the log told of is deleted there."""
+"""Changes that were read from PostgreSQL's log are deleted from the journal."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class World:
     table: dict[int, Row] = field(default_factory=lambda: {number: row(number, 0) for number in range(6)})
     log: list[Transaction] = field(default_factory=list)
     shown: int = 0
-    told: int = 0
+    emitted: int = 0
     history: dict[int, Row | None] = field(default_factory=dict)
     value: int = 0
     page: Window | None = None
@@ -105,12 +105,12 @@ class World:
             self.shown += 1
 
     def tell(self) -> None:
-        if self.told < len(self.log):
-            told = self.log[self.told]
-            self.told += 1
+        if self.emitted < len(self.log):
+            change = self.log[self.emitted]
+            self.emitted += 1
             if self.page is not None:
-                self.page.follow([told])
-            for each in told.changes:
+                self.page.follow([change])
+            for each in change.changes:
                 self._note(int(str(each.key["id"])), each.before, each.after)
 
     def _note(self, number: int, before: Row | None, after: Row | None) -> None:
@@ -123,20 +123,20 @@ class World:
             self.mark = len(self.log)
 
     def close(self) -> None:
-        if self.page is not None and self.told >= self.mark:
+        if self.page is not None and self.emitted >= self.mark:
             for each in self.page.rows():
                 self._note(int(str(each["id"])), each, each)
             self.page = None
 
 
 def by_witness(world: World) -> bool:
-    witness = last_witness(world.log[: world.told])
+    witness = last_witness(world.log[: world.emitted])
     return witness is None or witness.shown(world.visible.get(int(str(witness.key["id"]))))
 
 
 def by_snapshot(world: World) -> bool:
     unseen = Unseen()
-    unseen.add(range(world.told))
+    unseen.add(range(world.emitted))
     return unseen.all_in(Snapshot(len(world.log), frozenset(range(world.shown, len(world.log)))))
 
 

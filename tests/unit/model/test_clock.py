@@ -11,5 +11,5 @@ async def test_event_that_is_set_while_its_time_runs_out() -> None:
     waiting = asyncio.create_task(SystemClock().wait(event, 0.001))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_later(0.002, event.set)
-    time.sleep(0.01)  # noqa: ASYNC251 - the loop stands still, and finds both due
+    time.sleep(0.01)  # noqa: ASYNC251 - the loop is blocked on purpose: both timers are due when it continues
     assert await waiting
