@@ -12,7 +12,7 @@ from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from cdc.mapping.rule import STATE_COLUMN, Rule, ValueCondition
+from cdc.mapping.rule import STATE_COLUMN, ColumnCondition, Condition, Rule, all_hold
 from cdc.model.backfill import EXISTING, backfill_token
 from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.model.column import Table
@@ -119,6 +119,14 @@ ROWS: dict[str, Row] = {
         "pterecibir": 500.0, "referencia": "TOR-M4-20", "reservada": 50.0, "stockmax": 5000.0, "stockmin": 300.0,
         "ubicacion": "A-03",
     },
+    "asientos": {
+        "codejercicio": "2026", "concepto": "Factura de Cliente FAC2026A12 - Talleres Ruiz", "documento": "FAC2026A12",
+        "editable": True, "fecha": "2026-11-24", "idasiento": 431, "idempresa": 1, "importe": 423.5, "numero": 218,
+    },
+    "partidas": {
+        "codsubcuenta": "4300000014", "concepto": "Factura de Cliente FAC2026A12", "debe": 423.5, "haber": 0.0,
+        "idasiento": 431, "idpartida": 902, "idsubcuenta": 77, "orden": 1, "saldo": 423.5,
+    },
     "users": {
         "admin": False, "codalmacen": "ALG", "email": "lola@empresa.example", "enabled": True,
         "homepage": "ListCliente", "langcode": "es_ES", "lastactivity": "2026-11-24T09:12:40", "lastbrowser": "Firefox",
@@ -139,7 +147,8 @@ KEYS: dict[str, str] = {
     "albaranescli": "idalbaran", "albaranesprov": "idalbaran", "recibospagoscli": "idrecibo",
     "recibospagosprov": "idrecibo", "pagoscli": "idpago", "pagosprov": "idpago", "clientes": "codcliente",
     "proveedores": "codproveedor", "contactos": "idcontacto", "productos": "idproducto", "variantes": "idvariante",
-    "stocks": "idstock", "users": "nick", "roles": "codrole", "roles_users": "id", "lineasfacturascli": "idlinea",
+    "stocks": "idstock", "asientos": "idasiento", "partidas": "idpartida",
+    "users": "nick", "roles": "codrole", "roles_users": "id", "lineasfacturascli": "idlinea",
 }  # fmt: skip
 
 #: What follows a document's first state in a new FacturaScripts: distance of its id → the state.
@@ -160,6 +169,7 @@ EDITS: dict[str, tuple[str, bool | float | str]] = {
     "productos": ("descripcion", "Tornillo M4, acero inoxidable"),
     "variantes": ("codbarras", "8400000002110"),
     "stocks": ("ubicacion", "B-11"),
+    "asientos": ("concepto", "Factura de Cliente FAC2026A12 (corregida)"),
     "users": ("homepage", "ListProducto"),
     "roles": ("descripcion", "Ventas"),
 }
@@ -283,10 +293,10 @@ def _images(rule: Rule, row: Row) -> tuple[Row, Row]:
         column = min(rule.changed)
         after.update({column: _other(row[column])} if column in row else {})
     for column, condition in rule.becomes.items():
-        after[column] = 7 if column == "idfacturarect" else condition.example()
-        before[column] = _opposite(condition)
-    before.update({column: condition.example() for column, condition in rule.from_.items()})
-    after.update({column: condition.example() for column, condition in (*rule.to.items(), *rule.where.items())})
+        after[column] = 7 if column == "idfacturarect" else _example(condition, row)
+        before[column] = _opposite(condition, row)
+    before.update({column: _example(condition, row) for column, condition in rule.from_.items()})
+    after.update({column: _example(condition, row) for column, condition in (*rule.to.items(), *rule.where.items())})
     return before, after
 
 
@@ -295,17 +305,29 @@ def _move_state(rule: Rule, before: dict[str, Value], after: dict[str, Value]) -
     document."""
     first = before[STATE_COLUMN]
     assert isinstance(first, int)
-    distance = next((d for d, state in STATES.items() if all(c.holds(state.get(n)) for n, c in rule.state.items())), 1)
+    distance = next((d for d, state in STATES.items() if all_hold(rule.state)(state)), 1)
     moved = {STATE_COLUMN: first + distance, "idestado_ant": first, "editable": False}
-    editable = rule.to.get("editable")
-    if editable is not None and editable.holds(True):
+    if "editable" in rule.to and all_hold(rule.to)({**before, "editable": True}):
         before.update(moved)
         after.update({"idestado_ant": first + distance})
     else:
         after.update(moved)
 
 
-def _opposite(condition: ValueCondition) -> Value:
+def _example(condition: Condition, row: Row) -> Value:
+    """Return a value that satisfies the condition in this row."""
+    if not isinstance(condition, ColumnCondition):
+        return condition.example()
+    other = row.get(condition.column)
+    if condition.compared == "less_than" and isinstance(other, int | float):
+        return other - 1
+    return _other(other) if condition.compared == "not" else other
+
+
+def _opposite(condition: Condition, row: Row) -> Value:
+    if isinstance(condition, ColumnCondition):
+        opposites = {"is": "not", "not": "is", "at_least": "less_than", "less_than": "at_least"}
+        return _example(ColumnCondition(condition.column, opposites[condition.compared]), row)
     if condition.present is False:
         return "x"
     example = condition.example()

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from cdc.mapping.rule import ValueCondition, parse_condition
+from cdc.mapping.rule import Condition, parse_condition
 from cdc.model.errors import ConfigError
 from cdc.model.toml_lines import Places, TomlPath
 
 ChildKind = Literal["lines", "receipts"]
-Conditions = dict[str, Annotated[ValueCondition, PlainValidator(parse_condition)]]
+Conditions = dict[str, Annotated[Condition, PlainValidator(parse_condition)]]
 
 
 def _not_empty(columns: list[str]) -> list[str]:

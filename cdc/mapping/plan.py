@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, Child, Entity, Label
-from cdc.mapping.rule import SESSION_COLUMN, STATE_COLUMN, Rule, Test, as_is, compile_rule, decode_html_row
+from cdc.mapping.rule import (
+    SESSION_COLUMN,
+    STATE_COLUMN,
+    Rule,
+    Test,
+    as_is,
+    compile_rule,
+    decode_html_row,
+    named_columns,
+)
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
@@ -150,7 +159,7 @@ def _watched(rule: Rule) -> frozenset[str]:
     if rule.changed:
         return rule.changed
     if rule.becomes:
-        return frozenset(rule.becomes)
+        return named_columns(rule.becomes)
     if rule.from_ or rule.to:
-        return frozenset((*rule.from_, *rule.to))
+        return named_columns(rule.from_, rule.to)
     return frozenset({ANY_COLUMN, STATE_COLUMN})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Label, Reference, TablePatterns
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, LabelEntry, parse
-from cdc.mapping.rule import STATE_TABLE, Rule
+from cdc.mapping.rule import STATE_TABLE, Rule, named_columns
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
 from cdc.model.errors import ConfigError, UsageError
@@ -45,6 +45,8 @@ class Resolver:
     patterns: dict[str, FilePlace] = field(default_factory=dict)
     excluded: dict[str, FilePlace] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
+    #: Packaged entities that are off until a file of the user names them.
+    offered: set[str] = field(default_factory=set)
 
     def read(self, text: str, path: str, *, user: bool, section: tuple[str, ...] = ()) -> None:
         places = Places(path, text, user, section)
@@ -104,6 +106,8 @@ class Resolver:
             raise ConfigError(
                 f"{place}: {name!r} is not an entity name.", "Use a to z, 0 to 9 and _, with dots between parts."
             )
+        offered = name in self.offered and places.user  # until now
+        self.offered.discard(name)
         known = self.entities.get(name)
         base = known or Entity(name, name, f"row of {entry.table or name}", place)
         table = entry.table or base.table
@@ -119,7 +123,9 @@ class Resolver:
         )
         self._check_entity(entity, places.of((*path, "table")), places.of((*path, "include")))
         self.entities[name] = entity
-        if known is None or entry.table:
+        if not places.user and not entry.enabled:
+            self.offered.add(name)
+        elif offered or known is None or entry.table:
             self.references.append(Reference(table, (), f"the events {name}.*", places.of((*path, "table"))))
         if known is not None and known.table != table:
             self.rules = {
@@ -147,7 +153,8 @@ class Resolver:
             if child is not None:
                 children[kind] = Child(child.table, child.column)
                 what = f"the {kind} of {path[1]}"
-                self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
+                if entry.enabled:
+                    self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
         return children
 
     def _label(self, entry: LabelEntry, table: str, place: FilePlace) -> Label:
@@ -168,7 +175,7 @@ class Resolver:
         return self.models if self.by_model else {}
 
     def table_patterns(self) -> TablePatterns:
-        entities = {entity.table: entity for entity in self.entities.values()}
+        entities = {each.table: each for each in self.entities.values() if each.name not in self.offered}
         return TablePatterns(self.patterns, tuple(self.excluded), entities, self.names())
 
     def _add_table(self, table: str, place: FilePlace) -> Entity:
@@ -249,11 +256,11 @@ class Resolver:
 
 def _named_columns(rule: Rule) -> list[tuple[str, Iterable[str]]]:
     named: list[tuple[str, Iterable[str]]] = [
-        ("becomes", rule.becomes),
-        ("from", rule.from_),
-        ("to", rule.to),
-        ("where", rule.where),
-        ("state", rule.state),
+        ("becomes", sorted(named_columns(rule.becomes))),
+        ("from", sorted(named_columns(rule.from_))),
+        ("to", sorted(named_columns(rule.to))),
+        ("where", sorted(named_columns(rule.where))),
+        ("state", sorted(named_columns(rule.state))),
         ("changed", sorted(rule.changed)),
         ("unless_changed", sorted(rule.unless_changed)),
         ("ignore", sorted(rule.ignore)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import eq, ge, lt, ne
 from typing import Any, TypeVar
 
 from cdc.model.change import Operation, Row, Value
@@ -17,7 +18,7 @@ from cdc.model.toml_lines import FilePlace
 T = TypeVar("T")
 _FORMS = (
     "a value, a list of values, { not = value }, { at_least = number }, { less_than = number }, "
-    "or { set = true } / { set = false } (null or empty)"
+    "or { set = true } / { set = false } (null or empty); { column = name } is the value of another column"
 )
 #: Exactly the entities that FacturaScripts writes; anything else in the text was typed by somebody.
 _CHARACTERS = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
@@ -90,10 +91,57 @@ class ValueCondition:
         return (not first) if isinstance(first, bool) else None
 
 
-def parse_condition(raw: Any) -> ValueCondition:
+#: How a value may be compared with another column's, as rules write it; ``is`` is not written.
+_COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {"is": eq, "not": ne, "at_least": ge, "less_than": lt}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCondition:
+    """A comparison with another column of the same row.  ``at_least`` and ``less_than`` hold of two numbers or two
+    texts (dates are texts) only."""
+
+    column: str
+    compared: str = "is"
+
+    def holds(self, value: Value, other: Value) -> bool:
+        if self.compared in ("at_least", "less_than"):
+            both = (value, other)
+            texts = all(isinstance(each, str) for each in both)
+            if not texts and not all(_is_number(each) for each in both):
+                return False
+        return _COMPARED[self.compared](value, other)
+
+
+Condition = ValueCondition | ColumnCondition
+Conditions = Mapping[str, Condition]
+
+
+def named_columns(*conditions: Conditions) -> frozenset[str]:
+    """Return all columns that the conditions name, on either side."""
+    others = (each.column for group in conditions for each in group.values() if isinstance(each, ColumnCondition))
+    return frozenset((*(column for group in conditions for column in group), *others))
+
+
+def parse_condition(raw: Any) -> Condition:
     """Return the condition of a TOML value.  Raises ValueError."""
     if isinstance(raw, dict):
-        return _parse_table(raw)
+        return _parse_column(raw) or _parse_table(raw)
+    return _parse_values(raw)
+
+
+def _parse_column(raw: dict[str, Any]) -> ColumnCondition | None:
+    """Return the comparison with a column; None for another condition."""
+    compared, other = next(iter(raw.items()), ("", None))
+    if compared == "column":
+        compared, other = "is", raw
+    if len(raw) == 1 and isinstance(other, dict) and list(other) == ["column"] and compared in _COMPARED:
+        column = other["column"]
+        if isinstance(column, str) and column:
+            return ColumnCondition(column, compared)
+    return None
+
+
+def _parse_values(raw: Any) -> ValueCondition:
     values = raw if isinstance(raw, list) else [raw]
     if not values or not all(isinstance(value, bool | int | float | str) for value in values):
         raise ValueError(f"a condition is {_FORMS}")
@@ -104,7 +152,7 @@ def _parse_table(raw: dict[str, Any]) -> ValueCondition:
     if list(raw) == ["set"] and isinstance(raw["set"], bool):
         return ValueCondition(present=raw["set"])
     if list(raw) == ["not"] and not isinstance(raw["not"], dict):
-        return ValueCondition(values=parse_condition(raw["not"]).values, negated=True)
+        return ValueCondition(values=_parse_values(raw["not"]).values, negated=True)
     if raw and raw.keys() <= {"at_least", "less_than"} and all(_is_number(bound) for bound in raw.values()):
         return ValueCondition(at_least=raw.get("at_least"), less_than=raw.get("less_than"))
     raise ValueError(f"a condition is {_FORMS}")
@@ -134,11 +182,11 @@ class Rule:
     operations: frozenset[Operation]
     place: FilePlace
     when: str = ""
-    becomes: Mapping[str, ValueCondition] = field(default_factory=dict)
-    from_: Mapping[str, ValueCondition] = field(default_factory=dict)
-    to: Mapping[str, ValueCondition] = field(default_factory=dict)
-    where: Mapping[str, ValueCondition] = field(default_factory=dict)
-    state: Mapping[str, ValueCondition] = field(default_factory=dict)
+    becomes: Conditions = field(default_factory=dict)
+    from_: Conditions = field(default_factory=dict)
+    to: Conditions = field(default_factory=dict)
+    where: Conditions = field(default_factory=dict)
+    state: Conditions = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     unless_changed: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
@@ -151,8 +199,8 @@ class Rule:
     @property
     def columns(self) -> set[str]:
         """All columns of its own table that the rule names."""
-        named = {*self.becomes, *self.from_, *self.to, *self.where}
-        return named | self.changed | self.unless_changed | self.ignore | ({STATE_COLUMN} if self.state else set())
+        named = named_columns(self.becomes, self.from_, self.to, self.where)
+        return {*named} | self.changed | self.unless_changed | self.ignore | ({STATE_COLUMN} if self.state else set())
 
 
 @dataclass(slots=True)
@@ -187,7 +235,28 @@ def compile_rule(rule: Rule) -> Test:
     return test
 
 
-def _all_hold(conditions: Mapping[str, ValueCondition]) -> Callable[[Row], bool]:
+def all_hold(conditions: Conditions) -> Callable[[Row], bool]:
+    """Return one test of a row."""
+    values = {column: each for column, each in conditions.items() if isinstance(each, ValueCondition)}
+    columns = {column: each for column, each in conditions.items() if isinstance(each, ColumnCondition)}
+    if not columns:
+        return _values_hold(values)
+    of_values, of_columns = _values_hold(values), _columns_hold(columns)
+    return lambda row: of_columns(row) and of_values(row)
+
+
+def _columns_hold(conditions: Mapping[str, ColumnCondition]) -> Callable[[Row], bool]:
+    compared = [(column, each.column, each.holds) for column, each in conditions.items()]
+
+    def hold(row: Row) -> bool:
+        return all(
+            column in row and other in row and holds(row[column], row[other]) for column, other, holds in compared
+        )
+
+    return hold
+
+
+def _values_hold(conditions: Mapping[str, ValueCondition]) -> Callable[[Row], bool]:
     if len(conditions) == 1:
         ((column, condition),) = conditions.items()
         holds = condition.holds
@@ -205,7 +274,7 @@ def _all_hold(conditions: Mapping[str, ValueCondition]) -> Callable[[Row], bool]
 
 
 def _becomes(rule: Rule) -> Test:
-    arrived = _all_hold(rule.becomes)
+    arrived = all_hold(rule.becomes)
 
     def test(seen: RuleInput) -> bool:
         return arrived(seen.row) and (seen.before is None or not arrived(seen.before))
@@ -214,8 +283,8 @@ def _becomes(rule: Rule) -> Test:
 
 
 def _leaves(rule: Rule) -> Test:
-    left = _all_hold(rule.from_)
-    involved = frozenset((*rule.from_, *rule.to))
+    left = all_hold(rule.from_)
+    involved = named_columns(rule.from_, rule.to)
     somewhere = not rule.to
 
     def test(seen: RuleInput) -> bool:
@@ -228,8 +297,8 @@ def _leaves(rule: Rule) -> Test:
 
 def _reaches(rule: Rule) -> Test:
     """The row is where ``to`` says; that it was elsewhere follows from ``from``, or from a change of these columns."""
-    reached = _all_hold(rule.to)
-    involved = frozenset((*rule.from_, *rule.to))
+    reached = all_hold(rule.to)
+    involved = named_columns(rule.from_, rule.to)
 
     def test(seen: RuleInput) -> bool:
         return not involved.isdisjoint(seen.changed) and reached(seen.row)
@@ -238,7 +307,7 @@ def _reaches(rule: Rule) -> Test:
 
 
 def _where(rule: Rule) -> Test:
-    holds = _all_hold(rule.where)
+    holds = all_hold(rule.where)
     return lambda seen: holds(seen.row)
 
 
@@ -258,7 +327,7 @@ def _ignore(rule: Rule) -> Test:
 
 
 def _state(rule: Rule) -> Test:
-    holds = _all_hold(rule.state)
+    holds = all_hold(rule.state)
 
     def test(seen: RuleInput) -> bool:
         state = seen.states.get(seen.row.get(STATE_COLUMN))

@@ -74,7 +74,7 @@ UPDATE productos SET precio = 22, actualizado = '2026-11-24 10:00:02' WHERE idpr
 COMMIT;
 -- => variant.updated(precio) ; variant.price_changed ; product.updated(precio) ; product.price_changed
 
--- ## stock movements; a limit is not a movement
+-- ## stock movements; a limit is not a movement, but one that is raised above what there is makes the stock low
 BEGIN;
 UPDATE stocks SET cantidad = 1e16, disponible = 0.30000000000000004 WHERE idstock = 1;
 COMMIT;
@@ -82,7 +82,7 @@ BEGIN;
 UPDATE stocks SET stockmin = 2 WHERE idstock = 1;
 COMMIT;
 -- => stock.updated(cantidad,disponible) ; stock.changed
--- => stock.updated(stockmin)
+-- => stock.updated(stockmin) ; stock.low
 
 -- ## new invoice in one transaction: the totals come last
 BEGIN;

@@ -229,7 +229,30 @@ changed = ["codretencion"]
 | `infer` | built-in conclusions: `"login"`, `"session"`, `"permissions"` |
 
 A condition is a value, a list of values of which one must match, `{ not = value }`, `{ at_least = number }`,
-`{ less_than = number }`, `{ set = true }` (neither null nor empty) or `{ set = false }`.
+`{ less_than = number }`, `{ set = true }` (neither null nor empty) or `{ set = false }`. `{ column = "name" }` in the
+place of a value or number is the value of another column of the row; numbers are compared with numbers, texts and dates
+with texts and dates:
+
+```toml
+[[event]]
+entity = "stock"
+name = "full"
+becomes = { cantidad = { at_least = { column = "stockmax" } } }
+where = { stockmax = { not = 0 } }
+```
+
+A change of either column can fire the rule. A rule sees one row: sums over several rows are not possible.
+
+### Accounting entries
+
+```toml
+[entity.accounting_entry]
+include = ["lines"]
+```
+
+switches `accounting_entry.created`, `.updated` and `.deleted` on, with the rows of `partidas` in `data.lines`. They are
+off by default, because editing an invoice deletes its entry and writes another one; run `cdc install-triggers`,
+`cdc install-slot` or `cdc grants` afterwards.
 
 ### Switching off
 

@@ -100,6 +100,25 @@ def test_noise_of_a_table_without_entity_applies_once_it_is_captured() -> None:
     assert names(update("partidas", row, saldo=2.0), rules=f"{rules}\n[noise]\npartidas = []") == ["partidas.updated"]
 
 
+def test_accounting_entries_are_off_until_named() -> None:
+    entry: Row = {"idasiento": 1, "concepto": "x"}
+    assert names(insert("asientos", entry, "idasiento")) == []
+    assert not any("asientos" in note or "partidas" in note for note in load_catalogue().check({}))
+    for rules in ('tables = ["asientos"]', 'tables = ["asien*"]'):  # as before there was such an entity
+        assert names(insert("asientos", entry, "idasiento"), rules=rules) == ["asientos.created"]
+    named = '[entity.accounting_entry]\ninclude = ["lines"]'
+    assert names(insert("asientos", entry, "idasiento"), rules=named) == ["accounting_entry.created"]
+    assert {"asientos", "partidas"} <= {capture.table for capture in load_catalogue(named).captures()}
+    with pytest.raises(ConfigError, match="line 1: The database has no table asientos"):
+        load_catalogue(named).check({})
+
+
+def test_an_unknown_column_of_a_comparison_is_an_error_with_its_line() -> None:
+    rules = "[[event]]\nentity = 'stock'\nname = 'x'\nbecomes = { disponible = { less_than = { column = 'stockmn' } } }"
+    with pytest.raises(ConfigError, match="line 4: The table stocks has no column stockmn"):
+        load_catalogue(rules).check({"stocks": ["disponible", "stockmin"]})
+
+
 def test_disabled_events_and_entities() -> None:
     row = {"id": 1, "vencido": True, "pagado": False}
     assert names(insert("recibospagoscli", row), rules='disable = ["*.overdue"]') == ["receipt.created"]

@@ -113,3 +113,53 @@ def test_a_column_that_the_row_does_not_have_never_fires(column: str) -> None:
 def test_a_secret_column_can_be_asked_whether_it_changed() -> None:
     rules = '[secret]\nt = ["clave"]\n[[event]]\ntable = "t"\nname = "hit"\nchanged = ["clave"]'
     assert names(update("t", _ROW, secrets=["clave"]), rules=rules) == ["t.hit"]
+
+
+def _pair(one: bool | float | str | None, other: bool | float | str | None) -> Row:
+    return {"id": 1, "uno": one, "otro": other}
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds", "fails"),
+    [
+        ("{ column = 'otro' }", [(1, 1), ("a", "a"), (None, None)], [(1, 2), (None, 1)]),
+        ("{ not = { column = 'otro' } }", [(1, 2), (None, 1)], [(1, 1), (None, None)]),
+        (
+            "{ less_than = { column = 'otro' } }",
+            [(1, 1.5), ("2026-11-29", "2026-12-01")],
+            [(2, 2), (None, 1), (1, "2")],
+        ),
+        ("{ at_least = { column = 'otro' } }", [(2, 2), ("b", "a")], [(1, 2), (1, None), (True, False)]),
+    ],
+)
+def test_a_column_is_compared_with_another(
+    condition: str, holds: list[tuple[float, float]], fails: list[tuple[float, float]]
+) -> None:
+    rule = f"becomes = {{ uno = {condition} }}"
+    assert [pair for pair in holds if not _fires(rule, after=_pair(*pair))] == []
+    assert [pair for pair in fails if _fires(rule, after=_pair(*pair))] == []
+
+
+def test_a_comparison_holds_with_other_conditions_only() -> None:
+    rule = "becomes = { uno = { less_than = { column = 'otro' } }, tipo = 'A' }"
+    assert _fires(rule, after={**_pair(1, 2), "tipo": "A"})
+    assert not _fires(rule, after={**_pair(1, 2), "tipo": "B"})
+    assert not _fires(rule, after={**_pair(2, 1), "tipo": "A"})
+    assert not _fires(rule, after={"id": 1, "uno": 1, "tipo": "A"})  # the other column is not there
+
+
+def test_either_column_of_a_comparison_fires_the_rule_once() -> None:
+    low, enough = {"disponible": 2.0, "stockmin": 5.0}, {"disponible": 8.0, "stockmin": 5.0}
+    stock: Row = {"id": 1, "ubicacion": None}
+    assert "stock.low" in names(insert("stocks", {**stock, **low}))
+    assert "stock.low" not in names(insert("stocks", {**stock, **enough}))
+    assert "stock.low" in names(update("stocks", {**stock, **enough}, disponible=4.0))
+    assert "stock.low" in names(update("stocks", {**stock, **enough}, stockmin=9.0))
+    assert "stock.low" not in names(update("stocks", {**stock, **low}, disponible=1.0))
+    assert "stock.low" not in names(update("stocks", {**stock, **low}, disponible=8.0))
+
+
+def test_from_and_to_compare_columns() -> None:
+    rule = "from = { uno = { less_than = { column = 'otro' } } }\nto = { uno = { at_least = { column = 'otro' } } }"
+    assert _fires(rule, before=_pair(1, 2), after=_pair(1, 1))
+    assert not _fires(rule, before=_pair(1, 2), after=_pair(1.5, 2))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.mapping.rule import decode_html, decode_html_row, parse_condition
+from cdc.mapping.rule import ValueCondition, decode_html, decode_html_row, parse_condition
 from cdc.model.change import Row, Value
 from cdc.model.event import event_id, event_ids, record_name
 from support.row_changes import START
@@ -100,13 +100,25 @@ def test_two_keys_never_share_a_record_name(one: tuple[Value, Value], other: tup
 )
 def test_conditions(condition: Any, holds: list[Value], fails: list[Value]) -> None:
     parsed = parse_condition(condition)
+    assert isinstance(parsed, ValueCondition)
     assert [value for value in holds if not parsed.holds(value)] == []
     assert [value for value in fails if parsed.holds(value)] == []
     assert parsed.holds(parsed.example())
 
 
 @pytest.mark.parametrize(
-    "wrong", [[], {}, {"set": 1}, {"not": {"set": True}}, {"at_least": "x"}, {"unknown": 1}, [None]]
+    "wrong",
+    [
+        [],
+        {},
+        {"set": 1},
+        {"not": {"set": True}},
+        {"at_least": "x"},
+        {"unknown": 1},
+        [None],
+        {"column": 1},
+        {"less_than": {"column": "x", "y": 1}},
+    ],
 )
 def test_what_is_no_condition(wrong: Any) -> None:
     with pytest.raises(ValueError, match="a condition is"):
