@@ -17,6 +17,8 @@ from babel.messages.pofile import read_po, write_po
 import cdc.pages
 from cdc.config import Config
 from cdc.config.rules import event_types
+from cdc.mapping import schema
+from cdc.mapping.catalogue import load_catalogue
 from cdc.pages.application import SECTIONS
 from cdc.pages.language import DEFAULT, LANGUAGES
 from cdc.pages.page import NOTICES
@@ -32,6 +34,8 @@ _KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "number": (2,),
     "parse": (2,),
 }
+#: Rules that switch on the packaged entities that are off.
+_OFFERED = "[entity.accounting_entry]"
 _METHODS = [("**.html", "jinja2.ext:babel_extract")]
 
 Message = str | tuple[str, ...]
@@ -45,7 +49,7 @@ def used() -> set[Message]:
 
 def _of_events() -> set[str]:
     """Return the texts of the packaged rules about events; a user's own rules are shown as written."""
-    kinds = event_types(Config())
+    kinds = [*event_types(Config()), *schema.event_types(load_catalogue(_OFFERED))]
     return {kind.when for kind in kinds} | {kind.title for kind in kinds}
 
 
