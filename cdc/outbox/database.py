@@ -20,6 +20,7 @@ from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint
 from cdc.outbox.shared import Subscriber
 from cdc.outbox.slices import LogSlice
+from cdc.outbox.subscribers import SubscriberCache, SubscriberIndex
 from cdc.sqlfile import names, parts
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ class Ledger:
     last_event: int
     last_delivery: int
     known: frozenset[str]
-    subscribers: tuple[Subscriber, ...]
+    subscribers: SubscriberIndex
 
 
 class LogSearch(Protocol):
@@ -65,7 +66,10 @@ class LogSearch(Protocol):
 
 
 class Database(ABC):
-    """One connection, in a transaction where something is written."""
+    """One connection, in a transaction where something is written.  ``subscribers``: what the outbox remembers of them
+    between transactions."""
+
+    subscribers: SubscriberCache
 
     @abstractmethod
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]: ...
@@ -94,6 +98,9 @@ class Database(ABC):
 
     @abstractmethod
     async def ledger(self, ids: Sequence[str]) -> Ledger: ...
+
+    async def read_subscribers(self) -> Sequence[Subscriber]:
+        return [self.subscriber_from(row) for row in await self.rows("subscribers")]
 
     @abstractmethod
     async def find_events(self, which: EventFilter, *, walked: bool = False) -> LogSearch:

@@ -20,6 +20,7 @@ from cdc.outbox.shared import (
     no_endpoint,
     record_busy,
 )
+from cdc.outbox.subscribers import SubscriberIndex
 
 
 async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
@@ -105,7 +106,7 @@ async def send_test(
         raise endpoint_disabled(endpoint_id)
     event, payload = test
     ledger = await db.ledger([event.id])
-    only = Ledger(ledger.last_event, ledger.last_delivery, ledger.known, (Subscriber(number, ("*",)),))
+    only = Ledger(ledger.last_event, ledger.last_delivery, ledger.known, SubscriberIndex([Subscriber(number, ("*",))]))
     new = await insert_events(db, [test], only)
     if not new:
         raise event_exists(event.id)

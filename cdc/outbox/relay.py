@@ -110,8 +110,8 @@ async def insert_deliveries(db: Database, events: Mapping[int, Event], ledger: L
     for sequence, event in events.items():
         made += [
             (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id))
-            for subscriber in ledger.subscribers
-            if subscriber.wants(event)
+            for subscriber in ledger.subscribers.of(event)
+            if subscriber.holds(event)
         ]
         if monotonic() - turn > _TURN:
             await db.give_way()

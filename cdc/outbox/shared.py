@@ -36,8 +36,8 @@ class Subscriber:
 
     def wants(self, event: Event) -> bool:
         if event.only_to:
-            return event.only_to == self.id and self._holds(event)
-        return self.names(event.name, event.source) and self._holds(event)
+            return event.only_to == self.id and self.holds(event)
+        return self.names(event.name, event.source) and self.holds(event)
 
     def names(self, event_name: str, source: str) -> bool:
         """Return whether it wants such events, if its condition holds.  Operational events have no source, and go
@@ -45,7 +45,8 @@ class Subscriber:
         subscriber to changes must not be flooded with existing rows."""
         return _names(self.patterns, self.sources, event_name, source)
 
-    def _holds(self, event: Event) -> bool:
+    def holds(self, event: Event) -> bool:
+        """Return whether its condition, if any, holds."""
         return not self.condition or stored(self.id, self.condition).holds(event)
 
 

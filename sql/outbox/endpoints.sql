@@ -32,6 +32,15 @@ WHERE number = :number
 SELECT number, events, sources, delivery_order, condition, id FROM cdc_outbox.endpoint
 WHERE id = :id AND removed_at IS NULL
 
+-- name: subscribers
+-- Endpoints that may want an event: all that were not removed, in the order in which they were added.
+SELECT number, events, sources, delivery_order, condition, id FROM cdc_outbox.endpoint
+WHERE removed_at IS NULL
+ORDER BY number
+
+-- name: endpoints_version
+SELECT version FROM cdc_outbox.endpoint_version
+
 -- name: disable_failing
 -- Stops leasing for an endpoint that has failed since then without one success.
 UPDATE cdc_outbox.endpoint SET enabled = false, disabled_reason = :reason

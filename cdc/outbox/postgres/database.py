@@ -17,6 +17,7 @@ from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres.search import PostgresSearch
 from cdc.outbox.shared import Subscriber
 from cdc.outbox.slices import LogSlice
+from cdc.outbox.subscribers import SubscriberCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,8 +36,9 @@ class Notice(StrEnum):
 
 
 class PostgresDatabase(Database):
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], subscribers: SubscriberCache | None = None) -> None:
         self.connection = connection
+        self.subscribers = subscribers or SubscriberCache()
         self.notice = Notice.WRITTEN  # sent by `PostgresSession.write`
 
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
@@ -66,8 +68,9 @@ class PostgresDatabase(Database):
         await self.connection.execute(text.encode())
 
     async def ledger(self, ids: Sequence[str]) -> Ledger:
-        ((last_event, last_delivery, known, subscribers),) = await self.rows("store_begin", ids=ids)
-        return Ledger(last_event, last_delivery, frozenset(known), tuple(map(self.subscriber_from, subscribers)))
+        ((last_event, last_delivery, known, version),) = await self.rows("store_begin", ids=ids)
+        subscribers = await self.subscribers.at(version, self.read_subscribers)
+        return Ledger(last_event, last_delivery, frozenset(known), subscribers)
 
     async def find_events(self, which: EventFilter, *, walked: bool = False) -> PostgresSearch:  # noqa: ARG002 - the server plans
         return await search.of_events(self, which)

@@ -32,6 +32,7 @@ from cdc.outbox.postgres.session import CHANNEL, Lock, PostgresSession, connect,
 from cdc.outbox.postgres.workers import PostgresWorkers
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import refusal_lock
+from cdc.outbox.subscribers import SubscriberCache
 
 log = structlog.get_logger()
 
@@ -129,9 +130,10 @@ class PostgresOutbox(DatabaseOutbox):
         super().__init__(box)
         self._info = info
         token = secrets.token_hex(8)
-        self._own = self._kept = self._durable = PostgresSession(info, token, durable=True)
+        subscribers = SubscriberCache()
+        self._own = self._kept = self._durable = PostgresSession(info, token, durable=True, subscribers=subscribers)
         self._due = self._leasing = PostgresSession(info, token, durable=False)
-        self._recording = PostgresSession(info, token, durable=True)
+        self._recording = PostgresSession(info, token, durable=True, subscribers=subscribers)
         self._log = self._reading = PostgresSession(info, token, durable=True, plain=True)
         self._upkeep = PostgresSession(info, token, durable=False)
         self._listener = Listener(info, token)

@@ -20,6 +20,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.database import PostgresDatabase
+from cdc.outbox.subscribers import SubscriberCache
 
 _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
 #: SQLSTATE, or its class of two characters → the problem, and how to fix it
@@ -99,6 +100,7 @@ class PostgresSession:
         durable: bool,
         plain: bool = False,
         seconds: float = CALL_SECONDS,
+        subscribers: SubscriberCache | None = None,
     ) -> None:
         self._info = info
         self._token = token
@@ -106,6 +108,7 @@ class PostgresSession:
         self._settings = {"commit": "on" if durable else "off", "plain": "on" if plain else "off"}
         self._connection: AsyncConnection[Any] | None = None
         self._free = asyncio.Lock()
+        self._subscribers = subscribers or SubscriberCache()
 
     async def close(self) -> None:
         async with self._free:
@@ -147,7 +150,7 @@ class PostgresSession:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._info, self._settings)
-            return await work(PostgresDatabase(self._connection))
+            return await work(PostgresDatabase(self._connection, self._subscribers))
         except psycopg.Error as error:
             await self._tidy()
             raise sentence(error, self._info) from error

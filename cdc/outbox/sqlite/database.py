@@ -28,6 +28,7 @@ from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search
 from cdc.outbox.sqlite.rows import TIMES, endpoint_from, endpoint_row, stored, with_times
 from cdc.outbox.sqlite.search import SqliteLogSearch, SqliteSearch
+from cdc.outbox.subscribers import SubscriberCache
 
 #: primary result code → the problem with the file, and how to fix it
 _SENTENCES: Final[dict[int, tuple[str, str]]] = {
@@ -66,8 +67,9 @@ def log_in_use(path: Path) -> OutboxError:
 
 
 class SqliteDatabase(Database):
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, subscribers: SubscriberCache | None = None) -> None:
         self.connection = connection
+        self.subscribers = subscribers or SubscriberCache()
 
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         return with_times(self.connection.execute(sqlite_statements()[name], _stored_all(parameters)))
@@ -85,11 +87,10 @@ class SqliteDatabase(Database):
         self.connection.executemany(text, _each(names, columns, parameters))
 
     async def ledger(self, ids: Sequence[str]) -> Ledger:
-        """Endpoints are read in every transaction: another process may have added one."""
         db, statements = self.connection, sqlite_statements()
         known = frozenset(row[0] for row in db.execute(statements["known_events"], {"ids": stored(ids)}))
-        subscribers = tuple(map(self.subscriber_from, db.execute(statements["subscribers"])))
-        (last,) = db.execute(statements["last_event"]).fetchone()
+        last, version = db.execute(statements["store_begin"]).fetchone()
+        subscribers = await self.subscribers.at(version, self.read_subscribers)
         return Ledger(last, 0, known, subscribers)  # SQLite numbers deliveries itself
 
     async def find_events(self, which: EventFilter, *, walked: bool = False) -> SqliteLogSearch:
@@ -193,6 +194,7 @@ class SqliteThread:
         self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._subscribers = SubscriberCache()
 
     async def open(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox")
@@ -211,7 +213,7 @@ class SqliteThread:
 
     async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` outside a transaction: for single statements that read."""
-        return await self._call(lambda: finished(work(SqliteDatabase(self._open_connection()), *args, **kwargs)))
+        return await self._call(lambda: finished(work(self._database(self._open_connection()), *args, **kwargs)))
 
     async def write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` in a transaction that is on the disk when this returns."""
@@ -270,12 +272,15 @@ class SqliteThread:
             raise OutboxError(f"The outbox {self.path} is not open.")
         return self._connection
 
+    def _database(self, connection: sqlite3.Connection) -> SqliteDatabase:
+        return SqliteDatabase(connection, self._subscribers)
+
     def _transaction(self, synchronous: str, work: Callable[[SqliteDatabase], Coroutine[Any, Any, T]]) -> T:
         connection = self._open_connection()
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            result = finished(work(SqliteDatabase(connection)))
+            result = finished(work(self._database(connection)))
             connection.execute("COMMIT")
             self.check_file()
         except BaseException:

@@ -33,10 +33,6 @@ SET url = :url, events = :events, secret = :secret, enabled = :enabled,
     settings = :settings
 WHERE id = :id AND removed_at IS NULL
 
--- name: subscribers
--- Who may want an event: every endpoint that was not removed, in the order in which they were added.
-SELECT number, events, sources, delivery_order, condition, id FROM endpoint WHERE removed_at IS NULL ORDER BY number
-
 -- name: all_endpoints
 -- All endpoints, removed ones too; the columns of `endpoints` come last.
 SELECT number, removed_at, id, url, events, secret, created_at, enabled, description, sources, format, timeout,

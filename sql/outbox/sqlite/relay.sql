@@ -12,6 +12,10 @@ WHERE NOT :fenced OR stored.position = :expected
 -- Which of the ids in a JSON list are stored.
 SELECT id FROM event WHERE id IN (SELECT value FROM json_each(:ids))
 
+-- name: store_begin
+-- What storing needs to know: the last event, and which version of the endpoints there is.
+SELECT (SELECT COALESCE(MAX(sequence), 0) FROM event), (SELECT version FROM endpoint_version)
+
 -- name: insert_event
 -- One event that is not stored yet.
 INSERT INTO event (sequence, id, name, source, record, time, payload, label_code, label_name)

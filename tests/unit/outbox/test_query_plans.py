@@ -16,6 +16,7 @@ from cdc.outbox.migrate import migrate_sqlite
 #: statements that walk something on purpose: few rows (endpoints), a page of the log from its end, or unfinished rows
 WALKS = {
     "subscribers": {"endpoint"},
+    **{name: {"endpoint_version"} for name in ("store_begin", "endpoints_version")},  # one row
     "endpoints": {"endpoint"},
     "stored_secrets": {"endpoint"},
     "next_due": {"endpoint", "json_each"},
