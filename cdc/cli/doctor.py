@@ -18,12 +18,12 @@ from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding, Severity
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
 from cdc.runtime.doctor import disk_finding, file_findings
 from cdc.runtime.running import consumer_findings
-from cdc.web.health import overdue
+from cdc.web.health import overdue, unreplicated
 
 _INDENT = " " * 9
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
@@ -113,6 +113,7 @@ async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check],
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
             checks.append(Check("outbox", await check_secrets(config, store)))
+            checks += await _check_replication(config, store)
             now = SystemClock().now()
             checks += endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
             checks += quarantine_checks(await store.count_quarantined())
@@ -125,6 +126,17 @@ async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check],
     except CdcError as error:
         return [_failed("outbox", "open", error)], {}
     return checks, {name: position for name, position in found if position is not None}
+
+
+async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:
+    """Return the check of a server that has a standby, or should have one."""
+    replication = await store.replication()
+    danger = unreplicated(replication, asked=config.outbox.synchronous)
+    if not danger and replication is Replication.NONE:
+        return []
+    severity = Severity.WARNING if danger else Severity.OK
+    detail = danger or "each commit waits for a standby"
+    return [Check("outbox", Finding("replication", severity, detail, "Set synchronous_standby_names: docs/scale.md"))]
 
 
 async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:

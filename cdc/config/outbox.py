@@ -31,6 +31,7 @@ class OutboxConfig(Section):
     url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
     password_file: Path | None = None
     secret_key_file: Path | None = None
+    synchronous: bool = False
     _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
 
     def seal_with(self, secret_key: str) -> None:

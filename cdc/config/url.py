@@ -41,7 +41,10 @@ _PARAMETERS = {
     "socket": ("socket", "unix-socket", "host"),
     "password": ("password",),
     "user": ("user",),
+    "session": ("target-session-attrs",),
 }
+#: Values of target_session_attrs: the program writes to every database.
+_WRITABLE = ("read-write", "primary")
 
 
 def parse_database_url(url: str, where: str) -> ConnectionInfo:
@@ -54,22 +57,52 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
             "Write mysql://, mariadb:// or postgresql://.",
         )
     given = _parameters(parts.query, where)
-    host = _host(parts)
+    host = _host(_servers_named(parts)[0])
     user = unquote(parts.username or "") or given.get("user", "")
     database = unquote(parts.path.removeprefix("/"))
     for missing, value in (("user", user), ("database name", database)):
         if not value:
             raise ConfigError(f"{where} names no {missing}.", f"Write it like {_EXAMPLES[engine]}. {_ENCODING}")
+    (_, port), *others = _servers(parts, engine, where)
     return ConnectionInfo(
         engine=engine,
         database=database,
         user=user,
         password=unquote(parts.password or "") or given.get("password", ""),
         host="127.0.0.1" if host.startswith("/") or not host else host,
-        port=_port(parts, engine, where),
+        port=port,
         socket=given.get("socket", host if host.startswith("/") else ""),
         tls=_tls(given, where),
+        others=tuple(others),
+        writable=_writable(given, where) or bool(others),
     )
+
+
+def _writable(given: Mapping[str, str], where: str) -> bool:
+    wanted = given.get("session", "")
+    if wanted and wanted not in _WRITABLE:
+        raise ConfigError(
+            f"{where} has target_session_attrs={wanted!r}, and cdc writes to the database.",
+            f"Write target_session_attrs={_WRITABLE[0]}, or leave it out.",
+        )
+    return bool(wanted)
+
+
+def _servers_named(parts: SplitResult) -> list[str]:
+    return parts.netloc.rpartition("@")[2].split(",")
+
+
+def _servers(parts: SplitResult, engine: Engine, where: str) -> list[tuple[str, int]]:
+    """Return hosts and ports: of PostgreSQL several may be named, with commas, as libpq writes them."""
+    named = _servers_named(parts)
+    if len(named) == 1:
+        return [(_host(named[0]), _port(named[0], engine, where))]
+    if engine is not Engine.POSTGRESQL or not all(_host(each) for each in named):
+        raise ConfigError(
+            f"{where} has a list of hosts that cannot be used.",
+            "Only a PostgreSQL URL may name several, each with a host: postgresql://user:password@one:5432,two:5432/db",
+        )
+    return [(_host(each), _port(each, engine, where)) for each in named]
 
 
 def _tls(given: Mapping[str, str], where: str) -> Tls:
@@ -114,15 +147,15 @@ def _split(url: str, where: str) -> SplitResult:
         ) from None
 
 
-def _host(parts: SplitResult) -> str:
-    """Host, or a socket's path written %2Fvar%2Frun as libpq allows; `SplitResult.hostname` would lower its case."""
-    host = parts.netloc.rpartition("@")[2]
+def _host(host: str) -> str:
+    """Return the host of ``host:port``, or a socket's path written %2Fvar%2Frun as libpq allows;
+    `SplitResult.hostname` would lower its case."""
     return host[1:].partition("]")[0] if host.startswith("[") else unquote(host.partition(":")[0])
 
 
-def _port(parts: SplitResult, engine: Engine, where: str) -> int:
+def _port(host: str, engine: Engine, where: str) -> int:
     try:
-        port = parts.port
+        port = urlsplit(f"//{host}").port
     except ValueError:
         port = 0
     if port == 0:

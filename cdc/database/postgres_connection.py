@@ -30,6 +30,8 @@ _LIVENESS: dict[str, str] = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+#: The same where another server may have taken over, within half of that time.
+_LIVENESS_OF_SEVERAL: dict[str, str] = {"connect_timeout": "4", "keepalives_idle": "5", "tcp_user_timeout": "10000"}
 
 
 def own_words(error: psycopg.Error) -> str:
@@ -72,7 +74,8 @@ def libpq_parameters(info: ConnectionInfo, application: str) -> dict[str, str]:
     tls = info.tls
     wanted = {
         "host": host,
-        "port": str(port),
+        "port": port,
+        "target_session_attrs": "read-write" if info.writable else "",
         "dbname": info.database,
         "user": info.user,
         "password": info.password,
@@ -83,7 +86,8 @@ def libpq_parameters(info: ConnectionInfo, application: str) -> dict[str, str]:
         "application_name": application,
         "client_encoding": "UTF8",
     }
-    return {**_LIVENESS, **{keyword: value for keyword, value in wanted.items() if value}}
+    liveness = {**_LIVENESS, **_LIVENESS_OF_SEVERAL} if info.others else _LIVENESS
+    return {**liveness, **{keyword: value for keyword, value in wanted.items() if value}}
 
 
 def conninfo(info: ConnectionInfo, application: str, **more: str) -> str:
@@ -91,15 +95,16 @@ def conninfo(info: ConnectionInfo, application: str, **more: str) -> str:
     return make_conninfo("", **libpq_parameters(info, application), **more)
 
 
-def _where(info: ConnectionInfo) -> tuple[str, int]:
-    """Host and port; a socket may be given as its directory or as the file in it, whose name ends in the port."""
-    port = info.port or DEFAULT_PORT
+def _where(info: ConnectionInfo) -> tuple[str, str]:
+    """Hosts and ports; a socket may be given as its directory or as the file in it, whose name ends in the port."""
+    port = str(info.port or DEFAULT_PORT)
     if not info.socket:
-        return info.host, port
+        hosts, ports = zip(*info.servers, strict=True)
+        return ",".join(hosts), ",".join(str(each or DEFAULT_PORT) for each in ports)
     path = PurePosixPath(info.socket)
     if path.name.startswith(_SOCKET_PREFIX):
         number = path.name.removeprefix(_SOCKET_PREFIX)
-        return str(path.parent), int(number) if number.isdecimal() else port
+        return str(path.parent), number if number.isdecimal() else port
     return str(path), port
 
 

@@ -26,7 +26,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """``socket``: path of a Unix socket (MySQL) or its directory (PostgreSQL); wins over host and port when set."""
+    """``socket``: path of a Unix socket (MySQL) or its directory (PostgreSQL); wins over host and port when set.
+
+    ``others``: hosts and ports of further PostgreSQL servers, tried in turn.  ``writable``: a server that takes no
+    writes, as a standby, is passed over.
+    """
 
     engine: Engine
     database: str
@@ -36,10 +40,16 @@ class ConnectionInfo:
     port: int = 0
     socket: str = ""
     tls: Tls = Tls()
+    others: tuple[tuple[str, int], ...] = ()
+    writable: bool = False
+
+    @property
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        return ((self.host, self.port), *self.others)
 
     def describe(self) -> str:
         """Return a description for people and logs, never the password."""
-        where = self.socket or f"{self.host}:{self.port}"
+        where = self.socket or ",".join(f"{host}:{port}" for host, port in self.servers)
         return f"{self.engine} database {self.database} at {where} as {self.user}"
 
     def as_user(self, user: str, password: str) -> ConnectionInfo:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -183,6 +184,14 @@ class LogStore(Protocol):
         ...
 
 
+class Replication(StrEnum):
+    """The wait of a commit for a standby of the server.  ``NONE``: no standby is known."""
+
+    NONE = "none"
+    ASYNCHRONOUS = "asynchronous"
+    SYNCHRONOUS = "synchronous"
+
+
 class EndpointReader(Protocol):
     """The endpoints, and how much waits for each."""
 
@@ -212,6 +221,14 @@ class EndpointReader(Protocol):
 
     async def unfinished(self, endpoint_id: str, limit: int) -> int:
         """Return how many deliveries of an endpoint are not finished, counted up to ``limit``."""
+        ...
+
+
+class MonitoredStore(EndpointReader, Protocol):
+    """The parts of the outbox that health and metrics report."""
+
+    async def replication(self) -> Replication:
+        """Return how the server that holds the outbox replicates it."""
         ...
 
 
@@ -264,6 +281,7 @@ class OutboxStore(
     OutboxFile,
     IngestStore,
     DispatchStore,
+    MonitoredStore,
     EndpointStore,
     ReplayStore,
     BackfillStore,

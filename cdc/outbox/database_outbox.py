@@ -39,7 +39,7 @@ from cdc.outbox import (
     retention,
 )
 from cdc.outbox.audit import noting
-from cdc.outbox.base import Fence, Stored, StoredEvent
+from cdc.outbox.base import Fence, Replication, Stored, StoredEvent
 from cdc.outbox.database import Database, Session
 from cdc.outbox.relay import written
 from cdc.outbox.secret_box import SecretBox
@@ -199,6 +199,9 @@ class DatabaseOutbox(ABC):
         without: Collection[str] = (),
     ) -> datetime | None:
         return await self._due.read(dispatch.next_due, without)
+
+    async def replication(self) -> Replication:
+        return Replication.NONE
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         return await self._log.read(dispatch.oldest_due, now)

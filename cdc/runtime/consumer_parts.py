@@ -292,6 +292,7 @@ def _bounds(config: Config) -> Any:
         stalled=timedelta(seconds=config.web.stalled_seconds),
         overdue=timedelta(seconds=config.web.overdue_seconds),
         attempt=timedelta(seconds=config.dispatch.max_timeout_seconds),
+        synchronous=config.outbox.synchronous,
     )
 
 

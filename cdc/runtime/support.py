@@ -229,7 +229,7 @@ def _known(config: Config) -> Mapping[str, str]:
         known |= {str(config.outbox.path): "<outbox>"}
     for info in _connections(config):
         known |= {
-            info.host: "<host>",
+            **{host: "<host>" for host, _ in info.servers},
             info.socket: "<socket>",
             info.user: "<account>",
             info.database: "<database>",

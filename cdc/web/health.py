@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cdc.capture.probe import Backlog
 from cdc.model.errors import CdcError
+from cdc.outbox.base import Replication
 from cdc.web.monitor import INTERVAL, Monitor, Queue
 from cdc.web.reported import SourceReport
 
@@ -16,11 +17,13 @@ from cdc.web.reported import SourceReport
 @dataclass(frozen=True, slots=True)
 class HealthLimits:
     """``stalled``: how long a source that has something may store nothing, and a question may go unanswered.
-    ``overdue``: how long a delivery may be due without being sent.  ``attempt``: how long one attempt may take."""
+    ``overdue``: how long a delivery may be due without being sent.  ``attempt``: how long one attempt may take.
+    ``synchronous``: the outbox is meant to be replicated, so that its loss of a standby is reported too."""
 
     stalled: timedelta = timedelta(seconds=60)
     overdue: timedelta = timedelta(seconds=300)
     attempt: timedelta = timedelta(seconds=30)
+    synchronous: bool = False
 
 
 def reasons(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
@@ -32,6 +35,22 @@ def reasons(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
             found += [each.why for each in _source(name, report, monitor, bounds, now)]
             found += [f"Source {name}: {problem}" for problem in monitor.problems(name)]
     return found
+
+
+def warnings(monitor: Monitor, bounds: HealthLimits) -> list[str]:
+    """Return sentences about dangers that do not stop this process."""
+    queue = monitor.queue.last
+    found = "" if queue is None else unreplicated(queue.replication, asked=bounds.synchronous)
+    return [found] if found else []
+
+
+def unreplicated(replication: Replication, *, asked: bool) -> str:
+    """Return the danger of a fail-over, a sentence; empty without one.  ``asked``: a standby is meant to be there."""
+    if replication is Replication.ASYNCHRONOUS:
+        return "The outbox's server does not wait for its standby: a fail-over may lose what was acknowledged."
+    if replication is Replication.NONE and asked:
+        return "The outbox's server has no standby, and [outbox] synchronous asks for one."
+    return ""
 
 
 class Stall(NamedTuple):

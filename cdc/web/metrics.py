@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from cdc import __version__
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Hold
+from cdc.outbox.base import Replication
 from cdc.web.health import HealthLimits, lag, reasons, state
 from cdc.web.monitor import Monitor
 from cdc.web.reported import BOUNDS, SourceReport
@@ -92,6 +93,13 @@ class _ConsumerCollector(Collector):
             (),
             [((), monitor.reported.outbox_failed_times)],
         )
+        if monitor.queue.last is not None:
+            yield _gauge(
+                "cdc_outbox_replication",
+                "1 for the way in which the outbox's server replicates.",
+                ("state",),
+                [((each.value,), each is monitor.queue.last.replication) for each in Replication],
+            )
         parts = monitor.reported.components.items()
         yield _gauge(
             "cdc_component_up",

@@ -19,7 +19,7 @@ from cdc.capture.probe import Backlog, Probe
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import CdcError
-from cdc.outbox.base import EndpointReader
+from cdc.outbox.base import MonitoredStore, Replication
 from cdc.web.reported import ComponentFailure, Reported
 
 #: Seconds between two questions.
@@ -39,6 +39,7 @@ class Queue:
     enabled: Mapping[str, bool]
     due_since: Mapping[str, datetime]
     holdable: Collection[str] = frozenset()
+    replication: Replication = Replication.NONE
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Monitor:
 
     def __init__(
         self,
-        store: EndpointReader,
+        store: MonitoredStore,
         sources: Mapping[str, Watched],
         reported: Reported,
         clock: Clock,
@@ -152,6 +153,7 @@ class Monitor:
             enabled={endpoint.id: endpoint.enabled for endpoint in endpoints},
             due_since=await self._store.oldest_due(self._clock.now()),
             holdable={each.id for each in endpoints if each.rate or each.failing_since is not None},
+            replication=await self._store.replication(),
         )
 
     def _question(self, source: str) -> Callable[[], Awaitable[Backlog | None]]:

@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 
 from cdc.model.clock import Clock
 from cdc.web.connections import Connection, Connections
-from cdc.web.health import HealthLimits, reasons, state
+from cdc.web.health import HealthLimits, reasons, state, warnings
 from cdc.web.metrics import registry
 from cdc.web.monitor import Monitor
 
@@ -105,6 +105,7 @@ def add_health(
         report = {
             "ready": not why,
             "reasons": why,
+            "warnings": warnings(monitor, bounds),
             "sources": {name: state(monitor, name, now) for name in monitor.reported.sources},
             "dispatch": {None: "starting", True: "active", False: "standby"}[monitor.reported.active],
         }

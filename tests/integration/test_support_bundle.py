@@ -31,7 +31,7 @@ admin_url = "{url}"
 WITHHELD = {
     "source": {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest"},
     "rest": {"url", "token", "token_file", "resources"},
-    "outbox": {"url", "password_file", "secret_key_file"},
+    "outbox": {"url", "password_file", "secret_key_file", "synchronous"},
     "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin"},
     "mail": {"host", "user", "password_file", "sender", "ca_file"},
     "web": {"hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login", "metrics_token_file"},

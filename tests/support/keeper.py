@@ -5,7 +5,7 @@ whatever way the run ended, the keeper ends every server that it started and rem
 asked for as its own ends with the connection that asked.
 
 Requests are tuples over a `multiprocessing.connection`: ("shared", Spec), ("own", Spec), ("start" | "stop" | "kill" |
-"save" | "restore" | "discard", id), ("labels",).  Answers: (True, value) or (False, sentence).
+"save" | "restore" | "discard" | "standby", id), ("labels",).  Answers: (True, value) or (False, sentence).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Keeper:
         self._ids = count(1)
         self._lock = threading.Lock()
         self._servers: dict[int, Server] = {}
+        self._specs: dict[int, Spec] = {}
         self._shared: dict[Spec, Kept] = {}
         self._shared_locks: dict[Spec, threading.Lock] = {}
         self._labels: set[str] = set()
@@ -45,6 +46,10 @@ class Keeper:
                 return self._share(spec)
             case ("own", Spec() as spec):
                 kept = self._make(spec)
+                owned.add(kept.id)
+                return kept
+            case ("standby", int(number)) if number in owned:
+                kept = self._make(self._specs[number], self._servers[number].port)
                 owned.add(kept.id)
                 return kept
             case ("start" | "stop" | "kill" | "save" | "restore" as action, int(number)) if number in owned:
@@ -67,14 +72,14 @@ class Keeper:
                 self._shared[spec] = self._make(spec)
             return self._shared[spec]
 
-    def _make(self, spec: Spec) -> Kept:
+    def _make(self, spec: Spec, primary: int | None = None) -> Kept:
         number = next(self._ids)
-        server, origin = make_server(spec, self.folder / f"{spec.flavour}-{number}")
+        server, origin = make_server(spec, self.folder / f"{spec.flavour}-{number}", primary)
         with self._lock:
             if self._closing:
                 message = "The test run is over."
                 raise NoServerError(message)
-            self._servers[number] = server
+            self._servers[number], self._specs[number] = server, spec
         server.start()
         version = version_of_text(str(ask(spec, server.port, "SELECT version()")))
         log = " with binlog" if spec.binlog else ""

@@ -138,13 +138,16 @@ def maintenance_database(flavour: str) -> str:
     return "postgres" if flavour == "postgresql" else "mysql"
 
 
-def make_server(spec: Spec, folder: Path) -> tuple[Server, str]:
-    """A server that is not started yet, its data in ``folder``, and where its program is from."""
+def make_server(spec: Spec, folder: Path, primary: int | None = None) -> tuple[Server, str]:
+    """A server that is not started yet, its data in ``folder``, and where its program is from.  ``primary``: port of
+    the PostgreSQL whose hot standby it is."""
     if programs.docker_answers():
+        if primary is not None:
+            raise NotImplementedError("A container has no standby: set CDC_TEST_DOCKER=0.")
         return ContainerServer(spec), "container"
     program = programs.find(spec.flavour)
     if spec.flavour == "postgresql":
-        return PostgresProcess(spec, program, folder), program.origin
+        return PostgresProcess(spec, program, folder, primary), program.origin
     return MySQLProcess(spec, program, folder), program.origin
 
 
@@ -302,20 +305,30 @@ class MySQLProcess(_Process):
 
 
 class PostgresProcess(_Process):
-    """PostgreSQL.  It refuses to run as root: then it runs as ``postgres`` or, where there is none, as ``nobody``."""
+    """PostgreSQL.  It refuses to run as root: then it runs as ``postgres`` or, where there is none, as ``nobody``.
+    ``primary``: port of the server whose hot standby it is."""
 
     stop_signal = signal.SIGINT  # fast shutdown: does not wait for clients
     end_signal = signal.SIGQUIT  # immediate, and its shared memory is given back
 
-    def __init__(self, spec: Spec, program: programs.Program, folder: Path) -> None:
+    def __init__(self, spec: Spec, program: programs.Program, folder: Path, primary: int | None = None) -> None:
         folder.mkdir()
         super().__init__(spec, _reachable(program, folder), folder)
         account = self.identity()
         if account:
             os.chown(folder, account["user"], account["group"])
+        if primary is not None:
+            self._copy(primary)
+            return
         name = f"postgresql-{programs.version_of(self.program.server)}-{account.get('user', os.geteuid())}"
         copy_folder(kept_folder(name, self._install), self.data)
         self._identify()
+
+    def _copy(self, primary: int) -> None:
+        where = f"host=127.0.0.1 port={primary} user={OWNER}"
+        options = ["--checkpoint=fast", "--no-sync", "--write-recovery-conf", f"--dbname={where}"]
+        copy: list[str | Path] = [self.program.folder / "pg_basebackup", "-D", self.data, *options]
+        run_program(copy, cwd=self.folder, env=os.environ | {"PGPASSWORD": PASSWORD}, **self.identity())
 
     def _install(self, data: Path) -> None:
         """Initialise the data in this server's folder, where its account may write."""

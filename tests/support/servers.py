@@ -105,6 +105,11 @@ class TestServer:
         """Put that copy in the place of the stopped server's data."""
         self._act("restore")
 
+    def standby(self) -> TestServer:
+        """Start a hot standby of this PostgreSQL, which is the test's own too."""
+        self._check_owned("copy")
+        return TestServer(self._keeper, self._keeper.ask("standby", self._kept.id), owned=True)
+
     def discard(self) -> None:
         self._act("discard")
 
@@ -119,10 +124,13 @@ class TestServer:
             administration.close()
 
     def _act(self, action: str) -> None:
+        self._check_owned(action)
+        self._keeper.ask(action, self._kept.id)
+
+    def _check_owned(self, action: str) -> None:
         if not self._owned:
             message = f"{self.label} is shared by all tests: use the fixture own_server to {action} one."
             raise NoServerError(message)
-        self._keeper.ask(action, self._kept.id)
 
 
 def shared_server(keeper: KeeperClient, spec: Spec) -> TestServer:

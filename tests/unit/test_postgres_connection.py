@@ -31,6 +31,14 @@ def test_tls_files() -> None:
     assert "password" not in parameters
 
 
+def test_several_servers() -> None:
+    several = ConnectionInfo(Engine.POSTGRESQL, "erp", "fs", host="a", others=(("b", 5433),), writable=True)
+    parameters = libpq_parameters(several, "cdc")
+    wanted = {"host": "a,b", "port": "5432,5433", "target_session_attrs": "read-write", "connect_timeout": "4"}
+    assert wanted.items() <= parameters.items()
+    assert "target_session_attrs" not in libpq_parameters(INFO, "cdc")
+
+
 @pytest.mark.parametrize(
     ("socket", "host", "port"),
     [

@@ -24,6 +24,7 @@ from cdc.model.delivery import LeasedDelivery, Outcome
 from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
 from cdc.outbox import endpoints
+from cdc.outbox.base import Replication
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import Notice, PostgresDatabase
@@ -165,6 +166,9 @@ class PostgresOutbox(DatabaseOutbox):
     async def check(self) -> None:
         await self._reading.read(_check_schema, self._info)
 
+    async def replication(self) -> Replication:
+        return await self._reading.read(_replication)
+
     async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - the protocol's: a dropped schema holds nothing
         return None
 
@@ -223,6 +227,13 @@ class PostgresOutbox(DatabaseOutbox):
         now = (self._listener.writes, self._own_writes)
         changed, self._seen = now != self._seen or not self._listener.hearing, now
         return changed
+
+
+async def _replication(db: PostgresDatabase) -> Replication:
+    ((waits, standby),) = await db.rows("replication")
+    if waits:
+        return Replication.SYNCHRONOUS
+    return Replication.ASYNCHRONOUS if standby else Replication.NONE
 
 
 async def _check_schema(db: PostgresDatabase, info: ConnectionInfo) -> None:

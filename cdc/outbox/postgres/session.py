@@ -44,6 +44,8 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
 }
 #: Classes and codes of a server that went away or is not there yet.
 _AWAY: Final = ("08", "57P", "25P03")
+#: libpq's words for a server that takes no writes.
+_READ_ONLY: Final = ("session is read-only", "server is in hot standby mode")
 
 
 def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
@@ -57,6 +59,10 @@ def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
     if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
         if refused := _refusal(reason):
             return OutboxError(f"{where} {refused[0]}.", refused[1])
+        if reason in _READ_ONLY:
+            return OutboxUnavailable(
+                f"{where} cannot be written: no server takes writes.", "Promote a standby, or name the primary server."
+            )
         return OutboxUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
     return OutboxError(f"{where} refused an operation: {reason}.")
 

@@ -1,11 +1,13 @@
 -- name: session
 -- Of every session of the outbox: our own time zone; no waiting for ever for a lock, and no lock held for long by a
 -- process that stands still (others that wait for it must not be silent for so long that they lose their sources); small
--- statements, planned once for tables of any size: by index, row by row.
+-- statements, planned once for tables of any size: by index, row by row.  No statement_timeout of the server's: it would
+-- end the wait of a commit for a standby, as if the standby had it.
 SET TIME ZONE 'UTC';
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_read_only = off;
 SET synchronous_commit = $commit;
+SET statement_timeout = 0;
 SET lock_timeout = '10s';
 SET idle_in_transaction_session_timeout = '5s';
 SET jit = off;
@@ -34,6 +36,16 @@ SELECT table_name::text, column_name::text, data_type::text
 FROM information_schema.columns
 WHERE table_schema = 'cdc_outbox'
 ORDER BY table_name, ordinal_position
+
+-- name: replication
+-- Whether commits wait for a standby, and whether a physical one is connected; a base backup is none.
+SELECT current_setting('synchronous_standby_names') <> '',
+       EXISTS (
+           SELECT FROM pg_stat_replication AS standby
+           WHERE standby.application_name <> 'pg_basebackup' AND standby.pid NOT IN (
+               SELECT active_pid FROM pg_replication_slots WHERE slot_type = 'logical' AND active_pid IS NOT NULL
+           )
+       )
 
 -- name: complete
 -- The counts of finished deliveries, from all of them; new endpoints and attempts are numbered behind those that came.

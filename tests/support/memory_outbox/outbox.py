@@ -16,7 +16,7 @@ from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.event import Event, event_payload
 from cdc.model.worker import WorkerStore
-from cdc.outbox.base import Fence, Stored
+from cdc.outbox.base import Fence, Replication, Stored
 from cdc.outbox.shared import (
     check_fence,
     delivery_id,
@@ -352,6 +352,9 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         wanted = [endpoint_id for endpoint_id in self._enabled() if endpoint_id not in without]
         enabled = (one for endpoint_id in wanted for one in self._unfinished[endpoint_id].values())
         return min((delivery.due for delivery in enabled if delivery.active), default=None)
+
+    async def replication(self) -> Replication:
+        return Replication.NONE
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         due = {one: [each.due for each in self._unfinished[one].values() if each.active] for one in self._enabled()}

@@ -27,6 +27,15 @@ def test_postgresql_spellings() -> None:
     assert (info.socket, info.host) == ("/tmp/pg", "127.0.0.1")
 
 
+def test_postgresql_servers_of_which_the_writable_one_is_used() -> None:
+    info = parse_database_url("postgresql://u@one:5433,[::1]:5434,two/d", "url")
+    assert info.servers == (("one", 5433), ("::1", 5434), ("two", 5432))
+    assert info.writable
+    assert info.describe() == "postgresql database d at one:5433,::1:5434,two:5432 as u"
+    assert not parse_database_url("postgresql://u@one/d", "url").writable
+    assert parse_database_url("postgresql://u@one/d?target_session_attrs=read-write", "url").writable
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -38,6 +47,10 @@ def test_postgresql_spellings() -> None:
         ("mysql://u:hunter2/x@h/d", "names no user"),
         ("mysql://u@[::1/d", "not a URL"),
         ("mysql://u@h/d?ssl-mode=maybe", "TLS mode 'maybe'"),
+        ("mysql://u@one,two/d", "hosts that cannot be used"),
+        ("postgresql://u@one,/d", "hosts that cannot be used"),
+        ("postgresql://u@one,two:0/d", "port"),
+        ("postgresql://u@h/d?target_session_attrs=any", "target_session_attrs='any'"),
         ("mysql://u@h/d?charset=utf8", "parameter 'charset'"),
     ],
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from cdc.model.delivery import Held, Hold
 from cdc.model.errors import Defect, OutboxError, SourceUnavailable
-from cdc.web.health import hangs, state
+from cdc.outbox.base import Replication
+from cdc.web.health import hangs, state, warnings
 from support.manual_clock import START
 from support.outboxes import endpoint
 from support.watching import BOUNDS, AskedProbe, Watch, batch, change, outcome
@@ -143,6 +145,29 @@ def test_table_that_is_not_captured_makes_the_consumer_not_ready(watch: Watch) -
     watch.reading()
     watch.source.problems = ["Table facturascli is not captured. Run cdc install-triggers."]
     assert watch.reasons() == ["Source main: Table facturascli is not captured. Run cdc install-triggers."]
+
+
+@pytest.mark.parametrize(
+    ("replication", "asked", "warned"),
+    [
+        (Replication.NONE, False, []),
+        (Replication.NONE, True, ["The outbox's server has no standby, and [outbox] synchronous asks for one."]),
+        (
+            Replication.ASYNCHRONOUS,
+            False,
+            ["The outbox's server does not wait for its standby: a fail-over may lose what was acknowledged."],
+        ),
+        (Replication.SYNCHRONOUS, True, []),
+    ],
+)
+def test_asynchronous_replication_is_a_warning(
+    watch: Watch, replication: Replication, asked: bool, warned: list[str]
+) -> None:
+    queue = watch.monitor.queue
+    assert queue.last is not None
+    queue.came(replace(queue.last, replication=replication), watch.clock.now())
+    assert warnings(watch.monitor, replace(BOUNDS, synchronous=asked)) == warned
+    assert watch.reasons() == []
 
 
 def test_an_outbox_that_fails_for_anyone(watch: Watch) -> None:

@@ -101,6 +101,7 @@ async def test_numbers_are_what_was_reported(watch: Watch) -> None:
     assert {key for key, value in found["cdc_endpoint_held"].items() if value} == {("breaker", "ep_b")}
     assert len(found["cdc_endpoint_held"]) == 2 * len(Hold)
     assert (found["cdc_outbox_up"], found["cdc_dispatch_active"]) == ({(): 1}, {(): 1})
+    assert found["cdc_outbox_replication"] == {("none",): 1, ("asynchronous",): 0, ("synchronous",): 0}
 
 
 async def test_durations_are_counted_up_to_their_bounds(watch: Watch) -> None:
@@ -164,7 +165,7 @@ async def test_nothing_personal_and_no_address_is_in_it(watch: Watch) -> None:
 async def test_ready_and_live(watch: Watch) -> None:
     async with TestClient(TestServer(_health(watch))) as client:
         ready = await client.get("/health/ready")
-        expected = {"ready": True, "reasons": [], "sources": {"main": "reading"}, "dispatch": "active"}
+        expected = {"ready": True, "reasons": [], "warnings": [], "sources": {"main": "reading"}, "dispatch": "active"}
         assert (ready.status, await ready.json()) == (200, expected)
         watch.reported.source_failed("main", SourceUnavailable("Gone."))
         ready, live = await client.get("/health/ready"), await client.get("/health/live")
