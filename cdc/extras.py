@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
-from cdc.model.errors import SourceError
+from cdc.model.broker import Broker
+from cdc.model.errors import SourceError, UsageError
 
 ZSTANDARD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _PACKAGE: Final = "facturascripts-cdc"
@@ -27,6 +28,15 @@ def install_hint(extra: str) -> str:
     wanted = re.compile(rf"""\bextra\s*==\s*["']{re.escape(extra)}["']""")
     packages = [line.partition(";")[0].strip() for line in listed if wanted.search(line)]
     return f"Install it with: {shlex.join([sys.executable, '-m', 'pip', 'install', *packages])}"
+
+
+def check_client(broker: Broker) -> None:
+    """Raise `UsageError` where the client of a message broker is not installed."""
+    if find_spec(broker.client) is None:
+        raise UsageError(
+            f"Endpoints of {broker.title} need the package {broker.client}, which is not installed.",
+            install_hint(broker.extra),
+        )
 
 
 def has_zstandard() -> bool:

@@ -10,13 +10,16 @@ from datetime import datetime
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from cdc.config import Config
 from cdc.config.rules import catalogues
 from cdc.config.sending import reach
 from cdc.dispatch.address import check_spelling, check_url, public_url
+from cdc.dispatch.broker.base import credentials
+from cdc.extras import check_client
 from cdc.mapping.catalogue import RETIRED
+from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.endpoint import Endpoint, Header, check, check_rate, is_mail
 from cdc.model.errors import UsageError
 from cdc.model.event import matches
@@ -74,6 +77,27 @@ def basic(account: str) -> Header:
     return "Authorization", f"Basic {b64encode(account.encode()).decode()}"
 
 
+def moved_credentials(fields: Mapping[str, Any], present: Sequence[Header] = ()) -> dict[str, Any]:
+    """Return the fields with user and password in the URL of a broker moved into the header ``Authorization``, whose
+    value is stored sealed and never shown; without a colon, they are a token.  ``present``: headers that remain where
+    the fields give none."""
+    url = str(fields.get("url") or "")
+    if scheme_of(url) not in SCHEMES or "@" not in url:
+        return dict(fields)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return dict(fields)  # refused with the other checks of the URL
+    account, found, host = parts.netloc.rpartition("@")
+    if not found:
+        return dict(fields)
+    entered = basic(unquote(account)) if ":" in account else bearer(unquote(account))
+    given = fields.get("headers")
+    others = [each for each in (present if given is None else given) if each[0].lower() != "authorization"]
+    moved = {"url": urlunsplit(parts._replace(netloc=host)), "headers": (*others, entered)}
+    return {**fields, **moved} | ({"kept_headers": [name for name, _ in others]} if given is None and others else {})
+
+
 #: The most requests a second, and the most fields of an endpoint.
 MOST_FIELDS = 500
 #: Unless a ``mailto:`` endpoint says otherwise.
@@ -112,14 +136,25 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
     for name, check_field in _CHECKS.items():
         if given is None or name in given:
             check_field(config, endpoint)
-    if endpoint.client_certificate and urlsplit(endpoint.url).scheme != "https":
+    scheme = scheme_of(endpoint.url)
+    if endpoint.client_certificate and not (scheme == "https" or (scheme in SCHEMES and SCHEMES[scheme].tls)):
         raise UsageError("A client certificate needs https.", "Give the endpoint an https URL, or no certificate.")
+    if endpoint.proxy and scheme in SCHEMES:
+        raise UsageError("A proxy carries https only.", "Give the endpoint an https URL, or no proxy.")
     check(endpoint)
 
 
 def _check_url(config: Config, endpoint: Endpoint) -> None:
     check_url(endpoint.url, reach(config))
     check_spelling(endpoint.url)
+    _check_client(endpoint)
+
+
+def _check_client(endpoint: Endpoint) -> None:
+    """Raise `UsageError` where the client of the endpoint's broker is not installed."""
+    broker = broker_of(endpoint.url)
+    if broker is not None:
+        check_client(broker)
 
 
 def _check_condition(_: Config, endpoint: Endpoint) -> None:
@@ -136,6 +171,8 @@ def _check_fields(_: Config, endpoint: Endpoint) -> None:
 
 def _check_headers(_: Config, endpoint: Endpoint) -> None:
     check_headers(endpoint.headers)
+    if broker_of(endpoint.url) is not None:
+        credentials(next((value for name, value in endpoint.headers if name.lower() == "authorization"), ""))
 
 
 def _check_rate(_: Config, endpoint: Endpoint) -> None:
@@ -180,6 +217,7 @@ def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     """Return the reason why no delivery to a stored endpoint can be sent in this configuration."""
     try:
         check_url(endpoint.url, reach(config))
+        _check_client(endpoint)
         for name in ("proxy", "client_certificate"):
             _CHECKS[name](config, endpoint)
     except UsageError as error:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cdc.admin.base import UseCases
-from cdc.admin.endpoint_checks import check_endpoint, check_patterns, new_endpoint
+from cdc.admin.endpoint_checks import check_endpoint, check_patterns, moved_credentials, new_endpoint
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.config.sending import sending
@@ -186,7 +186,7 @@ class Endpoints(UseCases):
     def new(self, fields: Mapping[str, Any], secret: str | None = None, signature: str | None = None) -> Endpoint:
         """Return a new endpoint of these fields (of `Endpoint`), to be added, with a secret of this kind unless one is
         given.  A principal of some sources gets one of all these, unless some are named.  Raises `UsageError`."""
-        principal, wanted = self._principal, dict(fields)
+        principal, wanted = self._principal, moved_credentials(fields)
         if principal.sources:
             wanted["sources"] = tuple(wanted.get("sources") or sorted(principal.sources))
         principal.check_fields(wanted)
@@ -206,6 +206,7 @@ class Endpoints(UseCases):
     def changed(self, endpoint: Endpoint, fields: Mapping[str, Any]) -> Endpoint:
         """Return the endpoint with these fields (of `EndpointChange`).  Raises `UsageError`."""
         self._principal.check_touchable(endpoint)
+        fields = moved_credentials(fields, endpoint.headers)
         self._principal.check_fields(fields)
         changed = EndpointChange(**fields).applied_to(endpoint)
         self._check(changed, fields)
@@ -217,6 +218,7 @@ class Endpoints(UseCases):
     ) -> Endpoint:
         """``agreed``: further fields, as the endpoint itself wants them.  Raises `UsageError`."""
         self.changed(endpoint, fields)
+        fields = moved_credentials(fields, endpoint.headers)
         credentials = self._principal.credentials_of(fields, endpoint)
         change = EndpointChange(**{**fields, **(agreed or {}), **credentials})
         return await self._change(endpoint.id, change, "endpoint.update")

@@ -20,7 +20,16 @@ _NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_si
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200, examples=["invoice.*"])]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Url = Annotated[str, Field(min_length=1, max_length=2000, examples=["https://shop.example.com/webhooks"])]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        examples=["https://shop.example.com/webhooks", "rediss://broker.example.com/0/facturascripts.{source}"],
+        description="An https URL, `mailto:` and addresses, or a place in a message broker. User and password of a "
+        "broker become a header Authorization, which is never shown.",
+    ),
+]
 Filter = Annotated[
     str, Field(max_length=4000, examples=["data.total > 1000.0"], description="A condition in CEL; empty: none.")
 ]

@@ -87,7 +87,9 @@ def add(
     """Add an endpoint, and print its id and signing secret.
 
     The secret is shown only once; with --signature v1a it is a public key.  New events that match are sent there from
-    now on.  URL is https://…, or mailto:ADDRESS,… with a mail server under [mail].
+    now on.  URL is https://…, mailto:ADDRESS,… with a mail server under [mail], or a place in a message broker:
+    redis://HOST/DATABASE/STREAM (rediss:// with TLS).  In STREAM, {source}, {event} and {entity} (invoice) are replaced
+    by those of each event.
 
     Secrets for the receiver come from @FILE, env:NAME (an environment variable) or - (standard input; a prompt on a
     terminal).

@@ -14,8 +14,9 @@ from cdc.cli.endpoint_input import retries_text
 from cdc.cli.output import say
 from cdc.config import Config, sending
 from cdc.dispatch.signing import Signature, public_key, signature_of
+from cdc.model.broker import scheme_of
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, is_mail
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ def secret_json(endpoint: Endpoint) -> dict[str, str]:
 
 async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
     """Ask the endpoint.  Raises `EndpointRefused`."""
-    if is_mail(endpoint.url):
-        raise UsageError("An endpoint that is an e-mail address cannot be asked.", "Leave --validate out.")
+    if scheme_of(endpoint.url) not in ("http", "https"):
+        raise UsageError("Only an endpoint of https can be asked for its consent.", "Leave --validate out.")
     agreed = await sending.agreement(config, endpoint)
     rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
     say(f"The endpoint agrees to get events from {agreed.origin}, at {rate}.")

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cdc.config import Config
+from cdc.model.broker import SCHEMES
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import ConfigError
 
@@ -24,11 +25,12 @@ _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 @asynccontextmanager
 async def sending(config: Config) -> AsyncIterator[Sender]:
     """Provide the means of sending to every endpoint.  Raises `ConfigError` for what is not usable."""
+    from cdc.dispatch.broker.sender import BrokerSender
     from cdc.dispatch.sender import BySchemeSender
 
-    mail = mail_sender(config)
-    async with http_sender(config) as http:
-        yield BySchemeSender(http, mail)
+    certificates, mail = _client_certificates(config), mail_sender(config)
+    async with http_sender(config) as http, BrokerSender(reach(config), certificates) as brokers:
+        yield BySchemeSender(http, {"mailto": mail, **dict.fromkeys(SCHEMES, brokers)})
 
 
 def mail_sender(config: Config) -> MailSender:
@@ -64,17 +66,23 @@ def _authorities(config: Config) -> ssl.SSLContext:
 
 def http_sender(config: Config) -> HttpSender:
     """Loads the client certificates now.  Raises `ConfigError` for one that is not usable."""
-    from cdc.dispatch.sender import HttpSender, client_context
+    from cdc.dispatch.sender import HttpSender
 
     dispatch = config.dispatch
     return HttpSender(
         dispatch.allow_private,
         allow_networks=dispatch.allow_networks,
         allow_http=dispatch.allow_http,
-        client_certificates={name: client_context(name, path) for name, path in dispatch.client_certificates.items()},
+        client_certificates=_client_certificates(config),
         proxies=dispatch.proxies,
         proxy_resolves=dispatch.proxy_resolves,
     )
+
+
+def _client_certificates(config: Config) -> dict[str, ssl.SSLContext]:
+    from cdc.dispatch.sender import client_context
+
+    return {name: client_context(name, path) for name, path in config.dispatch.client_certificates.items()}
 
 
 def reach(config: Config) -> EgressPolicy:

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
+from cdc.model.broker import SCHEMES, broker_url
 from cdc.model.endpoint import host_of, is_mail, recipients
 from cdc.model.errors import UsageError
 
@@ -138,8 +139,10 @@ class EgressPolicy:
         """Raise `AddressRefused` where the URL alone is reason enough; names are not looked up.  Where a proxy looks
         names up and connects, this is the only check."""
         parts = urlsplit(url)
-        if parts.scheme == "http" and not self.plain:
-            raise AddressRefused(f"{parts.netloc} is reached by http, and only https is allowed (allow_http).")
+        if _is_plain(parts.scheme) and not self.plain:
+            where = parts.netloc.rpartition("@")[2]
+            encrypted = ", and only https is allowed" if parts.scheme == "http" else ", which is not encrypted"
+            raise AddressRefused(f"{where} is reached by {parts.scheme}{encrypted} (allow_http).")
         host = host_of(url)
         kind = self.literal_refusal(host)
         if kind is not None:
@@ -163,6 +166,11 @@ class EgressPolicy:
             return self.refusal(socket.inet_ntoa(socket.inet_aton(name)))
         except (OSError, UnicodeEncodeError):
             return None
+
+
+def _is_plain(scheme: str) -> bool:
+    """Return whether the connection is not encrypted."""
+    return scheme == "http" or (scheme in SCHEMES and not SCHEMES[scheme].tls)
 
 
 def refusal(address: str) -> str | None:
@@ -226,7 +234,7 @@ def check_url(url: str, reach: EgressPolicy) -> str:
     except ValueError:
         raise UsageError("The endpoint's URL cannot be read.", "Write it as https://host[:port]/path.") from None
     shown = repr(public_url(url))
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme not in ("http", "https", *SCHEMES):
         raise UsageError(f"The endpoint's URL {shown} is not http or https.", "Write it as https://host[:port]/path.")
     if "@" in parts.netloc:
         raise UsageError(
@@ -242,9 +250,11 @@ def check_url(url: str, reach: EgressPolicy) -> str:
             "Under [dispatch] set allow_private = true if receivers on this machine or network are meant, or "
             "allow_networks to those that may be reached.",
         )
-    if parts.scheme == "http" and not reach.plain:
+    if parts.scheme in SCHEMES:
+        broker_url(url)
+    if _is_plain(parts.scheme) and not reach.plain:
         raise UsageError(
-            f"The endpoint's URL {shown} is http: anyone on the way can read and change what is sent.",
-            "Write https, or set allow_http = true under [dispatch].",
+            f"The endpoint's URL {shown} is {parts.scheme}: anyone on the way can read and change what is sent.",
+            "Write https, or the encrypted scheme of a broker, or set allow_http = true under [dispatch].",
         )
     return url

@@ -34,6 +34,7 @@ _SENTENCES: list[tuple[type[BaseException], str]] = [
     (TooManyInterim, "{where} sent many interim answers (1xx) and no answer."),
     (aiohttp.ClientHttpProxyError, "The proxy {proxy} answered {detail}."),
     (aiohttp.ClientConnectorCertificateError, "The TLS certificate of {where} is not valid: {detail}."),
+    (ssl.SSLCertVerificationError, "The TLS certificate of {where} is not valid: {detail}."),
     (ssl.SSLError, "TLS with {where} failed: {detail}."),
     (aiohttp.ClientConnectorDNSError, "{name} cannot be looked up: {detail}."),
     (TimeoutError, "{where} did not answer within {timeout:g} s."),
@@ -68,6 +69,16 @@ def _cause(error: Exception) -> BaseException:
         return error.os_error
     if isinstance(error, aiohttp.ClientOSError) and error.errno is not None:
         return OSError(error.errno, error.strerror)
+    return error
+
+
+def system_error(error: Exception) -> Exception:
+    """Return the system's error within the one that a library raised, where there is one."""
+    inner = error.__cause__ or error.__context__
+    while inner is not None:
+        if isinstance(inner, ssl.SSLError) or (isinstance(inner, OSError) and inner.errno):
+            return inner
+        inner = inner.__cause__ or inner.__context__
     return error
 
 

@@ -22,6 +22,7 @@ import aiosmtplib
 import orjson
 import structlog
 
+from cdc.dispatch.failure import system_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Deadline
@@ -189,7 +190,7 @@ _SENTENCES: list[tuple[type[BaseException], str]] = [
 
 
 def _without_answer(error: Exception, where: str, seconds: float) -> str:
-    cause = _cause(error)
+    cause = system_error(error)
     sentence = next(text for kind, text in _SENTENCES if isinstance(cause, kind))
     return sentence.format(where=where, seconds=seconds, detail=_detail(cause).rstrip("."))
 
@@ -206,16 +207,6 @@ def _detail(cause: BaseException) -> str:
             os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
         )  # below 0: of a name that is unknown
     return type(cause).__name__
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The system's error within the library's, where there is one."""
-    inner = error.__cause__ or error.__context__
-    while inner is not None:
-        if isinstance(inner, ssl.SSLError) or (isinstance(inner, OSError) and inner.errno):
-            return inner
-        inner = inner.__cause__ or inner.__context__
-    return error
 
 
 def _words(text: str) -> str:

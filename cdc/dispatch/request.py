@@ -106,7 +106,7 @@ TEST_HEADER = "X-Webhook-Test"
 
 class WebhookRequest(NamedTuple):
     """One POST.  ``body``: exactly the bytes that the signatures in ``headers`` cover.  ``timeout``: seconds.
-    ``proxy``, ``client_certificate``: as of the endpoint."""
+    ``proxy``, ``client_certificate``: as of the endpoint.  ``about``: the delivery, None for a batch."""
 
     url: str
     headers: Mapping[str, str]
@@ -114,6 +114,7 @@ class WebhookRequest(NamedTuple):
     timeout: float
     proxy: str = ""
     client_certificate: str = ""
+    about: LeasedDelivery | None = None
 
 
 def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> WebhookRequest:
@@ -123,7 +124,7 @@ def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -
     if endpoint.batched:
         return build_batch((delivery,), endpoint, now)
     body = render(delivery, _format(endpoint), endpoint.fields)
-    return _signed(body, delivery.event_id, delivery.event_name, endpoint, now, test=delivery.is_test)
+    return _signed(body, delivery.event_id, delivery.event_name, endpoint, now, test=delivery.is_test, about=delivery)
 
 
 def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
@@ -143,7 +144,16 @@ def batch_id(event_ids: Sequence[str]) -> str:
     return f"batch_{hashlib.sha256(' '.join(sorted(event_ids)).encode()).hexdigest()[:32]}"
 
 
-def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: datetime, *, test: bool) -> WebhookRequest:
+def _signed(
+    body: Body,
+    webhook_id: str,
+    name: str,
+    endpoint: Endpoint,
+    now: datetime,
+    *,
+    test: bool,
+    about: LeasedDelivery | None = None,
+) -> WebhookRequest:
     timestamp = int(now.timestamp())
     signing = _signing(endpoint, now)
     headers = {
@@ -168,7 +178,7 @@ def _signed(body: Body, webhook_id: str, name: str, endpoint: Endpoint, now: dat
     if endpoint.headers:
         headers.update(endpoint.headers)
     return WebhookRequest(
-        endpoint.url, headers, body.content, endpoint.timeout, endpoint.proxy, endpoint.client_certificate
+        endpoint.url, headers, body.content, endpoint.timeout, endpoint.proxy, endpoint.client_certificate, about
     )
 
 

@@ -19,7 +19,7 @@ from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarge
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.model.endpoint import is_mail
+from cdc.model.broker import scheme_of
 from cdc.model.errors import ConfigError
 
 
@@ -293,14 +293,14 @@ def request_head(start: str, request: WebhookRequest) -> bytes:
 
 
 class BySchemeSender:
-    """A `Sender`: ``mailto:`` goes to ``mail``, everything else to ``http``."""
+    """A `Sender`: everything goes to ``http`` but what the others have, by the scheme of the URL."""
 
-    def __init__(self, http: Sender, mail: Sender) -> None:
+    def __init__(self, http: Sender, others: Mapping[str, Sender]) -> None:
         self._http = http
-        self._mail = mail
+        self._others = others
 
     def send(self, request: WebhookRequest) -> Coroutine[Any, Any, Answer]:
-        return (self._mail if is_mail(request.url) else self._http).send(request)
+        return self._others.get(scheme_of(request.url), self._http).send(request)
 
 
 _HINT = "It holds, as PEM without a password, the certificate, those that it was issued by, and the private key."

@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final
 
 from yarl import URL
 
+from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.errors import CredentialsNotGiven, UsageError
 
 #: Once in about 17 minutes.  Lower rates are mistakes, and their pauses overflow.
@@ -46,7 +46,7 @@ def origin_of(url: str) -> str:
         return "mailto:"
     try:
         parsed = URL(url)
-        port = parsed.port
+        port = parsed.port or (SCHEMES[parsed.scheme].port if parsed.scheme in SCHEMES else None)
     except ValueError:
         return ""
     host = parsed.raw_host or ""
@@ -154,6 +154,10 @@ def check(endpoint: Endpoint) -> None:
             f"A batch cannot wait for {endpoint.batch_wait:g} s.",
             f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s.",
         )
+    if endpoint.batched and broker_of(endpoint.url):
+        raise UsageError(
+            "A message broker gets each event by itself, so there are no batches.", "Leave the batch at 1."
+        )
     if endpoint.batched and endpoint.order is Order.ENDPOINT:
         raise UsageError(
             "An endpoint with strict order gets one event at a time, so it cannot get batches.",
@@ -253,10 +257,9 @@ _MAIL_ADDRESS: Final = re.compile(
 _HINT: Final = "Write mailto:ops@example.com or mailto:ops@example.com,other@example.com."
 
 
-@lru_cache(maxsize=1024)  # asked for each request
 def is_mail(url: str) -> bool:
     """Return whether what goes there is mail."""
-    return url[: len(_MAIL_SCHEME)].lower() == _MAIL_SCHEME
+    return scheme_of(url) == "mailto"
 
 
 def is_address(text: str) -> bool:

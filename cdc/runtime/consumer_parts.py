@@ -16,7 +16,7 @@ import structlog
 
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import mapper_of
-from cdc.config.sending import http_sender, mail_sender
+from cdc.config.sending import http_sender, mail_sender, sending
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import QueueStore
@@ -185,14 +185,12 @@ class ConsumerParts:
     # -- dispatch ---------------------------------------------------------------------------------------------------
 
     def _dispatch(self, config: Config) -> ProcessPart:
-        from cdc.dispatch.sender import BySchemeSender
-
-        mail = mail_sender(config)
-        http_sender(config)  # only to find configuration errors now; each start needs a new one
+        mail_sender(config)  # only to find configuration errors now; each start needs new ones
+        http_sender(config)
 
         async def work(stop: asyncio.Event) -> None:
-            async with http_sender(config) as http:
-                await self._dispatched(config, BySchemeSender(http, mail), stop)
+            async with sending(config) as sender:
+                await self._dispatched(config, sender, stop)
 
         return ProcessPart(sending_key(config), work)
 

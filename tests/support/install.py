@@ -11,6 +11,7 @@ from pathlib import Path
 
 from support.browser import chromium
 from support.programs import (
+    BROKERS,
     IMAGE_VERSIONS,
     TITLES,
     UNPACKED,
@@ -18,6 +19,7 @@ from support.programs import (
     NoServerError,
     docker_answers,
     find,
+    find_broker,
     version_of,
 )
 from support.programs import wanted_version as wanted
@@ -32,6 +34,8 @@ def main() -> int:
     try:
         for flavour in TITLES:
             print(provide(flavour), file=sys.stderr)
+        for name in BROKERS:
+            print(provide_broker(name), file=sys.stderr)
         print(provide_chromium(), file=sys.stderr)
     except NoServerError as error:
         print(error, file=sys.stderr)
@@ -57,6 +61,16 @@ def provide(flavour: str) -> str:
             _unpack(flavour)
         program = find(flavour)
     return f"{title} {version_of(program.server)}: {program.server} ({program.origin})"
+
+
+def provide_broker(name: str) -> str:
+    """Have the message broker here; what is said of it."""
+    try:
+        program = find_broker(name)
+    except NoServerError:
+        _unpack(name)
+        program = find_broker(name)
+    return f"{BROKERS[name][0]}: {program}"
 
 
 def provide_chromium() -> str:
@@ -89,7 +103,8 @@ def _install(title: str, packages: tuple[str, ...], *, otherwise: str) -> None:
 def _unpack(flavour: str) -> None:
     script = Path(__file__).with_name("unpack_from_debian.sh")
     command = ["bash", str(script), flavour, str(UNPACKED[flavour])]
-    _run(command, f"{TITLES[flavour]} cannot be unpacked", dict(os.environ))
+    title = TITLES.get(flavour) or BROKERS[flavour][0]
+    _run(command, f"{title} cannot be unpacked", dict(os.environ))
 
 
 def _run(command: list[str], failure: str, environment: dict[str, str]) -> None:

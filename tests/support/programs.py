@@ -13,7 +13,9 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 #: Servers that `make databases` unpacked from Debian's packages, and the version of MariaDB that it finds there.
-UNPACKED = {"mysql": CACHE / "mysql", "mariadb": CACHE / "mariadb"}
+UNPACKED = {name: CACHE / name for name in ("mysql", "mariadb", "valkey")}
+#: Message brokers: title and program.
+BROKERS = {"valkey": ("Valkey", "valkey-server")}
 UNPACKED_MARIADB_VERSION = "10.11"
 TITLES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL"}
 #: What runs when nothing is asked for and a Docker engine answers.
@@ -70,6 +72,17 @@ def find(flavour: str) -> Program:
         f"No {title} server program here{found}: run `make databases`, start Docker, or change {VARIABLES[flavour]}."
     )
     raise NoServerError(message)
+
+
+def find_broker(name: str) -> Path:
+    """The program of a message broker, or `NoServerError`."""
+    title, program = BROKERS[name]
+    unpacked = UNPACKED[name] / "bin" / program
+    found = _on_path(program) or (unpacked if unpacked.exists() else None)
+    if found is None:
+        message = f"No {title} server program here: run `make databases`."
+        raise NoServerError(message)
+    return found
 
 
 @cache

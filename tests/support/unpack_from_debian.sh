@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A database server for tests on a Debian machine that has another version, or none, installed: without Docker and without
+# A database server or message broker for tests on a Debian machine that has another version, or none, installed: without Docker and without
 # touching dpkg.  Fetches the server's packages of one of Debian's suites with the libraries that they name (their own libc
 # included), from the mirror that this machine's apt already uses, unpacks them under FOLDER, and writes programs in
 # FOLDER/bin that run with the libraries they came with.
 #
 #   unpack_from_debian.sh mysql FOLDER      MySQL of the unstable suite: bin/mysqld
 #   unpack_from_debian.sh mariadb FOLDER    MariaDB 10.11 of Debian 12: bin/mariadbd, bin/mariadb-install-db
+#   unpack_from_debian.sh valkey FOLDER     Valkey of Debian 13: bin/valkey-server
 set -euo pipefail
 
 fail() {
@@ -13,13 +14,14 @@ fail() {
   exit 1
 }
 
-flavour=${1:?usage: unpack_from_debian.sh mysql|mariadb FOLDER}
-folder=$(realpath -m "${2:?usage: unpack_from_debian.sh mysql|mariadb FOLDER}")
+flavour=${1:?usage: unpack_from_debian.sh NAME FOLDER}
+folder=$(realpath -m "${2:?usage: unpack_from_debian.sh NAME FOLDER}")
 case $flavour in
   # libunwind8 and liblzma5 are needed by libraries that the package names
   mysql) suite=sid server=mysqld packages=(mysql-server-core) more=(libunwind8 liblzma5) ;;
   # the client's package has a program that the installer calls
   mariadb) suite=bookworm server=mariadbd packages=(mariadb-server-core mariadb-client-core) more=(liblz4-1 libzstd1 liblzma5 libgcrypt20 libgpg-error0 libcap2) ;;
+  valkey) suite=trixie server=valkey-server packages=(valkey-server valkey-tools) more=(libc6 libstdc++6 libgcc-s1 libcap2 zlib1g libzstd1) ;;
   *) fail "unknown server $flavour" ;;
 esac
 if [[ -x $folder/bin/$server ]]; then exit 0; fi
@@ -69,7 +71,9 @@ here=\$(dirname \"\$(dirname \"\$(readlink -f \"\$0\")\")\")
 path=/usr/lib/$(uname -m)-linux-gnu
 for folder in $libraries; do path=\"\$here/tree/\$folder:\$path\"; done
 run() { exec \"\$here/${loader#"$work"/}\" --library-path \"\$path\" \"\$@\"; }"
-if [[ $flavour == mysql ]]; then
+if [[ $flavour == valkey ]]; then
+  printf '%s\nrun "$here/tree/usr/bin/valkey-server" "$@"\n' "$head" >"$work/bin/valkey-server"
+elif [[ $flavour == mysql ]]; then
   cat >"$work/bin/mysqld" <<WRAPPER
 $head
 run "\$here/tree/usr/sbin/mysqld" --no-defaults "\$@" \\

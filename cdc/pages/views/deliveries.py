@@ -13,8 +13,9 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.dispatch.request import build_request
+from cdc.model.broker import scheme_of
 from cdc.model.delivery import TEXT_EVENTS, DeliveryState, DeliveryView, LeasedDelivery
-from cdc.model.endpoint import Endpoint, is_mail
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
@@ -40,8 +41,8 @@ class ShownRequest:
 
 
 def request_of(view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime) -> ShownRequest | None:
-    """Return the delivery's request as it is sent ``at`` that time; None where it is no request: mail."""
-    if is_mail(endpoint.url):
+    """Return the delivery's request as it is sent ``at`` that time; None where it is no request of HTTP."""
+    if scheme_of(endpoint.url) not in ("http", "https"):
         return None
     leased = LeasedDelivery(
         id=view.id,

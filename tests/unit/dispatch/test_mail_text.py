@@ -80,6 +80,6 @@ async def test_the_scheme_says_how_it_goes() -> None:
         async def send(self, request: WebhookRequest) -> Answer:
             return Answer(200, 0.0, body=f"{self.name} {request.url}".encode())
 
-    sender = BySchemeSender(Named("http"), Named("mail"))
+    sender = BySchemeSender(Named("http"), {"mailto": Named("mail")})
     for url, how in {"https://a.example.com": "http", "mailto:a@b": "mail", "MAILTO:a@b": "mail"}.items():
         assert (await sender.send(WebhookRequest(url, {}, b"", 1.0))).body == f"{how} {url}".encode()

@@ -1,0 +1,1 @@
+"""Message brokers as receivers: a module for each kind, loaded when an endpoint uses it."""

@@ -1,0 +1,84 @@
+"""What a module of a broker provides: a function ``connect`` and errors that it words."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from cdc.model.errors import UsageError
+
+
+class Message(NamedTuple):
+    """An event on its way.  ``place``: the parts of the URL's path, filled in.  ``key``: the record, whose events stay
+    in order.  ``headers``: those of a request by HTTP, without what only HTTP needs."""
+
+    place: tuple[str, ...]
+    key: str
+    id: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``address``: of ``host``, looked up and checked.  ``tls``: None for a connection that is not encrypted; its
+    certificate is verified for ``host``.  ``place``: as of the URL.  ``seconds``: what one attempt may take.
+    ``user`` and ``password``, or ``token``: empty for none."""
+
+    host: str
+    address: str
+    port: int
+    tls: ssl.SSLContext | None
+    place: tuple[str, ...]
+    seconds: float
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+
+class Connection(Protocol):
+    async def publish(self, message: Message) -> str:
+        """Return the broker's confirmation that it has stored the message, for the log.
+
+        Raises `Refused` where the broker does not take this message and the connection may stay; with any other error
+        the connection is closed."""
+        ...
+
+    async def close(self) -> None:
+        """Close at once; what waits for a confirmation fails."""
+        ...
+
+
+class Refused(Exception):
+    """The broker answered that it does not take a message.  ``status``: the nearest one of HTTP.  ``reason``: one
+    clause, in the broker's words."""
+
+    def __init__(self, status: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Credentials(NamedTuple):
+    user: str = ""
+    password: str = ""
+    token: str = ""
+
+
+def credentials(authorization: str) -> Credentials:
+    """Parse the value of a header ``Authorization``; empty: none.  Raises `UsageError`, which does not repeat it."""
+    kind, _, value = authorization.partition(" ")
+    if not authorization:
+        return Credentials()
+    if kind.lower() == "bearer":
+        return Credentials(token=value)
+    try:
+        if kind.lower() == "basic":
+            user, _, password = b64decode(value, validate=True).decode().partition(":")
+            return Credentials(user, password)
+    except ValueError:
+        pass  # neither base64 nor UTF-8: the sentence below
+    raise UsageError("A broker takes user and password, or a token.", "Give them with --basic or --bearer.")

@@ -1,0 +1,71 @@
+"""Redis and Valkey: ``XADD`` to a stream.  Fields: ``body``, and each header by its name."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from redis.asyncio import Connection as RedisConnection
+from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.maint_notifications import MaintNotificationsConfig
+
+from cdc.dispatch.broker.base import Message, Refused, Target
+
+#: Answers that say something of the event or its stream, not of the server, and the nearest status of HTTP.
+_OF_THE_EVENT = {"WRONGTYPE": 409}
+
+
+class _Checked(RedisConnection):
+    """A connection to an address, with TLS for the name of its host."""
+
+    def __init__(self, *, target: Target, **options: Any) -> None:
+        super().__init__(host=target.address, port=target.port, **options)
+        self._target = target
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        where: dict[str, Any] = {"host": self.host, "port": self.port}
+        if self._target.tls is not None:
+            where |= {"ssl": self._target.tls, "server_hostname": self._target.host}
+        return where
+
+
+class RedisStreams:
+    """A `cdc.dispatch.broker.base.Connection`: a pool, since a connection of Redis carries one command at a time.
+
+    A command is sent once: retries are the dispatcher's.  Notifications with which a server sends its clients to
+    another address are off."""
+
+    def __init__(self, target: Target) -> None:
+        pool = ConnectionPool(
+            connection_class=_Checked,
+            target=target,
+            db=int(target.place[0]),
+            username=target.user or None,
+            password=target.password or None,
+            socket_timeout=None,  # one bound covers the whole attempt
+            socket_connect_timeout=None,
+            protocol=2,
+            driver_info=None,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        self._client = Redis(connection_pool=pool)
+
+    async def publish(self, message: Message) -> str:
+        stream = message.place[1]
+        fields: dict[Any, Any] = {"body": message.body, **message.headers}
+        try:
+            entry = await self._client.xadd(stream, fields)
+        except (ResponseError, AuthenticationError, BusyLoadingError) as error:
+            raise Refused(_OF_THE_EVENT.get(str(error).partition(" ")[0]), str(error).rstrip(".")) from error
+        except ConnectionLost as error:
+            raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
+        return f"{entry.decode() if isinstance(entry, bytes) else entry} in {stream}"
+
+    async def close(self) -> None:
+        await self._client.connection_pool.disconnect(inuse_connections=True)
+
+
+async def connect(target: Target) -> RedisStreams:
+    return RedisStreams(target)

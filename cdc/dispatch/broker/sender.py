@@ -1,0 +1,173 @@
+"""Sends to message brokers: a connection for each endpoint, opened when needed and closed when idle.
+
+The name of the host is looked up here, and the client is given the checked address.  The clients' own reconnecting is
+off: a new connection is to an address that is checked again, and nothing is sent later than its attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import structlog
+
+from cdc.dispatch.address import EgressPolicy
+from cdc.dispatch.broker.base import Connection, Message, Refused, Target, credentials
+from cdc.dispatch.connection import CheckedResolver
+from cdc.dispatch.failure import NotConfigured, describe_error, system_error
+from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.retry import Answer
+from cdc.dispatch.sender import Deadline
+from cdc.extras import check_client
+from cdc.model.broker import BrokerUrl, broker_url
+from cdc.model.errors import UsageError
+
+#: As the log shows what a broker has confirmed: the status of HTTP for it.
+ACCEPTED: Final = 200
+#: A connection that sends nothing for so long is closed (seconds), and closing takes no longer than this.
+IDLE: Final = 60.0
+CLOSING: Final = 1.0
+#: Headers that mean something to HTTP alone, or to the connection.
+_NOT_SENT: Final = frozenset({"user-agent", "accept", "accept-encoding", "authorization"})
+
+log = structlog.get_logger()
+
+
+class _Key(NamedTuple):
+    url: str
+    authorization: str
+    client_certificate: str
+
+
+class _Link:
+    """The connection for a key.  ``lock``: one is opened at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.connection: Connection | None = None
+        self.used = 0.0
+        self.in_flight = 0
+
+
+class BrokerSender:
+    """A `cdc.dispatch.sender.Sender`, and an async context manager."""
+
+    def __init__(
+        self,
+        reach: EgressPolicy,
+        client_certificates: Mapping[str, ssl.SSLContext],
+        *,
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+    ) -> None:
+        """``tls``: makes the context for endpoints that name no client certificate."""
+        self._reach = reach
+        self._resolver = CheckedResolver(reach)
+        self._contexts: dict[str, ssl.SSLContext] = dict(client_certificates)
+        self._tls = tls
+        self._links: dict[_Key, _Link] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        links, self._links = list(self._links.values()), {}
+        await asyncio.gather(*self._closing, *(close_connection(link.connection) for link in links if link.connection))
+
+    async def send(self, request: WebhookRequest) -> Answer:
+        now = asyncio.get_running_loop().time
+        started = now()
+        key = _Key(request.url, _authorization(request), request.client_certificate)
+        link = self._links.setdefault(key, _Link())
+        link.in_flight += 1
+        connection: Connection | None = None
+        try:
+            url = broker_url(request.url)
+            with Deadline(request.timeout):
+                connection = await self._connection(link, url, key, request.timeout)
+                said = await connection.publish(_message(url, request))
+            return Answer(ACCEPTED, now() - started, body=said.encode())
+        except Refused as refused:
+            broker = broker_url(request.url).scheme.broker.title
+            return Answer(refused.status, now() - started, error=f"{broker} refused the event: {refused.reason}.")
+        except UsageError as error:
+            return Answer(None, now() - started, error=error.message)
+        except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
+            failed = Answer(None, now() - started, error=describe_error(system_error(error), request))
+            await self._drop(link, connection)
+            return failed
+        finally:
+            link.in_flight -= 1
+            link.used = now()
+            self._sweep = self._sweep or asyncio.get_running_loop().call_later(IDLE, self._close_idle)
+
+    async def _connection(self, link: _Link, url: BrokerUrl, key: _Key, seconds: float) -> Connection:
+        async with link.lock:
+            if link.connection is None:
+                broker = url.scheme.broker
+                check_client(broker)
+                connect: Callable[[Target], Any] = import_module(f"cdc.dispatch.broker.{broker.extra}_client").connect
+                link.connection = await connect(await self._target(url, key, seconds))
+            return link.connection
+
+    async def _target(self, url: BrokerUrl, key: _Key, seconds: float) -> Target:
+        """Raises `AddressRefused`, `NotConfigured` or `OSError`."""
+        self._reach.check_target(key.url)
+        found = await self._resolver.resolve(url.host, url.port)
+        tls = self._context(key.client_certificate) if url.scheme.tls else None
+        return Target(url.host, found[0]["host"], url.port, tls, url.place, seconds, *credentials(key.authorization))
+
+    def _context(self, certificate: str) -> ssl.SSLContext:
+        if certificate not in self._contexts:
+            if certificate:
+                raise NotConfigured("client certificate", certificate)
+            self._contexts[""] = self._tls()
+        return self._contexts[certificate]
+
+    async def _drop(self, link: _Link, connection: Connection | None) -> None:
+        """Close the connection of a failed attempt, so that nothing of it is sent later."""
+        if connection is None:
+            return
+        if link.connection is connection:
+            link.connection = None
+        await close_connection(connection)
+
+    def _close_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - IDLE
+        idle = [key for key, link in self._links.items() if link.used <= oldest and not link.in_flight]
+        for connection in [self._links.pop(key).connection for key in idle]:
+            if connection is not None:
+                task = loop.create_task(close_connection(connection))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        self._sweep = loop.call_later(IDLE, self._close_idle) if self._links else None
+
+
+async def close_connection(connection: Connection) -> None:
+    """Close it within `CLOSING` seconds."""
+    try:
+        with Deadline(CLOSING):
+            await connection.close()
+    except Exception as error:  # noqa: BLE001 - it is given up in any case
+        log.debug("broker's connection not closed in order", error=type(error).__name__)
+
+
+def _authorization(request: WebhookRequest) -> str:
+    return next((value for name, value in request.headers.items() if name.lower() == "authorization"), "")
+
+
+def _message(url: BrokerUrl, request: WebhookRequest) -> Message:
+    about = request.about
+    assert about is not None, "one delivery makes one message"
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
+    place = url.filled(about.event_name, about.source)
+    return Message(place, about.record, request.headers["webhook-id"], headers, request.body)

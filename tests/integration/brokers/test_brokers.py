@@ -1,0 +1,231 @@
+"""Endpoints at message brokers, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis
+import trustme
+
+from cdc.admin.endpoint_checks import basic
+from cdc.dispatch.address import EgressPolicy
+from cdc.dispatch.broker import sender as broker_sender
+from cdc.dispatch.broker.base import Connection
+from cdc.dispatch.broker.sender import BrokerSender
+from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+from cdc.dispatch.request import build_request
+from cdc.dispatch.retry import Answer, is_trouble
+from cdc.model.clock import SystemClock
+from cdc.model.delivery import DeliveryState, LeasedDelivery
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import event_payload
+from support.broker_servers import BrokerServer, Valkey
+from support.dispatching import WatchedOutbox, endpoint, event, store_events
+from support.http_faults import receiver, refusing
+from support.manual_clock import START
+from support.waiting import HANG_SECONDS
+
+SERVERS: dict[str, type[BrokerServer]] = {"redis": Valkey}
+INSIDE = EgressPolicy(private=True, plain=True)
+
+
+@pytest.fixture(params=list(SERVERS))
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerServer]:
+    made = SERVERS[request.param](tmp_path / "broker")
+    made.start()
+    yield made
+    made.kill()
+
+
+def leased(number: int) -> LeasedDelivery:
+    sent = event(number)
+    return LeasedDelivery("dlv_1", "ep_1", sent.id, sent.name, sent.record, 1, START, event_payload(sent), "main")
+
+
+async def send(sender: BrokerSender, to: Endpoint, number: int = 1) -> Answer:
+    return await sender.send(build_request(leased(number), to, START))
+
+
+async def test_event_arrives_with_headers_and_signature(server: BrokerServer) -> None:
+    to = endpoint(server.url, headers=(("X-Tenant", "42"),))
+    async with BrokerSender(INSIDE, {}) as sender:
+        first, second = await send(sender, to), await send(sender, to, 2)
+    assert (first.status, first.error) == (200, "")
+    assert first.body
+    assert second.status == 200
+    one, other = server.got()
+    assert "main" in one.place
+    request = build_request(leased(1), to, START)
+    expected = {name: request.headers[name] for name in request.headers if not name.startswith(("Accept", "User"))}
+    assert one.headers == expected
+    assert expected["webhook-id"] == "evt_1"
+    assert expected["X-Tenant"] == "42"
+    assert one.body == request.body
+    assert other.headers["webhook-id"] == "evt_2"
+
+
+async def test_kill_and_restart_under_load_loses_and_reorders_nothing(
+    server: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.dispatch.flow_control.FIRST_PROBE", 0.2)
+    records, each = 10, 30
+    store = WatchedOutbox()
+    await store.add_endpoint(endpoint(server.url, retry_schedule=(0.05,) * 50, timeout=2.0))
+    events = [event(number, f"facturascli:{number % records}") for number in range(records * each)]
+    delivered = 0
+    async with BrokerSender(INSIDE, {}) as sender, running(store, sender):
+        await store_events(store, events, SystemClock().now())
+        killed = failed = False
+        while delivered < len(events):
+            outcome = await store.next_recorded()
+            delivered += outcome.state is DeliveryState.DELIVERED
+            if delivered >= len(events) // 3 and not killed:
+                killed = True
+                await asyncio.to_thread(server.kill)
+            if killed and outcome.attempt.error and not failed:
+                failed = True
+                await asyncio.to_thread(server.start)
+        assert failed
+    got = [int(message.headers["webhook-id"].removeprefix("evt_")) for message in await asyncio.to_thread(server.got)]
+    assert set(got) == set(range(len(events)))
+    for record in range(records):
+        first = list(dict.fromkeys(number for number in got if number % records == record))
+        assert first == sorted(first)
+
+
+@asynccontextmanager
+async def running(store: WatchedOutbox, sender: BrokerSender) -> AsyncIterator[None]:
+    dispatcher = Dispatcher(store, sender, SystemClock(), DispatchSettings("worker-1"))
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield
+    finally:
+        dispatcher.stop()
+        await task
+
+
+async def test_broken_connection_is_replaced(server: BrokerServer) -> None:
+    to = endpoint(server.url)
+    async with BrokerSender(INSIDE, {}) as sender:
+        assert (await send(sender, to)).status == 200
+        await asyncio.to_thread(server.kill)
+        down = await send(sender, to, 2)
+        again = await send(sender, to, 2)
+        await asyncio.to_thread(server.start)
+        up = await send(sender, to, 2)
+    assert down.status is None
+    assert again.error == f"127.0.0.1:{server.port} refused the connection."
+    assert up.status == 200
+
+
+@pytest.mark.parametrize("scheme", list(SERVERS))
+async def test_server_that_hangs_or_is_not_there(scheme: str, tmp_path: Path) -> None:
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    path = SERVERS[scheme](tmp_path).url.partition(":")[2].split("/", 3)[3]
+    async with BrokerSender(INSIDE, {}) as sender:
+        async with receiver(hang) as port:
+            answer = await send(sender, endpoint(f"{scheme}://127.0.0.1:{port}/{path}", timeout=0.2))
+            assert (answer.status, answer.error) == (None, f"127.0.0.1:{port} did not answer within 0.2 s.")
+        async with refusing() as port:
+            answer = await send(sender, endpoint(f"{scheme}://127.0.0.1:{port}/{path}"))
+            assert (answer.status, answer.error) == (None, f"127.0.0.1:{port} refused the connection.")
+            assert is_trouble(answer)
+
+
+@pytest.mark.parametrize("scheme", list(SERVERS))
+async def test_inside_address_is_refused_before_connecting(scheme: str, tmp_path: Path) -> None:
+    connected = asyncio.Event()
+
+    async def connect(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        writer.close()
+
+    path = SERVERS[scheme](tmp_path).url.partition(":")[2].split("/", 3)[3]
+    async with receiver(connect) as port, BrokerSender(EgressPolicy(plain=True), {}) as sender:
+        named = await send(sender, endpoint(f"{scheme}://localhost:{port}/{path}"))
+        literal = await send(sender, endpoint(f"{scheme}://127.0.0.1:{port}/{path}"))
+    assert "is a loopback address" in named.error
+    assert "is a loopback address" in literal.error
+    assert not connected.is_set()
+
+
+async def test_idle_connection_is_closed(server: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = asyncio.Event()
+    close = broker_sender.close_connection
+
+    async def closing(connection: Connection) -> None:
+        await close(connection)
+        closed.set()
+
+    monkeypatch.setattr(broker_sender, "IDLE", 0.05)
+    monkeypatch.setattr(broker_sender, "close_connection", closing)
+    to = endpoint(server.url)
+    async with BrokerSender(INSIDE, {}) as sender:
+        assert (await send(sender, to)).status == 200
+        async with asyncio.timeout(HANG_SECONDS):
+            await closed.wait()
+        assert (await send(sender, to, 2)).status == 200
+
+
+async def test_redis_user_and_password_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    secured = Valkey(tmp_path / "broker")
+    secured.options = [
+        *("--port", "0", "--tls-port", str(secured.port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+        *("--user", "cdc", "on", ">planted", "~facturascripts.*", "+xadd"),
+    ]
+    secured.start()
+    try:
+        await _check_tls(secured, authority)
+    finally:
+        secured.kill()
+
+
+async def _check_tls(server: Valkey, authority: trustme.CA) -> None:
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    url = f"rediss://localhost:{server.port}/0/facturascripts.{{source}}"
+    async with BrokerSender(INSIDE, {}, tls=lambda: trusted) as sender:
+        good = await send(sender, endpoint(url, headers=(basic("cdc:planted"),)))
+        wrong = await send(sender, endpoint(url, headers=(basic("cdc:wrong"),)))
+        forbidden = await send(
+            sender, endpoint(url.replace("facturascripts", "others"), headers=(basic("cdc:planted"),))
+        )
+        other_name = await send(
+            sender, endpoint(url.replace("localhost", "127.0.0.1"), headers=(basic("cdc:planted"),))
+        )
+    async with BrokerSender(INSIDE, {}) as sender:
+        unknown = await send(sender, endpoint(url, headers=(basic("cdc:planted"),)))
+    assert (good.status, good.error) == (200, "")
+    assert wrong.error.startswith("Redis refused the event: ")
+    assert "planted" not in wrong.error
+    assert forbidden.error.startswith("Redis refused the event: ")
+    assert other_name.error.startswith(f"The TLS certificate of 127.0.0.1:{server.port} is not valid: ")
+    assert unknown.error.startswith(f"The TLS certificate of localhost:{server.port} is not valid: ")
+
+
+async def test_redis_key_of_another_type_is_a_failure_of_the_event(tmp_path: Path) -> None:
+    server = Valkey(tmp_path / "broker")
+    server.start()
+    try:
+        with redis.Redis(port=server.port, db=3) as client:
+            client.set("invoice", "no stream")
+        async with BrokerSender(INSIDE, {}) as sender:
+            answer = await send(sender, endpoint(f"redis://127.0.0.1:{server.port}/3/{{entity}}"))
+    finally:
+        server.kill()
+    assert answer.status == 409
+    assert answer.error.startswith("Redis refused the event: WRONGTYPE ")
+    assert not is_trouble(answer)

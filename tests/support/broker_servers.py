@@ -1,0 +1,98 @@
+"""Message brokers as processes of a test's own: start, kill, and what they have got."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+from support.ports import free_port
+from support.programs import find_broker
+from support.waiting import HANG_SECONDS
+
+
+class Got(NamedTuple):
+    """A message as a receiver of the broker reads it."""
+
+    place: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class BrokerServer(ABC):
+    """A server on loopback.  What it has confirmed is on its disk: `kill` loses nothing of it."""
+
+    name: str
+    ready: str
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.options: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    @abstractmethod
+    def command(self, program: Path) -> list[str]: ...
+
+    @abstractmethod
+    def got(self) -> list[Got]:
+        """Return all messages, in their order."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The URL of an endpoint."""
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        self.folder.mkdir(exist_ok=True)
+        command = [*self.command(find_broker(self.name)), *self.options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said: list[str] = []
+        ready = threading.Event()
+        threading.Thread(target=self._follow, args=(self._process, said, ready), daemon=True).start()
+        assert ready.wait(HANG_SECONDS), f"{self.name} is not ready: {said[-5:]}"
+        assert self._process.poll() is None, f"{self.name} has ended: {said[-5:]}"
+
+    def _follow(self, process: subprocess.Popen[str], said: list[str], ready: threading.Event) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                said.append(line.strip())
+                if self.ready in line:
+                    ready.set()
+        ready.set()  # it has ended: the last lines say why
+
+    def kill(self) -> None:
+        """Kill it at once, like a power cut."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(HANG_SECONDS)
+            self._process = None
+
+
+class Valkey(BrokerServer):
+    name = "valkey"
+    ready = "Ready to accept connections"
+
+    def command(self, program: Path) -> list[str]:
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        return [str(program), *where, *durable]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0/facturascripts.{{source}}"
+
+    def got(self) -> list[Got]:
+        with redis.Redis(port=self.port) as client:
+            found = []
+            for stream in sorted(client.scan_iter(_type="stream")):
+                for _, fields in client.xrange(stream):
+                    headers = {name.decode(): value.decode() for name, value in fields.items() if name != b"body"}
+                    found.append(Got(stream.decode(), headers, fields[b"body"]))
+            return found
