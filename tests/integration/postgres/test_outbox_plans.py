@@ -30,7 +30,7 @@ from support.server import Spec
 from support.servers import KeeperClient, shared_server
 
 #: tables with few rows, which any statement may walk
-FEW = {"endpoint", "replay", "backfill", "quarantine"}
+FEW = {"endpoint", "endpoint_version", "replay", "backfill", "quarantine"}
 #: statements that walk more on purpose: a page of the log from its end, the last ids
 WALKS = {
     "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
