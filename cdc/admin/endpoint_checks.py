@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from math import isfinite
@@ -17,6 +16,9 @@ from cdc.config.rules import catalogues
 from cdc.config.sending import reach
 from cdc.dispatch.address import check_spelling, check_url, public_url
 from cdc.dispatch.broker.base import credentials
+from cdc.dispatch.headers import check_headers
+from cdc.dispatch.message import LANGUAGES
+from cdc.dispatch.transform import check_transform
 from cdc.extras import check_client
 from cdc.mapping.catalogue import RETIRED
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
@@ -25,45 +27,6 @@ from cdc.model.errors import UsageError
 from cdc.model.event import matches
 from cdc.model.operation import OPERATION_TYPES
 from cdc.model.selection import Condition
-
-#: The most headers of an endpoint, and the most characters of them all.
-_MOST_HEADERS, _LONGEST_HEADERS = 50, 8000
-
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a token of RFC 9110
-_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?")
-#: What a delivery says itself, and what belongs to the connection.
-_TAKEN = frozenset(
-    {
-        *("accept", "accept-encoding", "content-encoding", "content-length", "content-type", "host", "user-agent"),
-        *("connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("proxy-authorization", "proxy-connection"),
-    }
-)
-_TAKEN_PREFIXES = ("webhook-", "x-webhook-")
-
-
-def check_headers(headers: Iterable[Header]) -> tuple[Header, ...]:
-    """The headers themselves, each name once: of several the last.  Raises `UsageError`, which names no value."""
-    kept = {name.lower(): (name, value) for name, value in map(_checked, headers)}
-    if len(kept) > _MOST_HEADERS or sum(len(name) + len(value) for name, value in kept.values()) > _LONGEST_HEADERS:
-        most = f"At most {_MOST_HEADERS}, and {_LONGEST_HEADERS} characters in all."
-        raise UsageError("The endpoint has too many headers.", most)
-    return tuple(kept.values())
-
-
-def _checked(header: Header) -> Header:
-    name, value = header
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is not the name of a header.", "Write Name: value, such as X-Tenant: 42.")
-    if name.lower() in _TAKEN or name.lower().startswith(_TAKEN_PREFIXES):
-        raise UsageError(f"The header {name} is set by every delivery itself.", "Choose another name.")
-    if not _VALUE.fullmatch(value):
-        raise UsageError(
-            f"The value of the header {name} is empty, begins or ends with a space, or has a line break or characters "
-            "beyond ASCII.",
-            "Only printable ASCII goes into a header; encode the rest.",
-        )
-    return header
 
 
 def bearer(token: str) -> Header:
@@ -162,6 +125,16 @@ def _check_condition(_: Config, endpoint: Endpoint) -> None:
         Condition(endpoint.condition)
 
 
+def _check_transform(_: Config, endpoint: Endpoint) -> None:
+    if endpoint.transform:
+        check_transform(endpoint.transform)
+
+
+def _check_language(_: Config, endpoint: Endpoint) -> None:
+    if endpoint.language not in LANGUAGES:
+        raise UsageError(f"There are no messages in the language {endpoint.language!r}.", f"{' or '.join(LANGUAGES)}")
+
+
 def _check_fields(_: Config, endpoint: Endpoint) -> None:
     if len(endpoint.fields) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in endpoint.fields):
         raise UsageError(
@@ -204,6 +177,8 @@ def _check_named(kind: str, name: str, option: str, known: Mapping[str, object])
 _CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
     "url": _check_url,
     "condition": _check_condition,
+    "transform": _check_transform,
+    "language": _check_language,
     "fields": _check_fields,
     "headers": _check_headers,
     "rate": _check_rate,

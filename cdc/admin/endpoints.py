@@ -9,24 +9,30 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import check_endpoint, check_patterns, moved_credentials, new_endpoint
 from cdc.config import Config
-from cdc.config.rules import event_types
+from cdc.config.rules import event_types, label
 from cdc.config.sending import sending
 from cdc.dispatch.address import public_url
+from cdc.dispatch.message import LANGUAGES
+from cdc.dispatch.request import narrowed
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
+from cdc.dispatch.transform import Body, Shape, TransformFailed, check_transform, shaped
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, TESTS, Event
+from cdc.model.filter.limits import FilterLimit
+from cdc.model.label import Labels
 from cdc.model.selection import Judgement, Trial
 from cdc.outbox.base import DispatchStore, StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, restored, subscriber_of
@@ -68,7 +74,7 @@ async def send_test(
         endpoint_id, _test_event(event_name, now, example or {}), worker, now, until, note=note
     )
     async with sending(config) as sender:
-        outcome = await attempt_once(sender, delivery, endpoint, clock)
+        outcome = await attempt_once(sender, delivery, endpoint, clock, partial(label, config))
     ended = clock.now()
     announcements = await disablings(store, [Finished(outcome, endpoint_id)], ended)
     await store.finish(worker, [outcome], ended, announcements)
@@ -93,12 +99,23 @@ def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
     )
 
 
+class ShapeWanted(NamedTuple):
+    """What an endpoint says of its payload, as of `cdc.model.endpoint.Endpoint`."""
+
+    transform: str
+    language: str = LANGUAGES[0]
+    fields: tuple[str, ...] = ()
+
+
 class Previewed(NamedTuple):
-    """``named``: the event is one of those that the endpoint names; then ``judgement`` is that of its condition."""
+    """``named``: the event is one of those that the endpoint names; then ``judgement`` is that of its condition.
+    ``body``: what its transform makes of one that is delivered; ``failure``: why it makes nothing."""
 
     event: StoredEvent
     named: bool
     judgement: Judgement = Judgement(holds=False)
+    body: Body | None = None
+    failure: str = ""
 
     @property
     def delivered(self) -> bool:
@@ -113,6 +130,23 @@ def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previ
     return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
 
 
+def with_bodies(previewed: Iterable[Previewed], wanted: ShapeWanted, labels: Labels) -> list[Previewed]:
+    """Add the bodies of those that would be delivered.  Raises `UsageError` for a transform that is none, or exceeds a
+    limit."""
+    check_transform(wanted.transform)
+    return [_with_body(each, wanted, labels) if each.delivered else each for each in previewed]
+
+
+def _with_body(each: Previewed, wanted: ShapeWanted, labels: Labels) -> Previewed:
+    event, shape = narrowed(dict(each.event.payload), wanted.fields), Shape(wanted.transform, wanted.language)
+    try:
+        return each._replace(body=shaped(event, each.event.record, shape, labels))
+    except TransformFailed as failed:
+        if failed.exceeded:
+            raise FilterLimit(failed.reason, "Make less of each event: docs/delivery.md, Limits of filters.") from None
+        return each._replace(failure=failed.reason)
+
+
 def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
     """Evaluate the endpoint's condition on the example of each event that it names."""
     if not endpoint.condition:
@@ -120,6 +154,15 @@ def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
     condition, names = Trial(endpoint.condition), Subscriber(0, endpoint.events).names
     kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
     return [condition.judge(restored(_stored(kind))) for kind in kinds]
+
+
+def tried_bodies(config: Config, endpoint: Endpoint) -> list[Previewed]:
+    """Apply the endpoint's transform to the example of each event that it names.  Raises `UsageError`."""
+    names = Subscriber(0, endpoint.events).names
+    kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
+    examples = [Previewed(_stored(kind), True, Judgement(holds=True)) for kind in kinds]
+    wanted = ShapeWanted(endpoint.transform, endpoint.language, endpoint.fields)
+    return with_bodies(examples, wanted, partial(label, config))
 
 
 def _stored(kind: EventType) -> StoredEvent:
@@ -279,16 +322,21 @@ class Endpoints(UseCases):
         check_patterns(self._config, (event_name,))
         raise UsageError(f"There is no example of {event_name}.", "cdc event list shows the events.")
 
-    async def fitting(self, wanted: Mapping[str, Any], events: Sequence[StoredEvent]) -> list[StoredEvent]:
-        """Return those that an endpoint would get with these ``events``, ``sources`` and ``condition``.  Raises
-        `UsageError`."""
+    async def fitting(
+        self, wanted: Mapping[str, Any], events: Sequence[StoredEvent], shape: ShapeWanted | None = None
+    ) -> list[Previewed]:
+        """Return those that an endpoint would get with these ``events``, ``sources`` and ``condition``; with their
+        bodies where it has a transform.  Raises `UsageError`."""
         patterns = check_patterns(self._config, wanted["events"])
         subscriber = Subscriber(0, patterns, wanted["sources"], condition=wanted["condition"])
-        return [each.event for each in await self.preview(subscriber, events) if each.delivered]
+        delivered = [each for each in await self._aside(preview, subscriber, events) if each.delivered]
+        if shape is None or not shape.transform:
+            return delivered
+        return await self._aside(with_bodies, delivered, shape, partial(label, self._config))
 
-    async def preview(self, subscriber: Subscriber, events: Sequence[StoredEvent]) -> list[Previewed]:
-        async with self._service.previewing:  # filters may take their time, and threads share the interpreter
-            return await asyncio.to_thread(preview, subscriber, events)
+    async def _aside(self, work: Callable[..., list[Previewed]], *given: Any) -> list[Previewed]:
+        async with self._service.previewing:  # expressions may take their time, and threads share the interpreter
+            return await asyncio.to_thread(work, *given)
 
     # -- checks -----------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import matches_any, near_events
 from cdc.config.rules import label
 from cdc.model.delivery import EventFilter
+from cdc.model.label import Label
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage, TimeBudget
 
 if TYPE_CHECKING:
-    from cdc.mapping.entity import Label
     from cdc.mapping.schema import EventType
 
 __all__ = ["EventType", "Events", "Label"]
@@ -23,9 +23,9 @@ _BATCH = 100
 
 
 class Events(UseCases):
-    def label(self, event: StoredEvent) -> Label:
-        """The columns by which people know the event's record."""
-        return label(self._config, event.source, event.name)
+    def label(self, source: str, event: str) -> Label:
+        """The columns by which people know the record of an event."""
+        return label(self._config, source, event)
 
     def meant(self, pattern: str) -> list[str]:
         """Return events and patterns that were probably meant by one that no event fits."""

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr
 
 from cdc.access.model import Scope
-from cdc.admin.endpoints import MOST_COUNTED
+from cdc.admin.endpoints import MOST_COUNTED, Previewed
 from cdc.api.resource import AttemptResource, EventResource, Moment, RequestModel, ResponseModel
 from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import public_key, signature_of
+from cdc.dispatch.transform import preset
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, Order, PayloadFormat
+from cdc.model.errors import UsageError
 
 #: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
 _NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
@@ -33,6 +35,14 @@ Url = Annotated[
 Filter = Annotated[
     str, Field(max_length=4000, examples=["data.total > 1000.0"], description="A condition in CEL; empty: none.")
 ]
+Transform = Annotated[
+    str, Field(max_length=4000, examples=['{"text": message}'], description="A CEL expression that makes the body.")
+]
+Preset = Annotated[
+    Literal["slack", "teams", "telegram", "discord", "google-chat", "mattermost"],
+    Field(description="Sets `transform` to the one for this chat."),
+]
+Language = Annotated[Literal["en", "es"], Field(description="Language of a transform's `message`.")]
 Headers = Annotated[
     Mapping[Name, SecretStr], Field(max_length=50, description="Sent with each request. Values are never shown again.")
 ]
@@ -55,6 +65,9 @@ class EndpointFields(RequestModel):
     batch: Annotated[int | None, Field(ge=1, le=1000, description="Events in one request.")] = None
     batch_wait: Annotated[float | None, Field(ge=0, le=60, description="Seconds.")] = None
     filter: Filter | None = None
+    transform: Transform | None = None
+    preset: Preset | None = None
+    language: Language | None = None
     fields: Annotated[list[Name] | None, Field(max_length=500, description="Columns; empty: all.")] = None
     headers: Headers | None = None
     proxy: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
@@ -68,6 +81,10 @@ class EndpointFields(RequestModel):
         values = {_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
         values.pop("secret", None)
         values.pop("signature", None)
+        if self.preset is not None and self.transform is not None:
+            raise UsageError("transform and preset exclude each other.", "Give one of them.")
+        if (chosen := values.pop("preset", None)) is not None:
+            values["transform"] = preset(chosen)
         headers: Mapping[str, SecretStr] | None = values.pop("headers", None)
         if headers is not None:
             values["headers"] = tuple((name, value.get_secret_value()) for name, value in headers.items())
@@ -112,11 +129,14 @@ class TestEvent(RequestModel):
 
 
 class PreviewWanted(RequestModel):
-    """Which of the last events an endpoint like this one would get."""
+    """Which of the last events an endpoint like this one would get, and what its transform makes of them."""
 
     events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
     sources: list[Name] = Field(default_factory=list, max_length=100)
     filter: Filter = ""
+    fields: list[Name] = Field(default_factory=list, max_length=500)
+    transform: Transform = ""
+    language: Language = "en"
     last: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
@@ -128,6 +148,8 @@ class EndpointResource(ResponseModel):
     events: list[str]
     sources: list[str] = Field(description="Empty: all.")
     filter: str
+    transform: str = Field(description="Empty: none.")
+    language: Language
     fields: list[str] = Field(description="Empty: all.")
     enabled: bool
     disabled_reason: str | None
@@ -179,9 +201,31 @@ class TestResult(AttemptResource):
     accepted: bool
 
 
+class BodyResource(ResponseModel):
+    """What a transform makes of an event."""
+
+    event: str = Field(description="Its id.")
+    content_type: str | None
+    body: str | None = Field(description="Null when the transform fails.")
+    headers: dict[str, str]
+    failure: str | None
+
+
 class Preview(ResponseModel):
     looked_at: int
     fitting: list[EventResource]
+    bodies: list[BodyResource] = Field(description="Of the fitting events, where a transform is given.")
+
+
+def body_of(each: Previewed) -> BodyResource:
+    body = each.body
+    return BodyResource(
+        event=each.event.id,
+        content_type=body.content_type if body else None,
+        body=body.content.decode() if body else None,
+        headers=dict(body.headers) if body else {},
+        failure=each.failure or None,
+    )
 
 
 def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str, Any]:

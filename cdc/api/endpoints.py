@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cdc.access.model import Scope
-from cdc.admin.endpoints import MOST_COUNTED
+from cdc.admin.endpoints import MOST_COUNTED, ShapeWanted
 from cdc.api.endpoint_resource import (
     Disabling,
     EndpointList,
@@ -20,6 +20,7 @@ from cdc.api.endpoint_resource import (
     Rotation,
     TestEvent,
     TestResult,
+    body_of,
 )
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import AttemptResource, EventResource
@@ -86,8 +87,15 @@ async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
     body = call.body
     wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
     last = await call.admin.events.last(body.last)
-    fitting = await call.admin.endpoints.fitting(wanted, last)
-    return Response(Preview(looked_at=len(last), fitting=[EventResource.of(stored) for stored in fitting]))
+    shape = ShapeWanted(body.transform, body.language, tuple(body.fields))
+    fitting = await call.admin.endpoints.fitting(wanted, last, shape)
+    return Response(
+        Preview(
+            looked_at=len(last),
+            fitting=[EventResource.of(each.event) for each in fitting],
+            bodies=[body_of(each) for each in fitting] if body.transform else [],
+        )
+    )
 
 
 async def _resource(call: OperationCall[Any, Any], endpoint: Endpoint) -> EndpointResource:
@@ -115,7 +123,7 @@ OPERATIONS = (
         "POST",
         "/endpoint-preview",
         "previewEndpoint",
-        "Which of the last events an endpoint like this one would get.",
+        "Which of the last events an endpoint like this one would get, and in which shape.",
         Scope.READ,
         _preview,
         answer=Preview,

@@ -13,7 +13,7 @@ from cdc.admin.admin import Admin
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened, opened_outbox, run_async
 from cdc.cli.endpoint_input import changed_headers, endpoint_options, given_fields, given_headers, kept_headers
-from cdc.cli.endpoint_preview import LAST, check_filter, preview
+from cdc.cli.endpoint_preview import LAST, TRIED, check_expressions, preview
 from cdc.cli.endpoint_show import (
     Counts,
     agreement,
@@ -113,8 +113,8 @@ async def _add(
     config: Config, fields: dict[str, Any], secret: str | None, signature: str | None, *, validate: bool
 ) -> Endpoint:
     made = admin_of(config, outboxes.open_outbox(config)).endpoints.new(fields, secret, signature)
-    if made.condition:
-        check_filter(config, made, await _last_events(config))
+    if made.condition or made.transform:
+        check_expressions(config, made, await _last_events(config))
     if validate:
         made = replace(made, **await _agreed(config, made, fields))
     async with opened_outbox(config, create=True) as store:
@@ -178,6 +178,7 @@ def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
     "--remove-header", "removed", multiple=True, metavar="NAME", help="Stop sending this header (repeatable)."
 )
 @click.option("--no-headers", is_flag=True, help="Remove all headers except those given now.")
+@click.option("--no-transform", is_flag=True, help="Send the event itself again.")
 @validate_option
 @endpoint_options
 @json_option
@@ -194,6 +195,7 @@ def update(
     basic: str | None,
     removed: Sequence[str],
     no_headers: bool,
+    no_transform: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -209,6 +211,10 @@ def update(
         if "sources" in fields:
             raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
         fields["sources"] = ()
+    if no_transform:
+        if "transform" in fields:
+            raise UsageError("--no-transform excludes --transform and --preset.", "Give one of them.")
+        fields["transform"] = ""
     headers = given_headers(header_texts, bearer, basic)
     about_headers = bool(headers or removed or no_headers)
     if not fields and not about_headers and validate is None:
@@ -220,8 +226,8 @@ def update(
             fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
             fields["kept_headers"] = kept_headers(fields["headers"], headers)
         wanted = admin.endpoints.changed(found, fields)
-        if fields.get("condition"):
-            check_filter(config, wanted, await admin.events.last(LAST))
+        if not fields.keys().isdisjoint(TRIED):
+            check_expressions(config, wanted, await admin.events.last(LAST))
         agreed: Mapping[str, Any] = {"origin": ""} if validate is False else {}
         if validate or (validate is None and found.origin and "url" in fields):
             agreed = await _agreed(config, wanted, fields)

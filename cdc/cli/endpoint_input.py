@@ -10,8 +10,11 @@ from typing import Any
 
 import click
 
-from cdc.admin.endpoint_checks import basic, bearer, check_headers
+from cdc.admin.endpoint_checks import basic, bearer
+from cdc.dispatch.headers import check_headers
+from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.retry import SCHEDULES, schedule
+from cdc.dispatch.transform import PRESETS, preset
 from cdc.model.endpoint import Header, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
@@ -49,12 +52,12 @@ def _asked_for(what: str) -> str:
     return line
 
 
-def _from_file(path: Path, what: str) -> str:
+def _from_file(path: Path, what: str, hint: str = _HINT) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"The file {path} with {what} cannot be read: {reason}.", _HINT) from error
+        raise UsageError(f"The file {path} with {what} cannot be read: {reason}.", hint) from error
 
 
 AUTHORIZATION = "authorization"
@@ -124,6 +127,36 @@ _HOUR = 3600.0
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+def transform_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--transform``, ``--preset`` and ``--language``."""
+    options = [
+        click.option(
+            "--transform", "transform_file", type=click.Path(path_type=Path), metavar="FILE",
+            help="Make the body with the CEL expression in this file: a map or list becomes JSON, a text stays text.",
+        ),
+        click.option(
+            "--preset", type=click.Choice(PRESETS), help="Use the transform for this chat: a message for each event."
+        ),
+        click.option("--language", type=click.Choice(LANGUAGES), help="Language of a transform's message [en]."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given_transform(file: Path | None, chosen: str | None) -> str | None:
+    """The expression given; None without any.  Raises `UsageError`."""
+    if file is not None and chosen is not None:
+        raise UsageError("--transform and --preset exclude each other.", "Give one of them.")
+    if chosen is not None:
+        return preset(chosen)
+    return (
+        None
+        if file is None
+        else _from_file(file, "the transform", "It holds a CEL expression: docs/delivery.md, Transforms.")
+    )
+
+
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that ``endpoint add`` and ``endpoint update`` share; None when not given.  An empty text takes away
     what was there."""
@@ -153,6 +186,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Only events that match this CEL expression: data.total > 100.0",
         ),
         click.option("--fields", metavar="COLUMN,…", help="Only these columns in data and previous [all]."),
+        transform_options,
         click.option(
             "--order",
             type=click.Choice([each.value for each in Order]),
@@ -188,6 +222,8 @@ def given_fields(
     order: str | None = None,
     batch: int | None = None,
     disable_after: float | None = None,
+    transform_file: Path | None = None,
+    preset: str | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Fields of `Endpoint` for what was given; ``others``: those that are taken as they come.  Raises `UsageError`.
@@ -203,6 +239,7 @@ def given_fields(
         "fields": None if fields is None else tuple(dict.fromkeys(_pieces(fields))),
         "order": None if order is None else Order(order),
         "batch_size": batch,
+        "transform": given_transform(transform_file, preset),
         "disable_after": None if disable_after is None else disable_after * _HOUR,
         **others,
     }

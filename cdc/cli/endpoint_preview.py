@@ -1,22 +1,25 @@
-"""``endpoint preview``, and the report on a filter when it is saved."""
+"""``endpoint preview``, and the report on a filter or transform when it is saved."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
 from cdc.admin.endpoint_checks import check_patterns
-from cdc.admin.endpoints import Previewed, tried
+from cdc.admin.endpoints import Previewed, ShapeWanted, tried, tried_bodies, with_bodies
 from cdc.admin.endpoints import preview as preview_events
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.endpoint_input import parse_events
-from cdc.cli.output import json_option, print_json, print_table, say
+from cdc.cli.endpoint_input import given_transform, parse_events, transform_options
+from cdc.cli.output import echo, json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
+from cdc.config.rules import label
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
 from cdc.model.event import format_time
@@ -32,6 +35,7 @@ LAST = 100
 @click.option("--events", metavar="PATTERN,…", help="Events to try, instead of the endpoint's own.")
 @click.option("--source", "sources", multiple=True, metavar="NAME", help="Source to try (repeatable).")
 @click.option("--filter", "condition", metavar="EXPRESSION", help="Filter to try; '' for none.")
+@transform_options
 @click.option(
     "--last",
     type=click.IntRange(1, 10_000),
@@ -49,13 +53,18 @@ def preview(
     events: str | None,
     sources: Sequence[str],
     condition: str | None,
+    transform_file: Path | None,
+    preset: str | None,
+    language: str | None,
     last: int,
     as_json: bool,
 ) -> None:
     """Show which of the last events an endpoint would get.
 
-    For an existing endpoint, also with other --events, --source or --filter; or without ID for one that does not exist
-    yet.  Nothing is sent or changed.
+    For an existing endpoint, also with other --events, --source, --filter or --transform; or without ID for one that
+    does not exist yet.  Nothing is sent or changed.
+
+    With a transform it shows the bodies of the newest three, with --json of all.
     """
     if endpoint_id is None and events is None:
         raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")
@@ -63,20 +72,30 @@ def preview(
     patterns = None if events is None else check_patterns(config, parse_events(events))
     for name in sources:
         config.select_source(name)
-    present, stored = run_async(_look(config, endpoint_id, last))
+    transform = given_transform(transform_file, preset)
+    present, shape, stored = run_async(_look(config, endpoint_id, last))
     wanted: dict[str, Any] = {"patterns": patterns, "sources": tuple(sources) or None, "condition": condition}
     subscriber = replace(present, **{name: value for name, value in wanted.items() if value is not None})
-    _print(preview_events(subscriber, stored), as_json)
+    shape = ShapeWanted(transform or shape.transform, language or shape.language, shape.fields)
+    looked_at = preview_events(subscriber, stored)
+    if shape.transform:
+        looked_at = with_bodies(looked_at, shape, partial(label, config))
+    _print(looked_at, as_json)
+    if shape.transform and not as_json:
+        _print_bodies(looked_at)
 
 
-async def _look(config: Config, endpoint_id: str | None, last: int) -> tuple[Subscriber, list[StoredEvent]]:
+async def _look(
+    config: Config, endpoint_id: str | None, last: int
+) -> tuple[Subscriber, ShapeWanted, list[StoredEvent]]:
     async with opened_outbox(config) as store:
         if endpoint_id is None:
-            return Subscriber(0, ()), await store.events(last)
+            return Subscriber(0, ()), ShapeWanted(""), await store.events(last)
         found = await store.endpoint(endpoint_id)
         if found is None:
             raise no_endpoint(endpoint_id)
-        return subscriber_of(found), await store.events(last)
+        shape = ShapeWanted(found.transform, found.language, found.fields)
+        return subscriber_of(found), shape, await store.events(last)
 
 
 def _print(looked_at: Sequence[Previewed], as_json: bool) -> None:
@@ -110,8 +129,26 @@ def _as_json(each: Previewed) -> dict[str, Any]:
         "record": each.event.record,
         "timestamp": format_time(each.event.time),
         "delivered": each.delivered,
-        "problem": each.judgement.problem or None,
+        "problem": each.judgement.problem or each.failure or None,
+        **({"body": each.body.content.decode(), "content_type": each.body.content_type} if each.body else {}),
     }
+
+
+#: Bodies that are shown.
+_BODIES = 3
+
+
+def _print_bodies(looked_at: Sequence[Previewed]) -> None:
+    delivered = [each for each in looked_at if each.delivered]
+    for each in delivered[-_BODIES:]:
+        echo(f"\n{each.event.name} {each.event.record}")
+        echo(f"{each.body.content_type}: {each.body.content.decode()}" if each.body else each.failure)
+    say(_failures(delivered))
+
+
+def _failures(delivered: Sequence[Previewed]) -> str:
+    failed = sum(bool(each.failure) for each in delivered)
+    return f"The transform fails for {failed} of {len(delivered)} events."
 
 
 def _counted(looked_at: Sequence[Previewed]) -> str:
@@ -123,9 +160,33 @@ def _counted(looked_at: Sequence[Previewed]) -> str:
     )
 
 
-def check_filter(config: Config, endpoint: Endpoint, last: Sequence[StoredEvent]) -> None:
-    """Say what a filter would do, before it is saved.  Raises `UsageError` where an example shows that it gives
-    neither true nor false."""
+#: Fields of an endpoint that are tried on events before they are saved.
+TRIED = ("condition", "transform", "language")
+
+
+def check_expressions(config: Config, endpoint: Endpoint, last: Sequence[StoredEvent]) -> None:
+    """Say what filter and transform would do, before they are saved.  Raises `UsageError` where an example shows that
+    they cannot be used."""
+    if endpoint.condition:
+        _check_filter(config, endpoint, last)
+    if endpoint.transform:
+        _check_transform(config, endpoint)
+
+
+def _check_transform(config: Config, endpoint: Endpoint) -> None:
+    made = tried_bodies(config, endpoint)
+    failed = [each for each in made if each.failure]
+    if failed and len(failed) == len(made):
+        raise UsageError(failed[0].failure, "Try it first: cdc endpoint preview --transform FILE")
+    if failed:
+        say(
+            f"The transform fails for {len(failed)} of {len(made)} kinds of events, such as {failed[0].event.name}: "
+            f"{failed[0].failure}"
+        )
+
+
+def _check_filter(config: Config, endpoint: Endpoint, last: Sequence[StoredEvent]) -> None:
+    """Raises `UsageError` where an example shows that the filter gives neither true nor false."""
     judged = tried(config, endpoint)
     problems = [each.problem for each in judged if each.problem]
     for each in judged:

@@ -35,6 +35,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         ("sources", found.sources or "all"),
         ("filter", found.condition or "none"),
         ("fields", found.fields or "all"),
+        *([("transform", found.transform), ("language", found.language)] if found.transform else []),
         ("enabled", found.enabled),
         *([("disabled because", found.disabled_reason)] if not found.enabled else []),
         *([("failing since", found.failing_since)] if found.failing_since else []),

@@ -11,8 +11,8 @@ from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.entity import Label
 from cdc.mapping.mapper import Mapper
+from cdc.model.label import Label
 
 if TYPE_CHECKING:
     from cdc.mapping.schema import EventType

@@ -9,9 +9,11 @@ from cdc.dispatch.address import public_url
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer, Verdict, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
+from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Clock
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint
+from cdc.model.label import Labels, no_labels
 
 
 def outcomes(
@@ -69,10 +71,20 @@ def answer_text(body: bytes) -> str:
     return body[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd") if body else ""
 
 
-async def attempt_once(sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock) -> Outcome:
+def unsent(failed: TransformFailed) -> Answer:
+    """Return what takes the place of an answer where no request could be made."""
+    return Answer(None, 0.0, error=failed.reason, unsent=True, disable_reason=failed.reason if failed.exceeded else "")
+
+
+async def attempt_once(
+    sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock, labels: Labels = no_labels
+) -> Outcome:
     """Send a test and judge the answer.  A failure is final: it is shown at once."""
     started_at = clock.now()
-    answer = await sender.send(build_request(delivery, endpoint, started_at))
+    try:
+        answer = await sender.send(build_request(delivery, endpoint, started_at, labels))
+    except TransformFailed as failed:
+        answer = unsent(failed)
     verdict = judge(answer, (), delivery.attempt, clock.now(), lambda: 0.0)
     (outcome,) = outcomes((delivery,), public_url(endpoint.url), answer, verdict, started_at)
     return outcome

@@ -15,16 +15,18 @@ from typing import Any
 
 import structlog
 
-from cdc.dispatch.attempt import outcomes, removed
+from cdc.dispatch.attempt import outcomes, removed, unsent
 from cdc.dispatch.outcome_writer import OutcomeWriter
 from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge, longest_wait
 from cdc.dispatch.scheduler import Flight, Scheduler
 from cdc.dispatch.sender import Sender
+from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Backoff, Clock
 from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
+from cdc.model.label import Labels, no_labels
 from cdc.model.observer import SILENT, Observer
 from cdc.outbox.base import DispatchStore
 
@@ -67,8 +69,10 @@ class Dispatcher:
         rand: Random = random.random,
         *,
         observer: Observer = SILENT,
+        labels: Labels = no_labels,
     ) -> None:
         self._store = store
+        self._labels = labels
         self._sender = sender
         self._clock = clock
         self._settings = settings
@@ -291,30 +295,32 @@ class Dispatcher:
         started_at = self._clock.now()
         try:
             if len(batch) == 1:
-                request = build_request(batch[0], endpoint, started_at)
+                request = build_request(batch[0], endpoint, started_at, self._labels)
             else:
                 request = build_batch(batch, endpoint, started_at)
             answer = await self._sender.send(request)
+        except TransformFailed as failed:
+            answer = unsent(failed)
         except Exception as defect:  # noqa: BLE001 - logged; one attempt must not stop the other deliveries
             self._log.exception("attempt broke off", delivery=batch[0].id, batch=len(batch), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
         doubt = flight.answered(answer, self._clock)
         now = self._clock.now()
         verdict = judge(answer, endpoint.retry_schedule, batch[0].attempt, now, self._rand, doubt=doubt)
-        if verdict.disable_reason and await self._url_changed(endpoint):
-            verdict = verdict._replace(disable_reason="")  # its URL was changed while the old one was answering
+        if verdict.disable_reason and await self._changed(endpoint):
+            verdict = verdict._replace(disable_reason="")  # what was at fault was changed during the attempt
         flight.channel.quick = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
         return outcomes(batch, flight.channel.public_url, answer, verdict, started_at)
 
-    async def _url_changed(self, endpoint: Endpoint) -> bool:
-        """Return whether the endpoint has another URL by now than the one that was attempted."""
+    async def _changed(self, endpoint: Endpoint) -> bool:
+        """Return whether the endpoint has another URL or transform by now than in the attempt."""
         self._endpoints_stale = True
         try:
             current = await self._store.endpoint(endpoint.id)
         except OutboxError as error:
             self._log.error("endpoint not read", endpoint=endpoint.id, error=str(error))
             return False
-        return current is not None and current.url != endpoint.url
+        return current is not None and (current.url, current.transform) != (endpoint.url, endpoint.transform)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -197,6 +197,11 @@ class FlowControl:
             self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_PAUSE))
         return self._breaker.doubt(now) if trouble else None
 
+    def unsent(self, started: int, now: float) -> None:
+        """Count that no request could be made.  That says nothing about the endpoint: an open breaker stays open."""
+        if not self._breaker.closed:
+            self._breaker.ended(started, now, trouble=True)
+
     def hold(self, now: float) -> Hold | None:
         """Return the reason why requests are held back, None without any.  An open breaker is one also while it waits
         for a delivery to probe with."""

@@ -12,15 +12,10 @@ import orjson
 
 from cdc import __version__
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
+from cdc.dispatch.transform import Body, Shape, shaped
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, PayloadFormat, is_mail
-
-
-class Body(NamedTuple):
-    """``content``: exactly the bytes to sign and to send."""
-
-    content_type: str
-    content: bytes
+from cdc.model.label import Labels, no_labels
 
 
 def render(delivery: LeasedDelivery, wanted: PayloadFormat, fields: Collection[str] = ()) -> Body:
@@ -55,12 +50,15 @@ def _as_stored(delivery: LeasedDelivery, fields: Collection[str]) -> bytes:
 
 
 def _parsed(delivery: LeasedDelivery, fields: Collection[str]) -> dict[str, Any]:
-    event: dict[str, Any] = orjson.loads(delivery.body_event)
-    if fields:
-        for row in ("data", "previous"):
-            if row in event:
-                event[row] = {name: value for name, value in event[row].items() if name in fields}
-    return event
+    return narrowed(orjson.loads(delivery.body_event), fields)
+
+
+def narrowed(event: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return a payload with these columns only, unless there are none."""
+    if not fields:
+        return event
+    rows = {name: event[name] for name in ("data", "previous") if name in event}
+    return event | {row: {name: values[name] for name in values if name in fields} for row, values in rows.items()}
 
 
 def _array(elements: Sequence[bytes]) -> bytes:
@@ -117,13 +115,20 @@ class WebhookRequest(NamedTuple):
     about: LeasedDelivery | None = None
 
 
-def build_request(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> WebhookRequest:
+def build_request(
+    delivery: LeasedDelivery, endpoint: Endpoint, now: datetime, labels: Labels = no_labels
+) -> WebhookRequest:
     """``now``: the time of this attempt, aware UTC; it is signed, and it ends the overlap of a rotated secret.
 
-    An endpoint that wants batches gets an array of one: its receiver has one shape to parse."""
+    An endpoint that wants batches gets an array of one: its receiver has one shape to parse.  Raises `TransformFailed`,
+    for an endpoint that has a transform."""
     if endpoint.batched:
         return build_batch((delivery,), endpoint, now)
-    body = render(delivery, _format(endpoint), endpoint.fields)
+    if endpoint.transform:
+        shape = Shape(endpoint.transform, endpoint.language, endpoint.id)
+        body = shaped(_parsed(delivery, endpoint.fields), delivery.record, shape, labels)
+    else:
+        body = render(delivery, _format(endpoint), endpoint.fields)
     return _signed(body, delivery.event_id, delivery.event_name, endpoint, now, test=delivery.is_test, about=delivery)
 
 
@@ -175,6 +180,9 @@ def _signed(
         headers[TEST_HEADER] = "true"
     if endpoint.origin:
         headers[ORIGIN_HEADER] = endpoint.origin
+    if body.headers:
+        own = {name.lower() for name, _ in endpoint.headers}
+        headers.update((name, value) for name, value in body.headers if name.lower() not in own)
     if endpoint.headers:
         headers.update(endpoint.headers)
     return WebhookRequest(

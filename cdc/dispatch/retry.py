@@ -52,13 +52,16 @@ Random = Callable[[], float]  # uniform in [0, 1), as random.random
 class Answer(NamedTuple):
     """The result of one request.  ``status`` is None when no answer's head arrived; ``error`` then gives the reason in
     one sentence.  Beside a status it is set when the status alone says too little.  ``body``: its first bytes.
-    ``duration``: seconds from the request on."""
+    ``duration``: seconds from the request on.  ``unsent``: no request could be made of the event.  ``disable_reason``:
+    the endpoint is to be disabled."""
 
     status: int | None
     duration: float
     retry_after: str | None = None
     body: bytes = b""
     error: str = ""
+    unsent: bool = False
+    disable_reason: str = ""
 
 
 class Verdict(NamedTuple):
@@ -142,6 +145,8 @@ def judge(
     if status == HTTPStatus.GONE:
         # It stays due: it is not leased while the endpoint is disabled, and flows when it is enabled again.
         return Verdict(DeliveryState.PENDING, error, now, "It answered 410 Gone.")
+    if answer.disable_reason:
+        return Verdict(DeliveryState.PENDING, error, now, answer.disable_reason)
     counted = min(attempt, len(delays)) if doubt is not None and delays else attempt
     delay = next_delay(delays, counted, random)
     if delay is None:

@@ -86,6 +86,9 @@ class Flight:
 
     def answered(self, answer: Answer, clock: Clock) -> float | None:
         """Report the answer to the endpoint's flow control.  Return `cdc.dispatch.flow_control.Breaker.doubt`."""
+        if answer.unsent:
+            self.channel.flow.unsent(self.turn, clock.monotonic())
+            return None
         trouble = is_trouble(answer)
         pause = pause_asked(answer, clock.now()) if trouble else 0.0
         return self.channel.flow.ended(self.turn, clock.monotonic(), trouble=trouble, retry_after=pause)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from cdc.model.delivery import searched
 from cdc.model.event import matches
+from cdc.model.label import Label
 from cdc.model.toml_lines import FilePlace
 
 #: Events that every entity has, beside its transitions: name → when it fires.
@@ -35,27 +35,6 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """The columns by which people know a record: its code, whose it is, its amount of money; empty: there is none."""
-
-    code: str = ""
-    name: str = ""
-    total: str = ""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.code, self.name, self.total)))
-
-    def searched(self, data: Mapping[str, Any]) -> tuple[str, str]:
-        """Code and name as searches compare them."""
-        return _searched(data.get(self.code)), _searched(data.get(self.name))
-
-
-def _searched(value: object) -> str:
-    return searched(value) if isinstance(value, str) else ""
-
-
-@dataclass(frozen=True, slots=True)
 class Entity:
     """``children``: what can be included, by name (``lines``, ``receipts``); ``include``: what is."""
 
@@ -66,7 +45,7 @@ class Entity:
     children: Mapping[str, Child] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     enabled: bool = True
-    label: Label = Label()
+    label: Label = field(default_factory=Label)
 
 
 @dataclass(frozen=True, slots=True)

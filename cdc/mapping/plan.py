@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, Child, Entity, Label
+from cdc.mapping.entity import LINES, Child, Entity
 from cdc.mapping.rule import (
     SESSION_COLUMN,
     STATE_COLUMN,
@@ -21,6 +21,7 @@ from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
 from cdc.model.image import Image
+from cdc.model.label import Label
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Label, Reference, TablePatterns
+from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Reference, TablePatterns
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, LabelEntry, parse
 from cdc.mapping.rule import STATE_TABLE, Rule, named_columns
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.event import check_pattern
+from cdc.model.label import Label
 from cdc.model.toml_lines import FilePlace, Places, TomlPath
 
 ANY_TABLE = "*"

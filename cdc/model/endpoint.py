@@ -87,7 +87,8 @@ class Endpoint:
     Which: ``events``, patterns such as ``invoice.*``; ``sources``, names, empty for all; ``condition``, an expression
     on the event (`cdc.model.selection`), empty for none.
 
-    What of them: ``format``; ``fields``, columns of ``data`` and ``previous``, empty for all; up to ``batch_size`` in
+    What of them: ``format``, or ``transform``, an expression that makes the body (`cdc.dispatch.transform`), with
+    messages in ``language``; ``fields``, columns of ``data`` and ``previous``, empty for all; up to ``batch_size`` in
     one request, for which the first waits at most ``batch_wait`` seconds.
 
     How: ``secret``: ``whsec_…``, which signs ``v1``, or ``whsk_…``, which signs ``v1a``; never shown after creation.
@@ -130,6 +131,8 @@ class Endpoint:
     disable_after: float = DISABLE_AFTER
     failing_since: datetime | None = None
     credentials_of: tuple[str, ...] = ()
+    transform: str = ""
+    language: str = "en"
 
     @property
     def batched(self) -> bool:
@@ -162,6 +165,23 @@ def check(endpoint: Endpoint) -> None:
         raise UsageError(
             "An endpoint with strict order gets one event at a time, so it cannot get batches.",
             "Choose the order record or none, or a batch of 1.",
+        )
+    if endpoint.transform:
+        _check_alone(endpoint)
+
+
+def _check_alone(endpoint: Endpoint) -> None:
+    """Raise `UsageError` for what a transform does not go with."""
+    if is_mail(endpoint.url):
+        raise UsageError("Mail has its own form, so a transform does not go with it.", "Leave the transform out.")
+    if endpoint.batched:
+        raise UsageError(
+            "A transform makes the body of one event, so it does not go with batches.", "Choose a batch of 1."
+        )
+    if endpoint.format is not PayloadFormat.FACTURASCRIPTS:
+        raise UsageError(
+            f"A transform makes the whole body, so it does not go with the format {endpoint.format}.",
+            "Choose the format facturascripts.",
         )
 
 
@@ -201,6 +221,8 @@ class EndpointChange:
     client_certificate: str | None = None
     disable_after: float | None = None
     credentials_of: tuple[str, ...] | None = None
+    transform: str | None = None
+    language: str | None = None
     kept_headers: Collection[str] = ()
     guard: Callable[[Endpoint], None] | None = None
 

@@ -62,8 +62,8 @@ OPERATION_TYPES: Final = (
     OperationType(
         "endpoint.disabled",
         "endpoint",
-        "an endpoint was disabled: it answered 410 Gone, accepted nothing for too long, or its filter takes too long; "
-        "its deliveries wait",
+        "an endpoint was disabled: it answered 410 Gone, accepted nothing for too long, or its filter or transform "
+        "takes too long; its deliveries wait",
         (*_ENDPOINT, "failing_since", "reason", "last_error", "message"),
     ),
     OperationType(

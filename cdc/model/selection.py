@@ -22,7 +22,7 @@ import structlog
 from cdc.model.errors import UsageError
 from cdc.model.event import Event, format_time
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
-from cdc.model.filter.program import Program
+from cdc.model.filter.program import Program, problem
 from cdc.model.filter.values import ERRORS, without_nulls
 
 
@@ -64,7 +64,8 @@ _STEPS_AFTER: Final = 2_000
 
 _log = structlog.get_logger()
 
-_VARIABLES: dict[str, Callable[[Event], Any]] = {
+#: What expressions on events may name.
+VARIABLES: dict[str, Callable[[Event], Any]] = {
     "id": lambda event: event.id,
     "event": lambda event: event.name,
     "timestamp": lambda event: format_time(event.time),
@@ -79,7 +80,7 @@ _VARIABLES: dict[str, Callable[[Event], Any]] = {
     "observed": lambda event: event.observed,
 }
 _ROWS = ("key", "data", "previous")
-_EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(_VARIABLES) + "."
+_EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(VARIABLES) + "."
 
 
 class Judgement(NamedTuple):
@@ -103,15 +104,15 @@ _TOO_OFTEN = f"The filter takes more than {AVERAGE:,} steps an event on average.
 class Condition:
     def __init__(self, text: str) -> None:
         """Raises `UsageError` when it is no condition, of the kind `FilterLimit` when it is too large."""
-        self._program = Program(text, _VARIABLES)
+        self._program = Program(text, VARIABLES)
         self.text = text
-        self._needed = tuple((name, _VARIABLES[name]) for name in self._program.variables)
+        self._needed = tuple((name, VARIABLES[name]) for name in self._program.variables)
         self._check_result()
 
     def _check_result(self) -> None:
         """Raise `UsageError` when the condition is not true or false for a sample event without columns; `FilterLimit`
         when it takes too many steps."""
-        empty = dict.fromkeys(_VARIABLES, "") | {row: {} for row in _ROWS} | _SAMPLE
+        empty = dict.fromkeys(VARIABLES, "") | {row: {} for row in _ROWS} | _SAMPLE
         try:
             result = self._program.execute(empty, Meter())
         except OutOfSteps:
@@ -127,7 +128,7 @@ class Condition:
         try:
             return self._judged(given, meter)
         except ERRORS as error:
-            return self._without_nulls(given, meter) or Judgement(holds=True, problem=_problem(error))
+            return self._without_nulls(given, meter) or Judgement(holds=True, problem=problem(error))
 
     def _judged(self, given: Mapping[str, Any], meter: Meter) -> Judgement:
         """Raises what the expression raises, but for what is missing."""
@@ -163,15 +164,6 @@ def _neither(result: Any) -> str:
 def _kind(value: Any) -> str:
     names = {str: "a text", int: "a number", float: "a number", type(None): "null", list: "a list", dict: "a row"}
     return names.get(type(value), f"a {type(value).__name__.lower()}")
-
-
-def _problem(error: Exception) -> str:
-    """Return a sentence of our own: the library's may quote values."""
-    if isinstance(error, TypeError):
-        return "The filter compares or computes with values of different types."
-    if isinstance(error, ArithmeticError):
-        return "The filter computes a number that does not exist, such as 1 / 0."
-    return "The filter passes a value to a function that does not accept it."
 
 
 class StepAllowance:

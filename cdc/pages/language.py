@@ -16,7 +16,7 @@ from babel import Locale, negotiate_locale
 from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_currency, format_decimal, format_percent, is_currency
+from babel.numbers import format_decimal, format_percent
 from babel.support import NullTranslations, Translations
 
 from cdc.model.errors import CdcError
@@ -72,12 +72,6 @@ class Language:
 
     def number(self, value: float, digits: int = 0) -> str:
         return _number(self.code, round(value, digits))
-
-    def money(self, amount: float, currency: str) -> str:
-        """``423,50 €``; without a sign where the currency is none that is known."""
-        if is_currency(currency):
-            return format_currency(amount, currency, locale=self.locale)
-        return format_decimal(amount, "#,##0.00", locale=self.locale)
 
     def percent(self, part: float) -> str:
         """``part``: 0 to 1.  Not rounded up to 100 %."""

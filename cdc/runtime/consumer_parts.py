@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cdc.config import Config, SourceConfig
-from cdc.config.rules import mapper_of
+from cdc.config.rules import label, mapper_of
 from cdc.config.sending import http_sender, mail_sender, sending
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import QueueStore
 from cdc.model.errors import first_error
+from cdc.model.label import Label
 from cdc.model.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
@@ -112,6 +113,7 @@ class ConsumerParts:
     _wake: Wake = field(default_factory=Wake)
     _watch: tuple[Monitor, Config] | None = None
     _placement: Placement | None = None
+    _config: Config = field(default_factory=Config)
 
     def __post_init__(self) -> None:
         self.components = Components(SystemClock(), self.observer)
@@ -120,6 +122,7 @@ class ConsumerParts:
     def of(self, config: Config) -> dict[str, ProcessPart]:
         """Return the parts of a process by name.  Raises `CdcError` for anything wrong in the configuration, before a
         part starts or stops."""
+        self._config = config
         sources = sources_of(config, self.role)
         check_connections(sources.values())
         shares = self.sharing.shares(sources.values())
@@ -206,7 +209,7 @@ class ConsumerParts:
         )
         failures = Failures()
         observer = Several(self.observer, failures)
-        dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer)
+        dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer, labels=self._label)
         self.observer.held({})  # by the former dispatcher
         self._wake.dispatcher = dispatcher
         self.store.on_write(self._wake)
@@ -215,6 +218,11 @@ class ConsumerParts:
             watch = AutoDisable(self.store, failures, SystemClock(), self._wake, dispatcher.reload_endpoints)
             group.create_task(self.components.keep("endurance", watch.run, stop))
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
+
+    def _label(self, source: str, event: str) -> Label:
+        """Return the columns by which people know an event's record, by the present rules: the dispatcher stays when
+        only they change."""
+        return label(self._config, source, event)
 
     async def _filters(self, stop: asyncio.Event) -> None:
         """Disable endpoints whose filters take too long.  Runs in every role: each stores events, and evaluates filters

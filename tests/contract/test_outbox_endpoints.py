@@ -56,6 +56,8 @@ FULL = Endpoint(
     disable_after=86_400.5,
     failing_since=datetime(2026, 11, 24, 11, 0, 0, 654321, tzinfo=UTC),
     credentials_of=("main", "shop"),
+    transform="event",
+    language="es",
 )
 
 
@@ -115,6 +117,8 @@ CHANGES: dict[str, Any] = {
     "headers": (),
     "proxy": "",
     "client_certificate": "",
+    "transform": "",
+    "language": "en",
     "disable_after": 0.0,
     "credentials_of": ("main",),
 }

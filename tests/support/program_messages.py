@@ -59,6 +59,7 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
     "AddressRefused": (0,),
     "NotConfigured": (0,),
     "NotAnExpression": (0,),
+    "TransformFailed": (0,),
 }
 #: Modules with messages that are not passed where they are written → the functions and constants that hold them.
 _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
@@ -73,11 +74,12 @@ _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "dispatch/auto_disable.py": ("given_up", "_span"),
     "dispatch/failure.py": ("_SENTENCES", "describe_error", "__init__"),
     "dispatch/mail.py": ("_SENTENCES", "describe", "refused_some"),
+    "dispatch/transform.py": ("_TOO_LARGE",),
     "dispatch/retry.py": ("describe_status", "judge"),
     "model/connection.py": ("describe",),
-    "model/filter/program.py": ("_USES",),
+    "model/filter/program.py": ("_USES", "problem"),
     "pages/views/endpoints.py": ("switch",),
-    "model/selection.py": ("_EXCEEDED", "_TOO_DEEP", "_TOO_OFTEN", "_problem"),
+    "model/selection.py": ("_EXCEEDED", "_TOO_DEEP", "_TOO_OFTEN"),
     "web/health.py": ("reasons", "_since", "_what", "_outbox", "_deliveries", "overdue"),
 }
 #: Words of the operating system and of OpenSSL in results of attempts, and durations.

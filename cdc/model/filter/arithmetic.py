@@ -10,7 +10,7 @@ from cdc.model.filter.limits import Meter
 from cdc.model.filter.values import LARGEST_INT, LARGEST_UINT, SMALLEST_INT, Span, Time, UInt, mistyped
 
 #: Characters that one step allocates.
-_TEXT_PER_STEP: Final = 64
+TEXT_PER_STEP: Final = 64
 _SECOND: Final = 1_000_000_000
 #: From the year 1 to 9999.
 _FIRST_TIME: Final = -62_135_596_800 * _SECOND
@@ -62,7 +62,7 @@ def _of_numbers(one: Any, other: Any, operation: Callable[[Any, Any], Any]) -> A
 def _sum(one: Any, other: Any, meter: Meter) -> Any:
     match one, other:
         case (str(), str()) | (bytes(), bytes()):
-            meter.spend((len(one) + len(other)) // _TEXT_PER_STEP)
+            meter.spend((len(one) + len(other)) // TEXT_PER_STEP)
             return one + other
         case list(), list():
             meter.spend(len(one) + len(other))

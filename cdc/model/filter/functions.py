@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from cdc.model.filter.arithmetic import moment, span, unsigned, whole
+from cdc.model.filter.arithmetic import TEXT_PER_STEP, moment, span, unsigned, whole
 from cdc.model.filter.limits import Meter
 from cdc.model.filter.values import PER_STEP, Span, Time, UInt, type_of
 
@@ -129,7 +129,7 @@ def part(name: str, value: Any) -> int:
 
 
 Function = Callable[[Any, Meter], Any]
-Method = Callable[[Any, Any, Meter], bool]
+Method = Callable[[Any, Any, Meter], Any]
 
 #: Steps to read or write a time, a span of time or a number, and for a part of a time.
 _READING: Final = 30
@@ -250,6 +250,22 @@ def _searched(search: Callable[[str, str], bool]) -> Method:
     return method
 
 
+def _joined(texts: Any, separator: Any, meter: Meter) -> str:
+    if type(texts) is not list or type(separator) is not str or not all(type(each) is str for each in texts):
+        raise ValueError
+    meter.spend(len(texts) + (sum(map(len, texts)) + len(separator) * len(texts)) // TEXT_PER_STEP)
+    return separator.join(texts)
+
+
+def replaced(text: Any, old: Any, new: Any, meter: Meter) -> str:
+    """``text.replace(old, new)``."""
+    if not all(type(each) is str for each in (text, old, new)):
+        raise ValueError
+    meter.spend(1 + len(text) // PER_STEP)
+    meter.spend((len(text) + text.count(old) * len(new)) // TEXT_PER_STEP)
+    return str(text.replace(old, new))
+
+
 def _part(name: str) -> Function:
     def property_of(value: Any, meter: Meter) -> int:
         meter.spend(_PART_STEPS)
@@ -273,9 +289,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
 }
 #: Called on a value: ``x.size()``.
 PROPERTIES: Final[Mapping[str, Function]] = {"size": _size} | {name: _part(name) for name in PARTS}
-#: Called on a value with another one: ``x.contains("y")``; ``matches`` is apart.
+#: Called on a value with another one: ``x.contains("y")``; ``matches`` and ``replace`` are apart.
 METHODS: Final[Mapping[str, Method]] = {
     "contains": _searched(lambda text, wanted: wanted in text),
     "startsWith": _searched(str.startswith),
     "endsWith": _searched(str.endswith),
+    "join": _joined,
 }

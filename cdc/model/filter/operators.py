@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cdc.model.filter.arithmetic import OPERATIONS, negated
 from cdc.model.filter.functions import Function, Method
+from cdc.model.filter.functions import replaced as replaced_text
 from cdc.model.filter.limits import Meter
 from cdc.model.filter.regex import computed
 from cdc.model.filter.values import (
@@ -156,11 +157,15 @@ def applied(function: Function, argument: Run) -> Run:
 def method(apply: Method, target: Run, argument: Run) -> Run:
     """``target.method(argument)``; the argument is evaluated first, as other implementations do."""
 
-    def run(env: Env) -> bool:
+    def run(env: Env) -> Any:
         value = argument(env)
         return apply(target(env), value, env[METER])
 
     return run
+
+
+def replaced(target: Run, old: Run, new: Run) -> Run:
+    return lambda env: replaced_text(target(env), old(env), new(env), env[METER])
 
 
 def matched(text: Any, pattern: Any, meter: Meter) -> bool:

@@ -35,17 +35,17 @@ from cdc.model.filter.values import METER, Env, Run, Type
 #: Names that mean a type, in ``type(data.total) == double``.
 TYPES: Final = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
 _MACROS: Final = ("has", "all", "exists", "exists_one", "map", "filter")
-_CALLED: Final = tuple(dict.fromkeys((*FUNCTIONS, *PROPERTIES, *METHODS, "matches", *_MACROS)))
+_CALLED: Final = tuple(dict.fromkeys((*FUNCTIONS, *PROPERTIES, *METHODS, "matches", "replace", *_MACROS)))
 
 
 def unknown_name(name: str, variables: Collection[str]) -> UsageError:
-    return UsageError(f"The filter uses {name}, which events do not have.", _near(name, variables))
+    return UsageError(f"The expression uses {name}, which events do not have.", _near(name, variables))
 
 
 def unknown_function(name: str) -> UsageError:
     if name in _CALLED:
-        return UsageError(f"The filter calls {name}() with the wrong arguments.", _USES.get(name, ""))
-    return UsageError(f"The filter calls {name}(), which does not exist.", _near(name, _CALLED))
+        return UsageError(f"The expression calls {name}() with the wrong arguments.", _USES.get(name, ""))
+    return UsageError(f"The expression calls {name}(), which does not exist.", _near(name, _CALLED))
 
 
 def _near(name: str, known: Collection[str]) -> str:
@@ -58,6 +58,7 @@ _USES: Final = (
     | {name: f"It is used so: value.{name}()" for name in PROPERTIES}
     | {name: f'It is used so: text.{name}("text")' for name in (*METHODS, "matches")}
     | {name: f"It is used so: rows.{name}(row, row.total > 0.0)" for name in _MACROS}
+    | {"join": 'It is used so: texts.join(", ")', "replace": 'It is used so: text.replace("old", "new")'}
     | {"has": "It is used so: has(data.total)", "size": "It is used so: size(value)"}
 )
 
@@ -141,6 +142,8 @@ class Compiler:
             return operators.applied(PROPERTIES[node.name], target)
         if node.name in METHODS and len(arguments) == 1:
             return operators.method(METHODS[node.name], target, arguments[0])
+        if node.name == "replace" and len(arguments) == 2:  # noqa: PLR2004 - the text to find, and the other
+            return operators.replaced(target, *arguments)
         raise unknown_function(node.name)
 
     def _matches(self, target: Run, pattern: Node, run: Run) -> Run:
@@ -166,12 +169,12 @@ class Compiler:
                 raise RegexTooLarge  # noqa: TRY301 - one refusal for one expression and for all
         except ValueError:
             raise UsageError(
-                "The filter has an invalid regular expression after matches.",
+                "The expression has an invalid regular expression after matches.",
                 "The syntax, without look-around and back-references: https://docs.rs/regex",
             ) from None
         except RegexTooLarge:
             raise FilterLimit(
-                "The regular expressions of the filter are too large.",
+                "The regular expressions after matches are too large.",
                 "Count fewer repetitions, above all of \\w, \\p{…} and other classes of Unicode.",
             ) from None
         return known
@@ -203,11 +206,11 @@ class Program:
     def __init__(self, text: str, variables: Collection[str]) -> None:
         """Raises `UsageError`."""
         if len(text) > LONGEST:
-            raise FilterLimit(f"The filter has {len(text)} characters.", f"It has at most {LONGEST}.")
+            raise FilterLimit(f"The expression has {len(text)} characters.", f"It has at most {LONGEST}.")
         tree = _parsed(text, variables)
         if loops(tree) > LOOPS:
             raise FilterLimit(
-                "The filter nests exists, all, map or filter too deeply.", f"{LOOPS} levels are possible."
+                "The expression nests exists, all, map or filter too deeply.", f"{LOOPS} levels are possible."
             )
         compiler = Compiler(variables)
         self._run = compiler.run(tree)
@@ -226,8 +229,19 @@ def _parsed(text: str, variables: Collection[str]) -> Node:
         before = text[: error.place]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise UsageError(
-            f"The filter is not a valid expression: {error.what} (line {line}, character {column}).",
+            f"This is not a valid expression: {error.what} (line {line}, character {column}).",
             _LANGUAGE.format(", ".join(variables)),
         ) from None
     except NestedTooDeep:
-        raise FilterLimit("The filter nests parentheses too deeply.", f"{NESTED} are possible.") from None
+        raise FilterLimit("The expression nests parentheses too deeply.", f"{NESTED} are possible.") from None
+
+
+def problem(error: Exception) -> str:
+    """Return a sentence of our own about one of `cdc.model.filter.values.ERRORS`: Python's may quote values."""
+    if isinstance(error, TypeError):
+        return "The expression compares or computes with values of different types."
+    if isinstance(error, ArithmeticError):
+        return "The expression computes a number that does not exist, such as 1 / 0."
+    if isinstance(error, LookupError):
+        return "The expression asks for a field or an element that the event does not have."
+    return "The expression passes a value to a function that does not accept it."

@@ -81,6 +81,8 @@ _SETTINGS: Final = (
     "client_certificate",
     "disable_after",
     "credentials_of",
+    "transform",
+    "language",
 )
 
 

@@ -13,10 +13,12 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.dispatch.request import build_request
+from cdc.dispatch.transform import TransformFailed
 from cdc.model.broker import scheme_of
 from cdc.model.delivery import TEXT_EVENTS, DeliveryState, DeliveryView, LeasedDelivery
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
+from cdc.model.label import Labels
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
@@ -40,8 +42,11 @@ class ShownRequest:
         return " \\\n  ".join(parts)
 
 
-def request_of(view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime) -> ShownRequest | None:
-    """Return the delivery's request as it is sent ``at`` that time; None where it is no request of HTTP."""
+def request_of(
+    view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: datetime, labels: Labels
+) -> ShownRequest | None:
+    """Return the delivery's request as it is sent ``at`` that time; None where it is no request of HTTP, or its
+    transform fails."""
     if scheme_of(endpoint.url) not in ("http", "https"):
         return None
     leased = LeasedDelivery(
@@ -55,7 +60,10 @@ def request_of(view: DeliveryView, event: StoredEvent, endpoint: Endpoint, at: d
         body_event=orjson.dumps(event.payload),
     )
     shown = replace(endpoint, headers=tuple((name, _HIDDEN) for name, _ in endpoint.headers))
-    request = build_request(leased, shown, at)
+    try:
+        request = build_request(leased, shown, at, labels)
+    except TransformFailed:
+        return None  # the attempts say why
     return ShownRequest(endpoint.url, request.headers, request.body.decode())
 
 
@@ -123,7 +131,7 @@ async def delivery(page: Page) -> web.StreamResponse:
     endpoint = await store.endpoint(view.endpoint_id)
     shown = event if page.manages else None
     now = page.site.clock.now()
-    request = request_of(view, event, endpoint, now) if shown and endpoint and event else None
+    request = request_of(view, event, endpoint, now, page.admin.events.label) if shown and endpoint and event else None
     return page.render(
         "delivery.html",
         delivery=view,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multidict import MultiMapping
 
+from cdc.dispatch.transform import PRESETS, preset
 from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, selects
@@ -24,6 +25,9 @@ _NEW = {
     "description": "",
     "patterns": "",
     "condition": "",
+    "preset": "",
+    "transform": "",
+    "language": "",
     "format": PayloadFormat.FACTURASCRIPTS.value,
     "order": Order.RECORD.value,
     "timeout": "10",
@@ -71,6 +75,9 @@ def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> EndpointForm:
         "description": endpoint.description,
         "patterns": ", ".join(pattern for pattern in endpoint.events if pattern not in known),
         "condition": endpoint.condition,
+        "preset": "",
+        "transform": endpoint.transform,
+        "language": endpoint.language if endpoint.transform else "",
         "format": endpoint.format.value,
         "order": endpoint.order.value,
         "timeout": f"{endpoint.timeout:g}",
@@ -94,6 +101,8 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
     sent = await page.form()
     values = {name: sent.get(name, default).strip() for name, default in _NEW.items()}
     ticked, sources = frozenset(sent.getall("events", [])), frozenset(sent.getall("sources", []))
+    if values["preset"] in PRESETS:
+        values |= {"preset": "", "transform": preset(values["preset"])}
     reader = _Reader(page)
     fields: dict[str, Any] = {
         "url": values["url"],
@@ -101,6 +110,8 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
         "events": reader.parse(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])]), "Events"),
         "sources": tuple(sorted(sources)),
         "condition": values["condition"],
+        "transform": values["transform"],
+        "language": values["language"] or page.language.code,
         "format": reader.parse(lambda: PayloadFormat(values["format"]), "Format"),
         "order": reader.parse(lambda: Order(values["order"]), "Order"),
         "timeout": reader.number(values["timeout"], "Timeout"),

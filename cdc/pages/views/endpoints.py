@@ -12,13 +12,13 @@ from typing import NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Role
-from cdc.admin.endpoints import GREETING, MOST_COUNTED
+from cdc.admin.endpoints import GREETING, MOST_COUNTED, Previewed, ShapeWanted
 from cdc.admin.statistics import Period
 from cdc.dispatch.signing import public_key, signature_of
+from cdc.dispatch.transform import PRESETS
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
 from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 from cdc.model.errors import CredentialsNotGiven, UsageError
-from cdc.outbox.base import StoredEvent
 from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form
 from cdc.pages.views.deliveries import ShownRequest, request_of
@@ -128,8 +128,9 @@ async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> we
         return _form(page, form, found)
     last = await page.admin.events.last(_PREVIEW)
     wanted = {name: form.fields[name] for name in ("events", "sources", "condition")}
+    shape = ShapeWanted(form.fields["transform"], form.fields["language"], form.fields["fields"])
     try:
-        fitting = await page.admin.endpoints.fitting(wanted, last)
+        fitting = await page.admin.endpoints.fitting(wanted, last, shape)
     except UsageError as error:
         return _form(page, form, found, wrong=(page.language.error(error),))
     return _form(page, form, found, preview=(len(last), fitting[::-1]), status=HTTPStatus.OK)
@@ -141,7 +142,7 @@ def _form(
     found: Endpoint | None,
     *,
     wrong: tuple[str, ...] = (),
-    preview: tuple[int, Sequence[StoredEvent]] | None = None,
+    preview: tuple[int, Sequence[Previewed]] | None = None,
     status: HTTPStatus | None = None,
 ) -> web.StreamResponse:
     problems, config = (*form.wrong, *wrong), page.site.service.config
@@ -152,7 +153,8 @@ def _form(
         endpoint=found,
         wrong=problems,
         preview=preview,
-        names=names(page, preview[1] if preview else ()),
+        names=names(page, [each.event for each in preview[1]] if preview else ()),
+        presets=PRESETS,
         groups=endpoint_form.groups(page.admin.events.event_types(), form),
         sources=[name for name in config.source if page.admin.sources.visible(name)],
         formats=list(PayloadFormat),
@@ -201,7 +203,8 @@ async def test(page: Page) -> web.StreamResponse:
     attempt = await page.admin.endpoints.send_test(found.id, (await page.form()).get("event", GREETING))
     store = page.site.store
     view, event = await store.delivery(attempt.delivery_id), await store.event(attempt.event_id)
-    sent = request_of(view, event, found, attempt.started_at) if view and event else None
+    labels = page.admin.events.label
+    sent = request_of(view, event, found, attempt.started_at, labels) if view and event else None
     return await _endpoint(page, await page.admin.endpoints.get(found.id), TestDelivery(attempt, sent))
 
 

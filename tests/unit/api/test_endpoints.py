@@ -166,6 +166,31 @@ async def test_a_preview_changes_nothing(api: Managed) -> None:
     assert await audited(api) == []
 
 
+async def test_a_preview_has_the_bodies_of_a_transform(api: Managed) -> None:
+    await store(api.store, event(1, name="invoice.paid", data={"codigo": "F1"}), event(2, data={"total": 1.0}))
+    body = {"events": ["invoice.*"], "transform": '{"body": {"code": data.codigo}, "headers": {"X-Code": data.codigo}}'}
+    bodies = (await api.ask("POST", "/endpoint-preview", Scope.READ, json=body)).json["bodies"]
+    assert [(each["event"], each["body"], each["headers"]) for each in bodies] == [
+        ("evt_1", '{"code":"F1"}', {"X-Code": "F1"}),
+        ("evt_2", None, {}),
+    ]
+    assert "field or an element that the event does not have" in bodies[1]["failure"]
+    ones = "[" + ",".join("1" for _ in range(62)) + "]"
+    hostile = body | {"transform": f"{ones}.map(a, {ones}.map(b, {ones}))"}
+    answer = await api.ask("POST", "/endpoint-preview", Scope.READ, json=hostile)
+    assert (answer.status, "more than 50,000 steps" in answer.json["detail"]) == (422, True)
+
+
+async def test_a_preset_is_a_transform(api: Managed) -> None:
+    made = await added(api, preset="discord", language="es")
+    assert ("allowed_mentions" in made["transform"], made["language"]) == (True, "es")
+    here = f"/endpoints/{made['id']}"
+    both = {"preset": "slack", "transform": "event"}
+    assert (await api.ask("PATCH", here, json=both)).status == 422
+    assert (await api.ask("PATCH", here, json={"batch": 10})).status == 422
+    assert (await api.ask("PATCH", here, json={"transform": ""})).json["transform"] == ""
+
+
 async def test_counts_come_with_an_endpoint(api: Managed) -> None:
     made = await added(api)
     await store(api.store, event(1), event(2), now=START)

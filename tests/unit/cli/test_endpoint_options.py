@@ -205,7 +205,7 @@ def test_a_preview_shows_what_would_be_delivered(endpoint_cdc: Callable, folder:
     wanted = ["--events", "invoice.paid", "--filter", "data.total > 100.0"]
     shown = endpoint_cdc("preview", *wanted)
     assert [line.split()[-1] for line in shown.stdout.splitlines()][:3] == ["DELIVERED", "no", "yes"]
-    assert "yes: The filter compares or computes with values of different types." in shown.stdout
+    assert "yes: The expression compares or computes with values of different types." in shown.stdout
     assert "receipt" not in shown.stdout
     assert "Of the last 4 events 3 match the patterns, and 2 would be delivered." in shown.stderr
 
@@ -241,7 +241,7 @@ def test_a_filter_that_hardly_means_what_it_says_is_remarked_on(endpoint_cdc: Ca
     added = endpoint_cdc("add", HTTP, "--events", "invoice.*", "--filter", "data.totl > 100.0")
     assert "uses a field that no example of these events has" in added.stderr
     added = endpoint_cdc("add", HTTP, "--events", "invoice.*", "--filter", 'data.total > "100"')
-    assert "which are then delivered: The filter compares or computes with values of different types" in added.stderr
+    assert "which are then delivered: The expression compares or computes with values of" in added.stderr
 
 
 def test_the_doctor_names_what_the_configuration_does_not_let_through(

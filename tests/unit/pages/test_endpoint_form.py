@@ -10,7 +10,7 @@ import pytest
 from support.browsing import Visitor, visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
-from support.outboxes import endpoint
+from support.outboxes import endpoint, event, store
 
 
 @pytest.fixture
@@ -61,3 +61,23 @@ async def test_all_of_an_entity_is_its_pattern(managed: Managed, visitor: Visito
     again = (await visitor.get(f"/endpoints/{made.id}/edit")).text
     assert " checked" in box(again, "invoice.*")
     assert re.search(r'name="patterns" type="text" value=""', again)
+
+
+async def test_a_preset_is_shown_on_recent_events_before_it_is_stored(managed: Managed, visitor: Visitor) -> None:
+    data = {"codigo": "F1", "nombrecliente": "<b>Ruiz</b>", "total": 9.5, "coddivisa": "EUR"}
+    await store(managed.store, event(1, name="invoice.paid", data=data))
+    form = {"url": "https://chat.example.com/hook", "events": "invoice.*", "preset": "slack", "language": "es"}
+    shown = (await visitor.send("/endpoints/new", form | {"preview": "1"})).text
+    assert "Factura F1 pagada · &amp;lt;b&amp;gt;Ruiz&amp;lt;/b&amp;gt; · 9,50\xa0€" in shown
+    assert "&#34;text&#34;: message" in shown, "the preset can be changed"
+    assert await managed.store.endpoints() == []
+
+    assert (await visitor.send("/endpoints/new", form)).status == 201
+    (made,) = await managed.store.endpoints()
+    assert ("message" in made.transform, made.language) == (True, "es")
+    assert "message.replace" in (await visitor.get(f"/endpoints/{made.id}")).text
+    again = {"url": made.url, "events": "invoice.*", "transform": "data.nothing", "language": "es"}
+    failing = (await visitor.send(f"/endpoints/{made.id}/edit", again | {"preview": "1"})).text
+    assert "asks for a field or an element that the event does not have" in failing
+    refused = (await visitor.send(f"/endpoints/{made.id}/edit", again | {"batch_size": "5"})).text
+    assert "does not go with batches" in refused

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC
 
 import pytest
 
+from cdc.dispatch.message import record_title
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.entity import Label
 from cdc.mapping.example import ROWS
 from cdc.model.errors import ConfigError
-from cdc.pages.language import language
-from cdc.pages.views.record import record_name
+from cdc.model.label import Label
 from support.browsing import visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
@@ -86,7 +84,7 @@ def test_every_packaged_label_names_columns_of_the_example_rows() -> None:
 )
 def test_a_name_has_what_the_row_has(data: dict[str, object], shown: str) -> None:
     invoice = Label("codigo", "nombrecliente", "total")
-    assert record_name(invoice, data, language("es", UTC), "facturascli:12").replace("\xa0", " ") == shown
+    assert record_title(invoice, data, "es", "facturascli:12").replace("\xa0", " ") == shown
 
 
 def test_a_label_of_the_users_file_replaces_the_packaged_one() -> None:

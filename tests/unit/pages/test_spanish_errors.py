@@ -63,7 +63,7 @@ FIELDS = {
         ({"patterns": ""}, "No se ha elegido ningún evento."),
         ({"patterns": "invoice paid!"}, "no es un patrón de eventos. Escriba el nombre de un evento"),
         ({"patterns": "invoice.payd"}, "Ningún evento se llama invoice.payd. ¿Quería decir invoice.paid, "),
-        ({"condition": "data.total >"}, "El filtro no es una expresión válida: termina donde falta algo (línea 1"),
+        ({"condition": "data.total >"}, "No es una expresión válida: termina donde falta algo (línea 1"),
         ({"timeout": "-1"}, "El tiempo límite no puede ser de -1 s. Debe ser mayor que 0"),
         ({"timeout": "abc"}, "Tiempo límite: valor no válido."),
         ({"rate": "-1"}, "No es posible una velocidad de -1 por segundo. Entre 0.001 y"),
