@@ -28,13 +28,15 @@ _OURS: Final = ("tok_", "cdct_", "whsec_", "whsk_")
 
 
 class Scope(StrEnum):
-    """The rights of a caller: ``READ`` looks, ``MANAGE`` changes (and looks)."""
+    """The rights of a caller: ``READ`` looks, ``MANAGE`` changes (and looks), ``CONSUME`` fetches the events of
+    consumers and acknowledges them, and nothing else."""
 
     READ = "read"
     MANAGE = "manage"
+    CONSUME = "consume"
 
     def allows(self, wanted: Scope) -> bool:
-        return self is Scope.MANAGE or wanted is Scope.READ
+        return self is Scope.MANAGE or self is wanted
 
 
 class Allowance(StrEnum):

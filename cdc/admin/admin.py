@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cdc.access.base import AccessStore
 from cdc.admin.backfills import Backfills, Quarantine
 from cdc.admin.base import Service, UseCases
+from cdc.admin.consumers import Consumers
 from cdc.admin.deliveries import Deliveries
 from cdc.admin.endpoints import Endpoints
 from cdc.admin.events import Events
@@ -51,6 +52,7 @@ class Admin(UseCases):
     def __init__(self, service: Service, principal: Principal) -> None:
         super().__init__(service, principal)
         self.backfills = Backfills(service, principal)
+        self.consumers = Consumers(service, principal)
         self.deliveries = Deliveries(service, principal)
         self.endpoints = Endpoints(service, principal)
         self.events = Events(service, principal)

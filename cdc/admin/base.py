@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cdc.admin.backfill_plan import ExistingTables
 from cdc.admin.principal import Principal
+from cdc.admin.writes import Writes
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import event_types
 from cdc.model.audit import AuditEntry, Note
@@ -44,6 +45,13 @@ class Service:
     process: RunningProcess | None = None
     replay_asked: Callable[[], None] = lambda: None
     previewing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    #: Name of a consumer, and sources of the principal → id of its endpoint: so it is found without all endpoints.
+    consumer_ids: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
+
+    @cached_property
+    def writes(self) -> Writes:
+        return Writes(self.store, self.clock)
 
     @cached_property
     def event_types(self) -> Sequence[EventType]:

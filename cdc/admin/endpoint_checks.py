@@ -22,7 +22,7 @@ from cdc.dispatch.transform import check_transform
 from cdc.extras import check_client
 from cdc.mapping.catalogue import RETIRED
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
-from cdc.model.endpoint import Endpoint, Header, check, check_rate, is_mail
+from cdc.model.endpoint import NEVER_SENT, Endpoint, Header, check, check_rate, is_mail, is_pull
 from cdc.model.errors import UsageError
 from cdc.model.event import matches
 from cdc.model.operation import OPERATION_TYPES
@@ -69,8 +69,10 @@ MAILS_AT_ONCE = 2
 
 def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpoint:
     """Return an endpoint with an id of its own.  One by mail gets little at once: each mail has a connection of its
-    own."""
-    chosen = {"concurrency": MAILS_AT_ONCE} | dict(fields) if is_mail(fields["url"]) else fields
+    own; a consumer gets nothing sent."""
+    chosen = {"concurrency": MAILS_AT_ONCE} | dict(fields) if is_mail(fields["url"]) else dict(fields)
+    if is_pull(fields["url"]):
+        chosen["concurrency"] = NEVER_SENT
     return Endpoint(id=f"ep_{secrets.token_hex(8)}", secret=secret, created_at=now, **chosen)
 
 

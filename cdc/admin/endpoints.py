@@ -28,7 +28,7 @@ from cdc.dispatch.transform import Body, Shape, TransformFailed, check_transform
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint, EndpointChange, is_pull
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, TESTS, Event
 from cdc.model.filter.limits import FilterLimit
@@ -57,9 +57,9 @@ async def send_test(
 
     ``example``: a payload of this event; None for the greeting.  A test that fails is cancelled.  Of one that is
     interrupted the lease expires: `cdc run` sends it then.  Raises `UsageError` when there is no such endpoint, or it
-    is disabled: nothing is sent to it then.
+    is disabled: nothing is sent to it then.  For a consumer it waits, as other events do, until it is fetched.
     """
-    from cdc.dispatch.attempt import attempt_once
+    from cdc.dispatch.attempt import attempt_once, waiting
     from cdc.dispatch.dispatcher import LEASE_MARGIN
     from cdc.dispatch.outcome_writer import Finished, disablings
 
@@ -73,6 +73,9 @@ async def send_test(
     delivery = await store.send_test(
         endpoint_id, _test_event(event_name, now, example or {}), worker, now, until, note=note
     )
+    if is_pull(endpoint.url):
+        await store.give_back(worker, [delivery], now)
+        return waiting(delivery, endpoint, now).attempt
     async with sending(config) as sender:
         outcome = await attempt_once(sender, delivery, endpoint, clock, partial(label, config))
     ended = clock.now()

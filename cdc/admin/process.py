@@ -12,6 +12,7 @@ from cdc.config import Config
 from cdc.model.backfill import Backfill
 from cdc.model.change import Position
 from cdc.model.clock import Clock
+from cdc.model.delivery import Outcome
 from cdc.web.health import HealthLimits, reasons, state
 from cdc.web.monitor import Answers, Monitor
 
@@ -46,6 +47,10 @@ class RunningProcess:
     monitor: Monitor
     bounds: HealthLimits
     clock: Clock
+
+    def fetched(self, finished: Sequence[tuple[Outcome, str]]) -> None:
+        """Count what programs fetched from here, for the metrics; it says nothing of this process' dispatch."""
+        self.monitor.reported.count_attempts(finished)
 
     def sources(self) -> list[ReportedSource]:
         """Return the sources that this process captures."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
-from cdc.api import backfills, deliveries, endpoints, events, replays, sources
+from cdc.api import backfills, consumers, deliveries, endpoints, events, replays, sources
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Handler, Problem, of_validation, problems
@@ -37,7 +37,7 @@ def api_application(service: Service, gate: TokenAuth) -> web.Application:
     for each in OPERATIONS:
         route = _route(each, service, gate)
         app.router.add_route(each.method, each.path, route)
-        if each.method == "GET" and not each.stream:
+        if each.method == "GET" and not each.long:
             app.router.add_route("HEAD", each.path, route)
     return app
 
@@ -56,7 +56,7 @@ def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handle
                 return answered
             return _encoded(answered, operation)
 
-        with gate.streaming(caller) if operation.stream else nullcontext():
+        with gate.streaming(caller) if operation.long else nullcontext():
             return await (gate.once(request, caller, raw, work) if operation.method == "POST" else work())
 
     return route
@@ -164,6 +164,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     *endpoints.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
+    *consumers.OPERATIONS,
     *replays.OPERATIONS,
     *backfills.OPERATIONS,
     *sources.OPERATIONS,

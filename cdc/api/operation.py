@@ -53,7 +53,8 @@ class Response:
 @dataclass(frozen=True, slots=True)
 class ApiOperation:
     """``path``: with ``{name}`` for values.  ``name``: of the operation, unique.  ``problems``: statuses besides those
-    that every operation may answer.  ``stream``: it writes its answer itself, of this content type."""
+    that every operation may answer.  ``stream``: it writes its answer itself, of this content type.  ``waits``: its
+    answer may take as long."""
 
     method: str
     path: str
@@ -70,3 +71,9 @@ class ApiOperation:
     tag: str = ""
     problems: tuple[int, ...] = ()
     stream: str = ""
+    waits: bool = False
+
+    @property
+    def long(self) -> bool:
+        """Return whether it counts as an open stream, and is not for HEAD requests."""
+        return bool(self.stream) or self.waits

@@ -16,6 +16,7 @@ from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
+from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding, Severity
 from cdc.outbox.base import OutboxStore, Replication
@@ -142,7 +143,8 @@ async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:
 async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:
     """Return what the consumer's health would report, for a consumer that does not answer."""
     now = SystemClock().now()
-    holdable = {each.id for each in await store.endpoints() if each.rate or each.failing_since is not None}
+    endpoints = await store.endpoints()
+    holdable = {each.id for each in endpoints if each.rate or each.failing_since is not None or is_pull(each.url)}
     return [
         Check("deliveries", Finding("overdue", Severity.WRONG, overdue(endpoint, since, now), "cdc run"))
         for endpoint, since in (await store.oldest_due(now)).items()

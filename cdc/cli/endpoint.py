@@ -44,7 +44,7 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, is_mail
+from cdc.model.endpoint import Endpoint, is_mail, is_pull
 from cdc.model.errors import UsageError
 from cdc.outbox.base import StoredEvent
 from cdc.runtime import outboxes
@@ -87,9 +87,9 @@ def add(
     """Add an endpoint, and print its id and signing secret.
 
     The secret is shown only once; with --signature v1a it is a public key.  New events that match are sent there from
-    now on.  URL is https://…, mailto:ADDRESS,… with a mail server under [mail], or a place in a message broker:
-    redis://HOST/DATABASE/STREAM (rediss:// with TLS).  In STREAM, {source}, {event} and {entity} (invoice) are replaced
-    by those of each event.
+    now on.  URL is https://…, mailto:ADDRESS,… with a mail server under [mail], pull:NAME for a program that fetches
+    its events (cdc consume NAME, or the API), or a place in a message broker: redis://HOST/DATABASE/STREAM (rediss://
+    with TLS).  In STREAM, {source}, {event} and {entity} (invoice) are replaced by those of each event.
 
     Secrets for the receiver come from @FILE, env:NAME (an environment variable) or - (standard input; a prompt on a
     terminal).
@@ -102,10 +102,10 @@ def add(
     if as_json:
         print_json(endpoint_json(made) | secret_json(made))
         return
-    mail = is_mail(made.url)  # which is not signed
-    print_fields([("id", made.id), *([] if mail else [revealed(made)])])
+    signed = not is_mail(made.url) and not is_pull(made.url)
+    print_fields([("id", made.id), *([revealed(made)] if signed else [])])
     say(fitting(f"Added: {', '.join(made.events)} to {made.url}.", "  ", err=True))
-    if not mail:
+    if signed:
         say_revealed(made)
 
 

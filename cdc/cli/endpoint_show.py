@@ -16,7 +16,7 @@ from cdc.config import Config, sending
 from cdc.dispatch.signing import Signature, public_key, signature_of
 from cdc.model.broker import scheme_of
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, is_pull
 from cdc.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def say_revealed(endpoint: Endpoint) -> None:
 
 def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
     """Return the fields as shown to people: nothing secret."""
+    if is_pull(endpoint.url):
+        return []
     public = public_key(endpoint.secret)
     former = None if endpoint.former_secret is None else public_key(endpoint.former_secret)
     return [

@@ -28,7 +28,7 @@ def token() -> None:
     "--scope",
     type=click.Choice([each.value for each in Scope]),
     required=True,
-    help="read, or manage (read and change).",
+    help="read, manage (read and change), or consume (only fetch and acknowledge events of consumers).",
 )
 @click.option("--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="Days until it expires [never].")
 @click.option(

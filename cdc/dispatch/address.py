@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cdc.model.broker import SCHEMES, broker_url
-from cdc.model.endpoint import host_of, is_mail, recipients
+from cdc.model.endpoint import check_consumer, host_of, is_mail, is_pull, recipients
 from cdc.model.errors import UsageError
 
 Network = IPv4Network | IPv6Network
@@ -199,7 +199,7 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # third quarter of an address, before the 
 
 def public_url(url: str) -> str:
     """The URL without what may be secret (user, password, query, fragment): for logs, errors and the attempt log."""
-    if is_mail(url):
+    if is_mail(url) or is_pull(url):
         return url
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -228,6 +228,8 @@ def check_url(url: str, reach: EgressPolicy) -> str:
     """The URL itself when deliveries may be sent there, else `UsageError`.  No name is looked up."""
     if is_mail(url):
         return _check_mail(url, reach)
+    if is_pull(url):
+        return check_consumer(url)
     try:
         parts = urlsplit(url)
         host, _ = host_of(url), parts.port  # the port is parsed, and refused, only when asked for

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from http import HTTPStatus
 
 from cdc.dispatch.address import public_url
 from cdc.dispatch.request import build_request
-from cdc.dispatch.retry import Answer, Verdict, judge
+from cdc.dispatch.retry import DELIVERED, Answer, Verdict, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
 from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Clock
@@ -64,6 +65,13 @@ def removed(delivery: LeasedDelivery, now: datetime) -> Outcome:
         answer="",
     )
     return Outcome(attempt, DeliveryState.CANCELLED)
+
+
+def waiting(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> Outcome:
+    """Return how a test of a consumer begins: it waits to be fetched."""
+    answer = Answer(HTTPStatus.ACCEPTED.value, 0.0, body=b"It waits until the consumer fetches it.")
+    (outcome,) = outcomes((delivery,), endpoint.url, answer, DELIVERED, now)
+    return outcome
 
 
 def answer_text(body: bytes) -> str:

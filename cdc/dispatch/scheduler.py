@@ -130,6 +130,7 @@ class Scheduler:
             if channel is None:
                 since = endpoint.failing_since
                 failing = since is not None and self._clock.now() - since > timedelta(seconds=WINDOW)
+                failing = failing and endpoint.concurrency > 0  # nothing that a consumer fetches is held back
                 channel = Channel(endpoint, FlowControl(endpoint.rate, self._rand, trying=failing))
             else:
                 channel.follow(endpoint)
@@ -237,7 +238,9 @@ class Scheduler:
         """Leases on which nothing will be sent soon: others must not wait for them, and their attempts do not count."""
         now = self._clock.monotonic()
         held = [each for each in self.channels.values() if each.ready or each.gathered]
-        self.to_release += self._drop([each for each in held if each.flow.wait(now) > PATIENCE])
+        self.to_release += self._drop(
+            [each for each in held if not each.endpoint.concurrency or each.flow.wait(now) > PATIENCE]
+        )
 
     def _gather(self, channel: Channel, attempt: int, deliveries: Sequence[LeasedDelivery]) -> None:
         """Let deliveries wait for company, in one growing batch for each attempt number: an event that its receiver

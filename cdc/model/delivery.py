@@ -224,6 +224,25 @@ class QueueStore(Protocol):
         ...
 
 
+class PullStore(Protocol):
+    """The part of the outbox from which consumers fetch their events; `QueueStore` records what they answer."""
+
+    async def lease_of(
+        self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
+    ) -> list[LeasedDelivery]:
+        """Lease up to ``limit`` due deliveries of this endpoint, if it is enabled, oldest due first."""
+        ...
+
+    async def held(self, worker: str, delivery_ids: Sequence[str]) -> list[LeasedDelivery]:
+        """Return those of these deliveries that ``worker`` leases; ``lease_until`` is when each lease expires, or
+        expired without anybody else having it."""
+        ...
+
+    async def due_of(self, endpoint_id: str) -> datetime | None:
+        """Return when the first delivery of this endpoint, if it is enabled, is or was due."""
+        ...
+
+
 #: So many of the newest events are searched for a text.
 TEXT_EVENTS: Final = 20_000
 #: Characters of a code or a name by which a record is found.

@@ -1,5 +1,5 @@
-"""Endpoints: URLs or e-mail addresses (``mailto:ops@example.com,other@example.com``) that receive events, and limits of
-their rates."""
+"""Endpoints: URLs or e-mail addresses (``mailto:ops@example.com,other@example.com``) that receive events, or consumers
+(``pull:NAME``) that fetch them; and limits of their rates."""
 
 from __future__ import annotations
 
@@ -166,6 +166,11 @@ def check(endpoint: Endpoint) -> None:
             "An endpoint with strict order gets one event at a time, so it cannot get batches.",
             "Choose the order record or none, or a batch of 1.",
         )
+    if is_pull(endpoint.url) and (endpoint.batched or endpoint.rate or endpoint.transform or endpoint.has_credentials):
+        raise UsageError(
+            "A consumer fetches its events: it has no batches, rate, transform, headers, proxy or client certificate.",
+            "Leave these out.",
+        )
     if endpoint.transform:
         _check_alone(endpoint)
 
@@ -239,6 +244,13 @@ class EndpointChange:
             new["failing_since"] = None
         if self.credentials_of is None and not new.keys().isdisjoint(CREDENTIALS):
             new["credentials_of"] = ()
+        if is_pull(endpoint.url) is not is_pull(new.get("url", endpoint.url)):
+            raise UsageError(
+                "A consumer that fetches its events cannot become an endpoint that gets them sent, nor the reverse.",
+                "Add another endpoint, and remove this one.",
+            )
+        if is_pull(endpoint.url):
+            new["concurrency"] = NEVER_SENT
         return replace(endpoint, **new)
 
     def _check_credentials(self, endpoint: Endpoint) -> None:
@@ -269,6 +281,10 @@ _ABOUT_CHANGES: Final = frozenset({"kept_headers", "guard"})
 
 
 _MAIL_SCHEME: Final = "mailto:"
+PULL_SCHEME: Final = "pull:"
+#: The concurrency of a consumer: dispatch, also that of an older version beside this one, leases nothing for it.
+NEVER_SENT: Final = 0
+_CONSUMER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MOST_RECIPIENTS: Final = 20
 _LONGEST_ADDRESS = 254  # characters, as of SMTP
 # Neither what a header gives a meaning to (comma, angle brackets, quotes, spaces, line breaks) nor what a URL does.
@@ -282,6 +298,21 @@ _HINT: Final = "Write mailto:ops@example.com or mailto:ops@example.com,other@exa
 def is_mail(url: str) -> bool:
     """Return whether what goes there is mail."""
     return scheme_of(url) == "mailto"
+
+
+def is_pull(url: str) -> bool:
+    """Return whether it is a consumer, which fetches its events."""
+    return url.startswith(PULL_SCHEME)
+
+
+def check_consumer(url: str) -> str:
+    """Return the URL of a consumer.  Raises `UsageError` for a name that it cannot have."""
+    if not _CONSUMER_NAME.fullmatch(url.removeprefix(PULL_SCHEME)):
+        raise UsageError(
+            "A consumer cannot have this name.",
+            "Write pull:NAME; a name has up to 63 lower-case letters, digits and . _ -, a letter or digit first.",
+        )
+    return url
 
 
 def is_address(text: str) -> bool:

@@ -28,7 +28,16 @@ from typing import Any, NamedTuple, Protocol
 from cdc.model.audit import Note
 from cdc.model.backfill import BackfillStore
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotStore
-from cdc.model.delivery import Activity, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, QueueStore
+from cdc.model.delivery import (
+    Activity,
+    Attempt,
+    DeliveryFilter,
+    DeliveryState,
+    DeliveryView,
+    EventFilter,
+    PullStore,
+    QueueStore,
+)
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
 from cdc.model.replay import ReplayStore
@@ -135,6 +144,11 @@ class LogStore(Protocol):
 
     async def changed(self) -> bool:
         """Return whether anyone, another process included, wrote since the last call."""
+        ...
+
+    async def version(self) -> object:
+        """Return a value that differs from the one before when anyone, another process included, wrote since; it may
+        differ without that."""
         ...
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
@@ -282,6 +296,7 @@ class OutboxStore(
     IngestStore,
     DispatchStore,
     MonitoredStore,
+    PullStore,
     EndpointStore,
     ReplayStore,
     BackfillStore,

@@ -203,6 +203,12 @@ class DatabaseOutbox(ABC):
     async def replication(self) -> Replication:
         return Replication.NONE
 
+    async def held(self, worker: str, delivery_ids: Sequence[str]) -> list[LeasedDelivery]:
+        return await self._own.read(dispatch.held, worker, delivery_ids)
+
+    async def due_of(self, endpoint_id: str) -> datetime | None:
+        return await self._due.read(dispatch.due_of, endpoint_id)
+
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         return await self._log.read(dispatch.oldest_due, now)
 

@@ -25,7 +25,7 @@ from datetime import datetime
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Order
 from cdc.outbox.database import Database
-from cdc.outbox.shared import delivery_number, lane_for, lane_of
+from cdc.outbox.shared import delivery_id, delivery_number, lane_for, lane_of
 
 #: (endpoint's number, lane)
 Lane = tuple[int, int]
@@ -107,6 +107,17 @@ async def give_back(db: Database, worker: str, deliveries: Sequence[LeasedDelive
 async def next_due(db: Database, without: Collection[str]) -> datetime | None:
     due: datetime | None = await db.value("next_due", without=list(without))
     return due
+
+
+async def held(db: Database, worker: str, delivery_ids: Sequence[str]) -> list[LeasedDelivery]:
+    numbers = [number for each in delivery_ids if (number := delivery_number(each)) is not None]
+    rows = await db.rows("held", worker=worker, ids=numbers)
+    return [LeasedDelivery(delivery_id(number), *rest) for number, *rest in rows]
+
+
+async def due_of(db: Database, endpoint_id: str) -> datetime | None:
+    row = await db.row("due_of", endpoint=endpoint_id)
+    return None if row is None else row[0]
 
 
 async def oldest_due(db: Database, now: datetime) -> dict[str, datetime]:

@@ -192,7 +192,7 @@ def _deliveries(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterat
     for endpoint, since in sorted(last.due_since.items()):
         earlier = before.due_since.get(endpoint)
         late = now - since >= bounds.overdue and earlier is not None and now - earlier >= bounds.overdue
-        if late and not _held(monitor, last, endpoint, bounds, now):
+        if late and endpoint not in last.fetched and not _held(monitor, last, endpoint, bounds, now):
             yield overdue(endpoint, since, now)
 
 

@@ -18,6 +18,7 @@ from cdc.capture.base import Source
 from cdc.capture.probe import Backlog, Probe
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError
 from cdc.outbox.base import MonitoredStore, Replication
 from cdc.web.reported import ComponentFailure, Reported
@@ -33,13 +34,15 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Queue:
     """The queues of all endpoints, by id.  ``due_since``: of the longest due delivery.  ``holdable``: those whose
-    deliveries the dispatcher may hold back: they fail, or have a rate."""
+    deliveries the dispatcher may hold back: they fail, or have a rate.  ``fetched``: consumers, to which nothing is
+    sent."""
 
     counts: Mapping[str, Mapping[DeliveryState, int]]
     enabled: Mapping[str, bool]
     due_since: Mapping[str, datetime]
     holdable: Collection[str] = frozenset()
     replication: Replication = Replication.NONE
+    fetched: Collection[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -154,6 +157,7 @@ class Monitor:
             due_since=await self._store.oldest_due(self._clock.now()),
             holdable={each.id for each in endpoints if each.rate or each.failing_since is not None},
             replication=await self._store.replication(),
+            fetched={each.id for each in endpoints if is_pull(each.url)},
         )
 
     def _question(self, source: str) -> Callable[[], Awaitable[Backlog | None]]:

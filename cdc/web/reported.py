@@ -214,8 +214,11 @@ class Reported(Observer):
         self.held_back = dict(endpoints)
 
     def attempted(self, finished: Sequence[tuple[Outcome, str]]) -> None:
-        """Attempts are counted by delivery, their durations by request."""
         self.attempted_at = self._clock.now()
+        self.count_attempts(finished)
+
+    def count_attempts(self, finished: Sequence[tuple[Outcome, str]]) -> None:
+        """Attempts are counted by delivery, their durations by request."""
         for (attempt, state, _, _, batch, *_), endpoint_id in requests(finished):
             status = attempt.status
             self.attempts[endpoint_id, _OUTCOMES[state], f"{status // 100}xx" if status else "none"] += batch

@@ -22,3 +22,21 @@ RETURNING endpoint, lane
 UPDATE cdc_outbox.delivery SET due = :now
 WHERE endpoint = (SELECT number FROM cdc_outbox.endpoint WHERE id = :endpoint) AND state = 1 AND due > :latest
     AND (worker IS NULL OR worker <> :worker)
+
+-- name: held
+-- Deliveries that a worker leases, of some.
+SELECT delivery.id, endpoint.id, event.id, event.name, event.record, delivery.attempts, delivery.due, event.payload,
+       event.source
+FROM cdc_outbox.delivery
+JOIN cdc_outbox.event ON event.sequence = delivery.event
+JOIN cdc_outbox.endpoint ON endpoint.number = delivery.endpoint
+WHERE delivery.id = ANY (:ids::bigint[]) AND delivery.worker = :worker
+ORDER BY delivery.id
+
+-- name: due_of
+-- When the first delivery of an endpoint is due.
+SELECT delivery.due
+FROM cdc_outbox.endpoint JOIN cdc_outbox.delivery ON delivery.endpoint = endpoint.number
+WHERE endpoint.id = :endpoint AND endpoint.enabled AND endpoint.removed_at IS NULL AND delivery.state = 1
+ORDER BY delivery.due
+LIMIT 1

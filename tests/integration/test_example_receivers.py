@@ -187,6 +187,22 @@ def _forged_headers(secret: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize(("file", "program"), [("handler.py", sys.executable), ("handler.php", "php")])
+def test_a_handler_takes_each_fetched_event_once_and_no_test(file: str, program: str, tmp_path: Path) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{file}: not run, for there is no {program} on this machine.")
+    places = {"HANDLER_FOLDER": str(tmp_path), "HANDLER_DATABASE": str(tmp_path / "received.db")}
+    for made in (event(1), event(1), event(2, source=TESTS, record=f"{TESTS}:1"), event(3)):
+        subprocess.run(
+            [program, str(EXAMPLES / file)],
+            input=event_payload(made),
+            check=True,
+            timeout=HANG_SECONDS,
+            env=os.environ | places,
+        )
+    assert (_rows if file == "handler.py" else _lines)(tmp_path) == ["evt_1", "evt_3"]
+
+
 def test_each_example_is_run() -> None:
     assert {path.name for path in EXAMPLES.glob("receiver.*")} == {example.file for example in LANGUAGES}
 

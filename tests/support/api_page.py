@@ -27,7 +27,8 @@ cdc token add shop --scope manage            # prints the token once
 curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8600{PREFIX}/endpoints
 ```
 
-**Tokens.** Every request has the header `Authorization: Bearer cdct_…`. The scope `read` reads, `manage` also changes.
+**Tokens.** Every request has the header `Authorization: Bearer cdct_…`. The scope `read` reads, `manage` also changes,
+`consume` only fetches and acknowledges events of consumers.
 Tokens are stored as digests, may expire, and end at once when they are removed (`cdc token remove`). The audit log
 lists their changes.
 
@@ -52,7 +53,8 @@ or events may be short or empty and still have a `next`: the search continues th
 request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409.
 
 **Rate limits.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and
-{TOKEN_STREAMS} open streams; an address without a valid token {ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once.
+{TOKEN_STREAMS} open streams or requests for a consumer's events; an address without a valid token {ADDRESS_RATE:g} a
+second, {ADDRESS_BURST:g} at once.
 
 **Times** are RFC 3339; in answers UTC with six digits: `2026-11-24T21:48:00.123456Z`.
 """

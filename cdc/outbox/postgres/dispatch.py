@@ -10,6 +10,7 @@ import orjson
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
+from cdc.outbox.database import Row
 from cdc.outbox.dispatch import Lane, promote, settle
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
@@ -38,7 +39,17 @@ async def lease(
 ) -> list[LeasedDelivery]:
     """One statement, which needs no lock of lanes."""
     rooms = orjson.dumps(dict(room)).decode()
-    rows = await db.rows("lease", worker=worker, now=now, until=until, limit=limit, rooms=rooms)
+    return _leased(await db.rows("lease", worker=worker, now=now, until=until, limit=limit, rooms=rooms), until)
+
+
+async def lease_of(
+    db: PostgresDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, *, limit: int
+) -> list[LeasedDelivery]:
+    given = {"endpoint": endpoint_id, "worker": worker, "now": now, "until": until, "limit": limit}
+    return _leased(await db.rows("lease_of", **given), until)
+
+
+def _leased(rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
     return [
         LeasedDelivery(
             id=delivery_id(number),

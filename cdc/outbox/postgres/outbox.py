@@ -210,6 +210,13 @@ class PostgresOutbox(DatabaseOutbox):
         self._own_writes += len(leased)
         return leased
 
+    async def lease_of(
+        self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
+    ) -> list[LeasedDelivery]:
+        leased = await self._leasing.read(dispatch.lease_of, endpoint_id, worker, now, until, limit=limit)
+        self._own_writes += len(leased)
+        return leased
+
     async def finish(
         self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
     ) -> None:
@@ -223,10 +230,17 @@ class PostgresOutbox(DatabaseOutbox):
     async def changed(self) -> bool:
         """Return whether this or, by its notices, another process changed something; leases do not count.  True while
         notices cannot be received."""
-        await self._listener.start()
-        now = (self._listener.writes, self._own_writes)
+        now = await self._versions()
         changed, self._seen = now != self._seen or not self._listener.hearing, now
         return changed
+
+    async def version(self) -> object:
+        now = await self._versions()
+        return now if self._listener.hearing else object()
+
+    async def _versions(self) -> tuple[int, int]:
+        await self._listener.start()
+        return self._listener.writes, self._own_writes
 
 
 async def _replication(db: PostgresDatabase) -> Replication:

@@ -29,7 +29,27 @@ async def lease(
     database: SqliteDatabase, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
 ) -> list[LeasedDelivery]:
     db = database.connection
-    due = _due(db, now, limit, room)
+    return _take(db, worker, until, _due(db, now, limit, room))
+
+
+async def lease_of(
+    database: SqliteDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, *, limit: int
+) -> list[LeasedDelivery]:
+    db = database.connection
+    enabled = "SELECT number FROM endpoint WHERE id = ? AND enabled AND removed_at IS NULL"
+    found = db.execute(enabled, (endpoint_id,)).fetchall()
+    due = [
+        (endpoint_id, row)
+        for (number,) in found
+        for row in db.execute(sqlite_statements()["due_of_endpoint"], (number, micros(now), limit))
+    ]
+    return _take(db, worker, until, due)
+
+
+def _take(
+    db: sqlite3.Connection, worker: str, until: datetime, due: Sequence[tuple[str, tuple[Any, ...]]]
+) -> list[LeasedDelivery]:
+    """Lease deliveries of `_due`."""
     db.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due])))
     # tuple.__new__: as in `cdc.dispatch.attempt`
     return [

@@ -166,6 +166,11 @@ class SqliteOutbox(DatabaseOutbox):
     ) -> list[LeasedDelivery]:
         return await self._writer.write_relaxed(dispatch.lease, worker, now, until, limit=limit, room=room or {})
 
+    async def lease_of(
+        self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
+    ) -> list[LeasedDelivery]:
+        return await self._writer.write_relaxed(dispatch.lease_of, endpoint_id, worker, now, until, limit=limit)
+
     async def finish(
         self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
     ) -> None:
@@ -178,6 +183,9 @@ class SqliteOutbox(DatabaseOutbox):
         now = await self._writer.read(_versions)
         changed, self._seen = now != self._seen, now
         return changed
+
+    async def version(self) -> object:
+        return await self._writer.read(_versions)
 
     async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         cancelled = await super().expunge(event_ids, now, note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -17,7 +18,7 @@ from cdc.admin.statistics import Period
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import PRESETS
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
-from cdc.model.endpoint import Endpoint, Order, PayloadFormat
+from cdc.model.endpoint import Endpoint, Order, PayloadFormat, is_pull
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form
@@ -63,6 +64,18 @@ class TestDelivery:
     request: ShownRequest | None
 
 
+@dataclass(frozen=True, slots=True)
+class ShownConsumer:
+    """``waiting_since``: of its oldest due event; None while none is due."""
+
+    waiting_since: datetime | None
+
+
+async def _consumer(page: Page, endpoint: Endpoint) -> ShownConsumer | None:
+    """Return what is shown of a consumer; None for an endpoint that gets its events sent."""
+    return ShownConsumer(await page.admin.consumers.waiting_since(endpoint)) if is_pull(endpoint.url) else None
+
+
 async def endpoint(page: Page) -> web.StreamResponse:
     endpoint_id, known = page.path("id"), await page.admin.endpoints.by_id()
     if endpoint_id in known:
@@ -82,6 +95,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         last=last,
         names=await names_of(page, (each.event_id for each in last)),
         signature=_signature(found),
+        consumer=await _consumer(page, found),
         trial=trial,
         shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),
         testable=page.admin.endpoints.testable(found) if page.manages else [],
@@ -100,7 +114,10 @@ async def create(page: Page) -> web.StreamResponse:
         made = page.admin.endpoints.new(form.fields, signature=form.values["signature"])
     except UsageError as error:
         return _form(page, form, None, wrong=(page.language.error(error),))
-    return _secret(page, await page.admin.endpoints.add(made), HTTPStatus.CREATED)
+    await page.admin.endpoints.add(made)
+    if is_pull(made.url):  # nothing is signed for it
+        return page.see(page.link("endpoints", made.id), notice="saved")
+    return _secret(page, made, HTTPStatus.CREATED)
 
 
 async def edit(page: Page) -> web.StreamResponse:

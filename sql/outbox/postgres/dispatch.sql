@@ -26,6 +26,29 @@ FROM taken
 JOIN cdc_outbox.event ON event.sequence = taken.event
 ORDER BY taken.due, taken.id
 
+-- name: lease_of
+-- `lease` for one endpoint.
+WITH head AS MATERIALIZED (
+    SELECT delivery.id, delivery.due FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = (
+            SELECT number FROM cdc_outbox.endpoint WHERE id = :endpoint AND enabled AND removed_at IS NULL
+        )
+        AND delivery.state = 1 AND delivery.due <= :now
+    ORDER BY delivery.due, delivery.id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+),
+taken AS (
+    UPDATE cdc_outbox.delivery SET worker = :worker, due = :until, attempts = delivery.attempts + 1
+    FROM head
+    WHERE delivery.id = head.id
+    RETURNING delivery.id, delivery.event, delivery.attempts, head.due
+)
+SELECT taken.id, :endpoint, event.id, event.name, event.record, taken.attempts, event.payload, event.source
+FROM taken
+JOIN cdc_outbox.event ON event.sequence = taken.event
+ORDER BY taken.due, taken.id
+
 -- name: hold
 -- Locks deliveries that attempts were made for, in the order of ids: (id, endpoint, lane, worker, attempts, crowded).
 -- ("state < 2 AND state > 0" admits the index by lane only, not the one by due time, which would be read whole.)

@@ -9,13 +9,28 @@ from datetime import timedelta
 
 import pytest
 
+from cdc.admin.writes import Writes
 from cdc.model.change import Position
+from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.event import OPERATIONS, Event
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
-from support.outboxes import EVERYTHING, NOW, UNFINISHED, Processes, at, check_order, endpoint, event, lease, outcome
+from support.outboxes import (
+    EVERYTHING,
+    NOW,
+    UNFINISHED,
+    Processes,
+    at,
+    check_order,
+    endpoint,
+    event,
+    finish,
+    lease,
+    outcome,
+    store,
+)
 from support.waiting import HANG_SECONDS
 
 OUTCOMES = (DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.DEAD)
@@ -194,3 +209,37 @@ async def test_text_that_postgresql_cannot_hold_is_kept_readable(processes: Proc
     await outbox.retry(leased.id, NOW + timedelta(seconds=1))
     assert [view.state.value for view in await outbox.deliveries(EVERYTHING, 9)] == ["waiting", "pending"]
     assert await outbox.states("main") == {"k\ufffd": "v\ufffd"}
+
+
+async def test_a_request_that_waits_hears_of_what_another_process_stores(processes: Processes) -> None:
+    here, there = await processes(2)
+    await here.add_endpoint(endpoint("ep_pull", url="pull:orders", concurrency=0))
+    writes = Writes(here, SystemClock())
+    async with writes.watched(), asyncio.timeout(HANG_SECONDS):
+        await writes.next.wait()  # the first look
+        written = writes.next
+        await store(there, event(1))
+        await written.wait()
+    assert await here.due_of("ep_pull") == NOW
+
+
+async def test_processes_that_fetch_at_the_same_time_share_the_events(processes: Processes) -> None:
+    several = await processes(3)
+    await several[0].add_endpoint(endpoint("ep_pull", url="pull:orders", concurrency=0))
+    await store(several[0], *[event(number, f"t:{number % 40}") for number in range(200)])
+    seen: list[str] = []
+
+    async def fetch(outbox: PostgresOutbox, worker: str) -> None:
+        while leased := await outbox.lease_of("ep_pull", worker, at(1), at(61), 7):
+            seen.extend(each.event_id for each in leased)
+            await finish(outbox, *leased, worker=worker, now=at(1))
+
+    while len(seen) < 200:
+        before = len(seen)
+        await asyncio.gather(*(fetch(each, f"w{number}") for number, each in enumerate(several)))
+        assert len(seen) > before
+    assert len(set(seen)) == 200
+    numbers = [int(each.removeprefix("evt_")) for each in seen]
+    for record in range(40):
+        own = [number for number in numbers if number % 40 == record]
+        assert own == sorted(own), record

@@ -257,6 +257,19 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         taken = sorted(due, key=_turn)[:limit]
         return [self._take(delivery, worker, until) for delivery in taken]
 
+    async def lease_of(
+        self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
+    ) -> list[LeasedDelivery]:
+        return await self.lease(worker, now, until, limit, dict.fromkeys(self._endpoints, 0) | {endpoint_id: limit})
+
+    async def held(self, worker: str, delivery_ids: Sequence[str]) -> list[LeasedDelivery]:
+        held = [each for one in self._unfinished.values() for each in one.values() if each.worker == worker]
+        return [_leased(each) for each in held if delivery_id(each.number) in delivery_ids]
+
+    async def due_of(self, endpoint_id: str) -> datetime | None:
+        enabled = self._unfinished[endpoint_id].values() if endpoint_id in self._enabled() else ()
+        return min((each.due for each in enabled if each.active), default=None)
+
     def _take(self, delivery: Delivery, worker: str, until: datetime) -> LeasedDelivery:
         self._changes += 1
         delivery.state, delivery.worker, delivery.due = DeliveryState.LEASED, worker, until
@@ -369,6 +382,9 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def changed(self) -> bool:
         changed, self._changes_seen = self._changes != self._changes_seen, self._changes
         return changed
+
+    async def version(self) -> object:
+        return self._changes
 
 
 def _turn(delivery: Delivery) -> tuple[datetime, int]:

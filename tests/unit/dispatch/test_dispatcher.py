@@ -535,3 +535,16 @@ async def test_an_idle_dispatcher_leases_nothing_again_and_again() -> None:
             clock.advance(0.5)
             await settle()
         assert store.leases <= 3
+
+
+async def test_events_of_a_consumer_are_not_sent_beside_those_of_an_endpoint() -> None:
+    store, sender, clock = WatchedOutbox(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("pull:orders", "ep_pull", concurrency=0))
+    await store.add_endpoint(endpoint("http://plain", "ep_plain"))
+    await store_events(store, [event(number) for number in range(100)])
+    async with dispatching(store, sender, clock):
+        for _ in range(100):
+            await store.next_recorded()
+    assert {request.url for request in sender.sent} == {"http://plain"}
+    views = await store.deliveries(DeliveryFilter(endpoint_id="ep_pull"), 1000)
+    assert {(view.state, view.attempts) for view in views} == {(DeliveryState.PENDING, 0)}

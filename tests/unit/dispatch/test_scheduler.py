@@ -208,3 +208,15 @@ def test_stalled_requests_are_bounded_too() -> None:
     while one.start() is not None:
         clock.advance(STALLED_AFTER)
     assert len(one.in_flight) == 2 * STALLED_FACTOR
+
+
+def test_nothing_is_leased_for_a_consumer_and_what_was_before_it_was_known_is_released() -> None:
+    one = scheduler(ManualClock(), plain={})
+    one.add([leased(1, "consumer"), leased(2, "plain")])
+    one.follow([endpoint("http://plain", "plain"), endpoint("pull:orders", "consumer", concurrency=0)])
+    ((_, rooms),) = one.room()
+    assert (rooms["consumer"], rooms["plain"] > 0) == (0, True)
+    assert one.adopt() == []
+    assert started(one) == ["2"]
+    one.release_held()
+    assert [each.id for each in one.to_release] == ["1"]

@@ -1,0 +1,268 @@
+"""``consume``: fetch a consumer's events over the API, and run a program for each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, NoReturn
+
+import aiohttp
+import click
+import orjson
+
+from cdc.cli.asynchronous import run_async, set_on_signal
+from cdc.cli.endpoint_input import PLACES, secret_from
+from cdc.cli.output import echo, say
+from cdc.model.clock import Backoff
+from cdc.model.errors import CdcError, UsageError
+from cdc.model.printable import printable_line
+
+#: A daemon's requests wait so long for an event (seconds).
+_WAIT: Final = 20
+#: Unless --lease says otherwise, a lease outlives the time of one event by this (seconds).
+_MARGIN: Final = 30
+#: What is done is acknowledged at least this often (seconds).
+_ACKNOWLEDGE_EVERY: Final = 1.0
+_LONGEST_REASON: Final = 200
+#: After a signal to stop, what is done is acknowledged with so many tries.
+_LAST_TRIES: Final = 3
+#: Statuses after which the same request may succeed.
+_BUSY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--exec", "command", required=True, metavar="COMMAND", help="Run this for each event: 'php handler.php'. No shell."
+)
+@click.option(
+    "--url", envvar="CDC_API_URL", default="http://127.0.0.1:8600", show_default=True, metavar="URL",
+    help="Where cdc run serves its page and API [CDC_API_URL].",
+)  # fmt: skip
+@click.option(
+    "--token", "place", default="env:CDC_API_TOKEN", show_default=True, metavar=PLACES,
+    help="API token (cdc token add NAME --scope consume).",
+)  # fmt: skip
+@click.option("--once", is_flag=True, help="Process what is due, then end: for cron.")
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Events to fetch at once.")
+@click.option(
+    "--timeout", type=click.IntRange(1, 43_000), default=60, metavar="SECONDS", show_default=True,
+    help="Kill the command after this time; the event has failed then.",
+)  # fmt: skip
+@click.option(
+    "--lease", type=click.IntRange(2, 43_200), metavar="SECONDS",
+    help="After this time an event without an answer comes again, here or elsewhere [--timeout and 30 more].",
+)  # fmt: skip
+def consume(
+    *, name: str, command: str, url: str, place: str, once: bool, limit: int, timeout: int, lease: int | None
+) -> int:
+    """Fetch a consumer's events, and run a command for each.
+
+    NAME is that of the endpoint pull:NAME.  It works on another machine, also behind NAT, and needs only the API's
+    address and a token.  The command gets the payload on standard input, and CDC_EVENT, CDC_EVENT_ID, CDC_RECORD and
+    CDC_ATTEMPT in its environment.  Exit code 0 acknowledges the event; any other fails it, with the last line on
+    standard error as the reason, and it comes again as the retries of the endpoint say.
+
+    After a crash an event comes again, with the same id.  Several processes share the work; events of one record come
+    one after the other.  With --once the exit code is 1 when an event failed.
+    """
+    words, held = _words(command), lease or timeout + _MARGIN
+    if held <= timeout:
+        raise UsageError("--lease must be longer than --timeout.", "Leave it out, or raise it.")
+    client = _Client(url.rstrip("/"), name, secret_from(place, "the API token"), limit, held)
+    return run_async(_Run(client, words, timeout, once).run())
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--exec cannot be read: {error}.", "Write --exec 'php handler.php'.") from None
+    if not words:
+        raise UsageError("--exec names no command.", "Write --exec 'php handler.php'.")
+    return words
+
+
+class _Unavailable(CdcError):
+    """The API does not answer, or not now.  ``after``: seconds that it asks to wait."""
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+@dataclass
+class _Client:
+    """``lease``: seconds."""
+
+    url: str
+    name: str
+    token: str = field(repr=False)
+    limit: int
+    lease: int
+
+    async def fetch(self, session: aiohttp.ClientSession, wait: int) -> list[Mapping[str, Any]]:
+        query = f"limit={self.limit}&wait={wait}&lease={self.lease}"
+        answer = await self._ask(session, "GET", f"events?{query}", wait)
+        return list(answer["items"])
+
+    async def answer(self, session: aiohttp.ClientSession, answers: Mapping[str, Sequence[Any]]) -> Sequence[str]:
+        """Return the receipts that came too late."""
+        return list((await self._ask(session, "POST", "ack", 0, orjson.dumps(answers)))["late"])
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, what: str, wait: int, body: bytes | None = None
+    ) -> Mapping[str, Any]:
+        """Raises `_Unavailable` for what may be tried again, and `UsageError`."""
+        headers = {"Authorization": f"Bearer {self.token}"} | ({"Content-Type": "application/json"} if body else {})
+        address = f"{self.url}/api/v1/consumers/{self.name}/{what}"
+        longest = aiohttp.ClientTimeout(total=wait + 30)
+        try:
+            async with session.request(method, address, data=body, headers=headers, timeout=longest) as response:
+                content = orjson.loads(await response.read())
+                status, after = response.status, response.headers.get("Retry-After", "")
+        except (aiohttp.InvalidURL, ValueError):
+            raise UsageError(f"{self.url} is not the address of cdc's API.", "Give it with --url.") from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _Unavailable(
+                f"The API at {self.url} does not answer: {str(error) or type(error).__name__}."
+            ) from None
+        if status != HTTPStatus.OK:
+            _refused(status, content, after)
+        answer: Mapping[str, Any] = content
+        return answer
+
+
+def _refused(status: int, problem: Mapping[str, Any], after: str) -> NoReturn:
+    detail = str(problem.get("detail", f"The API answered {status}."))
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _BUSY:
+        raise _Unavailable(detail, float(after) if after.isdigit() else 0.0)
+    raise UsageError(detail, str(problem.get("hint", "")))
+
+
+class _Run:
+    """``seconds``: for one event."""
+
+    def __init__(self, client: _Client, words: Sequence[str], seconds: int, once: bool) -> None:
+        self._client = client
+        self._words = words
+        self._seconds = seconds
+        self._once = once
+        self._stop = asyncio.Event()
+        self._answers: dict[str, list[Any]] = {"acknowledged": [], "failed": [], "released": []}
+        self._failures = 0
+
+    async def run(self) -> int:
+        set_on_signal(self._stop)
+        async with aiohttp.ClientSession() as session:
+            while not self._stop.is_set():
+                fetched = await self._fetch(session)
+                if not fetched and self._once:
+                    break
+                await self._process(session, fetched)
+        return 1 if self._once and self._failures else 0
+
+    async def _process(self, session: aiohttp.ClientSession, fetched: Sequence[Mapping[str, Any]]) -> None:
+        began = acknowledged = time.monotonic()
+        for event in fetched:
+            # What could outlast its lease is left to the next request.
+            if self._stop.is_set() or time.monotonic() - began > (self._client.lease - self._seconds) / 2:
+                self._answers["released"].append(event["receipt"])
+                continue
+            await self._handle(event)
+            if time.monotonic() - acknowledged >= _ACKNOWLEDGE_EVERY:
+                await self._acknowledge(session)
+                acknowledged = time.monotonic()
+        await self._acknowledge(session)
+
+    async def _handle(self, event: Mapping[str, Any]) -> None:
+        reason = await self._execute(event)
+        shown = printable_line(f"{event['event']} {event['id']} {event['record']}")
+        if reason is None:
+            self._answers["acknowledged"].append(event["receipt"])
+            echo(f"{shown}: done")
+            return
+        self._failures += 1
+        self._answers["failed"].append({"receipt": event["receipt"], "reason": reason[:_LONGEST_REASON]})
+        say(f"{shown}: failed: {printable_line(reason)}")
+
+    async def _execute(self, event: Mapping[str, Any]) -> str | None:
+        """Return why the command failed; None when it ended with 0."""
+        known = {"EVENT": "event", "EVENT_ID": "id", "RECORD": "record", "ATTEMPT": "attempt"}
+        environment = {**os.environ, **{f"CDC_{name}": str(event[key]) for name, key in known.items()}}
+        environment.pop("CDC_API_TOKEN", None)
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._words, stdin=pipe, stderr=pipe, env=environment, start_new_session=True
+            )
+        except OSError as error:
+            raise UsageError(f"{self._words[0]} cannot be run: {error.strerror}.", "See --exec.") from None
+        payload = event["payload"]
+        given = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
+        try:
+            async with asyncio.timeout(self._seconds):
+                _, said = await process.communicate(given)
+        except TimeoutError:
+            return f"The command ran for more than {self._seconds} s and was killed."
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, 9)
+                await process.wait()
+        if process.returncode == 0:
+            return None
+        lines = said.decode(errors="replace").replace("\0", "").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return last or f"The command ended with {process.returncode}."
+
+    async def _acknowledge(self, session: aiohttp.ClientSession) -> None:
+        answers, self._answers = self._answers, {name: [] for name in self._answers}
+        if not any(answers.values()):
+            return
+        backoff, tries = Backoff(first=0.5, most=30.0), 0
+        while True:
+            try:
+                late = await self._client.answer(session, answers)
+                break
+            except _Unavailable as error:
+                tries += self._stop.is_set()
+                if self._once or tries == _LAST_TRIES:
+                    raise
+                await self._pause(error, backoff)
+        if late:
+            say(f"Too late to acknowledge: {len(late)}; these events come again.")
+
+    async def _fetch(self, session: aiohttp.ClientSession) -> list[Mapping[str, Any]]:
+        """Return fetched events; none after a signal to stop."""
+        backoff = Backoff(first=0.5, most=30.0)
+        while not self._stop.is_set():
+            try:
+                return await self._until_stopped(self._client.fetch(session, 0 if self._once else _WAIT))
+            except _Unavailable as error:
+                if self._once:
+                    raise
+                await self._pause(error, backoff)
+        return []
+
+    async def _until_stopped(self, fetching: Coroutine[Any, Any, list[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+        work, stopping = asyncio.create_task(fetching), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if work.done():
+            return work.result()
+        work.cancel()
+        await asyncio.wait({work})
+        return []
+
+    async def _pause(self, error: _Unavailable, backoff: Backoff) -> None:
+        say(error.message)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(error.after, backoff.next())):
+                await self._stop.wait()
