@@ -25,6 +25,7 @@ from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
 from cdc.model.change import Batch, Gap, Position, Quarantined, Row, RowChange, Transaction
 from cdc.model.clock import Backoff, Clock
+from cdc.model.due import state_after
 from cdc.model.errors import (
     CdcError,
     OutboxError,
@@ -144,6 +145,7 @@ class Relay:
     ) -> Position:
         """Map and store a batch and acknowledge it.  Return its position."""
         mapped = await self._map(batch.transactions, states, keys)
+        mapped.states_changed.update(state_after(batch.step))
         await self._store(batch, mapped, behind)
         await self.source.acknowledge(batch.position)
         _apply(states, mapped)
@@ -240,7 +242,7 @@ class Relay:
                     mapped.states_changed,
                     self.clock.now(),
                     kept=batch.kept,
-                    step=batch.step,
+                    step=None if batch.step is None or batch.step.due is not None else batch.step,
                     quarantined=batch.quarantined,
                     fence=Fence(behind, self.epoch),
                 )

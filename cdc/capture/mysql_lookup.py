@@ -223,26 +223,24 @@ class MySQLLookup:
 
     def _page(self, connection: Connection[Any], found: MySQLTable, wanted: PageRequest) -> TablePage:
         behind, parameters = _behind(found.key, wanted.after)
-        meets = wanted.where.replace("%", "%%") or "TRUE"
+        meets = wanted.condition(quote).replace("%", "%%") or "TRUE"
         asked = (*parameters, wanted.most)
-        looked = rows(connection, sqlfile.render("mysql/page.sql", **_names(found), meets=meets, where=behind), asked)
+        names = {**_names(found), "key": key_image(found).replace("%", "%%")}
+        looked = rows(connection, sqlfile.render("mysql/page.sql", **names, meets=meets, where=behind), asked)
 
         def keys() -> list[str]:
-            names = _names(found, key_image(found))
-            return [
-                key
-                for key, _ in rows(
-                    connection, sqlfile.render("mysql/page.sql", **names, meets="TRUE", where=behind), asked
-                )
-            ]
+            sql = sqlfile.render("mysql/page.sql", **names, meets="FALSE", where=behind)
+            return [key for key, _ in rows(connection, sql, asked)]
 
         long = long_rows(connection, found, [image for image, _ in looked], keys)
         images = [long[place].image if place in long else image for place, (image, _) in enumerate(looked)]
         decode = _decoder(found)
-        decoded = [None if image is None else decode(image) for image in images]
-        met = [row for row, (_, meets) in zip(decoded, looked, strict=True) if meets and row is not None]
-        unread = [each.key for place, each in long.items() if each.image is None and looked[place][1]]
-        last = None if not looked else decoded[-1] or long[len(looked) - 1].key
+        met = [decode(image) for image, (_, meets) in zip(images, looked, strict=True) if meets and image is not None]
+        unread = [each.key for each in long.values() if each.image is None]
+        last = None
+        if looked:
+            image, meets = images[-1], looked[-1][1]
+            last = long[len(looked) - 1].key if image is None else met[-1] if meets else _key_decoder(found)(image)
         return TablePage(met, last, len(looked), unread)
 
     def _select(

@@ -23,6 +23,7 @@ from cdc.model.backfill import Backfill, backfill_token
 from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Table
+from cdc.model.due import condition
 from cdc.model.errors import SourceError, SourceUnavailable
 
 #: While the ERP writes, and for so many seconds after, backfills are gentle: a page has so many rows at most, and is
@@ -30,6 +31,8 @@ from cdc.model.errors import SourceError, SourceUnavailable
 GENTLE_SECONDS: Final = 5.0
 GENTLE_ROWS: Final = 50
 GENTLE_REST: Final = 19.0
+#: Rows of a page at most that is searched for the few that are due.
+SEARCHED_ROWS: Final = 10_000
 
 
 @dataclass
@@ -55,8 +58,12 @@ class PagePace:
 
     def __init__(self, rows: int, clock: Clock) -> None:
         self._clock = clock
-        self._large = _Size(rows, seconds=0.1, fewest=100, most=2000)
-        self._small = _Size(GENTLE_ROWS, seconds=0.005, fewest=10, most=GENTLE_ROWS)
+        self._sizes = {
+            (False, False): _Size(rows, seconds=0.1, fewest=100, most=2000),
+            (True, False): _Size(GENTLE_ROWS, seconds=0.005, fewest=10, most=GENTLE_ROWS),
+            (False, True): _Size(rows, seconds=0.1, fewest=100, most=SEARCHED_ROWS),
+            (True, True): _Size(GENTLE_ROWS, seconds=0.005, fewest=10, most=SEARCHED_ROWS),
+        }
         self._changed_at = -GENTLE_SECONDS
         self._begun_at: float | None = None
         self._read_at = self._waited = self._resume_at = 0.0
@@ -69,14 +76,9 @@ class PagePace:
     def gentle(self) -> bool:
         return self._clock.monotonic() - self._changed_at < GENTLE_SECONDS
 
-    @property
-    def rows(self) -> int:
-        """Return the number of rows of the next page."""
-        return self._size.rows
-
-    @property
-    def _size(self) -> _Size:
-        return self._small if self.gentle else self._large
+    def rows(self, *, searched: bool = False) -> int:
+        """Return the number of rows of the next page.  ``searched``: nearly none of them will meet the condition."""
+        return self._sizes[self.gentle, searched].rows
 
     def rests(self) -> bool:
         """Return whether the ERP is left alone for a moment, after a page that has been stored by now."""
@@ -97,10 +99,10 @@ class PagePace:
         self._begun_at = self._clock.monotonic()
         return self._begun_at
 
-    def read(self, began: float, asked: int, looked: int) -> None:
+    def read(self, began: float, asked: int, looked: int, *, searched: bool = False) -> None:
         """The page has been read: it had ``looked`` rows of the ``asked``."""
         self._read_at = self._clock.monotonic()
-        self._size.adapt(asked, looked, self._read_at - began)
+        self._sizes[self.gentle, searched].adapt(asked, looked, self._read_at - began)
 
     def emitted(self) -> None:
         """Note that the page is emitted and stored, and how long it waited for its place in the stream."""
@@ -139,6 +141,11 @@ class PageRequest:
     where: str = ""
     reread: Reread | None = None
     backfill: Backfill | None = None
+
+    def condition(self, quote: Callable[[str], str]) -> str:
+        """Return ``where``, or the condition of the records that are due.  ``quote``: quotes a name for the server."""
+        due = None if self.backfill is None else self.backfill.due
+        return self.where if due is None else condition(due, quote)
 
 
 class EmittedPage(NamedTuple):
@@ -210,7 +217,7 @@ class PageReader:
         if not table.key:
             await self._backfills.fail(backfill.id, f"The table {table.name} is not captured, or has no primary key.")
             return None
-        after, rows = _usable(backfill.after, table), min(most, self._pace.rows)
+        after, rows = _usable(backfill.after, table), min(most, self._pace.rows(searched=backfill.due is not None))
         return PageRequest(table, after, rows, backfill.where, backfill=backfill)
 
     def _due(self, rereads: Sequence[Reread]) -> Reread | None:
@@ -250,7 +257,7 @@ class PageReader:
         if page is None:
             return False
         if wanted.backfill is not None:
-            self._pace.read(began, wanted.most, page.looked)
+            self._pace.read(began, wanted.most, page.looked, searched=wanted.backfill.due is not None)
         self._begin(wanted, page)
         return True
 
@@ -299,10 +306,10 @@ class PageReader:
             return EmittedPage((transaction,) if changes else (), left, None, self._unread(wanted.table))
         assert wanted.backfill is not None, "of a backfill, then"
         self._pace.emitted()
-        existing = Existing(wanted.backfill.id, wanted.backfill.endpoint)
+        existing = Existing(wanted.backfill.id, wanted.backfill.endpoint, wanted.backfill.due)
         changes = self._changes(wanted.table, 0)
         transaction = Transaction(backfill_token(existing), changes, existing=existing)
-        step = BackfillStep(existing.job, len(changes), last, ended)
+        step = BackfillStep(existing.job, len(changes), last, ended, existing.due)
         return EmittedPage((transaction,) if changes else (), tuple(rereads), step, self._unread(wanted.table))
 
     def _unread(self, table: Table) -> tuple[Gap, ...]:

@@ -144,6 +144,7 @@ def select_page(layout: JournalLayout, where: str, condition: str, marks: str) -
     return render(
         "postgres/read/page.sql",
         images=", ".join(f"t.{quote(column)}" for column in layout.readable),
+        keys=", ".join(f"t.{quote(column)}" for column in layout.table.key) or "1",
         where=where.replace("%", "%%") or "true",
         table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
         condition=condition,

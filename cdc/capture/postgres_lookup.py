@@ -17,6 +17,7 @@ from cdc.capture.postgres_catalogue import (
     behind,
     build_catalogue,
     matching,
+    quote,
     select,
     select_page,
 )
@@ -119,7 +120,7 @@ class PostgresLookup:
     ) -> tuple[TablePage, list[tuple[str, str]]]:
         layout = self.catalogue.layout(wanted.table.name)
         condition, key = behind(layout, wanted.after)
-        sql = select_page(layout, wanted.where, condition, load(f"postgres/{marks}"))
+        sql = select_page(layout, wanted.condition(quote), condition, load(f"postgres/{marks}"))
         ((texts, marked),) = await self.link.read(sql, {**key, **parameters, "limit": wanted.most}, _sql("begin_page"))
         images = texts.split(_SEPARATOR) if texts else []
         decode = layout.images.decode

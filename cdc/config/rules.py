@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.mapper import Mapper
+from cdc.model.due import Schedule
 from cdc.model.label import Label
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ def catalogue(source: SourceConfig) -> Catalogue:
 def mapper_of(source: SourceConfig) -> Mapper:
     """Raises `ConfigError` naming file and line."""
     return _mapper(source.rules_text(), source.tables, source.include, source.html)
+
+
+def schedule_of(source: SourceConfig) -> Schedule | None:
+    """Return the rules by time; None where none is on.  Raises `ConfigError`."""
+    rules = catalogue(source)
+    due = tuple(rules.due_rules())
+    return Schedule(due, rules.due_at, ZoneInfo(rules.due_zone or source.timezone() or "UTC")) if due else None
 
 
 def label(config: Config, source: str, event: str) -> Label:

@@ -277,6 +277,8 @@ def _operational(event: Payload) -> Iterator[str]:
 def _of_record(event: Payload) -> Iterator[str]:
     yield f"{event['event']}: {_key(event)} (source {event['source']})"
     yield ""
+    if (days := event.get("days")) is not None:
+        yield f"{days} days after the date." if days > 0 else f"{-days} days before the date." if days else "Today."
     if event.get("inferred"):
         yield "A conclusion: the row alone cannot tell for certain."
     if event.get("test"):

@@ -75,7 +75,7 @@ def _standard(event: dict[str, Any], *, with_id: bool = False) -> bytes:
 
 def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     """CloudEvents 1.0, structured mode.  ``source`` and ``id`` together are unique, as it demands; the extension
-    attributes ``transaction``, ``inferred``, ``observed`` and ``test`` are there when the event has them."""
+    attributes ``transaction``, ``days``, ``inferred``, ``observed`` and ``test`` are there when the event has them."""
     envelope = {
         "specversion": "1.0",
         "id": event["id"],
@@ -87,6 +87,8 @@ def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     }
     if event.get("transaction"):
         envelope["transaction"] = event["transaction"]
+    if "days" in event:
+        envelope["days"] = event["days"]
     for conclusion in ("inferred", "observed", "test"):
         if event.get(conclusion):
             envelope[conclusion] = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import time
 from functools import cache
 from importlib.resources import files
 
@@ -12,6 +13,7 @@ from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference, TablePatter
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.model.column import Capture, SecretPatterns
+from cdc.model.due import DueRule
 from cdc.model.errors import ConfigError
 from cdc.model.event import matches
 from cdc.model.toml_lines import FilePlace
@@ -29,7 +31,9 @@ RETIRED = {
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The rules and entities, in catalogue order, without rules of disabled events and entities without any event."""
+    """The rules and entities, in catalogue order, without rules of disabled events and entities without any event.
+
+    ``due_at``, ``due_zone``: when the days of rules by time begin; an empty zone is FacturaScripts'."""
 
     entities: tuple[Entity, ...]
     rules: tuple[Rule, ...]
@@ -41,6 +45,8 @@ class Catalogue:
     decode_html: bool
     references: tuple[Reference, ...]
     patterns: TablePatterns
+    due_at: time
+    due_zone: str
 
     def enabled(self, event: str) -> bool:
         return not matches(event, self.disabled)
@@ -101,6 +107,10 @@ class Catalogue:
     @property
     def infers_permissions(self) -> bool:
         return any(rule.infer == "permissions" for rule in self.rules)
+
+    def due_rules(self) -> list[DueRule]:
+        """Return the rules by time that are on."""
+        return [DueRule(rule.event, rule.table, rule.date, rule.days) for rule in self.rules if rule.days]
 
     def rules_of(self, entity: str) -> list[Rule]:
         return [rule for rule in self.rules if rule.entity == entity]
@@ -219,4 +229,6 @@ def _catalogue(resolver: Resolver) -> Catalogue:
         decode_html=resolver.decode_html,
         references=tuple(resolver.references),
         patterns=resolver.table_patterns(),
+        due_at=resolver.due_at,
+        due_zone=resolver.due_zone,
     )

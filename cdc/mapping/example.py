@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
@@ -14,7 +14,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.rule import STATE_COLUMN, ColumnCondition, Condition, Rule, all_hold
 from cdc.model.backfill import EXISTING, backfill_token
-from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
+from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.model.column import Table
 from cdc.model.event import event_payload
 from cdc.model.normal import FORMS
@@ -210,6 +210,8 @@ class Examples:
             return self._payload(
                 rule.event, self._change(MEMBERS_TABLE, Operation.CREATE, None, self._row(MEMBERS_TABLE))
             )
+        if rule.date:
+            return self._of_date(rule)
         before, after = _images(rule, self._row(rule.table))
         secrets = frozenset({"logkey"} if rule.infer else rule.changed & self._catalogue.secrets_of(rule.table))
         operation = _operation(rule)
@@ -217,6 +219,13 @@ class Examples:
         if operation is not Operation.UPDATE:
             images = (None, after) if operation is Operation.CREATE else (after, None)
         return self._payload(rule.event, self._change(rule.table, operation, *images, secrets=secrets))
+
+    def _of_date(self, rule: Rule) -> dict[str, Any]:
+        day, days = _TIME.date(), rule.days or (-7,)
+        row = {**self._row(rule.table), rule.date: str(day - timedelta(days=days[0]))}
+        row |= {column: _example(condition, row) for column, condition in rule.where.items()}
+        existing = Existing(f"due/{rule.event}/{day}", due=DueDay(rule.event, rule.date, days, day))
+        return self._payload(rule.event, self._change(rule.table, Operation.READ, None, row), existing)
 
     def _row(self, table: str) -> Row:
         """Return a row with every known column of a table."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import time
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
@@ -75,6 +77,28 @@ class EventEntry(_Entry):
     unless_changed: Columns | None = None
     ignore: Columns | None = None
     infer: Annotated[Literal["login", "session", "permissions"] | None, BeforeValidator(_inferred)] = None
+    date: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    days: list[Annotated[int, Field(ge=-3650, le=3650)]] | None = Field(default=None, max_length=50)
+
+
+def _hour(value: object) -> object:
+    return time.fromisoformat(value) if isinstance(value, str) and len(value) == _HOUR else value
+
+
+def _zone(value: str) -> str:
+    if value and value not in available_timezones():
+        raise ValueError("it is not a time zone such as Europe/Madrid")
+    return value
+
+
+class DueEntry(_Entry):
+    """When the days of rules by time begin."""
+
+    at: Annotated[time | None, BeforeValidator(_hour)] = None
+    timezone: Annotated[str | None, AfterValidator(lambda value: value and _zone(value))] = None
+
+
+_HOUR = len("06:00")
 
 
 class CatalogueFile(_Entry):
@@ -86,6 +110,7 @@ class CatalogueFile(_Entry):
     reveal: list[str] = Field(default_factory=list)
     secret: dict[str, list[str]] = Field(default_factory=dict)
     noise: dict[str, list[str]] = Field(default_factory=dict)
+    due: DueEntry = DueEntry()
     entity: dict[str, EntityEntry] = Field(default_factory=dict)
     event: list[EventEntry] = Field(default_factory=list)
 

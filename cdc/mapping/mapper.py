@@ -28,7 +28,8 @@ from cdc.mapping.permissions import (
 )
 from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput, as_is, decode_html
-from cdc.model.change import Existing, Operation, Row, RowChange, Value
+from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Value
+from cdc.model.due import days_since
 from cdc.model.event import NO_TIME, Event, ExistingIds, event_id, event_ids, record_name
 
 _NOTHING: frozenset[str] = frozenset()
@@ -153,8 +154,11 @@ class Mapper:
                 transaction.observed,
                 lines,
             )
-            if transaction.existing is not None:
-                _map_existing(self._plans, transaction.changes, transaction.existing, context)
+            if (read := transaction.existing) is not None:
+                if read.due is None:
+                    _map_existing(self._plans, transaction.changes, read, context)
+                else:
+                    _map_due(self._plans, transaction.changes, read.due, context)
             touched = False
             for change in merged:
                 for changed in alone.get(id(change), ()) if alone else ():
@@ -273,6 +277,27 @@ def _map_existing(plans: Plans, changes: Iterable[RowChange], existing: Existing
                 ids[table].of(change.key, record), plan.existing, context.source, table, record,
                 plan.decode(change.key), data, None, change.time, context.token, only_to=existing.endpoint,
                 labels=plan.label.searched(data),
+            )
+        )  # fmt: skip
+
+
+def _map_due(plans: Plans, changes: Iterable[RowChange], due: DueDay, context: _Context) -> None:
+    """Records whose date has come, if they meet the rule as they are now.  Ids depend on the rule, the day and the
+    record only."""
+    for change in changes:
+        plan, row = plans.of(change.table), change.after or {}
+        meets = None if plan is None else plan.due.get(due.event)
+        days = days_since(due, row)
+        if plan is None or meets is None or days is None or not meets(row):
+            continue
+        record = record_name(change.table, change.key)
+        shared = event_ids(context.source, context.token, change.table, 0, NO_TIME)
+        data, _ = _shown(plan, change, (row, None), context)
+        context.events.append(
+            Event(
+                event_id(shared, due.event, record), due.event, context.source, change.table, record,
+                plan.decode(change.key), data, None, change.time, context.token, labels=plan.label.searched(data),
+                days=days,
             )
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ from cdc.mapping.rule import (
     STATE_COLUMN,
     Rule,
     Test,
+    all_hold,
     as_is,
     compile_rule,
     decode_html_row,
@@ -60,7 +61,7 @@ class TablePlan:
 
     ``watched``: an update that changes none of these columns fires no transition.  ``states_for``: an update that
     changes one of these columns needs the document's state.  ``lines``: where the lines are that events include; their
-    noise columns.
+    noise columns.  ``due``: events by time → the condition on the row.
     """
 
     table: str
@@ -75,6 +76,7 @@ class TablePlan:
     lines_noise: frozenset[str]
     decode: Callable[[Row], Row]
     existing: str | None
+    due: Mapping[str, Callable[[Row], bool]]
     label: Label
 
 
@@ -120,7 +122,8 @@ class Plans:
 
 
 def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
-    rules = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
+    named = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
+    rules = [rule for rule in named if not rule.date]
     names = {operation: f"{entity.name}.{name}" for operation, name in _ROW_EVENT_NAMES.items()}
     existing = f"{entity.name}.{EXISTING}"
     lines = entity.children[LINES] if LINES in entity.include else None
@@ -137,6 +140,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
         decode=decode_html_row if catalogue.decode_html else as_is,
         existing=existing if catalogue.enabled(existing) else None,
+        due={rule.event: all_hold(rule.where) for rule in named if rule.date},
         label=entity.label,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import time
 
 from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Reference, TablePatterns
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, LabelEntry, parse
@@ -46,6 +47,8 @@ class Resolver:
     patterns: dict[str, FilePlace] = field(default_factory=dict)
     excluded: dict[str, FilePlace] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
+    due_at: time = time(6)
+    due_zone: str = ""
     #: Packaged entities that are off until a file of the user names them.
     offered: set[str] = field(default_factory=set)
 
@@ -56,6 +59,8 @@ class Resolver:
             self.decode_html = file.html == "decode"
         if file.names is not None:
             self.by_model = file.names == "model"
+        self.due_at = file.due.at or self.due_at
+        self.due_zone = self.due_zone if file.due.timezone is None else file.due.timezone
         self._read_columns(file, places)
         for name, entry in file.entity.items():
             self._read_entity(name, entry, places)
@@ -208,9 +213,11 @@ class Resolver:
         for index, entry in enumerate(file.event):
             path: TomlPath = ("event", index)
             place = places.of(path)
-            operations = _operations(entry, place)
+            by_time = entry.date is not None or entry.days is not None
+            operations = frozenset() if by_time else _operations(entry, place)
             for entity in self._entities_of(entry, path, places):
                 rule = _rule(entity, entry, operations, place)
+                rule = _by_time(rule, self.rules.get(rule.event), entry) if by_time else rule
                 if rule.event in seen:
                     raise ConfigError(f"{place}: {rule.event} is there already ({seen[rule.event]}).", "Remove one.")
                 seen[rule.event] = place
@@ -262,6 +269,7 @@ def _named_columns(rule: Rule) -> list[tuple[str, Iterable[str]]]:
         ("to", sorted(named_columns(rule.to))),
         ("where", sorted(named_columns(rule.where))),
         ("state", sorted(named_columns(rule.state))),
+        ("date", (rule.date,) if rule.date else ()),
         ("changed", sorted(rule.changed)),
         ("unless_changed", sorted(rule.unless_changed)),
         ("ignore", sorted(rule.ignore)),
@@ -289,6 +297,22 @@ def _operations(entry: EventEntry, place: FilePlace) -> frozenset[Operation]:
     return operations
 
 
+def _by_time(rule: Rule, known: Rule | None, entry: EventEntry) -> Rule:
+    """Return the rule with what it leaves to the one that it replaces.  Raises `ConfigError`."""
+    others = [key for key in ("operations", *_CONDITIONS) if key != "where" and getattr(entry, key)]
+    if others:
+        raise ConfigError(
+            f"{rule.place}: {others[0].rstrip('_')} makes no sense in a rule by time.", "Keep date, days and where."
+        )
+    if entry.days is None:
+        raise ConfigError(f"{rule.place}: the key 'days' is missing.", "Add days = [-7, 0], for instance.")
+    if not rule.date and (known is None or not known.date):
+        raise ConfigError(f"{rule.place}: the key 'date' is missing.", "It names the column that has the date.")
+    if rule.date or known is None:
+        return rule
+    return replace(rule, date=known.date, when=rule.when or known.when, where=rule.where or known.where)
+
+
 def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], place: FilePlace) -> Rule:
     return Rule(
         entity=entity.name,
@@ -306,6 +330,8 @@ def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], p
         unless_changed=frozenset(entry.unless_changed or ()),
         ignore=frozenset(entry.ignore or ()),
         infer=entry.infer,
+        date=entry.date or "",
+        days=tuple(sorted(set(entry.days or ()))),
     )
 
 

@@ -174,7 +174,9 @@ _PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One transition of one entity; every condition given must hold.  `docs/events.md` explains each field."""
+    """One transition of one entity; every condition given must hold.  `docs/events.md` explains each field.
+
+    With a ``date`` it is a rule by time (`cdc.model.due`): no operation fires it.  Without ``days`` it is off."""
 
     entity: str
     name: str
@@ -191,6 +193,8 @@ class Rule:
     unless_changed: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
     infer: str | None = None
+    date: str = ""
+    days: tuple[int, ...] = ()
 
     @property
     def event(self) -> str:
@@ -200,7 +204,14 @@ class Rule:
     def columns(self) -> set[str]:
         """All columns of its own table that the rule names."""
         named = named_columns(self.becomes, self.from_, self.to, self.where)
-        return {*named} | self.changed | self.unless_changed | self.ignore | ({STATE_COLUMN} if self.state else set())
+        return (
+            {*named}
+            | ({self.date} if self.date else set())
+            | self.changed
+            | self.unless_changed
+            | self.ignore
+            | ({STATE_COLUMN} if self.state else set())
+        )
 
 
 @dataclass(slots=True)

@@ -28,7 +28,9 @@ Schema = dict[str, Any]
 EMPTY: Schema = {"type": "object", "maxProperties": 0}
 
 
-def payload_schema(name: str, key: Schema, data: Schema, previous: Schema | None, *, inferred: bool) -> Schema:
+def payload_schema(
+    name: str, key: Schema, data: Schema, previous: Schema | None, *, inferred: bool, by_time: bool = False
+) -> Schema:
     """``previous``: None for events that never have one."""
     properties: Schema = {
         "id": {"type": "string", "pattern": "^evt_[0-9a-f]{32}$", "description": "The same on every retry and replay."},
@@ -42,6 +44,9 @@ def payload_schema(name: str, key: Schema, data: Schema, previous: Schema | None
     required = list(properties)
     properties["observed"] = {"const": True, "description": "Found by comparing two looks at the row (capture by API)."}
     properties["test"] = {"const": True, "description": "An example that tests an endpoint: no record was changed."}
+    if by_time:
+        properties["days"] = {"type": "integer", "description": "Days since the date of its rule; negative: before it."}
+        required.append("days")
     if previous is not None:
         properties["previous"] = previous | {"description": "Former values of what changed; only after an update."}
     if inferred:
@@ -170,11 +175,10 @@ class _Schemas:
     def of_rule(self, rule: Rule, entity: Entity) -> Schema:
         if rule.infer == "permissions":
             return permissions_schema(rule.event)
-        return self._of(
-            rule.event, entity, updates=Operation.UPDATE in rule.operations, inferred=rule.infer is not None
-        )
+        updates, inferred = Operation.UPDATE in rule.operations, rule.infer is not None
+        return self._of(rule.event, entity, updates=updates, inferred=inferred, by_time=bool(rule.date))
 
-    def _of(self, name: str, entity: Entity, *, updates: bool, inferred: bool) -> Schema:
+    def _of(self, name: str, entity: Entity, *, updates: bool, inferred: bool, by_time: bool = False) -> Schema:
         columns = self._columns(entity.table)
         children = {
             kind: {"type": "array", "items": row_schema(self._columns(entity.children[kind].table))}
@@ -186,7 +190,7 @@ class _Schemas:
         key = key_schema(self._tables.get(entity.table), columns)
         former = {kind: child for kind, child in children.items() if kind == LINES}
         previous = row_schema({**columns, **former}) if updates else None
-        return payload_schema(name, key, data, previous, inferred=inferred)
+        return payload_schema(name, key, data, previous, inferred=inferred, by_time=by_time)
 
     def _columns(self, table: str) -> dict[str, Schema]:
         return columns_of(self._tables.get(table), self._catalogue.capture_of(table).hidden)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from cdc.model.audit import Note
-from cdc.model.change import Existing, Row
+from cdc.model.change import DueDay, Existing, Row
 
 #: The last part of the names of these events.
 EXISTING: Final = "existing"
@@ -17,7 +17,7 @@ EXISTING: Final = "existing"
 
 def backfill_token(existing: Existing) -> str:
     """Return the transaction token of its events."""
-    return f"backfill/{existing.job}"
+    return f"backfill/{existing.job}" if existing.due is None else existing.job
 
 
 class BackfillState(StrEnum):
@@ -59,7 +59,7 @@ class Backfill:
     such events.  ``rate``: rows a second, 0 for any.  ``estimate``: how many rows there were, about; None: not known.
 
     ``rows`` are stored as events so far, up to the primary key ``after``; it continues after that.  ``error``: why it
-    failed.
+    failed.  ``due``: it is no backfill, but reads what this says, and is stored nowhere.
     """
 
     id: str
@@ -76,6 +76,7 @@ class Backfill:
     after: Row | None = None
     finished_at: datetime | None = None
     error: str = ""
+    due: DueDay | None = None
 
 
 class Planned(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
 
@@ -116,12 +116,24 @@ class RowChange(NamedTuple):
         return self.after if self.after is not None else self.before
 
 
+class DueDay(NamedTuple):
+    """A day of a rule by time (`cdc.model.due`): the records whose date, in ``column``, is then one of so many ``days``
+    ago have the event ``event``."""
+
+    event: str
+    column: str
+    days: tuple[int, ...]
+    day: date
+
+
 class Existing(NamedTuple):
     """The backfill for which unchanged rows are read (`cdc.model.backfill`).  ``job``: its id.  ``endpoint``: the only
-    endpoint that receives them; empty: every endpoint that asks for such events."""
+    endpoint that receives them; empty: every endpoint that asks for such events.  ``due``: they are read for this
+    instead, and ``job`` names it."""
 
     job: str
     endpoint: str = ""
+    due: DueDay | None = None
 
 
 class Transaction(NamedTuple):
@@ -178,12 +190,14 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class BackfillStep:
-    """A page of a backfill: ``rows`` were read, up to the primary key ``after``; ``finished``: there are no more."""
+    """A page of a backfill: ``rows`` were read, up to the primary key ``after``; ``finished``: there are no more.
+    ``due``: of no backfill, but of this."""
 
     job: str
     rows: int
     after: Row | None
     finished: bool
+    due: DueDay | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ def event_payload(event: Event) -> bytes:
     if event.previous is not None:
         payload["previous"] = event.previous
     payload["transaction"] = event.transaction
+    if event.days is not None:
+        payload["days"] = event.days
     if event.inferred:
         payload["inferred"] = True
     if event.observed:
@@ -65,6 +67,7 @@ class Event(NamedTuple):
     ``observed``: concluded from two looks at the row: what it was in between is not known.
     ``labels``: code and name by which people search the record, in small letters; empty where it has none.
     ``only_to``: id of the one endpoint that is to get it; empty: all that want it.
+    ``days``: of an event by time: the days since the date of its rule, negative before it.
     """
 
     id: str
@@ -82,6 +85,7 @@ class Event(NamedTuple):
     observed: bool = False
     only_to: str = ""
     labels: tuple[str, str] = ("", "")
+    days: int | None = None
 
 
 #: Last parts of the names of events of rows that nobody changed: sent by a backfill, and read again after a gap.

@@ -2,7 +2,7 @@
 
 Their variables are those of the default payload, ``id event timestamp source key data previous transaction inferred
 observed``, and ``table`` and ``record``.  ``previous`` is empty unless the event is an update; ``inferred`` and
-``observed`` are always there.
+``observed`` are always there; ``days`` is there in events by time.
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
 another way (it compares a text with a number) holds: what somebody mistyped loses no event, and the log says so once.
@@ -78,6 +78,7 @@ VARIABLES: dict[str, Callable[[Event], Any]] = {
     "transaction": lambda event: event.transaction,
     "inferred": lambda event: event.inferred,
     "observed": lambda event: event.observed,
+    "days": lambda event: event.days,
 }
 _ROWS = ("key", "data", "previous")
 _EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(VARIABLES) + "."
@@ -123,7 +124,7 @@ class Condition:
             raise UsageError(_neither(result), _EXPLAINED)
 
     def judge(self, event: Event, meter: Meter | None = None) -> Judgement:
-        given = {name: get(event) for name, get in self._needed}
+        given = {name: value for name, get in self._needed if (value := get(event)) is not None}
         meter = meter or Meter()
         try:
             return self._judged(given, meter)
@@ -153,7 +154,7 @@ class Condition:
             return None
 
 
-_SAMPLE = {"timestamp": "2026-11-24T21:48:00.123456Z", "inferred": False, "observed": False}
+_SAMPLE = {"timestamp": "2026-11-24T21:48:00.123456Z", "inferred": False, "observed": False, "days": 0}
 _CHEAPER: Final = "Ask for fewer rows, or for less of each: docs/delivery.md, Limits of filters."
 
 

@@ -96,6 +96,7 @@ def restored(stored: StoredEvent) -> Event:
         transaction=parts["transaction"],
         inferred=parts.get("inferred", False),
         observed=parts.get("observed", False),
+        days=parts.get("days"),
     )
 
 

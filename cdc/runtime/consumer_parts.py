@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cdc.config import Config, SourceConfig
-from cdc.config.rules import label, mapper_of
+from cdc.config.rules import label, mapper_of, schedule_of
 from cdc.config.sending import http_sender, mail_sender, sending
 from cdc.model.change import Position
-from cdc.model.clock import SystemClock
+from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import QueueStore
+from cdc.model.due import NOT_BY_API
 from cdc.model.errors import first_error
 from cdc.model.label import Label
 from cdc.model.observer import Observer, Several
@@ -33,6 +34,7 @@ from cdc.runtime.sources import check_connections, probe_of, source_of
 from cdc.runtime.supervisor import Supervisor, keep_alive
 
 if TYPE_CHECKING:
+    from cdc.capture.base import Backfills
     from cdc.dispatch.dispatcher import Dispatcher
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
@@ -93,8 +95,21 @@ def relay_of(
         observer,
         opening=share.opening,
         retry=share.pace.retry,
-        backfills=Backfilling(store, source.name, clock, look=share.pace.idle),
+        backfills=_due_records(source, store, Backfilling(store, source.name, clock, look=share.pace.idle), clock),
     )
+
+
+def _due_records(source: SourceConfig, store: OutboxStore, backfills: Backfills, clock: Clock) -> Backfills:
+    """Return the backfills with what is due before them, where a rule by time is on."""
+    schedule = schedule_of(source)
+    if schedule is None:
+        return backfills
+    if source.capture == "rest":
+        log.warning("rules by time are off", source=source.name, reason=NOT_BY_API)
+        return backfills
+    from cdc.due import DueRecords
+
+    return DueRecords(backfills, store, source.name, schedule, clock)
 
 
 @dataclass

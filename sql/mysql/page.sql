@@ -1,2 +1,2 @@
--- Rows of a table as images, in primary key order, and whether each meets a condition.
-SELECT $image, ($meets) IS TRUE FROM $table AS t WHERE $where ORDER BY $order LIMIT %s
+-- Rows of a table in primary key order: the image of each that meets a condition, the key of any other, and which.
+SELECT IF(($meets) IS TRUE, $image, $key), ($meets) IS TRUE FROM $table AS t WHERE $where ORDER BY $order LIMIT %s

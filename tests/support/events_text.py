@@ -20,6 +20,7 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 | `data` | the whole row after the change; for `deleted`, the row as it was, or just its key |
 | `previous` | only for updates: the old values of the columns that changed |
 | `transaction` | the database transaction: events with the same value were committed together [1] |
+| `days` | only for [events by time](#events-by-time): the days since their date, negative before it |
 | `inferred` | `true` if the event is a conclusion, not a fact (see "Logins and permissions") |
 | `observed` | `true` if two polls of a row differ ([capture by API](rest.md)); `timestamp` is the second poll |
 
@@ -226,6 +227,7 @@ changed = ["codretencion"]
 | `unless_changed` | none of these columns changed |
 | `ignore` | something else than these columns changed |
 | `state` | conditions on the document's state |
+| `date`, `days` | no change fires it, but the calendar; with `where` only ([Events by time](#events-by-time)) |
 | `infer` | built-in conclusions: `"login"`, `"session"`, `"permissions"` |
 
 A condition is a value, a list of values of which one must match, `{ not = value }`, `{ at_least = number }`,
@@ -242,6 +244,41 @@ where = { stockmax = { not = 0 } }
 ```
 
 A change of either column can fire the rule. A rule sees one row: sums over several rows are not possible.
+
+### Events by time
+
+What only the calendar changes: once a day the consumer looks for records whose date is so many days ahead or ago.
+`receipt.due`, `supplier_receipt.due` (unpaid receipts, by `vencimiento`) and `estimate.expiring` (open estimates, by
+`finoferta`) are built in, and off until you name the days; negative ones are before the date:
+
+```toml
+[due]
+at = "06:00"                     # the default
+timezone = "Europe/Madrid"       # default: FacturaScripts' own (FS_TIMEZONE of its config.php), else UTC
+
+[[event]]
+entity = ["receipt", "supplier_receipt"]
+name = "due"
+days = [-7, 0, 7, 30]
+
+[[event]]                        # any column with a date, of any table
+table = "tickets"
+name = "waiting"
+date = "fecha_prevista"
+days = [1]
+where = { cerrado = false }
+```
+
+* `days` in the event says which it is: `-7` is a week before the date. Filters know it: `days == -7`.
+* A record has each event once a day at most, whatever is restarted, replayed or moved to another way of capture: its id
+  comes from source, rule, day and record.
+* The day begins at `at`, summer time or not. Days without a consumer are made up for, the last seven at most; `days`
+  then is the number of the missed day, so compare the date with today before you write to somebody.
+* The event has its place among the record's others: a receipt whose payment was sent before is not due any more. A
+  record that is created, or gets its date, later that day has no event for that day.
+* `receipt.overdue` stays what FacturaScripts says: its own mark has turned.
+* The table is read in small pages in the order of its key, gently while the ERP writes. No index is needed.
+* Not with `capture = "rest"`. `cdc due` lists the rules, and shows what a day brings; `cdc doctor` checks them.
 
 ### Accounting entries
 

@@ -17,7 +17,7 @@ class Reading:
 
     def page(self, seconds_a_row: float, most: int = 1_000_000) -> int:
         """The rows of the next one."""
-        rows = min(self.pace.rows, most)
+        rows = min(self.pace.rows(), most)
         began = self.pace.begin()
         self.clock.advance(rows * seconds_a_row)
         self.pace.read(began, rows, rows)
@@ -34,9 +34,9 @@ def test_a_page_takes_the_server_a_tenth_of_a_second() -> None:
 def test_a_page_that_was_made_small_says_nothing_unless_it_took_long() -> None:
     reading = Reading()
     assert reading.page(0.00001, most=10) == 10
-    assert reading.pace.rows == 1000
+    assert reading.pace.rows() == 1000
     assert reading.page(0.1, most=10) == 10
-    assert reading.pace.rows == 500
+    assert reading.pace.rows() == 500
 
 
 def test_while_the_erp_writes_pages_are_small_and_rests_long() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import time
 
 import pytest
 
@@ -119,6 +120,30 @@ def test_an_unknown_column_of_a_comparison_is_an_error_with_its_line() -> None:
         load_catalogue(rules).check({"stocks": ["disponible", "stockmin"]})
 
 
+def test_rules_by_time_are_off_until_they_have_days() -> None:
+    assert load_catalogue().due_rules() == []
+    rules = "[[event]]\nentity = ['receipt', 'supplier_receipt']\nname = 'due'\ndays = [7, -7, 7]"
+    assert load_catalogue(rules).due_rules() == [
+        ("receipt.due", "recibospagoscli", "vencimiento", (-7, 7)),
+        ("supplier_receipt.due", "recibospagosprov", "vencimiento", (-7, 7)),
+    ]
+    assert load_catalogue(f"disable = ['receipt.due']\n{rules}").due_rules()[0].event == "supplier_receipt.due"
+    (rule,) = (each for each in load_catalogue(rules).rules if each.event == "receipt.due")
+    assert list(rule.where) == ["pagado"]  # of the packaged one
+    assert rule.when.startswith("its due date")
+    assert names(insert("recibospagoscli", {"id": 1, "pagado": False}), rules=rules) == ["receipt.created"]
+    other = "[[event]]\nentity = 'receipt'\nname = 'due'\ndate = 'fecha'\ndays = [1]"
+    assert load_catalogue(other).due_rules() == [("receipt.due", "recibospagoscli", "fecha", (1,))]
+    with pytest.raises(ConfigError, match="line 4: The table recibospagoscli has no column fechas"):
+        load_catalogue(other.replace("fecha", "fechas")).check({"recibospagoscli": ["fecha"]})
+
+
+def test_the_hour_of_rules_by_time() -> None:
+    assert (load_catalogue().due_at, load_catalogue().due_zone) == (time(6), "")
+    set_ = load_catalogue("[due]\nat = '00:30'\ntimezone = 'Atlantic/Canary'")
+    assert (set_.due_at, set_.due_zone) == (time(0, 30), "Atlantic/Canary")
+
+
 def test_disabled_events_and_entities() -> None:
     row = {"id": 1, "vencido": True, "pagado": False}
     assert names(insert("recibospagoscli", row), rules='disable = ["*.overdue"]') == ["receipt.created"]
@@ -156,6 +181,16 @@ _WRONG: Mapping[str, tuple[str, str]] = {
     "[[event]]\nentity = 'invoice'\nname = 'Big'\nchanged = ['total']": ("line 3", "cannot be the name"),
     "[[event]]\nentity = 'invoice'\nname = 'updated'\nchanged = ['total']": ("line 3", "cannot be the name"),
     "[[event]]\nentity = 'bill'\nname = 'x'\nchanged = ['total']": ("line 2", "no entity 'bill'"),
+    "[[event]]\nentity = 'receipt'\nname = 'soon'\ndays = [1]": ("line 1", "the key 'date' is missing"),
+    "[[event]]\nentity = 'receipt'\nname = 'soon'\ndate = 'fecha'": ("line 1", "the key 'days' is missing"),
+    "[[event]]\nentity = 'receipt'\nname = 'paid'\ndays = [1]": ("line 1", "the key 'date' is missing"),
+    "[[event]]\nentity = 'receipt'\nname = 'due'\ndays = [1]\nchanged = ['x']": ("line 1", "changed makes no sense"),
+    "[[event]]\nentity = 'receipt'\nname = 'due'\ndays = ['x']": ("line 4", "days is wrong"),
+    "[[event]]\nentity = 'receipt'\nname = 'due'\ndays = [5000]": ("line 4", "days is wrong"),
+    "[[event]]\nentity = 'receipt'\nname = 'due'\ndate = 'x y'\ndays = [5]": ("line 4", "date is wrong"),
+    "[due]\nat = '6'": ("line 2", "at is wrong"),
+    "[due]\nat = '25:00'": ("line 2", "at is wrong"),
+    "[due]\ntimezone = 'Madrid'": ("line 2", "timezone is wrong"),
     "[[event]]\nentity = []\nname = 'x'\nchanged = ['total']": ("line 2", "no entity is named"),
     "[[event]]\nname = 'x'\nchanged = ['total']": ("line 1", "either an entity or a table"),
     "[[event]]\nentity = 'invoice'\nname = 'x'": ("line 1", "nothing says when"),
