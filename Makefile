@@ -6,6 +6,7 @@
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
 #   make chaos   20 sources and 50 endpoints, a third of them failing, for an hour (ARGS="--minutes 60 --seed 7 --priority")
+#   make cluster workers on one replicated PostgreSQL outbox, killed, stopped, cut off, failed over (ARGS="--events 1000000")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md, docs/cli.md, docs/api.md and docs/imports.md again
@@ -29,7 +30,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench faults chaos simulate fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults chaos cluster simulate fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -57,6 +58,9 @@ faults: $(VENV)/dev-installed databases
 
 chaos: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python -m support.chaos $(ARGS)
+
+cluster: $(VENV)/dev-installed databases
+	PYTHONPATH=tests $(BIN)/python -m support.cluster $(ARGS)
 
 simulate: $(VENV)/dev-installed
 	PYTHONPATH=tests $(BIN)/python -m support.simulated --seeds $(SEEDS) $(ARGS)

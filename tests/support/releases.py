@@ -1,4 +1,5 @@
-"""Remains of a release on its users' machines: an outbox with undelivered events, and installed triggers.
+"""Remains of a release on its users' machines: an outbox with undelivered events, and installed triggers; and the
+statements of its workers.
 
 ``python -m support.releases`` (with ``PYTHONPATH=tests``) writes them for the program as it is, into
 ``tests/upgrade/VERSION``; the tests there open each with the program of the day.  A folder is written once, for its
@@ -31,6 +32,7 @@ from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.outbox.base import OutboxStore
+from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
@@ -44,6 +46,8 @@ from support.server import Spec
 from support.servers import KeeperClient, KeeperProcess, shared_server
 
 FOLDER = Path(__file__).resolve().parents[1] / "upgrade"
+#: Of a worker of that release on PostgreSQL.
+STATEMENTS = "statements.postgresql.json.gz"
 FLAVOURS = ("postgresql", "mariadb", "mysql")
 #: Seals the secrets of these outboxes; a secret of nobody.
 KEY = "c2VjcmV0IG9mIG5vYm9keTogZm9yIHRoZSB0ZXN0cyE="
@@ -177,6 +181,8 @@ def write(folder: Path, keeper: KeeperClient) -> None:
     with fresh_database(shared_server(keeper, Spec("postgresql")), erp=False) as database:
         asyncio.run(opened(PostgresOutbox(database.info, box=box), PostgresAccess(database.info, box=box)))
         (folder / "outbox.postgresql.sql").write_text(postgres_dump(database), encoding="utf-8")
+    statements = json.dumps(dict(postgres_statements()), indent=1) + "\n"
+    (folder / STATEMENTS).write_bytes(gzip.compress(statements.encode(), mtime=0))
     for flavour in FLAVOURS:
         with fresh_database(shared_server(keeper, Spec(flavour)), erp=True) as database:
             script = triggers_script(database).replace(database.name, "@DATABASE@")

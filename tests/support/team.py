@@ -160,7 +160,9 @@ async def team(
                         await worker.stop(signal.SIGKILL)
 
 
-def configure(worker: Worker, outbox: str, databases: Mapping[str, Database], ports: Mapping[int, int]) -> None:
+def configure(
+    worker: Worker, outbox: str, databases: Mapping[str, Database], ports: Mapping[int, int], dispatch: str = ""
+) -> None:
     worker.folder.mkdir()
     (worker.folder / "rules.toml").write_text(RULES, encoding="utf-8")
     sources = "".join(
@@ -168,7 +170,7 @@ def configure(worker: Worker, outbox: str, databases: Mapping[str, Database], po
         for name, each in databases.items()
     )
     text = f'{sources}[outbox]\nurl = "{outbox}"\n[process]\nnice = 0\n'
-    text += '[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
+    text += f'[dispatch]\nallow_private = true\n{dispatch}[web]\nlisten = ""\n'
     for port, through in ports.items():
         text = text.replace(f":{port}/", f":{through}/")
     (worker.folder / "cdc.toml").write_text(text, encoding="utf-8")

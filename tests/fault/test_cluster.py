@@ -1,0 +1,19 @@
+"""The first seconds of `make cluster`: workers, and the server of their outbox, fail while the ERPs write."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from support.cluster.run import Plan, run
+from support.servers import KeeperClient
+
+
+@pytest.mark.timeout(900)
+def test_failing_workers_and_a_failover_lose_and_reorder_nothing(keeper: KeeperClient, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    result = run(Plan(seed, workers=3, sources=8, events=800, rate=100.0, failovers=1), keeper, tmp_path, print)
+    assert not result.wrong, "\n".join([f"seed {seed}", *result.wrong, *result.verdict.examples])
+    assert result.faults["fail-over"] == 1

@@ -1,0 +1,83 @@
+"""``make cluster``: workers that share sources on one replicated PostgreSQL outbox, while they and it fail.
+
+    python -m support.cluster --workers 4 --sources 200 --events 1000000 --failovers 2 --seed 7
+
+Exits with 1 when an event was lost, invented, reordered, doubled under another id, wrong or split, when repetitions
+with the same id are 1 % or more, or when a worker ended by itself; the folder that is printed then holds ledger,
+received requests and logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from support.cluster.run import Plan, Result, run
+from support.servers import KeeperClient, KeeperProcess
+
+#: Share of repetitions that is too much.
+MOST_AGAIN = 0.01
+
+
+def main() -> int:
+    plan = _plan()
+    folder = Path(tempfile.mkdtemp(prefix="cluster-"))
+    _say(f"seed {plan.seed}; {folder}")
+    keeper = KeeperProcess()
+    try:
+        client = KeeperClient(keeper.address)
+        try:
+            result = run(plan, client, folder, _say)
+        finally:
+            client.close()
+    finally:
+        keeper.end()
+    print(report(result))
+    wrong = result.wrong
+    if result.again >= MOST_AGAIN:
+        wrong.append(f"repetitions: {result.again:.2%}")
+    if not wrong:
+        shutil.rmtree(folder)
+        return 0
+    for each in (*wrong, *result.verdict.examples):
+        _say(f"  {each}")
+    _say(f"  {folder}; again with --seed {plan.seed}")
+    return 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _plan() -> Plan:
+    parser = argparse.ArgumentParser(
+        prog="make cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--sources", type=int, default=200, help="databases, of MariaDB and PostgreSQL")
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--rate", type=float, default=500.0, help="events a second that the ERPs write")
+    parser.add_argument("--failovers", type=int, default=2, help="of the outbox's PostgreSQL")
+    parser.add_argument("--former", default="", help="Python with a former release: its workers are upgraded")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    return Plan(**vars(parser.parse_args()))
+
+
+def report(result: Result) -> str:
+    """Markdown: what arrived, and how long the others needed."""
+    v = result.verdict
+    lines = ["| events | lost | invented | reordered | doubled | wrong | split | again |", "|" + " --- |" * 8]
+    numbers = (v.delivered, v.lost, v.invented, v.reordered, v.doubled, v.wrong, v.split)
+    lines.append("| " + " | ".join(map(str, numbers)) + f" | {v.again} ({result.again:.2%}) |")
+    lines += ["", ", ".join(f"{name} {count}" for name, count in sorted(result.faults.items()))]
+    for name, seconds in sorted(result.seconds.items()):
+        lines.append(f"{name}: at most {max(seconds):.1f} s of {len(seconds)}")
+    return "\n".join([*lines, f"seed {result.plan.seed}, {result.duration:.0f} s"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Workers of the last release on the outbox that a newer one has migrated: what they run is understood."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from cdc.outbox.postgres.migrate import migrate_postgres
+from support.database import Database
+from support.releases import FOLDER, STATEMENTS, dumped, releases
+
+LAST = releases()[-1]
+#: A statement prepared without its values may leave their types open, which says nothing of tables and columns.
+_HARMLESS = (errors.IndeterminateDatatype, errors.AmbiguousFunction)
+
+_PARAMETER = r"%\((\w+)\)[sb]"
+
+
+async def test_statements_of_the_last_release_fit_the_migrated_outbox(postgres_db: Database) -> None:
+    """A migration expands: what it removes or renames, a worker of the last release still uses."""
+    await migrate_postgres(postgres_db.info)
+    statements: dict[str, str] = json.loads(dumped(LAST, STATEMENTS))
+    assert len(statements) > 50
+    connection = postgres_db.connect()
+    connection.autocommit = True
+    refused = {name: why for name, text in statements.items() if (why := refusal(connection, text))}
+    assert not refused
+
+
+def refusal(connection: psycopg.Connection[tuple[object, ...]], text: str) -> str:
+    """Return why the server does not understand the statement; empty where it does.  Scripts and templates are passed
+    over."""
+    if ";" in text.rstrip("; \n") or "$" in text:
+        return ""
+    names = list(dict.fromkeys(re.findall(_PARAMETER, text)))
+    numbered = re.sub(_PARAMETER, lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
+    try:
+        connection.execute(f"PREPARE tried AS {numbered}".encode())
+    except _HARMLESS:
+        return ""
+    except psycopg.Error as error:
+        return str(error)
+    connection.execute("DEALLOCATE tried")
+    return ""
+
+
+def test_the_last_release_left_its_statements() -> None:
+    assert (FOLDER / LAST / STATEMENTS).is_file()
+
+
+@pytest.mark.parametrize(
+    "change", ["ALTER TABLE cdc_outbox.delivery RENAME due TO due_at", "DROP TABLE cdc_outbox.lane_alias"]
+)
+async def test_a_migration_that_contracts_is_found(change: str, postgres_db: Database) -> None:
+    await migrate_postgres(postgres_db.info)
+    postgres_db.execute(change)
+    connection = postgres_db.connect()
+    connection.autocommit = True
+    statements = json.loads(dumped(LAST, STATEMENTS))
+    assert [name for name, text in statements.items() if refusal(connection, text)]
