@@ -33,13 +33,18 @@ class Scheme(NamedTuple):
 
 
 _REDIS: Final = Broker("Redis", "redis", "redis", ("DATABASE", "STREAM"), 1, "/0/facturascripts.{source}")
+_NATS: Final = Broker("NATS", "nats", "nats", ("SUBJECT",), 0, "/facturascripts.{source}.{event}")
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "redis": Scheme(_REDIS, 6379, tls=False),
     "rediss": Scheme(_REDIS, 6379, tls=True),
+    "nats": Scheme(_NATS, 4222, tls=False),
+    "tls": Scheme(_NATS, 4222, tls=True),
 }
 #: What a template may name.
 FIELDS: Final = ("source", "event", "entity")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
+#: Tokens and dots, without wildcards, outside the server's own subjects.
+_SUBJECT: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
 
 
 class BrokerUrl(NamedTuple):
@@ -99,6 +104,8 @@ def broker_url(url: str) -> BrokerUrl:
         )
     if broker is _REDIS and not (place[0].isascii() and place[0].isdecimal()):
         raise UsageError("The endpoint's URL has no number of a Redis database.", hint)
+    if broker is _NATS and not _SUBJECT.fullmatch(_FIELD.sub("x", place[0])):
+        raise UsageError("The endpoint's URL has no subject of NATS.", hint)
     return BrokerUrl(scheme, parts.hostname, port, place)
 
 

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
+import nats
 import redis
+from nats.js.api import AckPolicy, ConsumerConfig
 
+from cdc.dispatch.address import EgressPolicy
+from cdc.dispatch.broker.sender import BrokerSender
+from cdc.dispatch.request import build_request
+from cdc.dispatch.retry import Answer
+from cdc.model.delivery import LeasedDelivery
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import event_payload
+from support.dispatching import event
+from support.manual_clock import START
 from support.ports import free_port
 from support.programs import find_broker
 from support.waiting import HANG_SECONDS
+
+#: Where tests' servers are.
+INSIDE = EgressPolicy(private=True, plain=True)
+
+
+def leased(number: int) -> LeasedDelivery:
+    sent = event(number)
+    return LeasedDelivery("dlv_1", "ep_1", sent.id, sent.name, sent.record, 1, START, event_payload(sent), "main")
+
+
+async def send(sender: BrokerSender, to: Endpoint, number: int = 1) -> Answer:
+    return await sender.send(build_request(leased(number), to, START))
 
 
 class Got(NamedTuple):
@@ -57,6 +81,10 @@ class BrokerServer(ABC):
         threading.Thread(target=self._follow, args=(self._process, said, ready), daemon=True).start()
         assert ready.wait(HANG_SECONDS), f"{self.name} is not ready: {said[-5:]}"
         assert self._process.poll() is None, f"{self.name} has ended: {said[-5:]}"
+        self.prepare()
+
+    def prepare(self) -> None:  # noqa: B027 - few servers need anything
+        """Make what must be there before events come."""
 
     def _follow(self, process: subprocess.Popen[str], said: list[str], ready: threading.Event) -> None:
         assert process.stdout is not None
@@ -96,3 +124,41 @@ class Valkey(BrokerServer):
                     headers = {name.decode(): value.decode() for name, value in fields.items() if name != b"body"}
                     found.append(Got(stream.decode(), headers, fields[b"body"]))
             return found
+
+
+class Nats(BrokerServer):
+    name = "nats"
+    ready = "Server is ready"
+    settings = ""
+
+    def command(self, program: Path) -> list[str]:
+        store = f"jetstream {{ store_dir: {self.folder}/data, sync_interval: always }}"
+        file = self.folder / "nats.conf"
+        file.write_text(f"listen: 127.0.0.1:{self.port}\n{store}\n{self.settings}\n")
+        return [str(program), "-c", str(file)]
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}/facturascripts.{{source}}.{{event}}"
+
+    def prepare(self) -> None:
+        if not self.settings:
+            asyncio.run(self._add_stream())
+
+    async def _add_stream(self) -> None:
+        client = await nats.connect(f"nats://127.0.0.1:{self.port}")
+        await client.jetstream().add_stream(name="events", subjects=["facturascripts.>"])
+        await client.close()
+
+    def got(self) -> list[Got]:
+        return asyncio.run(self._got())
+
+    async def _got(self) -> list[Got]:
+        client = await nats.connect(f"nats://127.0.0.1:{self.port}")
+        stream = client.jetstream()
+        count = (await stream.stream_info("events")).state.messages
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE)
+        subscription = await stream.subscribe("facturascripts.>", ordered_consumer=True, config=config)
+        found = [await subscription.next_msg(timeout=HANG_SECONDS) for _ in range(count)]
+        await client.close()
+        return [Got(each.subject, dict(each.headers or {}), each.data) for each in found]

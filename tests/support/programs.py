@@ -13,9 +13,9 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 #: Servers that `make databases` unpacked from Debian's packages, and the version of MariaDB that it finds there.
-UNPACKED = {name: CACHE / name for name in ("mysql", "mariadb", "valkey")}
+UNPACKED = {name: CACHE / name for name in ("mysql", "mariadb", "valkey", "nats")}
 #: Message brokers: title and program.
-BROKERS = {"valkey": ("Valkey", "valkey-server")}
+BROKERS = {"valkey": ("Valkey", "valkey-server"), "nats": ("NATS", "nats-server")}
 UNPACKED_MARIADB_VERSION = "10.11"
 TITLES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL"}
 #: What runs when nothing is asked for and a Docker engine answers.

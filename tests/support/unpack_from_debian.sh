@@ -7,6 +7,7 @@
 #   unpack_from_debian.sh mysql FOLDER      MySQL of the unstable suite: bin/mysqld
 #   unpack_from_debian.sh mariadb FOLDER    MariaDB 10.11 of Debian 12: bin/mariadbd, bin/mariadb-install-db
 #   unpack_from_debian.sh valkey FOLDER     Valkey of Debian 13: bin/valkey-server
+#   unpack_from_debian.sh nats FOLDER       NATS of Debian 13: bin/nats-server
 set -euo pipefail
 
 fail() {
@@ -22,6 +23,7 @@ case $flavour in
   # the client's package has a program that the installer calls
   mariadb) suite=bookworm server=mariadbd packages=(mariadb-server-core mariadb-client-core) more=(liblz4-1 libzstd1 liblzma5 libgcrypt20 libgpg-error0 libcap2) ;;
   valkey) suite=trixie server=valkey-server packages=(valkey-server valkey-tools) more=(libc6 libstdc++6 libgcc-s1 libcap2 zlib1g libzstd1) ;;
+  nats) suite=trixie server=nats-server packages=(nats-server) more=(libc6) ;;
   *) fail "unknown server $flavour" ;;
 esac
 if [[ -x $folder/bin/$server ]]; then exit 0; fi
@@ -71,8 +73,9 @@ here=\$(dirname \"\$(dirname \"\$(readlink -f \"\$0\")\")\")
 path=/usr/lib/$(uname -m)-linux-gnu
 for folder in $libraries; do path=\"\$here/tree/\$folder:\$path\"; done
 run() { exec \"\$here/${loader#"$work"/}\" --library-path \"\$path\" \"\$@\"; }"
-if [[ $flavour == valkey ]]; then
-  printf '%s\nrun "$here/tree/usr/bin/valkey-server" "$@"\n' "$head" >"$work/bin/valkey-server"
+if [[ $flavour == valkey || $flavour == nats ]]; then
+  program=$(cd "$work/tree" && find usr -path "*bin/$server")
+  printf '%s\nrun "$here/tree/%s" "$@"\n' "$head" "$program" >"$work/bin/$server"
 elif [[ $flavour == mysql ]]; then
   cat >"$work/bin/mysqld" <<WRAPPER
 $head

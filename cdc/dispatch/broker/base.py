@@ -40,6 +40,11 @@ class Target:
 
 
 class Connection(Protocol):
+    @property
+    def closed(self) -> bool:
+        """Return whether it can send no more: another one is needed."""
+        ...
+
     async def publish(self, message: Message) -> str:
         """Return the broker's confirmation that it has stored the message, for the log.
 

@@ -52,6 +52,10 @@ class RedisStreams:
         )
         self._client = Redis(connection_pool=pool)
 
+    @property
+    def closed(self) -> bool:
+        return False  # the pool opens another one
+
     async def publish(self, message: Message) -> str:
         stream = message.place[1]
         fields: dict[Any, Any] = {"body": message.body, **message.headers}

@@ -111,6 +111,8 @@ class BrokerSender:
 
     async def _connection(self, link: _Link, url: BrokerUrl, key: _Key, seconds: float) -> Connection:
         async with link.lock:
+            if link.connection is not None and link.connection.closed:
+                await self._drop(link, link.connection)
             if link.connection is None:
                 broker = url.scheme.broker
                 check_client(broker)

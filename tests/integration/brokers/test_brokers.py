@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import redis
-import trustme
 
-from cdc.admin.endpoint_checks import basic
 from cdc.dispatch.address import EgressPolicy
 from cdc.dispatch.broker import sender as broker_sender
 from cdc.dispatch.broker.base import Connection
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import build_request
-from cdc.dispatch.retry import Answer, is_trouble
+from cdc.dispatch.retry import is_trouble
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import DeliveryState, LeasedDelivery
-from cdc.model.endpoint import Endpoint
-from cdc.model.event import event_payload
-from support.broker_servers import BrokerServer, Valkey
+from cdc.model.delivery import DeliveryState
+from support.broker_servers import INSIDE, BrokerServer, Nats, Valkey, leased, send
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
 from support.http_faults import receiver, refusing
 from support.manual_clock import START
 from support.waiting import HANG_SECONDS
 
-SERVERS: dict[str, type[BrokerServer]] = {"redis": Valkey}
-INSIDE = EgressPolicy(private=True, plain=True)
+SERVERS: dict[str, type[BrokerServer]] = {"redis": Valkey, "nats": Nats}
 
 
 @pytest.fixture(params=list(SERVERS))
@@ -42,15 +35,6 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerSer
     made.kill()
 
 
-def leased(number: int) -> LeasedDelivery:
-    sent = event(number)
-    return LeasedDelivery("dlv_1", "ep_1", sent.id, sent.name, sent.record, 1, START, event_payload(sent), "main")
-
-
-async def send(sender: BrokerSender, to: Endpoint, number: int = 1) -> Answer:
-    return await sender.send(build_request(leased(number), to, START))
-
-
 async def test_event_arrives_with_headers_and_signature(server: BrokerServer) -> None:
     to = endpoint(server.url, headers=(("X-Tenant", "42"),))
     async with BrokerSender(INSIDE, {}) as sender:
@@ -58,11 +42,11 @@ async def test_event_arrives_with_headers_and_signature(server: BrokerServer) ->
     assert (first.status, first.error) == (200, "")
     assert first.body
     assert second.status == 200
-    one, other = server.got()
+    one, other = await asyncio.to_thread(server.got)
     assert "main" in one.place
     request = build_request(leased(1), to, START)
     expected = {name: request.headers[name] for name in request.headers if not name.startswith(("Accept", "User"))}
-    assert one.headers == expected
+    assert one.headers == expected | ({"Nats-Msg-Id": "evt_1"} if server.name == "nats" else {})
     assert expected["webhook-id"] == "evt_1"
     assert expected["X-Tenant"] == "42"
     assert one.body == request.body
@@ -172,60 +156,3 @@ async def test_idle_connection_is_closed(server: BrokerServer, monkeypatch: pyte
         async with asyncio.timeout(HANG_SECONDS):
             await closed.wait()
         assert (await send(sender, to, 2)).status == 200
-
-
-async def test_redis_user_and_password_over_tls(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    issued.cert_chain_pems[0].write_to_path(certificate)
-    issued.private_key_pem.write_to_path(key)
-    secured = Valkey(tmp_path / "broker")
-    secured.options = [
-        *("--port", "0", "--tls-port", str(secured.port), "--tls-auth-clients", "no"),
-        *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
-        *("--user", "cdc", "on", ">planted", "~facturascripts.*", "+xadd"),
-    ]
-    secured.start()
-    try:
-        await _check_tls(secured, authority)
-    finally:
-        secured.kill()
-
-
-async def _check_tls(server: Valkey, authority: trustme.CA) -> None:
-    trusted = ssl.create_default_context()
-    authority.configure_trust(trusted)
-    url = f"rediss://localhost:{server.port}/0/facturascripts.{{source}}"
-    async with BrokerSender(INSIDE, {}, tls=lambda: trusted) as sender:
-        good = await send(sender, endpoint(url, headers=(basic("cdc:planted"),)))
-        wrong = await send(sender, endpoint(url, headers=(basic("cdc:wrong"),)))
-        forbidden = await send(
-            sender, endpoint(url.replace("facturascripts", "others"), headers=(basic("cdc:planted"),))
-        )
-        other_name = await send(
-            sender, endpoint(url.replace("localhost", "127.0.0.1"), headers=(basic("cdc:planted"),))
-        )
-    async with BrokerSender(INSIDE, {}) as sender:
-        unknown = await send(sender, endpoint(url, headers=(basic("cdc:planted"),)))
-    assert (good.status, good.error) == (200, "")
-    assert wrong.error.startswith("Redis refused the event: ")
-    assert "planted" not in wrong.error
-    assert forbidden.error.startswith("Redis refused the event: ")
-    assert other_name.error.startswith(f"The TLS certificate of 127.0.0.1:{server.port} is not valid: ")
-    assert unknown.error.startswith(f"The TLS certificate of localhost:{server.port} is not valid: ")
-
-
-async def test_redis_key_of_another_type_is_a_failure_of_the_event(tmp_path: Path) -> None:
-    server = Valkey(tmp_path / "broker")
-    server.start()
-    try:
-        with redis.Redis(port=server.port, db=3) as client:
-            client.set("invoice", "no stream")
-        async with BrokerSender(INSIDE, {}) as sender:
-            answer = await send(sender, endpoint(f"redis://127.0.0.1:{server.port}/3/{{entity}}"))
-    finally:
-        server.kill()
-    assert answer.status == 409
-    assert answer.error.startswith("Redis refused the event: WRONGTYPE ")
-    assert not is_trouble(answer)

@@ -51,6 +51,13 @@ def test_port_of_the_scheme_is_part_of_the_origin() -> None:
         "redis://broker.example:99999/0/stream",
         "redis://user:hunter2@broker.example/0/stream",
         "redis:///0/stream",
+        "nats://broker.example/",
+        "nats://broker.example/a..b",
+        "nats://broker.example/a.",
+        "nats://broker.example/a.*",
+        "nats://broker.example/a.%3E",
+        "nats://broker.example/a%20b",
+        "tls://broker.example/$JS.API.STREAM.DELETE.x",
     ],
 )
 def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:

@@ -1,0 +1,102 @@
+"""What only endpoints of NATS do, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from cdc.admin.endpoint_checks import basic, bearer
+from cdc.dispatch.broker.sender import BrokerSender
+from cdc.dispatch.retry import is_trouble
+from support.broker_servers import INSIDE, Nats, send
+from support.dispatching import endpoint
+from support.http_faults import receiver
+from support.waiting import HANG_SECONDS
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Nats]:
+    made = Nats(tmp_path / "broker")
+    made.start()
+    yield made
+    made.kill()
+
+
+async def test_repetition_is_stored_once(server: Nats) -> None:
+    async with BrokerSender(INSIDE, {}) as sender:
+        first, again = await send(sender, endpoint(server.url)), await send(sender, endpoint(server.url))
+    assert (first.body, again.body) == (b"1 in events", b"1 in events, stored before")
+    assert len(await asyncio.to_thread(server.got)) == 1
+
+
+async def test_subject_without_stream_is_trouble_and_large_event_is_not(server: Nats) -> None:
+    large = endpoint(server.url, headers=(("X-Large", "x" * 2_000_000),))
+    async with BrokerSender(INSIDE, {}) as sender:
+        unheard = await send(sender, endpoint(server.url.replace("facturascripts", "others")))
+        refused = await send(sender, large)
+        assert (await send(sender, endpoint(server.url))).status == 200
+    assert unheard.status == 503
+    assert unheard.error == "NATS refused the event: no stream listens to others.main.invoice.paid."
+    assert is_trouble(unheard)
+    assert refused.status == 413
+    assert "are more than its max_payload, 1048576" in refused.error
+
+
+async def test_user_and_password_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    server = Nats(tmp_path / "broker")
+    publish = '{ publish: ["facturascripts.>"], subscribe: ["_INBOX.>"] }'
+    server.settings = f"""
+        tls {{ cert_file: "{certificate}", key_file: "{key}" }}
+        authorization {{ users: [{{ user: cdc, password: planted, permissions: {publish} }}] }}
+    """
+    server.start()
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    url = f"tls://localhost:{server.port}/facturascripts.{{source}}"
+    account = (basic("cdc:planted"),)
+    try:
+        async with BrokerSender(INSIDE, {}, tls=lambda: trusted) as sender:
+            good = await send(sender, endpoint(url, headers=account))
+            wrong = await send(sender, endpoint(url, headers=(basic("cdc:wrong"),)))
+            forbidden = await send(sender, endpoint(url.replace("facturascripts", "others"), headers=account))
+            other_name = await send(sender, endpoint(url.replace("localhost", "127.0.0.1"), headers=account))
+        async with BrokerSender(INSIDE, {}) as sender:
+            unknown = await send(sender, endpoint(url, headers=account))
+    finally:
+        server.kill()
+    assert good.error == "NATS refused the event: no stream listens to facturascripts.main."  # it was heard
+    assert wrong.error == "NATS refused the event: Authorization Violation."
+    assert forbidden.error.startswith("NATS refused the event: permissions violation for publish")
+    assert other_name.error.startswith(f"The TLS certificate of 127.0.0.1:{server.port} is not valid: ")
+    assert unknown.error.startswith(f"The TLS certificate of localhost:{server.port} is not valid: ")
+
+
+async def test_server_without_tls_never_gets_the_token(tmp_path: Path) -> None:
+    """A server, or somebody on the way, that offers no TLS would be sent user and password in plain text."""
+    heard: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def offer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.10.0","headers":true,"max_payload":1048576}\r\n')
+        try:
+            while data := await reader.read(1000):
+                heard.append(data)
+        finally:
+            ended.set()
+
+    async with receiver(offer) as port, BrokerSender(INSIDE, {}) as sender:
+        answer = await send(sender, endpoint(f"tls://127.0.0.1:{port}/x", headers=(bearer("planted"),)))
+        async with asyncio.timeout(HANG_SECONDS):
+            await ended.wait()
+    assert answer.error == "NATS refused the event: secure connection required."
+    assert heard == []

@@ -1,0 +1,72 @@
+"""What only endpoints of Redis do, on a real server."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import redis
+import trustme
+
+from cdc.admin.endpoint_checks import basic
+from cdc.dispatch.broker.sender import BrokerSender
+from cdc.dispatch.retry import is_trouble
+from support.broker_servers import INSIDE, Valkey, send
+from support.dispatching import endpoint
+
+
+async def test_user_and_password_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    secured = Valkey(tmp_path / "broker")
+    secured.options = [
+        *("--port", "0", "--tls-port", str(secured.port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+        *("--user", "cdc", "on", ">planted", "~facturascripts.*", "+xadd"),
+    ]
+    secured.start()
+    try:
+        await _check_tls(secured, authority)
+    finally:
+        secured.kill()
+
+
+async def _check_tls(server: Valkey, authority: trustme.CA) -> None:
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    url = f"rediss://localhost:{server.port}/0/facturascripts.{{source}}"
+    async with BrokerSender(INSIDE, {}, tls=lambda: trusted) as sender:
+        good = await send(sender, endpoint(url, headers=(basic("cdc:planted"),)))
+        wrong = await send(sender, endpoint(url, headers=(basic("cdc:wrong"),)))
+        forbidden = await send(
+            sender, endpoint(url.replace("facturascripts", "others"), headers=(basic("cdc:planted"),))
+        )
+        other_name = await send(
+            sender, endpoint(url.replace("localhost", "127.0.0.1"), headers=(basic("cdc:planted"),))
+        )
+    async with BrokerSender(INSIDE, {}) as sender:
+        unknown = await send(sender, endpoint(url, headers=(basic("cdc:planted"),)))
+    assert (good.status, good.error) == (200, "")
+    assert wrong.error.startswith("Redis refused the event: ")
+    assert "planted" not in wrong.error
+    assert forbidden.error.startswith("Redis refused the event: ")
+    assert other_name.error.startswith(f"The TLS certificate of 127.0.0.1:{server.port} is not valid: ")
+    assert unknown.error.startswith(f"The TLS certificate of localhost:{server.port} is not valid: ")
+
+
+async def test_key_of_another_type_is_a_failure_of_the_event(tmp_path: Path) -> None:
+    server = Valkey(tmp_path / "broker")
+    server.start()
+    try:
+        with redis.Redis(port=server.port, db=3) as client:
+            client.set("invoice", "no stream")
+        async with BrokerSender(INSIDE, {}) as sender:
+            answer = await send(sender, endpoint(f"redis://127.0.0.1:{server.port}/3/{{entity}}"))
+    finally:
+        server.kill()
+    assert answer.status == 409
+    assert answer.error.startswith("Redis refused the event: WRONGTYPE ")
+    assert not is_trouble(answer)
