@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
 
@@ -39,9 +39,10 @@ _SECRET_KEYS = re.compile(r"(secret|password|passwd|pass|token|authorization)\Z"
 _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?=@)")
 
 
-def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None:
+def configure_logs(style: str, level: str, stream: TextIO | None = None, *, several: bool = False) -> None:
     """``style``: ``text`` or ``json``; ``level``: ``debug``, ``info``, ``warning`` or ``error``.  For the whole
-    process, once, by its entry point.  ``stream``: standard error unless given."""
+    process, once, by its entry point.  ``stream``: standard error unless given.  ``several``: text lines of attempts
+    name the source."""
     stream = cast("TextIO", _UnbreakableStream(stream or sys.stderr))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -50,7 +51,7 @@ def configure_logs(style: str, level: str, stream: TextIO | None = None) -> None
         structlog.processors.ExceptionRenderer(_raised),
         _mask_secrets,
     ]
-    closing = _closing_processors(style, stream)
+    closing = _closing_processors(style, stream, several)
     structlog.configure(
         processors=[*shared, *closing],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -215,7 +216,7 @@ def _json_stream() -> TextIO | None:
     return loggers.stream if as_json and isinstance(loggers, _Loggers) and loggers.info else None
 
 
-def _closing_processors(style: str, stream: TextIO) -> list[Processor]:
+def _closing_processors(style: str, stream: TextIO, several: bool) -> list[Processor]:
     if style == "json":
         return [
             structlog.processors.EventRenamer("message"),
@@ -223,7 +224,7 @@ def _closing_processors(style: str, stream: TextIO) -> list[Processor]:
         ]
     plain = structlog.dev.plain_traceback
     renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)
-    return [_escape, _attempt_for_people, renderer]
+    return [_escape, partial(_attempt_for_people, several), renderer]
 
 
 def _json(value: Any, **_options: Any) -> str:
@@ -243,14 +244,16 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 _RESULTS = {"pending": "failed", "dead": "dead letter", "cancelled": "cancelled"}
 
 
-def _attempt_for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _attempt_for_people(several: bool, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Begin the line of an attempt with event, record and endpoint: ``delivered invoice.paid facturascli:12 →
-    shop.example 200 12 ms``.  Its ids follow."""
+    shop.example 200 12 ms``, and before the record its source where there are ``several``.  Its ids follow."""
     if event["event"] != "attempt" or "event_name" not in event:
         return event
     fields = [event.pop(name, "") for name in ("event_name", "record", "batch", "url", "status", "seconds", "error")]
     name, record, batch, url, status, seconds, error = fields
-    words = [_RESULTS.get(event.pop("state", ""), "delivered"), name, f"of {batch}" if batch else record, "→"]
+    source = event.pop("source", "")
+    words = [_RESULTS.get(event.pop("state", ""), "delivered"), name, source if several else ""]
+    words += [f"of {batch}" if batch else record, "→"]
     words += [urlsplit(url).netloc or url or event["endpoint"], str(status or ""), f"{seconds * 1000:.0f} ms"]
     event["event"] = " ".join(filter(None, words)) + (f": {error}" if error else "")
     return event

@@ -84,6 +84,10 @@ class AccessStore(Protocol):
         once a minute (then ``last_used_at`` is ``now``)."""
         ...
 
+    async def open_sessions(self, name: str, now: datetime) -> int:
+        """Return how many sessions of a user have not expired."""
+        ...
+
     async def end_session(self, digest: str) -> None: ...
 
     async def end_sessions(self, name: str) -> int:

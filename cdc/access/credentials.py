@@ -56,6 +56,11 @@ async def note_session(db: Database, digest: str, now: datetime) -> None:
     await db.write("note_session", digest=digest, now=now, noted_before=now - USE_NOTED)
 
 
+async def open_sessions(db: Database, name: str, now: datetime) -> int:
+    ((number,),) = await db.rows("open_sessions", user_key=user_key(name), now=now)
+    return int(number)
+
+
 async def end_session(db: Database, digest: str) -> None:
     await db.write("end_session", digest=digest)
 

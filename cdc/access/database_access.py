@@ -94,6 +94,9 @@ class DatabaseAccess(ABC):
             session = replace(session, last_used_at=now)
         return session
 
+    async def open_sessions(self, name: str, now: datetime) -> int:
+        return await self._reads.read(credentials.open_sessions, name, now)
+
     async def end_session(self, digest: str) -> None:
         await self._step(credentials.end_session, digest)
 

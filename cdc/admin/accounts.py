@@ -57,6 +57,9 @@ class Accounts:
     async def users(self) -> list[User]:
         return await self._store.users()
 
+    async def open_sessions(self, name: str) -> int:
+        return await self._store.open_sessions(name, self._clock.now())
+
     async def add_user(
         self, actor: str, name: str, role: Role, password: str | None, sources: Sequence[str] = ()
     ) -> User:

@@ -42,11 +42,15 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
     if as_json:
         print_json({"deliveries": [delivery_as_json(view) for view in views]})
         return
-    titles = ("id", "event", "record", "endpoint", "state", "attempts", "status", "due", "created")
+    titles = ["id", "event", "record", "endpoint", "state", "attempts", "status", "due", "created"]
     rows = [
-        (v.id, v.event_name, v.record, v.endpoint_id, v.state, v.attempts, v.last_status, v.due_at, v.created_at)
+        [v.id, v.event_name, v.record, v.endpoint_id, v.state, v.attempts, v.last_status, v.due_at, v.created_at]
         for v in views
     ]
+    if len(config.source) > 1:
+        titles.insert(3, "source")
+        for cells, view in zip(rows, views, strict=True):
+            cells.insert(3, view.source)
     print_table(titles, rows, "No delivery fits.")
 
 

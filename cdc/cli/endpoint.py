@@ -28,7 +28,7 @@ from cdc.cli.endpoint_show import (
     validate_option,
 )
 from cdc.cli.log_json import attempt_as_json
-from cdc.cli.loss import endpoint_removal, secret_rotation
+from cdc.cli.loss import endpoint_removal, header_removal, secret_rotation
 from cdc.cli.output import (
     confirm_loss,
     echo,
@@ -44,7 +44,7 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, is_mail, is_pull
+from cdc.model.endpoint import Endpoint, Header, is_mail, is_pull
 from cdc.model.errors import UsageError
 from cdc.outbox.base import StoredEvent
 from cdc.runtime import outboxes
@@ -182,6 +182,7 @@ def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
 @click.option("--no-transform", is_flag=True, help="Send the event itself again.")
 @validate_option
 @endpoint_options
+@yes_option
 @json_option
 @pass_session
 def update(
@@ -197,6 +198,7 @@ def update(
     removed: Sequence[str],
     no_headers: bool,
     no_transform: bool,
+    yes: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -204,7 +206,7 @@ def update(
 
     An empty text removes a filter, fields, a proxy or a certificate.  A validated endpoint is asked again when its URL
     changes, unless --no-validate is given.  When scheme, host or port of the URL change, give headers, proxy and
-    certificate again, or remove them.
+    certificate again, or remove them.  On a terminal you are asked before headers are deleted.
     """
     config = quiet_configuration(session)
     fields = given_fields(**given)
@@ -221,6 +223,8 @@ def update(
     if not fields and not about_headers and validate is None:
         raise UsageError("There is nothing to change.", "See: cdc endpoint update --help")
 
+    confirm_loss(lambda: _lost_headers(config, endpoint_id, headers, removed, none=no_headers), yes=yes)
+
     async def change(admin: Admin) -> Endpoint:
         found = await admin.endpoints.get(endpoint_id)
         if about_headers:
@@ -235,6 +239,15 @@ def update(
         return await admin.endpoints.change(found, fields, agreed)
 
     _print_changed(with_admin(config, change), as_json, "Changed.")
+
+
+def _lost_headers(
+    config: Config, endpoint_id: str, given: Sequence[Header], removed: Sequence[str], *, none: bool
+) -> str:
+    """The question about headers of an endpoint that nothing given replaces."""
+    found, counts = _one(config, endpoint_id)
+    stay = {name.lower() for name, _ in changed_headers(found.headers, given, removed, none=none)}
+    return header_removal(found, counts, [name for name, _ in found.headers if name.lower() not in stay])
 
 
 async def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:

@@ -68,14 +68,14 @@ class Guide:
         if self.yes and default is not None:
             return default
         self._somebody(question, option)
-        return str(click.prompt(printable(question), default=default, err=True)).strip()
+        return str(click.prompt(_asked(question), default=default, err=True)).strip()
 
     def choice(self, question: str, option: str, among: Sequence[str]) -> str:
         """One of several.  Raises `UsageError` when there is nobody to ask."""
         self._somebody(question, option)
         for number, each in enumerate(among, start=1):
             say(f"  {number}  {each}")
-        number = click.prompt(printable(question), type=click.IntRange(1, len(among)), default=1, err=True)
+        number = click.prompt(_asked(question), type=click.IntRange(1, len(among)), default=1, err=True)
         return among[number - 1]
 
     def _somebody(self, question: str, option: str) -> None:
@@ -102,3 +102,8 @@ class Guide:
 
     def _prefix(self) -> list[str]:
         return ["--config", str(self.session.config_path)] if self.session.config_path else []
+
+
+def _asked(question: str) -> str:
+    """Without its question mark: the colon of the prompt follows."""
+    return printable(question.removesuffix("?"))

@@ -48,6 +48,18 @@ def secret_rotation(endpoint: Endpoint, counts: dict[DeliveryState, int], overla
     )
 
 
+def header_removal(endpoint: Endpoint, counts: dict[DeliveryState, int], names: Sequence[str]) -> str:
+    """``names``: those of the headers whose values nobody can read again; empty without any."""
+    if not names:
+        return ""
+    waiting, _ = waiting_and_logged(counts)
+    return _question(
+        f"Endpoint {endpoint.id}, {public_url(endpoint.url)}, with {_waiting(waiting)}:",
+        f"The {'header' if len(names) == 1 else 'headers'} {', '.join(names)} will be deleted with the stored values.",
+        "Continue?",
+    )
+
+
 def token_removal(token: ApiToken) -> str:
     used = f"last used {_time(token.last_used_at)}" if token.last_used_at else "never used"
     return _question(
@@ -57,11 +69,15 @@ def token_removal(token: ApiToken) -> str:
     )
 
 
-def user_removal(user: User, users: Sequence[User]) -> str:
+def user_removal(user: User, users: Sequence[User], sessions: int) -> str:
     managers = sum(each.role is Role.MANAGER for each in users if each.key != user.key)
+    secrets = (("password", user.password_hash), ("key of the authenticator app", user.totp_secret))
+    lost = [name for name, stored in secrets if stored]
     return _question(
         f"User {user.name} ({user.role}):",
-        f"All sessions will end; {counted(managers, 'manager')} will remain.",
+        f"{counted(sessions, 'open session')} will end.",
+        *([f"The {' and the '.join(lost)} will be deleted."] if lost else []),
+        f"{counted(managers, 'manager')} will remain; the audit log keeps what the user did.",
         "Remove the user?",
     )
 

@@ -167,9 +167,10 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def confirm_loss(question: Callable[[], str], *, yes: bool) -> None:
     """Ask before something is removed.  ``question``: names what will be lost, counted; it is made only when it is
-    asked.  Without a terminal the command continues: scripts and cron jobs of former versions have no ``--yes``."""
-    if not yes and _somebody_there():
-        _ask(question())
+    asked, and empty where nothing is lost.  Without a terminal the command continues: scripts and cron jobs of former
+    versions have no ``--yes``."""
+    if not yes and _somebody_there() and (text := question()):
+        _ask(text)
 
 
 def _ask(question: str) -> None:

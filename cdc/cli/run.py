@@ -53,7 +53,7 @@ def run(session: CommandSession, role: ProcessRole) -> None:
     with written_aside(sys.stderr) as stream:
 
         def log_as(config: Config) -> None:
-            configure_logs(config.log.format, config.log.level, stream)
+            configure_logs(config.log.format, config.log.level, stream, several=len(config.source) != 1)
 
         log_as(config)
         stand_back(config.process.nice)

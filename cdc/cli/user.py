@@ -132,8 +132,8 @@ def remove(session: CommandSession, name: str, yes: bool) -> None:
     """Remove a user and end all sessions of the user."""
     config = quiet_configuration(session)
 
-    async def found(accounts: Accounts) -> tuple[User, list[User]]:
-        return await accounts.user(name), await accounts.users()
+    async def found(accounts: Accounts) -> tuple[User, list[User], int]:
+        return await accounts.user(name), await accounts.users(), await accounts.open_sessions(name)
 
     confirm_loss(lambda: user_removal(*with_accounts(config, found)), yes=yes)
     with_accounts(config, lambda accounts: accounts.remove_user(actor(), name))

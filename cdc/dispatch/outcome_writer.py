@@ -152,7 +152,8 @@ def log_attempts(finished: Sequence[Finished]) -> None:
         fields = _fields(outcome, endpoint_id)
         if outcome.batch > 1:
             events = [each.outcome.attempt.event_id for each in finished[place : place + outcome.batch]]
-            fields |= {"event_name": BATCH, "event_id": batch_id(events), "record": "", "batch": outcome.batch}
+            fields |= {"event_name": BATCH, "event_id": batch_id(events), "record": "", "source": ""}
+            fields["batch"] = outcome.batch
         place += outcome.batch
         if outcome.state is DeliveryState.DELIVERED:
             delivered.append(fields)
@@ -171,6 +172,7 @@ def _fields(outcome: Outcome, endpoint_id: str) -> dict[str, Any]:
         "event_name": attempt.event_name,
         "event_id": attempt.event_id,
         "record": outcome.record,
+        "source": outcome.source,
         "endpoint": endpoint_id,
         "url": attempt.url,
         "number": attempt.number,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
@@ -25,6 +26,29 @@ class Finding:
     severity: Severity
     detail: str
     mend: str = ""
+
+
+#: The checks of one table each, and how many tables a line names.
+_OF_TABLE: Final = re.compile(r"(triggers of|table) (\S+)\Z")
+_NAMED: Final = 5
+
+
+def grouped(findings: Iterable[Finding]) -> list[Finding]:
+    """Put findings that differ by their table only into one: ``triggers of clientes, facturascli … (41)``."""
+    groups: dict[Finding, list[str]] = {}
+    for each in findings:
+        about = _OF_TABLE.match(each.check)
+        alike = groups.setdefault(replace(each, check=about[1]) if about else each, [])
+        alike += [about[2]] if about else []
+    return [
+        replace(each, check=f"{each.check} {_names(tables)}") if tables else each for each, tables in groups.items()
+    ]
+
+
+def _names(tables: Sequence[str]) -> str:
+    if len(tables) <= _NAMED:
+        return ", ".join(tables)
+    return f"{', '.join(tables[: _NAMED - 1])} … ({len(tables)})"
 
 
 #: Seconds after which a waiting change means that nobody reads, or not fast enough.

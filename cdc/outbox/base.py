@@ -220,8 +220,9 @@ class EndpointReader(Protocol):
         ...
 
     async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
-        """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent.
-        ``most``: about so many unfinished ones of each endpoint are counted; None: all."""
+        """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent, and
+        finished tests are left out.  ``most``: about so many unfinished ones of each endpoint are counted; None:
+        all."""
         ...
 
     async def activity(self, edges: Sequence[datetime]) -> list[Activity]:

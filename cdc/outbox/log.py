@@ -77,6 +77,9 @@ async def counts(db: Database, most: int | None) -> dict[str, dict[DeliveryState
         of_endpoint = rows[endpoint_id]
         if row_state is not None:  # None: an endpoint without deliveries
             of_endpoint[row_state] = number
+    for endpoint_id, row_state, number in await db.rows("finished_tests"):
+        of_endpoint = rows[endpoint_id]
+        of_endpoint[row_state] = max(of_endpoint.get(row_state, 0) - number, 0)  # one may have ended between both reads
     return {endpoint_id: _by_state(of_endpoint) for endpoint_id, of_endpoint in rows.items()}
 
 

@@ -16,7 +16,7 @@ from babel import Locale, negotiate_locale
 from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal, format_percent, get_decimal_symbol
 from babel.support import NullTranslations, Translations
 
 from cdc.model.errors import CdcError
@@ -34,6 +34,11 @@ _NOTHING = "–"  # noqa: RUF001 - an en dash is meant
 _NEARLY_ALL = 0.9999
 #: Seconds below which parts of a millisecond are shown, and from which on minutes.
 _SHORT, _LONG = 0.01, 120.0
+
+
+def parsed_number(text: str) -> float:
+    """Read the number of a form's field, in whatever language it was written.  Raises `ValueError`."""
+    return float(text.replace(",", "."))
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,10 @@ class Language:
 
     def number(self, value: float, digits: int = 0) -> str:
         return _number(self.code, round(value, digits))
+
+    def input(self, value: float) -> str:
+        """A number for a field of a form, which `parsed_number` reads again: ``2,5``, never with groups."""
+        return f"{value:.10g}".replace(".", get_decimal_symbol(self.locale))
 
     def percent(self, part: float) -> str:
         """``part``: 0 to 1.  Not rounded up to 100 %."""

@@ -147,6 +147,11 @@ class Page:
         return Admin(self.site.service, Principal(self.actor, self.visitor.sources if self.visitor else ()))
 
     @property
+    def several_sources(self) -> bool:
+        """Return whether the visitor sees several sources, so that a record alone does not say whose it is."""
+        return sum(self.admin.sources.visible(name) for name in self.site.service.config.source) > 1
+
+    @property
     def visitor_name(self) -> str:
         assert self.visitor is not None, "a route with a role has a visitor"
         return self.visitor.name

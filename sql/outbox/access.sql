@@ -139,6 +139,9 @@ SELECT EXISTS (SELECT 1 FROM cdc_outbox.access_user)
 -- name: end_sessions
 DELETE FROM cdc_outbox.access_session WHERE user_key = :user_key
 
+-- name: open_sessions
+SELECT count(*) FROM cdc_outbox.access_session WHERE user_key = :user_key AND expires_at > :now
+
 -- name: end_session
 DELETE FROM cdc_outbox.access_session WHERE digest = :digest
 

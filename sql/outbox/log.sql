@@ -32,6 +32,16 @@ WITH RECURSIVE found (name) AS (
 )
 SELECT name FROM found WHERE name IS NOT NULL
 
+-- name: finished_tests
+-- Finished deliveries that tried an endpoint, by endpoint and state: found by their own index, as there are few.
+SELECT endpoint.id, delivery.state, count(*)
+FROM cdc_outbox.event
+JOIN cdc_outbox.delivery ON delivery.event = event.sequence
+JOIN cdc_outbox.endpoint ON endpoint.number = delivery.endpoint
+WHERE event.source = 'test' AND substr(event.record, 1, 5) = 'test:' AND delivery.state >= 2
+  AND endpoint.removed_at IS NULL
+GROUP BY endpoint.id, delivery.state
+
 -- name: log_ends
 -- The sequences of the oldest and of the newest event; of an empty log one and zero.
 SELECT COALESCE((SELECT min(sequence) FROM cdc_outbox.event), 1),

@@ -123,6 +123,8 @@ async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -
         code, said = await asyncio.to_thread(_typed, folder, answers)
     assert code == 0, said
     assert said.index("This leads to the first signed webhook") < said.index("Use it?")
+    assert "To which URL shall events be sent: " in said
+    assert "?:" not in said
     assert [event["event"] for event in inbox.events] == ["endpoint.test"]
     (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
     assert endpoint["events"] == ["invoice.*", "customer.created"]

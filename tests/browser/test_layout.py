@@ -99,6 +99,19 @@ async def test_a_phone_shows_values_beside_their_names_and_cuts_none(
     await tab.close()
 
 
+@pytest.mark.parametrize("code", ["en", "es"])
+async def test_the_catalogue_does_not_scroll_sideways_on_a_narrow_phone(
+    managed: Managed, browser: Browser, code: str
+) -> None:
+    tab = await signed_in(browser, managed, (360, 800), code)
+    await tab.go("/catalogue")
+    wider = """all => all.filter(each => each.scrollWidth > each.clientWidth)
+        .map(each => [each.scrollWidth - each.clientWidth, each.innerText])"""
+    assert await tab.page.locator(".scroll").evaluate_all(wider) == []
+    assert await tab.too_wide() <= 0
+    await tab.close()
+
+
 async def test_an_id_is_short_and_copied_whole(managed: Managed, browser: Browser) -> None:
     tab = await signed_in(browser, managed, WIDE)
     await tab.go("/events?event=invoice.updated")

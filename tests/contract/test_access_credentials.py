@@ -70,6 +70,8 @@ async def test_sessions_end_one_by_one_and_all(access: AccessStore) -> None:
         await access.add_session(session(digest, name))
     await access.end_session("a1")
     assert await access.use_session("a1", at(1), IDLE) is None
+    assert await access.open_sessions("ANN ", at(1)) == 2
+    assert await access.open_sessions("ann", at(1_000_000)) == 0
     assert await access.end_sessions(" ANN") == 2
     assert await access.use_session("a2", at(1), IDLE) is None
     assert await access.use_session("b1", at(1), IDLE) is not None

@@ -132,6 +132,17 @@ async def test_counts_are_by_endpoint_and_state(outbox: OutboxStore) -> None:
     assert counts[DeliveryState.PENDING] == 3
 
 
+async def test_counts_leave_out_finished_tests(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint())
+    of_table = event(4, "test:c")  # of a database, not of a test
+    await store(outbox, event(1), event(2, "test:a", source="test"), event(3, "test:b", source="test"), of_table)
+    for leased in await lease(outbox):
+        await finish(outbox, leased, state=DEAD if leased.event_id == "evt_3" else DeliveryState.DELIVERED)
+    assert await outbox.counts() == {"ep_a": {DeliveryState.DELIVERED: 2}}
+    await outbox.retry((await delivery_of(outbox, 1)).id, NOW)
+    assert await outbox.counts() == {"ep_a": {DeliveryState.DELIVERED: 1, PENDING: 1}}
+
+
 async def test_only_so_many_unfinished_deliveries_are_counted(outbox: OutboxStore) -> None:
     await one_of_each_state(outbox)
     for most, least, greatest in ((1, 1, 2), (2, 2, 3), (4, 4, 4), (5, 4, 4)):  # those on their way are all counted

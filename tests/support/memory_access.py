@@ -114,6 +114,10 @@ class MemoryAccess:
             session = self._sessions[digest] = replace(session, last_used_at=now)
         return session
 
+    async def open_sessions(self, name: str, now: datetime) -> int:
+        key = user_key(name)
+        return sum(each.key == key and each.expires_at > now for each in self._sessions.values())
+
     async def end_session(self, digest: str) -> None:
         self._sessions.pop(digest, None)
 

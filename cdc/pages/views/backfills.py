@@ -12,6 +12,7 @@ from aiohttp import web
 from cdc.access.model import Role
 from cdc.model.backfill import ACTIONS, Asked, Backfill, Planned, seconds_left
 from cdc.model.errors import SourceError, UsageError
+from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route, View
 
 _PAGE = 50
@@ -98,7 +99,7 @@ def _asked(page: Page, given: Mapping[str, str]) -> Asked:
 
 def _rate(page: Page, text: str) -> float:
     try:
-        rate = float(text.replace(",", ".") or 0)
+        rate = parsed_number(text or "0")
     except ValueError:
         rate = -1.0
     if not (isfinite(rate) and rate >= 0):

@@ -13,6 +13,7 @@ from cdc.dispatch.transform import PRESETS, preset
 from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, selects
+from cdc.pages.language import parsed_number
 from cdc.pages.page import Page
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def empty() -> EndpointForm:
     return EndpointForm(dict(_NEW))
 
 
-def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> EndpointForm:
-    """``known``: the names and patterns that have a box."""
+def of_endpoint(endpoint: Endpoint, known: frozenset[str], written: Callable[[float], str]) -> EndpointForm:
+    """``written``: how the reader's language writes a number.  ``known``: the names and patterns that have a box."""
     values = {
         "url": endpoint.url,
         "description": endpoint.description,
@@ -80,16 +81,16 @@ def of_endpoint(endpoint: Endpoint, known: frozenset[str]) -> EndpointForm:
         "language": endpoint.language if endpoint.transform else "",
         "format": endpoint.format.value,
         "order": endpoint.order.value,
-        "timeout": f"{endpoint.timeout:g}",
-        "retries": ", ".join(f"{delay:g}" for delay in endpoint.retry_schedule),
+        "timeout": written(endpoint.timeout),
+        "retries": _schedule([written(delay) for delay in endpoint.retry_schedule]),
         "concurrency": str(endpoint.concurrency),
-        "rate": f"{endpoint.rate:g}",
+        "rate": written(endpoint.rate),
         "batch_size": str(endpoint.batch_size),
-        "batch_wait": f"{endpoint.batch_wait:g}",
+        "batch_wait": written(endpoint.batch_wait),
         "fields": ", ".join(endpoint.fields),
         "proxy": endpoint.proxy,
         "client_certificate": endpoint.client_certificate,
-        "disable_after": f"{endpoint.disable_after / _HOUR:g}",
+        "disable_after": written(endpoint.disable_after / _HOUR),
     }
     ticked = frozenset(pattern for pattern in endpoint.events if pattern in known)
     return EndpointForm(values, ticked, frozenset(endpoint.sources))
@@ -115,7 +116,7 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
         "format": reader.parse(lambda: PayloadFormat(values["format"]), "Format"),
         "order": reader.parse(lambda: Order(values["order"]), "Order"),
         "timeout": reader.number(values["timeout"], "Timeout"),
-        "retry_schedule": reader.parse(lambda: tuple(float(word) for word in _words(values["retries"])), "Retries"),
+        "retry_schedule": reader.parse(lambda: _delays(values["retries"]), "Retries"),
         "concurrency": int(reader.number(values["concurrency"], "Concurrent requests")),
         "rate": reader.number(values["rate"], "Requests a second"),
         "batch_size": int(reader.number(values["batch_size"], "Events in one request")),
@@ -153,7 +154,7 @@ class _Reader:
         return None
 
     def number(self, text: str, name: str) -> float:
-        value: float | None = self.parse(lambda: float(text.replace(",", ".")), name)
+        value: float | None = self.parse(lambda: parsed_number(text), name)
         return 0.0 if value is None else value
 
 
@@ -170,6 +171,15 @@ def _headers(sent: MultiMapping[str]) -> tuple[tuple[str, str], ...] | None:
         return () if sent.get("no_headers") else None
     pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def _schedule(delays: Sequence[str]) -> str:
+    return ("; " if any("," in each for each in delays) else ", ").join(delays)
+
+
+def _delays(text: str) -> tuple[float, ...]:
+    """Seconds with commas, semicolons or spaces between; between semicolons a comma is that of decimals."""
+    return tuple(parsed_number(word) for word in (text.replace(";", " ").split() if ";" in text else _words(text)))
 
 
 def _words(text: str) -> list[str]:

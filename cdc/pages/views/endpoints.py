@@ -122,7 +122,7 @@ async def create(page: Page) -> web.StreamResponse:
 
 async def edit(page: Page) -> web.StreamResponse:
     found = await page.admin.endpoints.get(page.path("id"))
-    return _form(page, endpoint_form.of_endpoint(found, _known(page)), found)
+    return _form(page, endpoint_form.of_endpoint(found, _known(page), page.language.input), found)
 
 
 async def update(page: Page) -> web.StreamResponse:

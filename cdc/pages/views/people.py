@@ -12,6 +12,7 @@ from aiohttp import web
 from cdc.access import totp
 from cdc.access.model import AuditFilter, Origin, Role, Scope
 from cdc.model.errors import CdcError, UsageError
+from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
 
 _PAGE = 100
@@ -79,7 +80,7 @@ async def add_token(page: Page) -> web.StreamResponse:
     sent = await page.form()
     try:
         scope = Scope(sent.get("scope", ""))
-        days = float(sent.get("days", "").replace(",", ".") or 0)
+        days = parsed_number(sent.get("days", "") or "0")
         lifetime = timedelta(days=days) if days > 0 else None
         sources = _sources(page, sent.get("sources", ""))
         _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime, sources)

@@ -13,6 +13,7 @@ from cdc.dispatch.replay import MOST_RATE, RATE, meant
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
 from cdc.model.replay import Replayed, ReplayState
+from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, delivery_filter
 from cdc.pages.views.record import names_of_records
@@ -58,7 +59,7 @@ async def replays(page: Page) -> web.StreamResponse:
 async def new(page: Page) -> web.StreamResponse:
     """The form, and with ``count`` what it would do."""
     given = {name: page.query(name) for name in FIELDS}
-    rate = page.query("rate") or f"{RATE:g}"
+    rate = page.query("rate") or page.language.input(RATE)
     dry_run, problem = None, ""
     if page.query("count"):
         try:
@@ -100,7 +101,7 @@ def _wanted(page: Page, given: Mapping[str, str], rate: str) -> Wanted:
 
 def _rate(page: Page, text: str) -> float:
     try:
-        rate = float(text.replace(",", "."))
+        rate = parsed_number(text)
     except ValueError:
         rate = 0.0
     if not 0 < rate <= MOST_RATE:  # nor is it NaN

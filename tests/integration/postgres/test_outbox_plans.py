@@ -36,8 +36,8 @@ WALKS = {
     "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
     "event_names": {"event"}, "log_ends": {"event"}, "last_event": {"event"}, "last_delivery": {"delivery"},
 }  # fmt: skip
-#: may walk these, which hold unfinished rows, or none but what is asked for
-NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"}
+#: may walk these, which hold unfinished rows, tests, or none but what is asked for
+NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled", "event_test"}
 SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}
 SETUP = set(re.findall(r"^-- name: (\w+)", load("outbox/postgres/setup.sql"), re.MULTILINE))
 SCRIPTS = SETUP | SEARCHES

@@ -88,7 +88,9 @@ class MemoryLog(MemoryTables):
             each.id: Counter() for each in sorted(self._endpoints.values(), key=lambda each: each.created_at)
         }
         for delivery in self._deliveries.values():
-            if (counted := found.get(delivery.endpoint_id)) is not None:
+            if (counted := found.get(delivery.endpoint_id)) is not None and not (
+                delivery.state.final and delivery.view().is_test
+            ):
                 unfinished = sum(number for state, number in counted.items() if not state.final)
                 if delivery.state.final or most is None or unfinished < most:
                     counted[delivery.state] += 1

@@ -187,6 +187,15 @@ def test_the_delivery_log(run_cdc: Callable, folder: Path) -> None:
     run_cdc("delivery", "show", "dlv_none", code=2)
 
 
+def test_the_delivery_log_names_the_source_where_there_are_several(run_cdc: Callable, folder: Path) -> None:
+    run_cdc("endpoint", "add", URL, "--events", "invoice.*")
+    store_events(folder, 1)
+    text = (folder / "cdc.toml").read_text()
+    (folder / "cdc.toml").write_text(f'{text}[source.acme]\nurl = "mysql://cdc@127.0.0.1:1/acme"\n')
+    titles, row = (line.split() for line in run_cdc("delivery", "list").stdout.splitlines())
+    assert (titles[3], row[3]) == ("SOURCE", "main")
+
+
 def test_the_catalogue_and_its_schemas(run_cdc: Callable) -> None:
     events = json.loads(run_cdc("event", "list", "invoice.*", "--json").stdout)["events"]
     assert ("invoice.paid", "facturascli") in [(each["event"], each["table"]) for each in events]

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from cdc.access.model import Origin, PageSession, Role
+from cdc.access.sqlite import SqliteAccess
 from cdc.cli import output
 from cdc.cli.app import cdc
 from cdc.model.backfill import Backfill
 from cdc.model.change import Operation, Position, Quarantined
+from cdc.model.endpoint import EndpointChange
 from cdc.outbox.base import OutboxStore
 from support.cli_log import NOW, fill, on_outbox
 from support.outboxes import endpoint, event, store
 
 
 async def _fill(outbox: OutboxStore) -> None:
-    """ep_a with two waiting and four finished deliveries, a backfill, a skipped change."""
+    """ep_a with headers, and two waiting and four finished deliveries, a backfill, a skipped change."""
     await fill(outbox)
     await store(outbox, event(5, "facturascli:5"), event(6, "facturascli:6"), now=NOW, position="q")
+    await outbox.change_endpoint("ep_a", EndpointChange(headers=(("Authorization", "Bearer x"), ("X-Shop", "1"))))
     await outbox.add_endpoint(replace(endpoint("ep_b"), former_secret="whsec_" + "QUFB" * 8, former_secret_until=NOW))
     running = Backfill("bf_1", "main", "facturascli", "cli:ann", NOW, estimate=400_000)
     await outbox.add_backfill(replace(running, rows=120_000))
@@ -45,7 +51,19 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         done = CliRunner().invoke(cdc, ["--config", str(folder / "cdc.toml"), *command])
         assert done.exit_code == 0, done.output
+    asyncio.run(_sign_in(folder, "ann", 2))
     return folder / "cdc.db"
+
+
+async def _sign_in(folder: Path, name: str, sessions: int) -> None:
+    access = SqliteAccess(folder / "cdc.db")
+    await access.open()
+    for number in range(sessions):
+        until = NOW + timedelta(hours=12)
+        await access.add_session(
+            PageSession(f"{number}", name, Role.MANAGER, Origin.PASSWORD, "", "127.0.0.1", NOW, NOW, until)
+        )
+    await access.close()
 
 
 @pytest.fixture
@@ -71,7 +89,13 @@ DESTROYING = [
     ),
     (("endpoint", "rotate-secret", "ep_b", "--overlap", "0"), ("stops signing at once", "The secret before it")),
     (("token", "remove", "shop"), ("Token shop (tok_", "Never used.", "Remove it?")),
-    (("user", "remove", "ann"), ("User ann (manager)", "All sessions will end; 1 manager will remain.")),
+    (("user", "remove", "ann"), ("User ann (manager)", "2 open sessions will end.", "1 manager will remain;")),
+    (("user", "remove", "eve"), ("0 open sessions", "The key of the authenticator app will be deleted.")),
+    (
+        ("endpoint", "update", "ep_a", "--no-headers"),
+        ("ep_a, https://", "headers Authorization, X-Shop will be deleted"),
+    ),
+    (("endpoint", "update", "ep_a", "--remove-header", "x-shop"), ("The header X-Shop will be deleted",)),
     (("user", "totp", "eve"), ("User eve:", "authenticator app in use stops working")),
     (("user", "totp", "eve", "--off"), ("User eve:", "authenticator app in use stops working")),
     (("quarantine", "remove", "q1"), ("1 skipped change will be deleted",)),
@@ -111,6 +135,15 @@ def test_script_without_a_terminal_continues_as_before(
 ) -> None:
     monkeypatch.setattr(output, "_somebody_there", lambda: False)
     assert "[y/N]" not in ask(*arguments, answer="y")
+
+
+def test_endpoint_is_changed_without_a_question_where_no_header_is_lost(ask: Callable) -> None:
+    for arguments in (
+        ["ep_b", "--no-headers"],
+        ["ep_a", "--no-headers", "--header", "x-shop: 2", "--bearer", "@token"],
+    ):
+        Path("token").write_text("another", encoding="utf-8")
+        assert "[y/N]" not in ask("endpoint", "update", *arguments, answer="y")
 
 
 def test_removal_of_something_that_is_not_there_is_an_error_before_the_question(ask: Callable) -> None:

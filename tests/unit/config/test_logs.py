@@ -146,6 +146,7 @@ ATTEMPT = {
     "event_name": "invoice.paid",
     "event_id": "evt_9b0dd2531f4887ce",
     "record": "facturascli:12",
+    "source": "acme",
     "endpoint": "ep_4b0e7d1c92fa6380",
     "url": "https://shop.example/hooks",
     "number": 1,
@@ -174,6 +175,14 @@ def test_text_line_of_an_attempt_begins_with_event_record_and_endpoint(fields: d
     assert line in stream.getvalue()
     assert stream.getvalue().rstrip().endswith("number=1") or "number=1 " in stream.getvalue()
     assert "event_id=evt_9b0dd2531f4887ce" in stream.getvalue().partition(" ms")[2]
+    assert "acme" not in stream.getvalue()
+
+
+def test_text_line_of_an_attempt_names_its_source_where_there_are_several() -> None:
+    stream = io.StringIO()
+    configure_logs("text", "info", stream, several=True)
+    structlog.get_logger().info("attempt", **ATTEMPT)
+    assert "delivered invoice.paid acme facturascli:12 → shop.example 200 12 ms endpoint=" in stream.getvalue()
 
 
 def test_json_line_of_an_attempt_keeps_its_fields() -> None:

@@ -234,6 +234,7 @@ async def test_a_batch_is_one_log_line() -> None:
         "event_id": sender.sent[0][0].headers["webhook-id"],
         "batch": 3,
         "record": "",
+        "source": "",
         "endpoint": "ep_1",
         "url": "http://a",
         "number": 1,

@@ -507,6 +507,7 @@ async def test_one_log_line_an_attempt_without_payload_or_secrets() -> None:
         "event_name": "invoice.paid",
         "event_id": "evt_1",
         "record": "facturascli:1",
+        "source": "main",
         "endpoint": "ep_1",
         "url": "http://broken/hook",
         "number": 1,

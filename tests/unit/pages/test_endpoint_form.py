@@ -81,3 +81,28 @@ async def test_a_preset_is_shown_on_recent_events_before_it_is_stored(managed: M
     assert "asks for a field or an element that the event does not have" in failing
     refused = (await visitor.send(f"/endpoints/{made.id}/edit", again | {"batch_size": "5"})).text
     assert "does not go with batches" in refused
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "retries"), [("en", "2.5", "2.5, 10, 2592000"), ("es", "2,5", "2,5; 10; 2592000")]
+)
+async def test_numbers_are_written_and_read_as_the_language_does(
+    managed: Managed, visitor: Visitor, code: str, seconds: str, retries: str
+) -> None:
+    stored = endpoint(url="https://shop.example.com/hook", timeout=2.5, retry_schedule=(2.5, 10.0, 2592000.0))
+    await managed.store.add_endpoint(stored)
+    language = {"Accept-Language": code}
+    text = (await visitor.get("/endpoints/ep_a/edit", headers=language)).text
+    shown = dict(re.findall(r'name="(\w+)" type="text" value="([^"]*)"', text))
+    assert (shown["timeout"], shown["retries"]) == (seconds, retries)
+    sent = shown | {
+        "url": stored.url,
+        "events": "*",
+        "format": stored.format.value,
+        "order": stored.order.value,
+        "description": "new",
+    }
+    answer = await visitor.send("/endpoints/ep_a/edit", sent, headers=language)
+    assert answer.status == 303, re.findall(r"role=.alert.*", answer.text)
+    (changed,) = await managed.store.endpoints()
+    assert (changed.description, changed.timeout, changed.retry_schedule) == ("new", 2.5, stored.retry_schedule)

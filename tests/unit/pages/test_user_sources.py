@@ -124,3 +124,13 @@ async def test_sources_are_given_changed_and_taken_by_a_manager_of_all(tenant: T
         {"role": "manager", "former": "viewer", "sources": "all"},
         {"role": "viewer", "former": "manager", "sources": OTHER},
     ]
+
+
+async def test_deliveries_name_their_source_to_those_who_see_several(tenant: Tenant) -> None:
+    named = re.compile(rf'<br><span class="soft">({OTHER}|{OWN})</span>')
+    async with visiting(tenant.managed, "ann") as operator:
+        for path in ("/deliveries", "/endpoints/ep_all"):
+            assert set(named.findall((await operator.get(path)).text)) >= {OWN, OTHER}, path
+    shown = (await tenant.visitor.get("/deliveries")).text
+    assert "ep_shop" in shown
+    assert not named.search(shown)
