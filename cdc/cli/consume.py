@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from tempfile import TemporaryFile
 from typing import Any, Final, NoReturn
 
 import aiohttp
@@ -197,18 +198,19 @@ class _Run:
         known = {"EVENT": "event", "EVENT_ID": "id", "RECORD": "record", "ATTEMPT": "attempt"}
         environment = {**os.environ, **{f"CDC_{name}": str(event[key]) for name, key in known.items()}}
         environment.pop("CDC_API_TOKEN", None)
-        pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._words, stdin=pipe, stderr=pipe, env=environment, start_new_session=True
-            )
-        except OSError as error:
-            raise UsageError(f"{self._words[0]} cannot be run: {error.strerror}.", "See --exec.") from None
-        payload = event["payload"]
-        given = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
+        # A file, not a pipe: a command whose parent is killed has the whole payload all the same.
+        with TemporaryFile() as payload:
+            payload.write(orjson.dumps(event["payload"]))
+            payload.seek(0)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._words, stdin=payload, stderr=asyncio.subprocess.PIPE, env=environment, start_new_session=True
+                )
+            except OSError as error:
+                raise UsageError(f"{self._words[0]} cannot be run: {error.strerror}.", "See --exec.") from None
         try:
             async with asyncio.timeout(self._seconds):
-                _, said = await process.communicate(given)
+                _, said = await process.communicate()
         except TimeoutError:
             return f"The command ran for more than {self._seconds} s and was killed."
         finally:
