@@ -13,6 +13,7 @@ from cdc.admin.deliveries import Deliveries
 from cdc.admin.endpoints import Endpoints
 from cdc.admin.events import Events
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
+from cdc.admin.managed import Managed
 from cdc.admin.principal import Principal
 from cdc.admin.statistics import Statistics
 from cdc.model.delivery import DeliveryState
@@ -56,6 +57,7 @@ class Admin(UseCases):
         self.deliveries = Deliveries(service, principal)
         self.endpoints = Endpoints(service, principal)
         self.events = Events(service, principal)
+        self.managed = Managed(service, principal)
         self.quarantine = Quarantine(service, principal)
         self.sources = Sources(service, principal)
         self.statistics = Statistics(service, principal)

@@ -18,7 +18,7 @@ from cdc.model.endpoint import Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
 
 #: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
-_NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
+FIELD_NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200, examples=["invoice.*"])]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -78,7 +78,7 @@ class EndpointFields(RequestModel):
 
     def given(self) -> dict[str, Any]:
         """Fields of `Endpoint` for what was given."""
-        values = {_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
+        values = {FIELD_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
         values.pop("secret", None)
         values.pop("signature", None)
         if self.preset is not None and self.transform is not None:
@@ -172,6 +172,7 @@ class EndpointResource(ResponseModel):
     former_public_key: str | None = Field(description="While the former secret signs too.")
     origin: str | None = Field(description="The name that we gave when it was asked whether it agrees to get events.")
     former_secret_until: Moment | None = Field(description="Until then the former secret signs too.")
+    managed_by: str | None = Field(description="The file that describes it (`cdc apply`).")
     created_at: Moment
     deliveries: dict[DeliveryState, int] = Field(
         description=f"How many by state; up to {MOST_COUNTED:,} unfinished ones are counted."
@@ -232,12 +233,13 @@ def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str,
     same = {name: getattr(endpoint, name) for name in EndpointResource.model_fields if hasattr(endpoint, name)}
     return {
         **same,
-        **{shown: getattr(endpoint, name) for shown, name in _NAMES.items()},
+        **{shown: getattr(endpoint, name) for shown, name in FIELD_NAMES.items()},
         "disabled_reason": endpoint.disabled_reason or None,
         "headers": [name for name, _ in endpoint.headers],
         "proxy": endpoint.proxy or None,
         "client_certificate": endpoint.client_certificate or None,
         "origin": endpoint.origin or None,
+        "managed_by": endpoint.managed_by or None,
         "deliveries": {state: counts.get(state, 0) for state in DeliveryState},
         **_signature(endpoint),
     }

@@ -69,6 +69,8 @@ COMMANDS = {
     "table": ("cdc.cli.table:table", "List tables, and why each is captured or not."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
     "consume": ("cdc.cli.consume:consume", "Fetch a consumer's events, and run a command for each."),
+    "apply": ("cdc.cli.apply:apply", "Make endpoints equal to those in a file."),
+    "export": ("cdc.cli.apply:export", "Print endpoints as a file for cdc apply."),
     "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
     "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
     "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (*.existing)."),

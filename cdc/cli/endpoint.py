@@ -364,6 +364,8 @@ def _print_changed(changed: Endpoint, as_json: bool, done: str) -> None:
     if as_json:
         print_json(endpoint_json(changed))
     say(f"{changed.id}: {done}")
+    if changed.managed:
+        say(f"The file {changed.managed_by} describes it: cdc apply makes it equal to that file again.")
 
 
 def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:

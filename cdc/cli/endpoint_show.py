@@ -51,6 +51,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         ("proxy", found.proxy or "none"),
         ("client certificate", found.client_certificate or "none"),
         ("disabled after", f"{found.disable_after / 3600:g} h without success" if found.disable_after else "never"),
+        *([("managed by", found.managed_by)] if found.managed else []),
         ("created", found.created_at),
         *signature_fields(found),
         ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),

@@ -101,6 +101,8 @@ class Endpoint:
     ``retry_schedule``, seconds to wait before each retry; ``disable_after``, seconds without one success after which
     it is disabled, 0 for never.  ``failing_since``: when the first attempt began that failed with no success since; the
     outbox keeps it.
+
+    ``managed``: ``FILE:NAME`` of the file that describes it (`cdc apply`), and its name there; empty: none does.
     """
 
     id: str
@@ -133,6 +135,12 @@ class Endpoint:
     credentials_of: tuple[str, ...] = ()
     transform: str = ""
     language: str = "en"
+    managed: str = ""
+
+    @property
+    def managed_by(self) -> str:
+        """Return the name of the file that describes it; empty: none does."""
+        return self.managed.rpartition(":")[0]
 
     @property
     def batched(self) -> bool:
@@ -228,6 +236,7 @@ class EndpointChange:
     credentials_of: tuple[str, ...] | None = None
     transform: str | None = None
     language: str | None = None
+    managed: str | None = None
     kept_headers: Collection[str] = ()
     guard: Callable[[Endpoint], None] | None = None
 

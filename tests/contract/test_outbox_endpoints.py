@@ -58,6 +58,7 @@ FULL = Endpoint(
     credentials_of=("main", "shop"),
     transform="event",
     language="es",
+    managed="endpoints.toml:full",
 )
 
 
@@ -119,6 +120,7 @@ CHANGES: dict[str, Any] = {
     "client_certificate": "",
     "transform": "",
     "language": "en",
+    "managed": "",
     "disable_after": 0.0,
     "credentials_of": ("main",),
 }

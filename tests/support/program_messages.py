@@ -26,6 +26,7 @@ from support.source_texts import ROOT, VALUE, Scope, SourceModule, Texts, class_
 
 #: Packages and modules whose messages only a terminal or a program sees, or that only a start without page has.
 NOT_ON_THE_PAGE: Final = (
+    "admin/managed.py",
     "api/",
     "cli/",
     "demo/",

@@ -83,6 +83,7 @@ _SETTINGS: Final = (
     "credentials_of",
     "transform",
     "language",
+    "managed",
 )
 
 

@@ -63,6 +63,14 @@ async def test_all_of_an_entity_is_its_pattern(managed: Managed, visitor: Visito
     assert re.search(r'name="patterns" type="text" value=""', again)
 
 
+async def test_a_form_warns_where_a_file_describes_the_endpoint(managed: Managed, visitor: Visitor) -> None:
+    await managed.store.add_endpoint(endpoint("ep_a", managed="endpoints.toml:shop"))
+    await managed.store.add_endpoint(endpoint("ep_b"))
+    for path in ("/endpoints/ep_a", "/endpoints/ep_a/edit"):
+        assert "Described by the file endpoints.toml" in (await visitor.get(path)).text
+    assert "Described by the file" not in (await visitor.get("/endpoints/ep_b/edit")).text
+
+
 async def test_a_preset_is_shown_on_recent_events_before_it_is_stored(managed: Managed, visitor: Visitor) -> None:
     data = {"codigo": "F1", "nombrecliente": "<b>Ruiz</b>", "total": 9.5, "coddivisa": "EUR"}
     await store(managed.store, event(1, name="invoice.paid", data=data))

@@ -1,0 +1,129 @@
+"""Endpoints that a file describes: how those that are stored differ from it, and the changes that make them equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from cdc.admin.base import UseCases
+from cdc.admin.endpoints import Endpoints
+from cdc.model.endpoint import CREDENTIALS, Endpoint, origin_of
+from cdc.model.errors import ConfigError, UsageError
+from cdc.model.toml_lines import FilePlace
+
+#: Fields of an endpoint of which a file says nothing, or only where it names them.
+_NOT_COMPARED: Final = frozenset(
+    {
+        *("id", "secret", "created_at", "enabled", "disabled_reason", "former_secret", "former_secret_until"),
+        *("origin", "headers", "failing_since", "credentials_of"),
+    }
+)
+_COMPARED: Final = tuple(each.name for each in fields(Endpoint) if each.name not in _NOT_COMPARED)
+
+
+class Described(NamedTuple):
+    """An endpoint in a file.  ``fields``: of `Endpoint`; one that is absent has its default, but headers stay.
+    ``secret``: None leaves it.  ``enabled``: None leaves it.  ``adopts``: the id of a stored endpoint that it means."""
+
+    name: str
+    place: FilePlace
+    fields: Mapping[str, Any]
+    secret: str | None = None
+    signature: str | None = None
+    enabled: bool | None = None
+    adopts: str = ""
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    CHANGE = "change"
+    REMOVE = "remove"
+    NONE = "none"
+    #: It is no longer in the file, and nothing is removed.
+    LEFT = "left"
+
+
+class Step(NamedTuple):
+    """``endpoint``: to be created, or as it is stored.  ``changes``: of an `EndpointChange`.  ``secret``: the one
+    that the file names, where it is new."""
+
+    action: Action
+    name: str
+    endpoint: Endpoint
+    changes: Mapping[str, Any]
+    secret: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        return self.action in (Action.CREATE, Action.CHANGE, Action.REMOVE)
+
+
+def mark(file: str, name: str) -> str:
+    """The value of `Endpoint.managed`.  ``file``: its name, without folders."""
+    return f"{file}:{name}"
+
+
+class Managed(UseCases):
+    """``file``: the name of the file, without folders."""
+
+    def plan(
+        self, file: str, described: Iterable[Described], present: Sequence[Endpoint], *, prune: bool
+    ) -> list[Step]:
+        """Return what is to be done; raises `ConfigError` with the place of an endpoint that cannot be."""
+        by_mark = {each.managed: each for each in present if each.managed}
+        by_id = {each.id: each for each in present}
+        steps, used = [], set[str]()
+        for each in described:
+            found = by_mark.get(mark(file, each.name)) or by_id.get(each.adopts)
+            if found is not None and found.id in used:
+                raise ConfigError(f"{each.place}: another table of the file means the endpoint {found.id} too.")
+            try:
+                steps.append(self._step(mark(file, each.name), each, found))
+            except UsageError as error:
+                raise ConfigError(f"{each.place}: endpoint {each.name}: {error.message}", error.hint) from None
+            used |= {found.id} if found else set()
+        gone = Action.REMOVE if prune else Action.LEFT
+        rest = [each for each in present if each.id not in used and each.managed_by == file]
+        return steps + [Step(gone, each.managed.rpartition(":")[2], each, {}) for each in rest]
+
+    def _step(self, managed: str, each: Described, found: Endpoint | None) -> Step:
+        endpoints = Endpoints(self._service, self._principal)
+        state: dict[str, Any] = {}
+        if each.enabled is not None and each.enabled != (found is None or found.enabled):
+            reason = "" if each.enabled else f"Disabled by {managed.rpartition(':')[0]}."
+            state = {"enabled": each.enabled, "disabled_reason": reason}
+        made = endpoints.new({**each.fields, **state, "managed": managed}, each.secret, each.signature)
+        if found is None:
+            return Step(Action.CREATE, each.name, made, {}, each.secret)
+        changes = state | _differences(made, found, headers="headers" in each.fields)
+        secret = each.secret if each.secret != found.secret else None
+        if changes:
+            endpoints.changed(found, changes)
+        return Step(Action.CHANGE if changes or secret else Action.NONE, each.name, found, changes, secret)
+
+    async def carry_out(self, step: Step) -> None:
+        """Each change is stored with its audit entry.  A new secret is rotated in: the former one signs too."""
+        endpoints = Endpoints(self._service, self._principal)
+        match step.action:
+            case Action.CREATE:
+                await endpoints.add(step.endpoint)
+            case Action.REMOVE:
+                await endpoints.remove(step.endpoint.id)
+            case Action.CHANGE:
+                if step.changes:
+                    await endpoints.change(step.endpoint, step.changes)
+                if step.secret is not None:
+                    await endpoints.rotate_secret(step.endpoint.id, step.secret)
+
+
+def _differences(made: Endpoint, found: Endpoint, *, headers: bool) -> dict[str, Any]:
+    """``headers``: the file says which there are.  A URL of another origin needs all credentials again."""
+    names = [name for name in _COMPARED if getattr(made, name) != getattr(found, name)]
+    if (headers or made.headers) and made.headers != found.headers:
+        names.append("headers")
+    if origin_of(made.url) != origin_of(found.url):
+        stated = CREDENTIALS if headers or made.headers else CREDENTIALS[1:]
+        names = list(dict.fromkeys([*names, *stated]))
+    return {name: getattr(made, name) for name in names}

@@ -1,0 +1,158 @@
+"""Endpoints as a TOML file: read, with the place of each error, and written.  Secrets are named, never in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from cdc.admin.endpoint_checks import new_endpoint
+from cdc.admin.managed import Described
+from cdc.api.endpoint_resource import FIELD_NAMES, EndpointFields, Pattern, Url
+from cdc.cli.endpoint_input import is_place, secret_from
+from cdc.dispatch.signing import Signature, signature_of
+from cdc.model.endpoint import Endpoint, Header
+from cdc.model.errors import ConfigError, UsageError
+from cdc.model.toml_lines import Places
+
+_NAME: Final = "[A-Za-z0-9_-]{1,60}"
+_ABOUT_SECRETS: Final = "Write secret_file or secret_env; a header's value as @FILE or env:NAME."
+
+
+class EndpointEntry(EndpointFields):
+    """A table ``[endpoint.NAME]``: the fields of the API, and where secrets are."""
+
+    url: Url
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
+    signature: Literal["v1", "v1a"] | None = None
+    id: str = ""
+    enabled: bool | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+
+
+class EndpointFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    endpoint: dict[Annotated[str, Field(pattern=f"^{_NAME}$")], EndpointEntry] = Field(default_factory=dict)
+
+
+def read(path: Path) -> list[Described]:
+    """Return the endpoints of a file.  Raises `ConfigError` with the file and the line."""
+    try:
+        text = path.read_text("utf-8-sig")
+        places = Places(str(path), text, user=True)
+        content = EndpointFile.model_validate(tomllib.loads(text))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {reason}.", "See: cdc apply --help") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.", "Correct that line and try again.") from error
+    except ValidationError as error:
+        raise _wrong(error.errors(include_url=False, include_input=False)[0], places) from None
+    return [_described(name, entry, places, path.parent) for name, entry in content.endpoint.items()]
+
+
+def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
+    path, key = error["loc"], str(error["loc"][-1])
+    if error["type"] == "extra_forbidden":
+        model = EndpointEntry if path[0] == "endpoint" else EndpointFile
+        hint = _ABOUT_SECRETS if key == "secret" else f"Known keys: {', '.join(sorted(model.model_fields))}."
+        return ConfigError(f"{places.of(path, key)}: there is no key {key!r} here.", hint)
+    if error["type"] == "missing":
+        return ConfigError(f"{places.of(path)}: the key {key!r} is missing.", "Add it.")
+    name = ".".join(str(part) for part in path if isinstance(part, str))
+    reason = error["msg"][:1].lower() + error["msg"][1:]
+    return ConfigError(f"{places.of(path)}: {name} is wrong: {reason}.", "See: cdc apply --help")
+
+
+def _described(name: str, entry: EndpointEntry, places: Places, folder: Path) -> Described:
+    place = places.of(("endpoint", name))
+    try:
+        given = {key: value for key, value in entry.given().items() if key not in _ABOUT}
+        if "headers" in given:
+            given["headers"] = tuple(_header(header, folder) for header in given["headers"])
+        secret = _secret(entry, folder)
+    except UsageError as error:
+        raise ConfigError(f"{place}: endpoint {name}: {error.message}", error.hint) from None
+    return Described(name, place, given, secret, entry.signature, entry.enabled, entry.id)
+
+
+_ABOUT: Final = frozenset({"id", "enabled", "secret_file", "secret_env"})
+
+
+def _header(header: Header, folder: Path) -> Header:
+    name, value = header
+    return name, _named(value, folder, f"the header {name}") if is_place(value) else value
+
+
+def _secret(entry: EndpointEntry, folder: Path) -> str | None:
+    if entry.secret_file is not None and entry.secret_env is not None:
+        raise UsageError("secret_file and secret_env exclude each other.", "Give one of them.")
+    if entry.secret_file is not None:
+        return _named(f"@{entry.secret_file}", folder, "the signing secret")
+    return None if entry.secret_env is None else _named(f"env:{entry.secret_env}", folder, "the signing secret")
+
+
+def _named(place: str, folder: Path, what: str) -> str:
+    """The secret at a place; a file's path begins at the folder of the file that names it."""
+    return secret_from(f"@{folder / place[1:]}" if place.startswith("@") else place, what)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def written(endpoints: Iterable[Endpoint]) -> str:
+    """Return a file that describes these endpoints: what differs from the defaults, and no secret."""
+    used: set[str] = set()
+    return "\n".join(["# cdc apply FILE makes the endpoints equal to this file.", *_tables(endpoints, used)]) + "\n"
+
+
+def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
+    for endpoint in endpoints:
+        yield ""
+        yield f"[endpoint.{_name(endpoint, used)}]"
+        yield f"id = {_toml(endpoint.id)}"
+        plain = new_endpoint({"url": endpoint.url, "events": ()}, endpoint.secret, datetime.now(UTC))
+        yield f"url = {_toml(endpoint.url)}"
+        for name in ("events", *(each for each in EndpointFields.model_fields if each not in ("headers", "preset"))):
+            value = getattr(endpoint, FIELD_NAMES.get(name, name))
+            if value != getattr(plain, FIELD_NAMES.get(name, name)):
+                yield f"{name} = {_toml(value)}"
+        if not endpoint.enabled:
+            yield "enabled = false"
+        if signature_of(endpoint.secret) is Signature.V1A:
+            yield 'signature = "v1a"'
+        yield '# secret_file = "…", or secret_env; without them the secret stays'
+        for name, _ in endpoint.headers:
+            yield f'# headers.{_key(name)} = "env:…" or "@FILE"; without headers they stay'
+
+
+def _name(endpoint: Endpoint, used: set[str]) -> str:
+    words = endpoint.managed.rpartition(":")[2] or endpoint.description or urlsplit(endpoint.url).hostname or "mail"
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", words).strip("-")[:50] or "endpoint"
+    name = next(each for each in (slug, *(f"{slug}-{number}" for number in range(2, 100_000))) if each not in used)
+    used.add(name)
+    return name
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(_NAME, name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str) and "\n" in value and "'''" not in value and value.replace("\n", "").isprintable():
+        return f"'''\n{value}'''"
+    if isinstance(value, str):
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
