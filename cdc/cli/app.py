@@ -74,6 +74,7 @@ COMMANDS = {
     "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
     "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
     "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (*.existing)."),
+    "due": ("cdc.cli.due:due", "List the rules by time, and what a day brings."),
     "quarantine": ("cdc.cli.quarantine:quarantine", "Show, reread and remove changes that were skipped."),
     "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
     "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),

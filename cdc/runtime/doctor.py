@@ -21,6 +21,7 @@ from cdc.model.column import Capture
 from cdc.model.errors import CdcError
 from cdc.model.finding import Finding, Inspector, Severity, grouped, size
 from cdc.runtime.capture import absent, checked, readable
+from cdc.runtime.due import due_findings
 from cdc.runtime.installers import (
     binlog_inspector,
     inspector,
@@ -44,12 +45,13 @@ def _findings_of(source: SourceConfig, outbox: OutboxConfig, position: Position 
         if source.capture == "rest":
             from cdc.runtime.rest import rest_findings
 
-            return asyncio.run(rest_findings(source, outbox))
+            return due_findings(source) + asyncio.run(rest_findings(source, outbox))
         position = captured(position)
         inspect = inspector(source)
         wanted, notes = checked(source, inspect)
         findings = [_tables(source, wanted)]
         findings += [Finding("rules", Severity.WARNING, note) for note in notes]
+        findings += due_findings(source)
         findings += _two_ways(source, position, wanted)
         if source.capture == "binlog":
             return findings + binlog_inspector(source).findings(readable(source), log_part(position))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -184,3 +185,21 @@ async def test_dates_with_a_time_of_day_belong_to_their_day(
     async with reading(consumer, MemoryOutbox(), SetClock.moment, monkeypatch) as days:
         await days.until(date(2026, 11, 29))
     assert due(days) == [(1, -7), (2, -7)]
+
+
+def test_the_command_lists_rules_and_shows_a_day(database: Database, tmp_path: Path) -> None:
+    consumer = prepare(database, tmp_path, "triggers")
+    fill(database, [(1, "2026-12-06", False), (2, "2026-12-06", True), (3, "2026-11-29", False), (4, None, False)])
+    consumer.create_outbox()
+    (rule,) = json.loads(consumer.run("due", "--json"))["rules"]
+    assert (rule["event"], rule["column"], rule["days"]) == ("cuotas.due", "cuotas.vence", [-7, 0])
+    assert (rule["complete"], rule["problem"]) == ("", "")
+    shown = json.loads(consumer.run("due", "--day", "2026-11-29", "--json"))["events"]
+    assert [(each["record"], each["days"]) for each in shown] == [("cuotas:1", -7), ("cuotas:3", 0)]
+    assert "Nothing is due on that day." in consumer.talk("due", "--day", "2026-11-28")
+    assert "cuotas.due: each day at 06:00, Europe/Madrid" in consumer.run("doctor")
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES.replace('"vence"', '"vense"'), encoding="utf-8")
+    assert "The table cuotas has no column vense" in consumer.run("doctor", expect=1)
+    rules.write_text("", encoding="utf-8")
+    assert "No rule by time is on" in consumer.talk("due")
