@@ -24,9 +24,9 @@ from cdc.runtime.due import DueStatus, described, preview
 @json_option
 @pass_session
 def due(session: CommandSession, sources: tuple[str, ...], day: datetime | None, as_json: bool) -> None:
-    """List the rules by time: receipt.due, estimate.expiring and your own.
+    """List the rules by time, and what a day brings.
 
-    Rules with `days` read the database once a day (docs/events.md).  "complete" is the last day that was worked
+    Rules with `days` (receipt.due, estimate.expiring, your own) read the database once a day: docs/events.md.  "complete" is the last day that was worked
     through.  With --day, the records that have an event on that day, as the database is now: a dry run of new rules.
     """
     config = quiet_configuration(session)
