@@ -26,8 +26,9 @@ from cdc.runtime.due import DueStatus, described, preview
 def due(session: CommandSession, sources: tuple[str, ...], day: datetime | None, as_json: bool) -> None:
     """List the rules by time, and what a day brings.
 
-    Rules with `days` (receipt.due, estimate.expiring, your own) read the database once a day: docs/events.md.  "complete" is the last day that was worked
-    through.  With --day, the records that have an event on that day, as the database is now: a dry run of new rules.
+    Rules with `days` (receipt.due, estimate.expiring, your own) read the database once a day: docs/events.md.
+    "complete" is the last day that was worked through.  With --day, the records that have an event on that day, as the
+    database is now: a dry run of new rules.
     """
     config = quiet_configuration(session)
     chosen = select_sources(config, sources)
