@@ -51,6 +51,9 @@ class Alarm:
     async def look(self) -> None:
         """Check all sources and components once.  Raises `OutboxError`."""
         now = self._clock.now()
+        for source, report in self._monitor.reported.sources.items():
+            if self._monitor.standby(source):
+                report.elsewhere(now)
         found = stalls(self._monitor, self._bounds, now)
         for source in self._stalled.keys() - found.keys():
             del self._stalled[source]  # another process reads it now

@@ -77,7 +77,7 @@ class ComponentFailure:
 
 @dataclass(slots=True)
 class SourceReport:
-    """The state of a source.  ``since``: when it was first reported.  ``open_since``: None while it is not open.
+    """The state of a source.  ``since``: when this process got it, about.  ``open_since``: None while it is not open.
     ``moved_at``: when its position last changed.  ``changed_at``: the time of the newest change that was stored."""
 
     since: datetime
@@ -93,6 +93,10 @@ class SourceReport:
     gaps: Counter[str] = field(default_factory=Counter)
     reread: Counter[str] = field(default_factory=Counter)
     backfill: Speed = field(default_factory=Speed)
+
+    def elsewhere(self, now: datetime) -> None:
+        """Forget what the source was like: another process reads it, and this one may get it again."""
+        self.since, self.open_since, self.failure, self.moved_at = now, None, None, None
 
     def failing(self, now: datetime) -> ComponentFailure | None:
         """Return the failure, unless the source has recovered."""

@@ -32,8 +32,8 @@ _SPECS = (
 )
 _OF_MARIADB = 3
 RECORDS, WRITERS = 10, 4
-#: Seconds that a worker stays ended; that it is stopped or cut off when it may keep its sources; between two faults.
-_AWAY, _SHORT, _PAUSE = (0.0, 3.0), (0.2, 4.0), (1.0, 5.0)
+#: Seconds until a standby is promoted; that a worker is away when it may keep its sources; between two faults.
+_NOTICED, _SHORT, _PAUSE = (0.0, 3.0), (0.2, 4.0), (1.0, 5.0)
 #: What a killed worker leased is sent when the lease has ended.
 _DISPATCH = "max_timeout_seconds = 5\nlease_seconds = 8\n"
 #: Seconds without an arrival after which no more is waited for.
@@ -193,9 +193,8 @@ class _Run:
             self.result.crashes.append(f"a former worker ended with {done.returncode}: {done.stderr[-500:]}")
 
     def _kill(self, worker: Worker) -> None:
-        self.result.faults["kill"] += 1
         self._end(worker)
-        time.sleep(self.dice.uniform(*_AWAY))  # the fault itself
+        self._leave(worker, "kill")
         worker.begin()
 
     def _stop(self, worker: Worker) -> None:
@@ -222,14 +221,18 @@ class _Run:
             self.result.crashes.append(f"{worker.name}, {fault}, kept its sources")
 
     def _fail_over(self) -> None:
-        self.result.faults["fail-over"] += 1
+        """The primary dies, or answers no more while its connections stay."""
+        fault = self.dice.choice(("fail-over", "fail-over of a server that hangs"))
+        self.result.faults[fault] += 1
+        if fault != "fail-over":
+            self.pair.hang()
         self.pair.kill()
         begun = time.monotonic()
-        time.sleep(self.dice.uniform(*_AWAY))  # until somebody notices
+        time.sleep(self.dice.uniform(*_NOTICED))  # until somebody notices
         size = self.receiver.size()
         self.pair.fail_over()
         if self._until(lambda: self.receiver.size() > size, _STUCK):
-            self.result.seconds["fail-over, until events arrived"].append(time.monotonic() - begun)
+            self.result.seconds[f"{fault}, until events arrived"].append(time.monotonic() - begun)
         else:
             self.result.crashes.append("nothing arrived after a fail-over")
 

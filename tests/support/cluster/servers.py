@@ -68,6 +68,11 @@ class Pair:
         """Kill the primary for good."""
         self._servers[self._primary].kill()
 
+    def hang(self) -> None:
+        """Nothing comes from the primary any more, and connections to it stay."""
+        for path in self._paths:
+            path.proxies[self._primary].deaf.set()
+
     def fail_over(self) -> None:
         """Promote the standby."""
         former, self._primary = self._primary, 1 - self._primary
@@ -77,6 +82,7 @@ class Pair:
         self._servers[former] = self._follow()
         for path in self._paths:
             path.proxies[former].redirect(self._servers[former].port)
+            path.proxies[former].deaf.clear()
 
     def _follow(self) -> TestServer:
         standby = self._servers[self._primary].standby()

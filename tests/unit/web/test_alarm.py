@@ -113,6 +113,20 @@ async def test_one_that_stores_nothing_while_its_database_has_changes(bench: Ben
     assert await bench.told() == ["source.stalled", "source.resumed"]
 
 
+async def test_one_that_another_process_hands_over_is_not_stalled_at_once(bench: Bench) -> None:
+    """What it was like here before that process read it does not count."""
+    bench.watch.reported.source_failed("main", GONE)
+    bench.watch.source.standby = True
+    await bench.look(minutes=30)
+    bench.watch.source.standby = False
+    bench.watch.reported.opening("main")
+    await bench.look(minutes=0.8)
+    assert await bench.told() == []
+    assert bench.watch.reasons() == ["Source main is being opened."]
+    await bench.look(minutes=1)
+    assert await bench.told() == ["source.stalled"]
+
+
 async def test_one_that_is_never_opened() -> None:
     bench = Bench()
     await bench.look(minutes=0.9)
