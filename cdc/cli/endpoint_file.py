@@ -19,7 +19,7 @@ from cdc.admin.managed import Described
 from cdc.api.endpoint_resource import FIELD_NAMES, EndpointFields, Pattern, Url
 from cdc.cli.endpoint_input import is_place, secret_from
 from cdc.dispatch.signing import Signature, signature_of
-from cdc.model.endpoint import Endpoint, Header
+from cdc.model.endpoint import Endpoint, Header, is_pull
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import Places
 
@@ -137,7 +137,9 @@ def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
 
 
 def _name(endpoint: Endpoint, used: set[str]) -> str:
-    words = endpoint.managed.rpartition(":")[2] or endpoint.description or urlsplit(endpoint.url).hostname or "mail"
+    parts = urlsplit(endpoint.url)
+    place = parts.path if is_pull(endpoint.url) else parts.hostname or "mail"
+    words = endpoint.managed.rpartition(":")[2] or endpoint.description or place
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", words).strip("-")[:50] or "endpoint"
     name = next(each for each in (slug, *(f"{slug}-{number}" for number in range(2, 100_000))) if each not in used)
     used.add(name)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -17,14 +17,19 @@ from pathlib import Path
 import psycopg
 from aiohttp import web
 
+from cdc.admin.consumers import Consumers
+from cdc.admin.endpoint_checks import new_endpoint
+from cdc.admin.principal import Principal
 from cdc.config import Config, SourceConfig
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.demo.server import DemoServer, demo_server
 from cdc.dispatch.signing import new_secret
+from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError
 from cdc.runtime import capture, consumer, installers, outboxes
+from cdc.runtime.service import service_of
 
 HEADING = "-- ## "
 EXPECTED = "-- => "
@@ -124,6 +129,7 @@ async def demo(once: bool, say: Say) -> int:
             say(f"The receiver is {url}; the consumer is running.\n")
             say("Each line: event, record, signature, time from commit to receipt.\n")
             problems = await _play(server.info, inbox)
+            problems += await _fetch(config, say)
             _sum_up(say, inbox, problems)
             if not once:
                 await _stay(say, server, config.web.listen, lines)
@@ -181,10 +187,11 @@ async def _receiver(inbox: Inbox) -> AsyncIterator[tuple[str, str]]:
 
 @asynccontextmanager
 async def _consumer(config: Config, url: str, secret: str, say: Say) -> AsyncIterator[None]:
-    """`cdc run` in this process, with one endpoint for every event."""
-    store = outboxes.open_outbox(config)
+    """`cdc run` in this process, with an endpoint for every event, and a consumer of those of invoices."""
+    now, store = datetime.now(UTC), outboxes.open_outbox(config)
     await store.open()
-    await store.add_endpoint(Endpoint("ep_demo", url, ("*",), secret, datetime.now(UTC), retry_schedule=RETRIES))
+    await store.add_endpoint(Endpoint("ep_demo", url, ("*",), secret, now, retry_schedule=RETRIES))
+    await store.add_endpoint(new_endpoint({"url": "pull:demo", "events": ("invoice.*",)}, secret, now))
     await store.close()
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(config, stop, say=say))
@@ -219,6 +226,24 @@ async def _perform(connection: psycopg.AsyncConnection, paragraph: Paragraph, in
     inbox.commits[row[0]] = datetime.now(UTC)
     await inbox.wait_for(before + len(paragraph.events))
     return _differences(paragraph.events, inbox.accepted[before:])
+
+
+async def _fetch(config: Config, say: Say) -> list[str]:
+    """Fetch and acknowledge the consumer's events, as `cdc consume demo` does over the API; return what went wrong."""
+    say("\nInvoices, fetched and acknowledged by a program (pull:demo), as behind NAT:")
+    store = outboxes.open_outbox(config)
+    await store.open()
+    try:
+        consumers = Consumers(service_of(config, store, SystemClock()), Principal("demo"))
+        own, found = await consumers.find("demo"), 0
+        while fetched := await consumers.fetch(own, 10, timedelta(seconds=60), 0.0, lambda: False):
+            for each in fetched:
+                say(f"  {each.delivery.event_name:22} {each.delivery.record}")
+            answered = await consumers.answer(own, [each.receipt for each in fetched], {}, [])
+            found += answered.acknowledged
+    finally:
+        await store.close()
+    return [] if found else ["nothing was fetched"]
 
 
 def _differences(expected: Sequence[str], received: Sequence[Received]) -> list[str]:

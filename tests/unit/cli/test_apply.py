@@ -184,3 +184,12 @@ def test_an_error_names_the_line_and_changes_nothing(
         refused = cdc("apply", "endpoints.toml", *options, code=2)
         assert sentence in " ".join(refused.stderr.split())
     assert stored(folder) == {}
+
+
+def test_an_exported_consumer_keeps_its_name_and_is_applied_unchanged(cdc: Callable, folder: Path) -> None:
+    cdc("endpoint", "add", "pull:orders", "--events", "invoice.*")
+    (folder / "endpoints.toml").write_text(cdc("export").stdout)
+    assert "[endpoint.orders]" in (folder / "endpoints.toml").read_text()
+    assert actions(cdc) == {"orders": "change"}
+    assert actions(cdc, "--dry-run") == {"orders": "none"}
+    assert [(each.url, each.concurrency) for each in stored(folder).values()] == [("pull:orders", 0)]
