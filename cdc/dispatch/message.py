@@ -38,10 +38,19 @@ def message(event: Mapping[str, Any], record: str, label: Label, language: str) 
     if not noun:
         return _joined(name, *(parts if any(parts) else [record.partition(":")[2]]))
     code, *others = parts
-    verb = words["verbs"].get(what)
-    if verb is None:
+    verb = words["verbs"].get(what) or _by_time(words["days"], what, event.get("days"))
+    if not verb:
         return f"{_joined(_spaced(noun, code), *others)} ({name})"
     return _joined(_spaced(noun, code, verb.replace("*", "".join(ending))), *others)
+
+
+def _by_time(words: Mapping[str, Any], what: str, days: int | None) -> str:
+    """Return what happens so many days after its date, negative before it; empty: there are no words for it."""
+    if days is None or what not in words:
+        return ""
+    before, today, after = words[what]
+    span = words["one"] if abs(days) == 1 else words["many"].format(abs(days))
+    return str(today if days == 0 else (before if days < 0 else after).replace("%", span))
 
 
 class _Fields(dict[str, str]):

@@ -65,6 +65,9 @@ def test_a_message_names_the_record_as_the_page_does(language: str, message: str
         ({"event": "tarjetas.created", "data": {"puntos": 3}}, "tarjetas.created · 12"),
         ({"event": "payment.recorded", "data": {"importe": 10, "coddivisa": "EUR"}}, "Cobro registrado · 10,00 €"),
         ({"event": "invoice.truncated", "data": {}}, "Factura (tabla vaciada)"),
+        ({"event": "receipt.due", "days": -7, "data": {"codigofactura": "F1"}}, "Recibo F1 vence en 7 días"),
+        ({"event": "receipt.due", "days": 0, "data": {"codigofactura": "F1"}}, "Recibo F1 vence hoy"),
+        ({"event": "estimate.expiring", "days": 1, "data": {}}, "Presupuesto caducó hace 1 día"),
         ({"event": "invoice.paid", "data": {"codigo": None, "total": None}}, "Factura pagada"),
         ({"event": "source.stalled", "source": "cdc", "data": {"source": "main"}}, "El origen main está detenido"),
     ],
@@ -159,6 +162,7 @@ def test_headers_are_checked_as_those_of_an_endpoint() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("days", "asks for a field or an element that the event does not have"),
         ("data.missing", "asks for a field or an element that the event does not have"),
         ("[data.total + event]", "values of different types"),
         ("[1 / 0]", "a number that does not exist"),
