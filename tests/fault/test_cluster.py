@@ -14,6 +14,8 @@ from support.servers import KeeperClient
 @pytest.mark.timeout(900)
 def test_failing_workers_and_a_failover_lose_and_reorder_nothing(keeper: KeeperClient, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
-    result = run(Plan(seed, workers=3, sources=8, events=800, rate=100.0, failovers=1), keeper, tmp_path, print)
+    result = run(
+        Plan(seed, workers=3, sources=8, events=800, rate=100.0, faults=4, failovers=1), keeper, tmp_path, print
+    )
     assert not result.wrong, "\n".join([f"seed {seed}", *result.wrong, *result.verdict.examples])
     assert sum(number for fault, number in result.faults.items() if fault.startswith("fail-over")) == 1

@@ -29,13 +29,17 @@ from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import Notice, PostgresDatabase
 from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
-from cdc.outbox.postgres.session import CHANNEL, Lock, PostgresSession, connect, sentence
+from cdc.outbox.postgres.session import CALL_SECONDS, CHANNEL, Lock, PostgresSession, connect, sentence
 from cdc.outbox.postgres.workers import PostgresWorkers
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import refusal_lock
 from cdc.outbox.subscribers import SubscriberCache
 
 log = structlog.get_logger()
+
+
+#: Seconds that leasing and recording may take where another server may have taken over from one that hangs.
+SOON_SECONDS: Final = 15.0
 
 
 class Listener:
@@ -133,8 +137,9 @@ class PostgresOutbox(DatabaseOutbox):
         token = secrets.token_hex(8)
         subscribers = SubscriberCache()
         self._own = self._kept = self._durable = PostgresSession(info, token, durable=True, subscribers=subscribers)
-        self._due = self._leasing = PostgresSession(info, token, durable=False)
-        self._recording = PostgresSession(info, token, durable=True, subscribers=subscribers)
+        soon = SOON_SECONDS if info.others else CALL_SECONDS
+        self._due = self._leasing = PostgresSession(info, token, durable=False, seconds=soon)
+        self._recording = PostgresSession(info, token, durable=True, seconds=soon, subscribers=subscribers)
         self._log = self._reading = PostgresSession(info, token, durable=True, plain=True)
         self._upkeep = PostgresSession(info, token, durable=False)
         self._listener = Listener(info, token)

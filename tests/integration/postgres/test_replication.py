@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from cdc.model.errors import OutboxUnavailable
 from cdc.outbox.base import Replication
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.postgres.session import CALL_SECONDS
 from support.commands import run_command
 from support.consumer import Consumer, database_url
 from support.database import Database
+from support.outboxes import event, lease, store
 from support.replication import make_synchronous
+from support.tcp_proxy import proxy
 
 
 async def test_an_outbox_knows_whether_its_commits_wait_for_a_standby(
@@ -45,6 +53,28 @@ async def test_an_outbox_knows_whether_its_commits_wait_for_a_standby(
             standby.discard()
     finally:
         await outbox.close()
+
+
+async def test_a_server_that_hangs_is_left_for_another_one(
+    postgres_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections stay, and nothing comes through them any more."""
+    monkeypatch.setattr("cdc.outbox.postgres.outbox.SOON_SECONDS", 1.0)
+    info = postgres_db.info
+    with proxy(info.port) as hanging:
+        outbox = PostgresOutbox(replace(info, port=hanging.port, others=((info.host, info.port),), writable=True))
+        await outbox.open()
+        try:
+            await store(outbox, event(1))
+            assert await lease(outbox) == []
+            hanging.deaf.set()
+            async with asyncio.timeout(CALL_SECONDS / 2):
+                with pytest.raises(OutboxUnavailable):
+                    await lease(outbox)
+                assert await lease(outbox) == []
+        finally:
+            hanging.cut()
+            await outbox.close()
 
 
 def check(folder: Path) -> tuple[str, str]:

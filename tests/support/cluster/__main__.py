@@ -1,6 +1,6 @@
 """``make cluster``: workers that share sources on one replicated PostgreSQL outbox, while they and it fail.
 
-    python -m support.cluster --workers 4 --sources 200 --events 1000000 --failovers 2 --seed 7
+    python -m support.cluster --workers 4 --sources 200 --events 1000000 --faults 60 --failovers 2 --seed 7
 
 Exits with 1 when an event was lost, invented, reordered, doubled under another id, wrong or split, when repetitions
 with the same id are 1 % or more, or when a worker ended by itself; the folder that is printed then holds ledger,
@@ -61,6 +61,7 @@ def _plan() -> Plan:
     parser.add_argument("--sources", type=int, default=200, help="databases, of MariaDB and PostgreSQL")
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=500.0, help="events a second that the ERPs write")
+    parser.add_argument("--faults", type=int, default=60, help="workers killed, stopped and cut off")
     parser.add_argument("--failovers", type=int, default=2, help="of the outbox's PostgreSQL")
     parser.add_argument("--former", default="", help="Python with a former release: its workers are upgraded")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))

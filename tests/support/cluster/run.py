@@ -32,8 +32,8 @@ _SPECS = (
 )
 _OF_MARIADB = 3
 RECORDS, WRITERS = 10, 4
-#: Seconds until a standby is promoted; that a worker is away when it may keep its sources; between two faults.
-_NOTICED, _SHORT, _PAUSE = (0.0, 3.0), (0.2, 4.0), (1.0, 5.0)
+#: Seconds until a standby is promoted; that a worker is away when it may keep its sources.
+_NOTICED, _SHORT = (0.0, 3.0), (0.2, 4.0)
 #: What a killed worker leased is sent when the lease has ended.
 _DISPATCH = "max_timeout_seconds = 5\nlease_seconds = 8\n"
 #: Seconds without an arrival after which no more is waited for.
@@ -53,6 +53,7 @@ class Plan:
     sources: int = 200
     events: int = 100_000
     rate: float = 500.0
+    faults: int = 60
     failovers: int = 2
     former: str = ""
 
@@ -153,18 +154,16 @@ class _Run:
     # -- faults -----------------------------------------------------------------------------------------------------
 
     def trouble(self, writers: Writers) -> None:
-        """Faults, one after the other, while the writers write; fail-overs at even distances."""
-        at = [self.plan.events * (number + 1) // (self.plan.failovers + 1) for number in range(self.plan.failovers)]
-        while writers.at_work():
-            if at and sum(writers.written) >= at[0]:
-                at.pop(0)
-                self._fail_over()
-            else:
-                fault = self.dice.choice((self._kill, self._stop, self._cut_off))
-                fault(self.dice.choice(self.workers))
-            time.sleep(self.dice.uniform(*_PAUSE))  # between faults
-        for _ in at:
-            self._fail_over()
+        """Faults in any order, at even distances while the writers write."""
+        faults: list[Callable[[], None]] = [self._fail_over] * self.plan.failovers
+        faults += [self._trouble_worker] * self.plan.faults
+        self.dice.shuffle(faults)
+        for number, fault in enumerate(faults, 1):
+            self._wait_written(writers, self.plan.events * number // (len(faults) + 1))
+            fault()
+
+    def _trouble_worker(self) -> None:
+        self.dice.choice((self._kill, self._stop, self._cut_off))(self.dice.choice(self.workers))
 
     def upgrade(self, writers: Writers) -> None:
         """Replace the workers at even distances; kill one of today's after each."""
