@@ -38,8 +38,8 @@ from support.statements_seen import SeenStatements, postgres_seen, sqlite_seen
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 LOG = {"event", "delivery", "attempt"}
-#: Indexes that hold unfinished rows only, or those that are asked for.
-NARROW = {"delivery_lane", "delivery_due", "delivery_worker", "delivery_dead", "delivery_cancelled"}
+#: Indexes that hold unfinished rows only, tests only, or those that are asked for.
+NARROW = {"event_test", "delivery_lane", "delivery_due", "delivery_worker", "delivery_dead", "delivery_cancelled"}
 #: Statements that read the ends of the log.
 ENDS = {"events_newest", "log_ends", "event_names"}
 #: PostgreSQL plans by the size of its tables: so many copies of the seed, which has so many events.
