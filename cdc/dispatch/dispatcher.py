@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +42,8 @@ FORWARD = 60.0
 SOON = 0.05
 #: An answer within this time (seconds) is quick: deliveries to its endpoint are leased ahead.
 QUICK = 0.25
+#: So many endpoints are all considered at each lease; of more, those with something due are looked up first.
+FEW = 32
 #: How long a relay waits at most for what it stored to be on its way (seconds).
 YIELD = 0.01
 #: What recording, and releasing leases, may each take at a stop (seconds).
@@ -87,6 +90,9 @@ class Dispatcher:
         self._scheduler = Scheduler(settings.concurrency, clock, rand)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoints_stale = True
+        self._endpoints_version: int | None = None
+        self._lease_time = timedelta()
+        self._place = 0  # of the endpoints for which something was leased last
         self._changed_asked = 0.0
         self._forward_at = 0.0
         self._any_held = False
@@ -135,10 +141,10 @@ class Dispatcher:
                 await self._bring_forward()
                 await self._give_back()
                 opens_at = self._scheduler.opens_at()
-                underfilled = await self._lease()
+                without = await self._lease()
                 await self._start_ready(group)
                 self._report_held()
-                due = await self._next_due(underfilled)
+                due = None if without is None else await self._store.next_due(self._clock.now(), without)
                 backoff.reset()
                 self._observer.outbox_worked("leasing")
                 await self._pause(due, opens_at)
@@ -152,7 +158,11 @@ class Dispatcher:
         if not self._endpoints_stale and self._clock.monotonic() - self._changed_asked >= POLL:
             await self._ask_changed()
         if self._endpoints_stale:
-            self._scheduler.follow(await self._store.endpoints())
+            version = await self._store.endpoints_version()
+            if version != self._endpoints_version:
+                self._scheduler.follow(await self._store.endpoints())
+                self._lease_time = self._longest_lease()
+                self._endpoints_version = version
             self._endpoints_stale = False
 
     async def _bring_forward(self) -> bool:
@@ -176,29 +186,33 @@ class Dispatcher:
         self._endpoints_stale = self._endpoints_stale or changed
         return changed
 
-    async def _lease(self) -> set[str]:
-        """Lease what there is room for.  The endpoints that had room for more, none when the room in all was filled."""
-        wanted = [] if self._recorder.failing else self._scheduler.room()
-        filled, underfilled = not wanted, set[str]()
-        for limit, room in wanted:
+    async def _lease(self) -> Collection[str] | None:
+        """Lease what there is room for.  Return the endpoints that have no room left, None when no other one has."""
+        most = 0 if self._recorder.failing else self._scheduler.capacity()
+        among = await self._due_endpoints(most) if most and len(self._scheduler.channels) > FEW else None
+        filled, underfilled, leased_any = not most, set[str](), False
+        for limit, room in self._scheduler.room(among) if most else ():
             now = self._clock.now()
-            leased = await self._store.lease(self._settings.worker, now, now + self._lease_time(), limit, room)
+            until, only = now + self._lease_time, among is not None
+            leased = await self._store.lease(self._settings.worker, now, until, limit, room, only=only)
             if self._scheduler.add(leased):
                 self._wake.set()
-            filled = filled or len(leased) == limit
+            filled, leased_any = filled or len(leased) == limit, leased_any or bool(leased)
             got = Counter(each.endpoint_id for each in leased)
             underfilled |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
         self._more_due = filled
-        return set() if filled else underfilled
+        if among is None:
+            return None if filled or not underfilled else self._scheduler.channels.keys() - underfilled
+        if leased_any and self._place and not filled:
+            self._wake.set()  # other endpoints have something due
+        return None if filled else self._scheduler.full()
 
-    async def _next_due(self, underfilled: set[str]) -> datetime | None:
-        """Return when the next delivery to the endpoints with room left is due; None without any.  Called after
-        leasing: leased deliveries need not wait for it."""
-        if not underfilled:
-            return None
-        return await self._store.next_due(self._clock.now(), self._scheduler.channels.keys() - underfilled)
+    async def _due_endpoints(self, most: int) -> list[str]:
+        found = await self._store.due_endpoints(self._clock.now(), most, self._place, self._scheduler.full())
+        self._place = found.place
+        return found.ids
 
-    def _lease_time(self) -> timedelta:
+    def _longest_lease(self) -> timedelta:
         """Return how long a lease lasts: twice the longest timeout, since a delivery leased ahead may wait for a
         request that hangs, and the longest ``batch_wait``."""
         endpoints = [channel.endpoint for channel in self._scheduler.channels.values()]

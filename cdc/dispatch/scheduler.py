@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby, takewhile
 from operator import attrgetter
+from typing import Final
 
 import structlog
 
@@ -37,6 +38,8 @@ STALLED_FACTOR = 16
 #: What is leased for an endpoint that lets nothing through for longer than this (seconds) is given back.
 PATIENCE = 1.0
 
+_LEASED_AT: Final = attrgetter("leased_at")
+
 #: What goes out in one request: deliveries of one endpoint with the same attempt number, at least one.
 RequestBatch = tuple[LeasedDelivery, ...]
 
@@ -45,7 +48,7 @@ class Channel:
     """An endpoint.  ``quick``: its last attempt was a quick success; ``together``: it wants batches, and no delivery
     came last that travels alone."""
 
-    __slots__ = ("endpoint", "flow", "gathered", "in_flight", "public_url", "quick", "ready", "together")
+    __slots__ = ("endpoint", "flow", "gathered", "in_flight", "leased_at", "public_url", "quick", "ready", "together")
 
     def __init__(self, endpoint: Endpoint, flow: FlowControl) -> None:
         self.endpoint = endpoint
@@ -56,6 +59,7 @@ class Channel:
         self.gathered = 0  # deliveries whose batch is not complete
         self.quick = False
         self.together = False
+        self.leased_at = 0  # by the scheduler's count: the one for which nothing was leased the longest comes first
 
     def follow(self, endpoint: Endpoint) -> None:
         """Apply what was changed of the endpoint."""
@@ -114,6 +118,9 @@ class Scheduler:
         self._queue: deque[tuple[Channel, RequestBatch]] = deque()
         self._batches: dict[tuple[Channel, int], _Batch] = {}  # by attempt number: a request has one fate for all in it
         self.channels: dict[str, Channel] = {}
+        self._active: set[Channel] = set()  # all with requests, or whose flow control may hold something back
+        self._leases = 0
+        self._never_sent: list[str] = []
         self.in_flight: dict[Flight, None] = {}  # in order of start
         self.waiting = 0  # deliveries, in requests or not
         self.orphans: list[LeasedDelivery] = []  # of endpoints that are new here, or removed
@@ -135,6 +142,10 @@ class Scheduler:
             else:
                 channel.follow(endpoint)
             self.channels[endpoint.id] = channel
+            if channel.flow.hold(self._clock.monotonic()) is not None:
+                self._active.add(channel)
+        self._active.difference_update(before.values())
+        self._never_sent = [each.endpoint.id for each in self.channels.values() if not each.endpoint.concurrency]
         self.orphans += self._drop(before.values())
 
     def adopt(self) -> list[LeasedDelivery]:
@@ -145,39 +156,62 @@ class Scheduler:
         return removed
 
     def held(self) -> dict[str, Held]:
-        """Endpoints of which due deliveries are held back."""
+        """Endpoints of which due deliveries are held back.  Endpoints that are idle are looked at no longer."""
         now, time = self._clock.monotonic(), self._clock.now()
         found = {}
-        for endpoint_id, channel in self.channels.items():
+        for channel in tuple(self._active):
             by = channel.flow.hold(now)
-            if by is not None and channel.endpoint.enabled:
+            if by is None:
+                if not (channel.in_flight or channel.ready or channel.gathered):
+                    self._active.discard(channel)
+            elif channel.endpoint.enabled:
                 wait = channel.flow.wait(now)
-                found[endpoint_id] = Held(by, time + timedelta(seconds=wait if wait < math.inf else 0.0))
+                found[channel.endpoint.id] = Held(by, time + timedelta(seconds=wait if wait < math.inf else 0.0))
         return found
 
     def opens_at(self) -> float:
         """Return when (monotonic seconds) the first endpoint that is held back may send again; infinite when waiting
         changes nothing."""
         now = self._clock.monotonic()
-        waits = (each.flow.wait(now) for each in self.channels.values() if each.endpoint.enabled)
+        waits = (each.flow.wait(now) for each in self._active if each.endpoint.enabled)
         return now + min((wait for wait in waits if wait), default=math.inf)
 
     # -- how much to lease ------------------------------------------------------------------------------------------
 
-    def room(self) -> list[tuple[int, dict[str, int]]]:
-        """Return the deliveries to lease: how many in all, and endpoint id → its most; once for those that are sent
-        alone, and once for batches, which memory limits."""
+    def capacity(self) -> int:
+        """Return how many requests to lease deliveries for, in all."""
         free, ready = self._free(), len(self._queue)
-        if not free and ready > self._limit // 2:
+        return 0 if not free and ready > self._limit // 2 else max(free + self._limit - ready, 0)
+
+    def full(self) -> list[str]:
+        """Return the endpoints that have no room for more, consumers that fetch their events among them."""
+        return self._never_sent + [
+            each.endpoint.id
+            for each in self._active
+            if (self._deliveries(each) if each.endpoint.batched else self._requests(each)) <= 0
+        ]
+
+    def room(self, among: Collection[str] | None = None) -> list[tuple[int, dict[str, int]]]:
+        """Return the deliveries to lease: how many in all, and endpoint id → its most, in the order of their turn; once
+        for those that are sent alone, and once for batches, which memory limits.
+
+        ``among``: the only endpoints to lease for, in that order.  One that is new here gets one delivery, which makes
+        it known."""
+        if not (limit := self.capacity()):
             return []
-        channels = self.channels.values()
+        if among is None:
+            channels, rooms = sorted(self.channels.values(), key=_LEASED_AT), dict[str, int]()
+        else:
+            channels = [self.channels[each] for each in among if each in self.channels]
+            rooms = {each: 1 for each in among if each not in self.channels}
         batched = [each for each in channels if each.endpoint.batched]
         wanted = []
-        if (limit := free + self._limit - ready) > 0 and (not channels or len(batched) < len(channels)):
-            rooms = {each.endpoint.id: 0 if each.endpoint.batched else self._requests(each) for each in channels}
+        if rooms or len(batched) < len(channels) or not (channels or among):
+            rooms |= {each.endpoint.id: 0 if each.endpoint.batched else self._requests(each) for each in channels}
             wanted.append((limit, rooms))
         if batched and (limit := WAITING - self.waiting) > 0:
-            rooms = dict.fromkeys(self.channels, 0) | {each.endpoint.id: self._deliveries(each) for each in batched}
+            rooms = {each.endpoint.id: 0 for each in channels}
+            rooms |= {each.endpoint.id: self._deliveries(each) for each in batched}
             if any(rooms.values()):
                 wanted.append((limit, rooms))
         return wanted
@@ -219,8 +253,11 @@ class Scheduler:
                 alone.add(channel)
                 for delivery in alike:
                     self._append(channel, (delivery,))
+        self._leases += 1
+        self._active |= came | alone
         more = any(not each.together for each in came - alone)
         for channel in came | alone:
+            channel.leased_at = self._leases
             channel.together = channel not in alone
         return more
 
@@ -237,7 +274,7 @@ class Scheduler:
     def release_held(self) -> None:
         """Leases on which nothing will be sent soon: others must not wait for them, and their attempts do not count."""
         now = self._clock.monotonic()
-        held = [each for each in self.channels.values() if each.ready or each.gathered]
+        held = [each for each in self._active if each.ready or each.gathered]
         self.to_release += self._drop(
             [each for each in held if not each.endpoint.concurrency or each.flow.wait(now) > PATIENCE]
         )

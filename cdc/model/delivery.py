@@ -147,6 +147,13 @@ class DeliveryView:
         return self.source == TESTS and self.record.startswith(_TEST_RECORD)
 
 
+class DueEndpoints(NamedTuple):
+    """``ids``: in the order of their turn.  ``place``: where the next search begins."""
+
+    ids: list[str]
+    place: int
+
+
 class QueueStore(Protocol):
     """The part of the outbox that a dispatcher works through."""
 
@@ -156,13 +163,28 @@ class QueueStore(Protocol):
         ...
 
     async def lease(
-        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+        self,
+        worker: str,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        room: Mapping[str, int] | None = None,
+        *,
+        only: bool = False,
     ) -> list[LeasedDelivery]:
-        """Take up to ``limit`` due deliveries, oldest due first, of enabled endpoints.
+        """Take up to ``limit`` due deliveries of enabled endpoints: one of each endpoint before a second of any, the
+        oldest due of each first.  They are returned oldest due first.
 
-        ``room``: endpoint id → how many more it may have in flight (an endpoint that is not in it may have any number).
+        ``room``: endpoint id → how many more it may have in flight, in the order in which endpoints have their turn.
+        An endpoint that is not in it goes first, and may have any number; with ``only`` it gets nothing.
         ``until``: when the lease expires.
         """
+        ...
+
+    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+        """Return up to ``most`` enabled endpoints with something due, those behind ``place`` first.  It costs what the
+        endpoints with unfinished deliveries cost, however many others there are.  ``place``: the one that was returned
+        before, or 0; ``without``: ids of endpoints that do not count."""
         ...
 
     async def finish(

@@ -215,6 +215,10 @@ class EndpointReader(Protocol):
         """All endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be opened."""
         ...
 
+    async def endpoints_version(self) -> int:
+        """Return a number that is another one after each change of endpoints, but for ``failing_since``."""
+        ...
+
     async def removed_endpoints(self, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Id → name and URL of those of these endpoints that were removed."""
         ...

@@ -20,6 +20,7 @@ from cdc.model.delivery import (
     DeliveryFilter,
     DeliveryState,
     DeliveryView,
+    DueEndpoints,
     EventFilter,
     LeasedDelivery,
 )
@@ -170,6 +171,9 @@ class DatabaseOutbox(ABC):
     async def endpoints(self) -> list[Endpoint]:
         return [self._box.open_endpoint(each) for each in await self._due.read(endpoints.endpoints, None)]
 
+    async def endpoints_version(self) -> int:
+        return await self._due.read(endpoints.version)
+
     async def removed_endpoints(self, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         return await self._log.read(endpoints.removed_endpoints, endpoint_ids)
 
@@ -192,6 +196,9 @@ class DatabaseOutbox(ABC):
 
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
         return await self._dispatch(dispatch.give_back, worker, deliveries, now)
+
+    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+        return await self._due.read(dispatch.due_endpoints, now, most, place, without)
 
     async def next_due(
         self,

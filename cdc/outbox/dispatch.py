@@ -21,14 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
-from cdc.model.delivery import LeasedDelivery
+from cdc.model.delivery import DueEndpoints, LeasedDelivery
 from cdc.model.endpoint import Order
 from cdc.outbox.database import Database
 from cdc.outbox.shared import delivery_id, delivery_number, lane_for, lane_of
 
 #: (endpoint's number, lane)
 Lane = tuple[int, int]
+#: No endpoint's number is greater.
+_LAST: Final = 2**63 - 1
 
 
 async def merge_lanes(db: Database, source: str, former: str, record: str) -> None:
@@ -82,6 +85,9 @@ async def release(db: Database, worker: str, now: datetime) -> int:
 
 
 async def bring_forward(db: Database, worker: str, latest: Mapping[str, datetime], now: datetime) -> int:
+    """Endpoints with something due after the first of these times are found first: nearly always none."""
+    rows = await db.rows("late_endpoints", earliest=min(latest.values())) if latest else []
+    latest = {endpoint: latest[endpoint] for (endpoint,) in rows if endpoint in latest}
     brought = 0
     for endpoint, time in latest.items():
         brought += await db.write("bring_forward", endpoint=endpoint, latest=time, worker=worker, now=now)
@@ -102,6 +108,14 @@ async def give_back(db: Database, worker: str, deliveries: Sequence[LeasedDelive
     if held:
         db.due()
     return len(held)
+
+
+async def due_endpoints(db: Database, now: datetime, most: int, place: int, without: Collection[str]) -> DueEndpoints:
+    common = {"now": now, "without": list(without)}
+    found = await db.rows("due_endpoints", after=place, upto=_LAST, most=most, **common)
+    if place and len(found) < most:
+        found += await db.rows("due_endpoints", after=0, upto=place, most=most - len(found), **common)
+    return DueEndpoints([endpoint for _, endpoint in found], found[-1][0] if len(found) == most else 0)
 
 
 async def next_due(db: Database, without: Collection[str]) -> datetime | None:

@@ -28,6 +28,10 @@ async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
     return [db.endpoint_from(row) for row in await db.rows("endpoints", id=endpoint_id)]
 
 
+async def version(db: Database) -> int:
+    return int(await db.value("endpoints_version"))
+
+
 async def removed_endpoints(db: Database, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
     rows = await db.rows("removed_endpoints", ids=list(endpoint_ids))
     return {endpoint_id: (description, url) for endpoint_id, description, url in rows}

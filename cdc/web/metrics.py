@@ -7,9 +7,12 @@ Numbers are read when they are asked for; nothing is counted twice, and what is 
 from __future__ import annotations
 
 import platform
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from heapq import nlargest
 from operator import attrgetter
+from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -21,9 +24,14 @@ from cdc.model.delivery import DeliveryState, Hold
 from cdc.outbox.base import Replication
 from cdc.web.health import HealthLimits, lag, reasons, state
 from cdc.web.monitor import Monitor
-from cdc.web.reported import BOUNDS, SourceReport
+from cdc.web.reported import BOUNDS, Durations, SourceReport
 
 STATES = ("opening", "reading", "standby", "failed")
+#: Of more endpoints than these …
+MOST: Final = 500
+#: … so many have series of their own, beside those of all together.
+TOP: Final = 50
+ALL: Final = "all"
 
 
 def registry(monitor: Monitor, bounds: HealthLimits, clock: Clock) -> CollectorRegistry:
@@ -122,53 +130,103 @@ class _ConsumerCollector(Collector):
         queue = monitor.queue.last
         if queue is None:
             return
+        named = _by_name(monitor, now)
         yield _gauge(
             "cdc_deliveries",
             "Deliveries in the outbox by endpoint and state.",
             ("endpoint", "state"),
-            [
-                ((endpoint, each.value), counts.get(each, 0))
-                for endpoint, counts in queue.counts.items()
-                for each in DeliveryState
-            ],
+            _gathered(
+                [
+                    ((endpoint, each.value), counts.get(each, 0))
+                    for endpoint, counts in queue.counts.items()
+                    for each in DeliveryState
+                ],
+                named,
+            ),
         )
         yield _gauge(
             "cdc_delivery_lag_seconds",
             "For how long the longest due delivery has been due; 0: none is.",
             ("endpoint",),
-            [((endpoint,), lag(monitor, endpoint, now).total_seconds()) for endpoint in queue.enabled],
+            _gathered(
+                [((endpoint,), lag(monitor, endpoint, now).total_seconds()) for endpoint in queue.enabled], named, max
+            ),
         )
         yield _gauge(
             "cdc_endpoint_enabled",
             "0: its deliveries are kept, not sent.",
             ("endpoint",),
-            _single(queue.enabled.items()),
+            _gathered(_single(queue.enabled.items()), named),
         )
         held = monitor.reported.held_back
         yield _gauge(
             "cdc_endpoint_held",
             "1 while this process holds due deliveries back, by the rate, a pause asked for, or an open breaker.",
             ("endpoint", "by"),
-            [((name, by.value), name in held and held[name].by is by) for name in queue.enabled for by in Hold],
+            _gathered(
+                [((name, by.value), name in held and held[name].by is by) for name in queue.enabled for by in Hold],
+                named,
+            ),
         )
 
     def _attempt_metrics(self) -> Iterator[Metric]:
-        reported = self._monitor.reported
+        reported, named = self._monitor.reported, _by_name(self._monitor, self._clock.now())
         yield _counter(
             "cdc_attempts",
             "Attempts by what came of them (delivered, retried, dead, cancelled) and the answer's kind of status; each "
             "event of a batch counts.",
             ("endpoint", "outcome", "status"),
-            reported.attempts.items(),
+            _gathered(reported.attempts.items(), named),
         )
         durations = HistogramMetricFamily(
             "cdc_attempt_duration_seconds",
             "From the request to the end of its answer; a batch counts once.",
             labels=("endpoint",),
         )
-        for endpoint, each in reported.durations.items():
+        shown = reported.durations
+        if named is not None:
+            counts = [sum(column) for column in zip(*(each.counts for each in shown.values()), strict=True)]
+            total = Durations(counts, sum(each.total for each in shown.values()))
+            shown = {ALL: total if counts else Durations()} | {name: shown[name] for name in shown.keys() & named}
+        for endpoint, each in shown.items():
             durations.add_metric((endpoint,), list(_buckets(each.counts)), each.total)
         yield durations
+
+
+def _by_name(monitor: Monitor, now: datetime) -> Collection[str] | None:
+    """Return the endpoints that have series of their own: those that are disabled or held back, whose oldest delivery
+    has been due the longest, that have the most waiting, that were attempted the most.  None: all of them, they are
+    few."""
+    queue = monitor.queue.last
+    if queue is None or len(queue.enabled) <= MOST:
+        return None
+    attempts: Counter[str] = Counter()
+    for (endpoint, _, _), number in monitor.reported.attempts.items():
+        attempts[endpoint] += number
+
+    def weight(endpoint: str) -> tuple[bool, timedelta, int, int]:
+        counts = queue.counts.get(endpoint, {})
+        waiting = sum(number for each, number in counts.items() if not each.final)
+        stopped = not queue.enabled[endpoint] or endpoint in monitor.reported.held_back
+        return stopped, lag(monitor, endpoint, now), waiting, attempts[endpoint]
+
+    return frozenset(nlargest(TOP, queue.enabled, key=weight))
+
+
+def _gathered(
+    values: Values, named: Collection[str] | None, gather: Callable[[Sequence[float]], float] = sum
+) -> Values:
+    """Return the values of the ``named`` endpoints (the first label), and those of all together as ``all``, which never
+    fall when an endpoint is named no longer.  ``named`` is None: the values as they are."""
+    if named is None:
+        return values
+    of_all: defaultdict[Sequence[str], list[float]] = defaultdict(list)
+    shown: list[tuple[Sequence[str], float]] = []
+    for labels, value in values:
+        of_all[ALL, *labels[1:]].append(value)
+        if labels[0] in named:
+            shown.append((labels, value))
+    return [*((labels, gather(each)) for labels, each in of_all.items()), *shown]
 
 
 def _source_counters(sources: Iterable[tuple[str, SourceReport]]) -> Iterator[Metric]:

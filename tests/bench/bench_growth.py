@@ -230,7 +230,7 @@ async def postgres_pair(deliveries: int) -> AsyncIterator[tuple[OutboxStore, Out
             print(f"{size / 1e9:.1f} GB", flush=True)
             db.execute(Template(postgres_statements()["session"]).substitute(commit="on", plain="off").encode())
             for name, parameters in PLANS["postgres"].items():
-                text = f"EXPLAIN (COSTS OFF) {postgres_statements()[name]}"
+                text = f"EXPLAIN (COSTS OFF) {Template(postgres_statements()[name]).safe_substitute(which='true')}"
                 say(name, [step for (step,) in db.execute(text.encode(), parameters)])
         yield full, empty
         await full.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import event_payload
 from cdc.outbox.base import OutboxStore
@@ -67,6 +69,59 @@ async def test_room_limits_single_endpoints(outbox: OutboxStore) -> None:
     assert [one.endpoint_id for one in leased].count("ep_b") == 0
     assert [one.endpoint_id for one in leased].count("ep_c") == 5
     assert event_ids(await lease(outbox, limit=2, ep_a=7, ep_b=-1, ep_c=0)) == ["evt_2", "evt_3"]
+
+
+async def test_each_endpoint_gets_one_before_any_gets_a_second(outbox: OutboxStore) -> None:
+    for name in ("ep_a", "ep_b", "ep_c"):
+        await outbox.add_endpoint(endpoint(name, sources=(name,)))
+    for n in range(9):
+        await outbox.store("ep_a", Position("p"), [event(n, source="ep_a")], {}, at(n))
+    await outbox.store("ep_b", Position("p"), [event(n, source="ep_b") for n in (20, 21)], {}, at(50))
+    await outbox.store("ep_c", Position("p"), [event(30, source="ep_c")], {}, at(60))
+    leased = await lease(outbox, at(90), limit=4, ep_a=9, ep_b=9, ep_c=9)
+    assert event_ids(leased) == ["evt_0", "evt_1", "evt_20", "evt_30"]
+    await outbox.release("w", at(90))
+    assert event_ids(await lease(outbox, at(90), limit=1, ep_c=9, ep_b=9, ep_a=9)) == ["evt_30"], "its turn is first"
+    until = at(200)
+    leased = await outbox.lease("w", at(90), until, 9, {"ep_b": 9, "ep_x": 9, "ep_c": 9}, only=True)
+    assert event_ids(leased) == ["evt_21", "evt_20"], "the second was given back later"
+
+
+async def test_due_endpoints_have_their_turn(outbox: OutboxStore) -> None:
+    for name in ("ep_a", "ep_b", "ep_off", "ep_c", "ep_idle"):
+        await outbox.add_endpoint(
+            endpoint(name, enabled=name != "ep_off", events=("stock.*",) if "idle" in name else ("*",))
+        )
+    assert (await outbox.due_endpoints(at(9), 2, 0)) == ([], 0)
+    await store(outbox, event(1), now=at(3))
+    assert (await outbox.due_endpoints(at(2.9), 2, 0)) == ([], 0)
+    first = await outbox.due_endpoints(at(3), 2, 0)
+    assert first.ids == ["ep_a", "ep_b"]
+    second = await outbox.due_endpoints(at(3), 2, first.place)
+    assert second.ids == ["ep_c", "ep_a"], "round and round"
+    assert (await outbox.due_endpoints(at(3), 3, second.place, {"ep_a"})) == (["ep_b", "ep_c"], 0)
+    await lease(outbox, at(3), seconds=60)
+    assert (await outbox.due_endpoints(at(62), 9, 0)).ids == []
+    assert (await outbox.due_endpoints(at(63), 9, 0)).ids == ["ep_a", "ep_b", "ep_c"], "their leases expired"
+
+
+async def test_the_version_of_endpoints_changes_with_them(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_stays", events=("stock.*",)))
+    seen = {await outbox.endpoints_version()}
+    await outbox.add_endpoint(endpoint("ep_a"))
+    seen.add(await outbox.endpoints_version())
+    await outbox.change_endpoint("ep_a", EndpointChange(secret="whsec_b3RoZXI="))
+    seen.add(await outbox.endpoints_version())
+    await store(outbox, event(1), event(2))
+    (first, second) = await lease(outbox)
+    await finish(outbox, first, state=PENDING, due_at=at(500))
+    assert await outbox.endpoints_version() in seen, "it fails; that changes nothing of it"
+    await outbox.finish("w", [outcome(second, DEAD, disable_reason="It answered 410 Gone.")], NOW)
+    seen.add(await outbox.endpoints_version())
+    assert len(seen) == 4
+    before = await outbox.endpoints_version()
+    await outbox.remove_endpoint("ep_a", NOW)
+    assert await outbox.endpoints_version() != before
 
 
 async def test_a_leased_delivery_is_not_leased_again_until_the_lease_expires(outbox: OutboxStore) -> None:

@@ -126,6 +126,19 @@ class Outboxes(RuleBasedStateMachine):
         leased = self.both("lease", worker, self.now, self.now + timedelta(seconds=30), limit, room)
         self.leases += [(worker, delivery) for delivery in leased]
 
+    @rule(worker=workers, limit=st.integers(1, 5), most=st.integers(1, 3), without=st.sets(endpoint_ids, max_size=2))
+    def lease_what_is_due(self, worker: str, limit: int, most: int, without: set[str]) -> None:
+        due = [self.run(outbox.due_endpoints(self.now, most, 0, without)).ids for outbox in (self.memory, self.durable)]
+        assert due[0] == due[1]
+        until, room = self.now + timedelta(seconds=30), dict.fromkeys(due[0], 2)
+        leased = [
+            self.run(outbox.lease(worker, self.now, until, limit, room, only=True))
+            for outbox in (self.memory, self.durable)
+        ]
+        assert leased[0] == leased[1]
+        assert {each.endpoint_id for each in leased[0]} == set(due[0][:limit])
+        self.leases += [(worker, delivery) for delivery in leased[0]]
+
     @precondition(lambda self: self.leases)
     @rule(
         data=st.data(),

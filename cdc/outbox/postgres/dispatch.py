@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from string import Template
 from typing import NamedTuple
 
 import orjson
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
-from cdc.outbox.database import Row
+from cdc.outbox.database import Row, postgres_statements
 from cdc.outbox.dispatch import Lane, promote, settle
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
@@ -35,11 +37,19 @@ class _Held(NamedTuple):
 
 
 async def lease(
-    db: PostgresDatabase, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
+    db: PostgresDatabase,
+    worker: str,
+    now: datetime,
+    until: datetime,
+    *,
+    limit: int,
+    room: Mapping[str, int],
+    only: bool,
 ) -> list[LeasedDelivery]:
     """One statement, which needs no lock of lanes."""
-    rooms = orjson.dumps(dict(room)).decode()
-    return _leased(await db.rows("lease", worker=worker, now=now, until=until, limit=limit, rooms=rooms), until)
+    rooms = orjson.dumps({endpoint: (most, turn) for turn, (endpoint, most) in enumerate(room.items())}).decode()
+    given = {"worker": worker, "now": now, "until": until, "limit": limit, "rooms": rooms}
+    return _leased(await db.query(lease_statement(only=only), {**given, "ids": list(room)} if only else given), until)
 
 
 async def lease_of(
@@ -64,6 +74,13 @@ def _leased(rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
         )
         for number, endpoint_id, event_id, name, record, attempts, payload, source in rows
     ]
+
+
+@cache
+def lease_statement(*, only: bool) -> str:
+    """``only``: of the endpoints in ``ids``."""
+    which = "endpoint.id = ANY (%(ids)s::text[])" if only else "true"
+    return Template(postgres_statements()["lease"]).substitute(which=which)
 
 
 async def finish(

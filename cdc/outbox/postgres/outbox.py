@@ -209,9 +209,17 @@ class PostgresOutbox(DatabaseOutbox):
         self._listener.wake = wake
 
     async def lease(
-        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+        self,
+        worker: str,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        room: Mapping[str, int] | None = None,
+        *,
+        only: bool = False,
     ) -> list[LeasedDelivery]:
-        leased = await self._leasing.read(dispatch.lease, worker, now, until, limit=limit, room=room or {})
+        lease = dispatch.lease
+        leased = await self._leasing.read(lease, worker, now, until, limit=limit, room=room or {}, only=only)
         self._own_writes += len(leased)
         return leased
 

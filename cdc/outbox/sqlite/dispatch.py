@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
-from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -24,12 +23,22 @@ from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.rows import micros
 
+#: An endpoint's id, and a row of ``due_of_endpoint``.
+_Due = tuple[str, tuple[Any, ...]]
+
 
 async def lease(
-    database: SqliteDatabase, worker: str, now: datetime, until: datetime, *, limit: int, room: Mapping[str, int]
+    database: SqliteDatabase,
+    worker: str,
+    now: datetime,
+    until: datetime,
+    *,
+    limit: int,
+    room: Mapping[str, int],
+    only: bool,
 ) -> list[LeasedDelivery]:
     db = database.connection
-    return _take(db, worker, until, _due(db, now, limit, room))
+    return _take(db, worker, until, _due(db, now, limit, room, only=only))
 
 
 async def lease_of(
@@ -46,10 +55,8 @@ async def lease_of(
     return _take(db, worker, until, due)
 
 
-def _take(
-    db: sqlite3.Connection, worker: str, until: datetime, due: Sequence[tuple[str, tuple[Any, ...]]]
-) -> list[LeasedDelivery]:
-    """Lease deliveries of `_due`."""
+def _take(db: sqlite3.Connection, worker: str, until: datetime, due: Sequence[_Due]) -> list[LeasedDelivery]:
+    """Lease deliveries."""
     db.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due])))
     # tuple.__new__: as in `cdc.dispatch.attempt`
     return [
@@ -61,29 +68,48 @@ def _take(
     ]
 
 
-def _due(
-    db: sqlite3.Connection, now: datetime, limit: int, room: Mapping[str, int]
-) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return up to ``limit`` due deliveries as (endpoint id, row of ``due_of_endpoint``), oldest due first.
+def _due(db: sqlite3.Connection, now: datetime, limit: int, room: Mapping[str, int], *, only: bool) -> list[_Due]:
+    """Return up to ``limit`` due deliveries, oldest due first.
 
-    Each endpoint's deliveries are read in order and merged, only as far as needed: the backlog of one endpoint does not
-    slow down the others.
+    Each endpoint's deliveries are read in order, and only as far as needed: the backlog of one endpoint does not slow
+    down the others.
     """
-    endpoints = db.execute("SELECT number, id FROM endpoint WHERE enabled AND removed_at IS NULL").fetchall()
     with ExitStack() as stack:
-        heads = []
-        for number, endpoint_id in endpoints:
+        heads, most = [], 0
+        for number, endpoint_id in _endpoints(db, room, only=only):
             allowed = min(limit, room.get(endpoint_id, limit))
             if allowed > 0:
                 rows = stack.enter_context(closing(db.cursor()))
                 rows.execute(sqlite_statements()["due_of_endpoint"], (number, micros(now), allowed))
                 heads.append(_tagged(endpoint_id, rows))
+                most += allowed
         if len(heads) == 1:
             return list(heads[0])
-        return list(islice(merge(*heads, key=lambda head: head[1][:2]), limit))
+        due = chain.from_iterable(heads) if most <= limit else islice(_in_turn(heads, room), limit)
+        return sorted(due, key=_oldest)
 
 
-def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _endpoints(db: sqlite3.Connection, room: Mapping[str, int], *, only: bool) -> list[tuple[int, str]]:
+    """Return number and id of the endpoints to lease for."""
+    if only:
+        return db.execute(sqlite_statements()["enabled_endpoints"], (_list(list(room)),)).fetchall()
+    return db.execute("SELECT number, id FROM endpoint WHERE enabled AND removed_at IS NULL").fetchall()
+
+
+def _in_turn(heads: list[Iterator[_Due]], room: Mapping[str, int]) -> Iterator[_Due]:
+    """Yield one of each endpoint, in the order of ``room``, then the second of each, and so on."""
+    turns = {endpoint_id: turn for turn, endpoint_id in enumerate(room)}
+    while heads:
+        rank = [(head, due) for head in heads for due in islice(head, 1)]
+        yield from sorted((due for _, due in rank), key=lambda due: (turns.get(due[0], -1), _oldest(due)))
+        heads = [head for head, _ in rank]
+
+
+def _oldest(due: _Due) -> tuple[Any, ...]:
+    return due[1][:2]
+
+
+def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[_Due]:
     return ((endpoint_id, row) for row in rows)
 
 

@@ -162,9 +162,17 @@ class SqliteOutbox(DatabaseOutbox):
         return self._dispatch_lock.take()
 
     async def lease(
-        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+        self,
+        worker: str,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        room: Mapping[str, int] | None = None,
+        *,
+        only: bool = False,
     ) -> list[LeasedDelivery]:
-        return await self._writer.write_relaxed(dispatch.lease, worker, now, until, limit=limit, room=room or {})
+        lease, room = dispatch.lease, room or {}
+        return await self._writer.write_relaxed(lease, worker, now, until, limit=limit, room=room, only=only)
 
     async def lease_of(
         self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int

@@ -1,18 +1,22 @@
 -- name: lease
--- Takes due deliveries of enabled endpoints until :until, oldest due first; their attempts count from here.
--- What another process is taking this moment is passed over.  :rooms: endpoint id → how many at most.
+-- Takes due deliveries of enabled endpoints ($which: of all, or those in :ids) until :until: one of each endpoint before a
+-- second of any; their attempts count from here.  What another process is taking this moment is passed over.
+-- :rooms: endpoint id → how many at most, and the endpoint's turn.
 WITH head AS MATERIALIZED (
     SELECT head.id, head.due, endpoint.id AS endpoint_id
     FROM cdc_outbox.endpoint
     CROSS JOIN LATERAL (
-        SELECT delivery.id, delivery.due FROM cdc_outbox.delivery
-        WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
-        ORDER BY delivery.due, delivery.id
-        LIMIT GREATEST(0, LEAST(:limit, COALESCE((:rooms::jsonb ->> endpoint.id)::integer, :limit)))
-        FOR UPDATE SKIP LOCKED
+        SELECT oldest.id, oldest.due, row_number() OVER () AS rank
+        FROM (
+            SELECT delivery.id, delivery.due FROM cdc_outbox.delivery
+            WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
+            ORDER BY delivery.due, delivery.id
+            LIMIT GREATEST(0, LEAST(:limit, COALESCE((:rooms::jsonb -> endpoint.id ->> 0)::integer, :limit)))
+            FOR UPDATE SKIP LOCKED
+        ) AS oldest
     ) AS head
-    WHERE endpoint.enabled AND endpoint.removed_at IS NULL
-    ORDER BY head.due, head.id
+    WHERE endpoint.enabled AND endpoint.removed_at IS NULL AND $which
+    ORDER BY head.rank, (:rooms::jsonb -> endpoint.id ->> 1)::integer NULLS FIRST, head.due, head.id
     LIMIT :limit
 ),
 taken AS (
@@ -154,27 +158,80 @@ FROM unnest(:id::bigint[], :number::integer[]) AS given (id, number)
 WHERE delivery.id = given.id AND delivery.worker = :worker AND delivery.attempts = given.number
 RETURNING delivery.endpoint, delivery.lane
 
+-- name: due_endpoints
+-- Enabled endpoints with something due, by their numbers, from one to another.  The index of what is due is read once for
+-- each endpoint that has something unfinished; all others cost nothing.
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT min(endpoint) FROM cdc_outbox.delivery WHERE state = 1 AND endpoint > :after::bigint)
+    UNION ALL
+    SELECT (SELECT min(delivery.endpoint) FROM cdc_outbox.delivery
+            WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL AND active.endpoint < :upto::bigint
+)
+SELECT active.endpoint, its.id
+FROM active
+CROSS JOIN LATERAL (
+    SELECT id FROM cdc_outbox.endpoint
+    WHERE number = active.endpoint AND enabled AND removed_at IS NULL AND id <> ALL (:without::text[])
+    OFFSET 0
+) AS its
+WHERE active.endpoint <= :upto::bigint
+  AND EXISTS (
+      SELECT FROM cdc_outbox.delivery
+      WHERE delivery.endpoint = active.endpoint AND delivery.state = 1 AND delivery.due <= :now
+      OFFSET 0
+  )
+LIMIT :most
+
+-- name: late_endpoints
+-- Endpoints with something that is due after a moment.  (Read as `due_endpoints`.)
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT min(endpoint) FROM cdc_outbox.delivery WHERE state = 1 AND endpoint > 0)
+    UNION ALL
+    SELECT (SELECT min(delivery.endpoint) FROM cdc_outbox.delivery
+            WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL
+)
+SELECT its.id
+FROM active
+CROSS JOIN LATERAL (SELECT id FROM cdc_outbox.endpoint WHERE number = active.endpoint OFFSET 0) AS its
+WHERE (SELECT max(due) FROM cdc_outbox.delivery WHERE delivery.endpoint = active.endpoint AND state = 1) > :earliest
+
 -- name: next_due
 -- The earliest moment at which a delivery of an enabled endpoint may be leased; :without: ids of endpoints that do not
--- count.
-SELECT min(earliest.due)
-FROM cdc_outbox.endpoint
+-- count.  (Read as `due_endpoints`.)
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT min(endpoint) FROM cdc_outbox.delivery WHERE state = 1 AND endpoint > 0)
+    UNION ALL
+    SELECT (SELECT min(delivery.endpoint) FROM cdc_outbox.delivery
+            WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL
+)
+SELECT min((SELECT min(due) FROM cdc_outbox.delivery WHERE delivery.endpoint = active.endpoint AND state = 1))
+FROM active
 CROSS JOIN LATERAL (
-    SELECT delivery.due FROM cdc_outbox.delivery
-    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1
-    ORDER BY delivery.due
-    LIMIT 1
-) AS earliest
-WHERE endpoint.enabled AND endpoint.removed_at IS NULL AND endpoint.id <> ALL (:without::text[])
+    SELECT 1 FROM cdc_outbox.endpoint
+    WHERE number = active.endpoint AND enabled AND removed_at IS NULL AND id <> ALL (:without::text[])
+    OFFSET 0
+) AS its
 
 -- name: oldest_due
--- Of each enabled endpoint with something due: since when the oldest is.  One look at the index for each.
-SELECT endpoint.id, oldest.due
-FROM cdc_outbox.endpoint
+-- Of each enabled endpoint with something due: since when the oldest is.  (Read as `due_endpoints`.)
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT min(endpoint) FROM cdc_outbox.delivery WHERE state = 1 AND endpoint > 0)
+    UNION ALL
+    SELECT (SELECT min(delivery.endpoint) FROM cdc_outbox.delivery
+            WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL
+)
+SELECT its.id, oldest.due
+FROM active
+CROSS JOIN LATERAL (
+    SELECT id FROM cdc_outbox.endpoint WHERE number = active.endpoint AND enabled AND removed_at IS NULL OFFSET 0
+) AS its
 CROSS JOIN LATERAL (
     SELECT delivery.due FROM cdc_outbox.delivery
-    WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
+    WHERE delivery.endpoint = active.endpoint AND delivery.state = 1 AND delivery.due <= :now
     ORDER BY delivery.due
     LIMIT 1
 ) AS oldest
-WHERE endpoint.enabled AND endpoint.removed_at IS NULL

@@ -2,6 +2,11 @@
 -- Takes deliveries (a JSON list of ids) until `due`; their attempts count from here.
 UPDATE delivery SET worker = ?, due = ?, attempts = attempts + 1 WHERE id IN (SELECT value FROM json_each(?))
 
+-- name: enabled_endpoints
+-- The enabled ones of a JSON list of ids.
+SELECT number, id FROM endpoint
+WHERE id IN (SELECT value FROM json_each(?)) AND enabled AND removed_at IS NULL
+
 -- name: due_of_endpoint
 -- Deliveries of one endpoint that may be leased, oldest due first; read only as far as the caller needs.
 SELECT delivery.due, delivery.id, delivery.attempts, event.id, event.name, event.record, event.payload, event.source
@@ -59,18 +64,61 @@ UPDATE delivery SET worker = NULL, due = :now, attempts = attempts - 1
 WHERE id = :id AND +worker = :worker AND attempts = :number
 RETURNING endpoint, lane
 
+-- name: due_endpoints
+-- Enabled endpoints with something due, by their numbers, from one to another.  The index of what is due is read once for
+-- each endpoint that has something unfinished; all others cost nothing.
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT MIN(endpoint) FROM delivery WHERE state = 1 AND endpoint > :after)
+    UNION ALL
+    SELECT (SELECT MIN(delivery.endpoint) FROM delivery WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL AND active.endpoint < :upto
+)
+SELECT endpoint.number, endpoint.id
+FROM active CROSS JOIN endpoint ON endpoint.number = active.endpoint
+WHERE active.endpoint <= :upto AND endpoint.enabled AND endpoint.removed_at IS NULL
+  AND endpoint.id NOT IN (SELECT value FROM json_each(:without))
+  AND EXISTS (
+      SELECT 1 FROM delivery
+      WHERE delivery.endpoint = active.endpoint AND delivery.state = 1 AND delivery.due <= :now
+  )
+LIMIT :most
+
+-- name: late_endpoints
+-- Endpoints with something that is due after a moment.  (Read as `due_endpoints`.)
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT MIN(endpoint) FROM delivery WHERE state = 1 AND endpoint > 0)
+    UNION ALL
+    SELECT (SELECT MIN(delivery.endpoint) FROM delivery WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL
+)
+SELECT endpoint.id
+FROM active CROSS JOIN endpoint ON endpoint.number = active.endpoint
+WHERE (SELECT MAX(due) FROM delivery WHERE delivery.endpoint = active.endpoint AND delivery.state = 1) > :earliest
+
 -- name: next_due
--- The earliest moment at which a delivery of an enabled endpoint may be leased; ?: ids of endpoints that do not count.
-SELECT MIN((SELECT MIN(due) FROM delivery WHERE delivery.endpoint = endpoint.number AND delivery.state = 1)) AS due
-FROM endpoint
+-- The earliest moment at which a delivery of an enabled endpoint may be leased; :without: ids of endpoints that do not
+-- count.  (Read as `due_endpoints`.)
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT MIN(endpoint) FROM delivery WHERE state = 1 AND endpoint > 0)
+    UNION ALL
+    SELECT (SELECT MIN(delivery.endpoint) FROM delivery WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL
+)
+SELECT MIN((SELECT MIN(due) FROM delivery WHERE delivery.endpoint = active.endpoint AND delivery.state = 1)) AS due
+FROM active CROSS JOIN endpoint ON endpoint.number = active.endpoint
 WHERE enabled AND removed_at IS NULL AND id NOT IN (SELECT value FROM json_each(:without))
 
 -- name: oldest_due
--- Of each enabled endpoint with something due: since when the oldest is. One look at the index for each.
-SELECT id, due
-FROM (
-    SELECT id, (SELECT MIN(due) FROM delivery WHERE delivery.endpoint = endpoint.number AND delivery.state = 1) AS due
-    FROM endpoint
+-- Of each enabled endpoint with something due: since when the oldest is.  (Read as `due_endpoints`.)
+WITH RECURSIVE active (endpoint) AS (
+    SELECT (SELECT MIN(endpoint) FROM delivery WHERE state = 1 AND endpoint > 0)
+    UNION ALL
+    SELECT (SELECT MIN(delivery.endpoint) FROM delivery WHERE state = 1 AND delivery.endpoint > active.endpoint)
+    FROM active WHERE active.endpoint IS NOT NULL
+),
+oldest (id, due) AS (
+    SELECT id, (SELECT MIN(due) FROM delivery WHERE delivery.endpoint = active.endpoint AND delivery.state = 1)
+    FROM active CROSS JOIN endpoint ON endpoint.number = active.endpoint
     WHERE enabled AND removed_at IS NULL
 )
-WHERE due <= :now
+SELECT id, due FROM oldest WHERE due <= :now

@@ -12,7 +12,7 @@ from pathlib import Path
 from cdc.model.audit import Note
 from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
+from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outcome, counted
 from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.event import Event, event_payload
 from cdc.model.worker import WorkerStore
@@ -152,6 +152,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
             raise endpoint_exists(endpoint.id)
         self._changes += 1
         self._endpoints[endpoint.id] = endpoint
+        self._numbers[endpoint.id] = len(self._numbers) + 1
         self.audit.note(note)
 
     async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
@@ -216,6 +217,9 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def endpoint(self, endpoint_id: str) -> Endpoint | None:
         return self._endpoints.get(endpoint_id)
 
+    async def endpoints_version(self) -> int:
+        return hash(tuple(replace(each, failing_since=None) for each in self._endpoints.values()))
+
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
@@ -248,13 +252,25 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         return True  # nobody else can reach it
 
     async def lease(
-        self, worker: str, now: datetime, until: datetime, limit: int, room: Mapping[str, int] | None = None
+        self,
+        worker: str,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        room: Mapping[str, int] | None = None,
+        *,
+        only: bool = False,
     ) -> list[LeasedDelivery]:
-        due: list[Delivery] = []
+        rooms = room or {}
+        turns = {endpoint_id: turn for turn, endpoint_id in enumerate(rooms)}
+        due: list[tuple[int, int, Delivery]] = []
         for endpoint_id in self._enabled():
-            ready = (one for one in self._unfinished[endpoint_id].values() if one.active and one.due <= now)
-            due += nsmallest(min(limit, (room or {}).get(endpoint_id, limit)), ready, key=_turn)
-        taken = sorted(due, key=_turn)[:limit]
+            if endpoint_id in rooms or not only:
+                ready = (one for one in self._unfinished[endpoint_id].values() if one.active and one.due <= now)
+                oldest = nsmallest(min(limit, rooms.get(endpoint_id, limit)), ready, key=_turn)
+                due += [(rank, turns.get(endpoint_id, -1), each) for rank, each in enumerate(oldest)]
+        due.sort(key=lambda each: (*each[:2], _turn(each[2])))
+        taken = sorted((each for _, _, each in due[:limit]), key=_turn)
         return [self._take(delivery, worker, until) for delivery in taken]
 
     async def lease_of(
@@ -269,6 +285,16 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def due_of(self, endpoint_id: str) -> datetime | None:
         enabled = self._unfinished[endpoint_id].values() if endpoint_id in self._enabled() else ()
         return min((each.due for each in enabled if each.active), default=None)
+
+    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+        due = [
+            (number <= place, number, endpoint_id)
+            for endpoint_id, number in self._numbers.items()
+            if endpoint_id in self._enabled() and endpoint_id not in without
+            if any(each.active and each.due <= now for each in self._unfinished[endpoint_id].values())
+        ]
+        found = sorted(due)[:most]
+        return DueEndpoints([each for _, _, each in found], found[-1][1] if len(found) == most else 0)
 
     def _take(self, delivery: Delivery, worker: str, until: datetime) -> LeasedDelivery:
         self._changes += 1

@@ -101,6 +101,7 @@ class MemoryTables:
         self._payloads: dict[str, bytes] = {}  # of each event
         self._labels: dict[str, tuple[str, str]] = {}  # of each event that was not expunged
         self._endpoints: dict[str, Endpoint] = {}
+        self._numbers: dict[str, int] = {}  # of all endpoints, removed ones too
         self._removed: dict[str, tuple[str, str]] = {}
         self._deliveries: dict[int, Delivery] = {}  # by their numbers, in order
         self._unfinished: dict[str, dict[int, Delivery]] = defaultdict(dict)  # by endpoint, then number

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from cdc.dispatch.dispatcher import YIELD, Dispatcher, DispatchSettings
@@ -18,6 +19,8 @@ from cdc.model.endpoint import EndpointChange, PayloadFormat
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS
+
+pytestmark = pytest.mark.usefixtures("few_or_many")
 
 
 class ScriptedSender:

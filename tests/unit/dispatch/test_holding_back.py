@@ -21,6 +21,7 @@ from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 from support.simulation import REFUSED, TAKEN, Receivers, Simulation, simulated, stepping
 
+pytestmark = pytest.mark.usefixtures("few_or_many")
 A = "http://a"
 BROKEN = Answer(500, 0.01)
 

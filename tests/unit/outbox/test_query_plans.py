@@ -19,8 +19,9 @@ WALKS = {
     **{name: {"endpoint_version"} for name in ("store_begin", "endpoints_version")},  # one row
     "endpoints": {"endpoint"},
     "stored_secrets": {"endpoint"},
-    "next_due": {"endpoint", "json_each"},
-    "oldest_due": {"endpoint"},
+    **{name: {"active"} for name in ("late_endpoints", "oldest_due")},  # its own findings
+    **{name: {"active", "json_each"} for name in ("due_endpoints", "next_due")},
+    "enabled_endpoints": {"json_each"},
     "events_newest": {"event", "newest"},
     "replays": {"replay"},
     "backfills": {"backfill"},
@@ -98,6 +99,9 @@ def test_no_statement_scans_a_table(db: sqlite3.Connection, name: str) -> None:
         ("due_of_endpoint", "delivery_due (endpoint=? AND due<?)"),
         ("next_due", "delivery_due (endpoint=?)"),
         ("oldest_due", "delivery_due (endpoint=?)"),
+        ("oldest_due", "delivery_due (endpoint>?)"),
+        ("due_endpoints", "delivery_due (endpoint=? AND due<?)"),
+        ("late_endpoints", "delivery_due (endpoint=?)"),
         ("insert_delivery", "delivery_lane (endpoint=? AND lane=? AND state<?)"),
         ("promote_behind", "delivery_lane (endpoint=? AND lane=? AND state=?)"),
         ("promote", "delivery_lane (endpoint=? AND lane=? AND state=?)"),

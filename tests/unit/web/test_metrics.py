@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cdc.model.change import Gap, Operation
 from cdc.model.delivery import DeliveryState, Held, Hold
 from cdc.model.errors import OutboxError, SourceUnavailable
+from cdc.web.metrics import MOST, TOP
 from cdc.web.server import add_health
 from support.manual_clock import START
 from support.watching import BOUNDS, Watch, batch, change, outcome
@@ -216,3 +217,27 @@ async def test_operations_documents_every_metric_and_alert(watch: Watch) -> None
     assert ours - named(text) == set()
     alerts = re.findall(r"(?m)alert: (\w+)", ALERTS.read_text(encoding="utf-8"))
     assert [alert for alert in alerts if f"`{alert}`" not in text] == []
+
+
+async def test_of_many_endpoints_the_top_ones_have_series_and_all_are_summed() -> None:
+    watch = Watch()
+    names = [f"ep_{number}" for number in range(MOST + 1)]
+    for name in names:
+        watch.reported.attempted([(outcome(), name)])
+    watch.reported.attempted([(outcome(duration=0.3), "ep_7")])
+    watch.reported.held({"ep_9": Held(Hold.BREAKER, START)})
+    watch.clock.advance(30)
+    due = dict.fromkeys(names, watch.clock.now())
+    watch.queue(**due | {"ep_9": START})
+    text = await scrape(watch)
+    found = values(text)
+    assert found["cdc_delivery_lag_seconds"]["all",] == found["cdc_delivery_lag_seconds"]["ep_9",] == 30
+    assert found["cdc_endpoint_enabled"]["all",] == len(names)
+    assert found["cdc_endpoint_held"]["breaker", "all"] == found["cdc_endpoint_held"]["breaker", "ep_9"] == 1
+    assert found["cdc_attempts_total"]["all", "delivered", "2xx"] == len(names) + 1
+    assert found["cdc_attempts_total"]["ep_7", "delivered", "2xx"] == 2
+    assert found["cdc_attempt_duration_seconds_count"]["all",] == len(names) + 1
+    assert len(found["cdc_endpoint_enabled"]) == TOP + 1
+    assert len(found["cdc_attempt_duration_seconds_count"]) == TOP + 1
+    watch.queue(**dict.fromkeys(names[1:], START))
+    assert "all" not in {labels[0] for labels in values(await scrape(watch))["cdc_endpoint_enabled"]}
