@@ -65,7 +65,7 @@ LISTS: dict[str, Any] = {
     "events": [1], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
 }  # fmt: skip
 #: statements that name the endpoint by its id
-_BY_ID = ("unfinished", "insert_backfill", "bring_forward", "bring_forward_waiting")
+_BY_ID = ("unfinished", "insert_backfill", "bring_forward", "bring_forward_waiting", "due_of", "lease_of")
 _BY_NUMBER = ("attempts", "hurry", "reopen", "retriable", "place")
 NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 

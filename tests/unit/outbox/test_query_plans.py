@@ -21,7 +21,7 @@ WALKS = {
     "stored_secrets": {"endpoint"},
     **{name: {"active"} for name in ("late_endpoints", "oldest_due")},  # its own findings
     **{name: {"active", "json_each"} for name in ("due_endpoints", "next_due")},
-    "enabled_endpoints": {"json_each"},
+    **{name: {"json_each"} for name in ("enabled_endpoints", "held")},
     "events_newest": {"event", "newest"},
     "replays": {"replay"},
     "backfills": {"backfill"},
