@@ -1,13 +1,11 @@
 -- name: session
 -- Of every session of the outbox: our own time zone; no waiting for ever for a lock, and no lock held for long by a
 -- process that stands still (others that wait for it must not be silent for so long that they lose their sources); small
--- statements, planned once for tables of any size: by index, row by row.  No statement_timeout of the server's: it would
--- end the wait of a commit for a standby, as if the standby had it.
+-- statements, planned once for tables of any size: by index, row by row.
 SET TIME ZONE 'UTC';
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_read_only = off;
 SET synchronous_commit = $commit;
-SET statement_timeout = 0;
 SET lock_timeout = '10s';
 SET idle_in_transaction_session_timeout = '5s';
 SET jit = off;
