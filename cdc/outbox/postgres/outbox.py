@@ -25,6 +25,7 @@ from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
 from cdc.outbox import endpoints
 from cdc.outbox.base import Replication
+from cdc.outbox.database import Database
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import Notice, PostgresDatabase
@@ -172,7 +173,7 @@ class PostgresOutbox(DatabaseOutbox):
         await self._reading.read(_check_schema, self._info)
 
     async def replication(self) -> Replication:
-        return await self._reading.read(_replication)
+        return await self._due.read(_replication)
 
     async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - the protocol's: a dropped schema holds nothing
         return None
@@ -256,7 +257,7 @@ class PostgresOutbox(DatabaseOutbox):
         return self._listener.writes, self._own_writes
 
 
-async def _replication(db: PostgresDatabase) -> Replication:
+async def _replication(db: Database) -> Replication:
     ((waits, standby),) = await db.rows("replication")
     if waits:
         return Replication.SYNCHRONOUS
