@@ -146,6 +146,7 @@ class Consumers(UseCases):
         for receipt, lease in leases.items():
             outcomes[lease.worker] += _outcomes(consumer, lease, now, failed.get(receipt))
         for worker, each in outcomes.items():
+            # A lease that passes to somebody else this very moment keeps its state: the event comes once more.
             await self._store.finish(worker, each, now)
             finished = [Finished(outcome, consumer.id) for outcome in each]
             log_attempts(finished)
