@@ -6,21 +6,24 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from cdc import __version__
 from cdc.model.delivery import DeliveryState
-from support.browser import WIDE, Tab, browsing
+from support.browser import WIDE, Tab
 from support.busy_hour import BOOKS, live_through
 from support.managing import PASSWORD, Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import event, lease, outcome, store
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
+
 PHONE = (390, 800)
 LONG = "The endpoint answered 500: https://tienda.example.com/" + "webhooks/" * 20 + " and some words behind it."
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def managed() -> AsyncIterator[Managed]:
     async with managing(MemoryOutbox(), web={"timezone": "Europe/Madrid"}) as managed:
         await live_through(managed)
@@ -30,12 +33,6 @@ async def managed() -> AsyncIterator[Managed]:
         await managed.store.finish("w", [outcome(leased, DeliveryState.DEAD, error=LONG, started_at=now)], now)
         managed.clock.advance(timedelta(seconds=1).total_seconds())
         yield managed
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with browsing() as browser:
-        yield browser
 
 
 async def signed_in(browser: Browser, managed: Managed, size: tuple[int, int], code: str = "es") -> Tab:

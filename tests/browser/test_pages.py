@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from support.browser import PHONE, WIDE, Tab, browsing
+from support.browser import PHONE, WIDE, Tab
 from support.consumer import Inbox, receiving
 from support.database import Database
 from support.site import MANAGER, PASSWORD, VIEWER, Site, play_story, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 #: Bytes of a first view, at most.
 MOST = 200_000
@@ -40,7 +43,7 @@ PATHS = (
 _NOT_FOUND = "/nothing/here"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def site(postgres_erp: Database, tmp_path: Path) -> AsyncIterator[Site]:
     """With a manager, a viewer, one endpoint, and the deliveries of the demo's story."""
     inbox = Inbox()
@@ -51,12 +54,6 @@ async def site(postgres_erp: Database, tmp_path: Path) -> AsyncIterator[Site]:
         count = await asyncio.to_thread(play_story, postgres_erp)
         await inbox.until_count(count)
         yield site
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with browsing() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from aiohttp import web
-from playwright.async_api import Dialog, expect
+from playwright.async_api import Browser, Dialog, expect
 
-from support.browser import Tab, browsing
+from support.browser import Tab
 from support.database import Database
 from support.http_servers import served
 from support.site import MANAGER, PASSWORD, Site, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 SCRIPTS = "\"'></script><script>alert(1)</script><img src=x onerror=alert(1)>{{7191*7}}\u202e"
 #: Of ten characters, as long as a customer's code may be.
@@ -77,8 +80,8 @@ class Visit:
             self.wrong.append(f"{page.url}: a template was run")
 
 
-async def test_what_others_wrote_is_text(postgres_erp: Database, tmp_path: Path) -> None:
-    async with serving(postgres_erp, tmp_path) as site, _receiver() as url, browsing() as browser:
+async def test_what_others_wrote_is_text(postgres_erp: Database, browser: Browser, tmp_path: Path) -> None:
+    async with serving(postgres_erp, tmp_path) as site, _receiver() as url:
         await asyncio.to_thread(site.user, MANAGER, "manager")
         endpoint = await _endpoint(site, url)
         tab = await Tab.open(browser, site.base)

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from cdc.dispatch.signing import verify
-from support.browser import Tab, browsing
+from support.browser import Tab
 from support.consumer import Inbox, answering
 from support.database import Database
 from support.site import MANAGER, PASSWORD, Site, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 INVOICE = """INSERT INTO facturascli (idfactura, codigo, numero, codserie, codejercicio, codcliente, nombrecliente,
     cifnif, coddivisa, codpago, codalmacen, idempresa, fecha, hora, idestado, editable, total)
@@ -45,12 +47,13 @@ class Receiver:
 
 
 @pytest.mark.parametrize("code", ["en", "es"])
-async def test_from_the_set_up_to_an_event_that_waited(code: str, postgres_erp: Database, tmp_path: Path) -> None:
+async def test_from_the_set_up_to_an_event_that_waited(
+    code: str, postgres_erp: Database, browser: Browser, tmp_path: Path
+) -> None:
     receiver = Receiver()
     async with (
         serving(postgres_erp, tmp_path) as site,
         answering(receiver.answer, receiver.inbox) as url,
-        browsing() as browser,
     ):
         tab = await Tab.open(browser, site.base, code, copies=True)
         await _set_up(tab, site)
