@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import bcrypt
 import pytest
 from argon2 import PasswordHasher
@@ -12,6 +14,12 @@ from cdc.access.facturascripts import FacturaScriptsUser, PhpPasswords, bounded
 BY_PHP = "$2y$07$BCryptRequires22Chrcte/VlQH0piJtjXl.0t1XkA8pw9dMXTpOq"
 BY_PHP_7 = "$2y$10$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a"
 ARGON2 = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("rasmuslerdorf")
+
+
+@pytest.fixture
+def light_decoy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of a second for each password that fits nothing is for those who guess."""
+    monkeypatch.setattr("cdc.access.facturascripts._DECOY", f"$2b$04${'.' * 53}")
 
 
 def php_bcrypt(password: bytes, cost: int = 4) -> str:
@@ -34,6 +42,14 @@ def test_bcrypt_looks_at_72_bytes_as_php_does() -> None:
     assert php.fits("ñ" * 10, php_bcrypt("ñ".encode() * 10))
 
 
+def test_no_hash_takes_as_long_as_phps_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = Mock(return_value=True)
+    monkeypatch.setattr(bcrypt, "checkpw", checked)
+    assert not PhpPasswords().fits("secret", "")
+    assert checked.call_args.args[1].startswith(b"$2b$12$")
+
+
+@pytest.mark.usefixtures("light_decoy")
 @pytest.mark.parametrize(
     "stored",
     [
