@@ -140,7 +140,10 @@ def _create(administration: Database, *, erp: bool) -> str:
 def _create_postgres(administration: Database, name: str, *, erp: bool) -> None:
     if erp:
         _prepare_template(administration)
-    administration.execute(f"CREATE DATABASE {name} TEMPLATE {ERP_TEMPLATE if erp else 'template0'}")
+    (version,) = administration.execute("SHOW server_version_num")[0]
+    # a copy of the files takes half of what it takes to log every page of them; before 15 there is no other way
+    strategy = " STRATEGY file_copy" if int(version) >= 150000 else ""
+    administration.execute(f"CREATE DATABASE {name} TEMPLATE {ERP_TEMPLATE if erp else 'template0'}{strategy}")
 
 
 def _prepare_template(administration: Database) -> None:
