@@ -10,7 +10,7 @@ import click
 
 from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.loss import source_adoption
+from cdc.cli.loss import counted, source_adoption
 from cdc.cli.output import confirm_loss, json_option, print_json, print_script, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -71,9 +71,13 @@ def scan_(
     if dry_run:
         print_script(text)
     elif new:
-        say(f"{len(new)} sources added to {_file(session)}.  Next: cdc install-triggers; then start or reload cdc run.")
+        added = counted(len(new), "source")
+        say(f"{added} added to {_file(session)}.  Next: cdc install-triggers; then start or reload cdc run.")
     else:
         say("Nothing new was found.")
+    for name, known in present.source.items():
+        if known.facturascripts is not None and not os.access(known.facturascripts, os.R_OK):
+            say(f"{name}: {known.facturascripts} cannot be read. Correct [source.{name}], or remove it.")
 
 
 @source.command()

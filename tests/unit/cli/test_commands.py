@@ -382,3 +382,14 @@ def test_backfill_dry_run_shows_the_plan_once_and_starts_nothing(
 def test_endpoint_show_prints_the_seconds_of_its_retries(run_cdc: Callable, retries: str, shown: str) -> None:
     added = json.loads(run_cdc("endpoint", "add", URL, "--events", "*", "--retries", retries, "--json").stdout)
     assert re.search(rf"^retries +{re.escape(shown)}$", run_cdc("endpoint", "show", added["id"]).stdout, re.MULTILINE)
+
+
+def test_a_scan_names_sources_whose_config_php_cannot_be_read(run_cdc: Callable, folder: Path) -> None:
+    (folder / "cdc.toml").write_text('[source.main]\nfacturascripts = "nowhere/config.php"\n')
+    (folder / "www").mkdir()
+    options = {"TYPE": "mysql", "HOST": "db", "PORT": "3306", "NAME": "fs", "USER": "u", "PASS": "p"}
+    php = "".join(f"define('FS_DB_{name}', '{value}');\n" for name, value in options.items())
+    (folder / "www/config.php").write_text(f"<?php\n{php}")
+    said = run_cdc("source", "scan", "www").stderr
+    assert "1 source added" in said
+    assert "nowhere/config.php cannot be read. Correct [source.main], or remove it." in said
