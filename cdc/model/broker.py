@@ -34,9 +34,14 @@ class Scheme(NamedTuple):
 
 _REDIS: Final = Broker("Redis", "redis", "redis", ("DATABASE", "STREAM"), 1, "/0/facturascripts.{source}")
 _NATS: Final = Broker("NATS", "nats", "nats", ("SUBJECT",), 0, "/facturascripts.{source}.{event}")
+_RABBITMQ: Final = Broker(
+    "RabbitMQ", "amqp", "aiormq", ("VHOST", "EXCHANGE", "KEY"), 1, "/%2F/facturascripts/{source}.{event}"
+)
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "redis": Scheme(_REDIS, 6379, tls=False),
     "rediss": Scheme(_REDIS, 6379, tls=True),
+    "amqp": Scheme(_RABBITMQ, 5672, tls=False),
+    "amqps": Scheme(_RABBITMQ, 5671, tls=True),
     "nats": Scheme(_NATS, 4222, tls=False),
     "tls": Scheme(_NATS, 4222, tls=True),
 }

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import aiormq
 import nats
 import redis
 from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import NotFoundError
 
 from cdc.dispatch.address import EgressPolicy
 from cdc.dispatch.broker.sender import BrokerSender
@@ -71,20 +76,35 @@ class BrokerServer(ABC):
     def url(self) -> str:
         """The URL of an endpoint."""
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
         self.folder.mkdir(exist_ok=True)
         command = [*self.command(find_broker(self.name)), *self.options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment(),
+            start_new_session=True,  # killed with the processes that it starts
+        )
         said: list[str] = []
         ready = threading.Event()
         threading.Thread(target=self._follow, args=(self._process, said, ready), daemon=True).start()
-        assert ready.wait(HANG_SECONDS), f"{self.name} is not ready: {said[-5:]}"
+        assert ready.wait(2 * HANG_SECONDS), f"{self.name} is not ready: {said[-5:]}"
         assert self._process.poll() is None, f"{self.name} has ended: {said[-5:]}"
-        self.prepare()
 
-    def prepare(self) -> None:  # noqa: B027 - few servers need anything
-        """Make what must be there before events come."""
+    @abstractmethod
+    def empty(self) -> None:
+        """Make what must be there before events come, and remove those that came."""
 
     def _follow(self, process: subprocess.Popen[str], said: list[str], ready: threading.Event) -> None:
         assert process.stdout is not None
@@ -98,9 +118,13 @@ class BrokerServer(ABC):
     def kill(self) -> None:
         """Kill it at once, like a power cut."""
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(HANG_SECONDS)
             self._process = None
+
+    def end(self) -> None:
+        """Kill it for good."""
+        self.kill()
 
 
 class Valkey(BrokerServer):
@@ -115,6 +139,10 @@ class Valkey(BrokerServer):
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0/facturascripts.{{source}}"
+
+    def empty(self) -> None:
+        with redis.Redis(port=self.port) as client:
+            client.flushall()
 
     def got(self) -> list[Got]:
         with redis.Redis(port=self.port) as client:
@@ -141,13 +169,15 @@ class Nats(BrokerServer):
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}/facturascripts.{{source}}.{{event}}"
 
-    def prepare(self) -> None:
-        if not self.settings:
-            asyncio.run(self._add_stream())
+    def empty(self) -> None:
+        asyncio.run(self._empty())
 
-    async def _add_stream(self) -> None:
+    async def _empty(self) -> None:
         client = await nats.connect(f"nats://127.0.0.1:{self.port}")
-        await client.jetstream().add_stream(name="events", subjects=["facturascripts.>"])
+        stream = client.jetstream()
+        with suppress(NotFoundError):
+            await stream.delete_stream("events")
+        await stream.add_stream(name="events", subjects=["facturascripts.>"])
         await client.close()
 
     def got(self) -> list[Got]:
@@ -162,3 +192,84 @@ class Nats(BrokerServer):
         found = [await subscription.next_msg(timeout=HANG_SECONDS) for _ in range(count)]
         await client.close()
         return [Got(each.subject, dict(each.headers or {}), each.data) for each in found]
+
+
+class RabbitMQ(BrokerServer):
+    """With a durable queue: it confirms a message that is on disk."""
+
+    name = "rabbitmq"
+    ready = "Server startup complete"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.settings = ""
+        self.tls_port, self._names, self._distribution = free_port(), free_port(), free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+
+    def command(self, program: Path) -> list[str]:
+        (self.folder / "plugins").touch()
+        (self.folder / "rabbitmq.conf").write_text(self.settings)
+        return [str(program)]
+
+    def environment(self) -> dict[str, str]:
+        folder = str(self.folder)
+        return super().environment() | {
+            "HOME": folder,
+            "ERL_EPMD_PORT": str(self._names),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": "cdc@localhost",
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_MNESIA_BASE": f"{folder}/data",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq",
+            "RABBITMQ_GENERATED_CONFIG_DIR": f"{folder}/generated",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 2:2",
+        }
+
+    def start(self) -> None:
+        if self._epmd is None:  # the server would leave one behind
+            program = find_broker(self.name).with_name("epmd")
+            command = [str(program), "-address", "127.0.0.1", "-port", str(self._names)]
+            self._epmd = subprocess.Popen(command)
+        super().start()
+
+    def end(self) -> None:
+        super().end()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait(HANG_SECONDS)
+            self._epmd = None
+
+    @property
+    def url(self) -> str:
+        return f"amqp://127.0.0.1:{self.port}/%2F/facturascripts/{{source}}.{{event}}"
+
+    def empty(self) -> None:
+        asyncio.run(self._empty())
+
+    async def _empty(self) -> None:
+        connection = await aiormq.connect(f"amqp://127.0.0.1:{self.port}")
+        channel = await connection.channel()
+        await channel.exchange_declare(exchange="facturascripts", exchange_type="topic", durable=True)
+        await channel.queue_delete("events")
+        await channel.queue_declare("events", durable=True)
+        await channel.queue_bind("events", "facturascripts", "main.#")
+        await connection.close()
+
+    def got(self) -> list[Got]:
+        return asyncio.run(self._got())
+
+    async def _got(self) -> list[Got]:
+        connection = await aiormq.connect(f"amqp://127.0.0.1:{self.port}")
+        channel = await connection.channel()
+        found = []
+        while (each := await channel.basic_get("events", no_ack=True)).delivery.name == "Basic.GetOk":
+            headers = {name: str(value) for name, value in (each.header.properties.headers or {}).items()}
+            found.append(Got(each.routing_key or "", headers, each.body))
+        await connection.close()
+        return found

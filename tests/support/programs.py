@@ -13,9 +13,13 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 #: Servers that `make databases` unpacked from Debian's packages, and the version of MariaDB that it finds there.
-UNPACKED = {name: CACHE / name for name in ("mysql", "mariadb", "valkey", "nats")}
+UNPACKED = {name: CACHE / name for name in ("mysql", "mariadb", "valkey", "nats", "rabbitmq")}
 #: Message brokers: title and program.
-BROKERS = {"valkey": ("Valkey", "valkey-server"), "nats": ("NATS", "nats-server")}
+BROKERS = {
+    "valkey": ("Valkey", "valkey-server"),
+    "nats": ("NATS", "nats-server"),
+    "rabbitmq": ("RabbitMQ", "rabbitmq-server"),
+}
 UNPACKED_MARIADB_VERSION = "10.11"
 TITLES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "mysql": "MySQL"}
 #: What runs when nothing is asked for and a Docker engine answers.
@@ -78,7 +82,8 @@ def find_broker(name: str) -> Path:
     """The program of a message broker, or `NoServerError`."""
     title, program = BROKERS[name]
     unpacked = UNPACKED[name] / "bin" / program
-    found = _on_path(program) or (unpacked if unpacked.exists() else None)
+    # Debian's rabbitmq-server on PATH starts it as another user: the unpacked one first
+    found = unpacked if unpacked.exists() else _on_path(program) if name != "rabbitmq" else None
     if found is None:
         message = f"No {title} server program here: run `make databases`."
         raise NoServerError(message)

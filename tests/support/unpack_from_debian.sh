@@ -8,6 +8,7 @@
 #   unpack_from_debian.sh mariadb FOLDER    MariaDB 10.11 of Debian 12: bin/mariadbd, bin/mariadb-install-db
 #   unpack_from_debian.sh valkey FOLDER     Valkey of Debian 13: bin/valkey-server
 #   unpack_from_debian.sh nats FOLDER       NATS of Debian 13: bin/nats-server
+#   unpack_from_debian.sh rabbitmq FOLDER   RabbitMQ of Debian 13: bin/rabbitmq-server, bin/epmd
 set -euo pipefail
 
 fail() {
@@ -24,6 +25,7 @@ case $flavour in
   mariadb) suite=bookworm server=mariadbd packages=(mariadb-server-core mariadb-client-core) more=(liblz4-1 libzstd1 liblzma5 libgcrypt20 libgpg-error0 libcap2) ;;
   valkey) suite=trixie server=valkey-server packages=(valkey-server valkey-tools) more=(libc6 libstdc++6 libgcc-s1 libcap2 zlib1g libzstd1) ;;
   nats) suite=trixie server=nats-server packages=(nats-server) more=(libc6) ;;
+  rabbitmq) suite=trixie server=rabbitmq-server packages=(rabbitmq-server) more=(libc6 libstdc++6 libgcc-s1 libtinfo6 libssl3t64 libsystemd0 libcap2 zlib1g libzstd1 erlang-asn1) ;;
   *) fail "unknown server $flavour" ;;
 esac
 if [[ -x $folder/bin/$server ]]; then exit 0; fi
@@ -76,6 +78,29 @@ run() { exec \"\$here/${loader#"$work"/}\" --library-path \"\$path\" \"\$@\"; }"
 if [[ $flavour == valkey || $flavour == nats ]]; then
   program=$(cd "$work/tree" && find usr -path "*bin/$server")
   printf '%s\nrun "$here/tree/%s" "$@"\n' "$head" "$program" >"$work/bin/$server"
+elif [[ $flavour == rabbitmq ]]; then
+  erlang=usr/lib/erlang
+  erts=$(cd "$work/tree" && echo $erlang/erts-*/bin)
+  # Erlang starts programs of its own by their paths: in place of each, one that finds the libraries beside it.
+  here='$(dirname "$(dirname "$(readlink -f "$0")")")' deeper='$(cd "$(dirname "$(readlink -f "$0")")/../../../../../.." && pwd)'
+  deep=${head/"$here"/"$deeper"}
+  for program in erlexec beam.smp erl_child_setup inet_gethost epmd; do
+    mv "$work/tree/$erts/$program" "$work/tree/$erts/$program.unpacked"
+    printf '%s\nrun "$here/tree/%s/%s.unpacked" "$@"\n' "$deep" "$erts" "$program" >"$work/tree/$erts/$program"
+    chmod +x "$work/tree/$erts/$program"
+  done
+  ln -s "../tree/$erts/epmd" "$work/bin/epmd"
+  cat >"$work/bin/erl" <<WRAPPER
+$head
+export ROOTDIR="\$here/tree/$erlang" BINDIR="\$here/tree/$erts" EMU=beam PROGNAME=erl
+exec "\$BINDIR/erlexec" "\$@"
+WRAPPER
+  cat >"$work/bin/rabbitmq-server" <<WRAPPER
+$head
+export PATH="\$here/bin:\$PATH"
+if [ "\${1:-}" = --version ]; then exec erl -noshell -eval 'io:format("Erlang ~s~n", [erlang:system_info(otp_release)]), halt().'; fi
+exec "\$here"/tree/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server "\$@"
+WRAPPER
 elif [[ $flavour == mysql ]]; then
   cat >"$work/bin/mysqld" <<WRAPPER
 $head

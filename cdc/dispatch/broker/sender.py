@@ -6,6 +6,7 @@ off: a new connection is to an address that is checked again, and nothing is sen
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -93,7 +94,7 @@ class BrokerSender:
             url = broker_url(request.url)
             with Deadline(request.timeout):
                 connection = await self._connection(link, url, key, request.timeout)
-                said = await connection.publish(_message(url, request))
+                said = await _publish(connection, _message(url, request))
             return Answer(ACCEPTED, now() - started, body=said.encode())
         except Refused as refused:
             broker = broker_url(request.url).scheme.broker.title
@@ -152,6 +153,17 @@ class BrokerSender:
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
         self._sweep = loop.call_later(IDLE, self._close_idle) if self._links else None
+
+
+async def _publish(connection: Connection, message: Message) -> str:
+    """A client that lost its connection may cancel what waits for it, which is no cancellation of the attempt."""
+    try:
+        return await connection.publish(message)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionResetError(errno.ECONNRESET, "connection closed") from None
 
 
 async def close_connection(connection: Connection) -> None:

@@ -18,21 +18,29 @@ from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import is_trouble
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState
-from support.broker_servers import INSIDE, BrokerServer, Nats, Valkey, leased, send
+from support.broker_servers import INSIDE, BrokerServer, Nats, RabbitMQ, Valkey, leased, send
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
 from support.http_faults import receiver, refusing
 from support.manual_clock import START
 from support.waiting import HANG_SECONDS
 
-SERVERS: dict[str, type[BrokerServer]] = {"redis": Valkey, "nats": Nats}
+SERVERS: dict[str, type[BrokerServer]] = {"redis": Valkey, "nats": Nats, "amqp": RabbitMQ}
 
 
-@pytest.fixture(params=list(SERVERS))
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerServer]:
-    made = SERVERS[request.param](tmp_path / "broker")
-    made.start()
+@pytest.fixture(scope="module", params=list(SERVERS))
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """Start each once: RabbitMQ takes seconds."""
+    made = SERVERS[request.param](tmp_path_factory.mktemp("broker"))
     yield made
-    made.kill()
+    made.end()
+
+
+@pytest.fixture
+def server(kept: BrokerServer) -> BrokerServer:
+    if not kept.runs:
+        kept.start()
+    kept.empty()
+    return kept
 
 
 async def test_event_arrives_with_headers_and_signature(server: BrokerServer) -> None:
@@ -53,6 +61,7 @@ async def test_event_arrives_with_headers_and_signature(server: BrokerServer) ->
     assert other.headers["webhook-id"] == "evt_2"
 
 
+@pytest.mark.timeout(900)  # RabbitMQ starts slowly on a busy machine
 async def test_kill_and_restart_under_load_loses_and_reorders_nothing(
     server: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +102,7 @@ async def running(store: WatchedOutbox, sender: BrokerSender) -> AsyncIterator[N
         await task
 
 
+@pytest.mark.parametrize("kept", ["redis", "nats"], indirect=True)  # that of RabbitMQ is, in the test before
 async def test_broken_connection_is_replaced(server: BrokerServer) -> None:
     to = endpoint(server.url)
     async with BrokerSender(INSIDE, {}) as sender:

@@ -23,8 +23,9 @@ from support.waiting import HANG_SECONDS
 def server(tmp_path: Path) -> Iterator[Nats]:
     made = Nats(tmp_path / "broker")
     made.start()
+    made.empty()
     yield made
-    made.kill()
+    made.end()
 
 
 async def test_repetition_is_stored_once(server: Nats) -> None:
