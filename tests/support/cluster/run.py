@@ -183,8 +183,10 @@ class _Run:
             assert self._until(lambda: self.pair.outbox.execute(_UPGRADED) == [(True,)], HANG_SECONDS), "not migrated"
             if number == 1:
                 self._check_refusal(UpgradedWorker(worker.folder, name="late", python=former))
-            self._kill(self.dice.choice(self.workers[:number]))
-            self.result.faults["upgrade"] += 1
+            killed = self.dice.choice(self.workers[:number])
+            self._end(killed)
+            killed.begin()
+            self.result.faults.update(["kill", "upgrade"])
 
     def _wait_written(self, writers: Writers, share: int) -> None:
         while sum(writers.written) < share and writers.at_work():
