@@ -21,6 +21,7 @@ from cdc.admin.consumers import Consumers
 from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.principal import Principal
 from cdc.config import Config, SourceConfig
+from cdc.config.source import RulesText
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.demo.server import DemoServer, demo_server
 from cdc.dispatch.signing import new_secret
@@ -74,6 +75,18 @@ RETRIES = (1.0, 5.0, 25.0)
 #: How long the events of one transaction may take before the demo gives up (seconds).
 PATIENCE = 20.0
 REFUSED = "receipt.paid"
+#: An event by time, and the receipt that has it as soon as the consumer runs.
+RULES = """
+due = { at = "00:00", timezone = "UTC" }
+event = [{ entity = "receipt", name = "due", days = [-7] }]
+"""
+OWED = """
+INSERT INTO clientes (codcliente, nombre, razonsocial, cifnif, personafisica)
+VALUES ('9', 'Talleres Ruiz', 'Talleres Ruiz SL', 'B03567891', false);
+INSERT INTO recibospagoscli (idrecibo, codigofactura, numero, codcliente, idempresa, fecha, vencimiento, importe)
+SELECT 9, 'FAC2026A0', 1, '9', 1, today - 23, today + 7, 423.5
+FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS day (today)
+"""
 
 
 @dataclass
@@ -100,6 +113,8 @@ class Inbox:
         after = "" if commit is None else f"{(received.received_at - commit).total_seconds() * 1000:7.1f} ms"
         taken = received.answered < HTTPStatus.MULTIPLE_CHOICES
         answer = "" if taken else f"  answered {received.answered}, retried"
+        if event.get("days") is not None:
+            after = f"{event['days']:7} days"
         key = " ".join(f"{name}={value}" for name, value in dict(event.get("key", {})).items())
         return f"  {event.get('event', '?'):22} {key:12} {signature} {after}{answer}"
 
@@ -122,7 +137,9 @@ async def demo(once: bool, say: Say) -> int:
     say("Starting a private PostgreSQL with FacturaScripts' tables …")
     with demo_server() as server, _configured(server.info, page=not once) as config:
         say(f"PostgreSQL {server.version} is running. Triggers, as cdc install-triggers installs them:")
+        await _owe(server.info)
         await asyncio.to_thread(_install, config, say)
+        say("A receipt is due in seven days: it has its event without any change.")
         inbox = Inbox(say)
         lines: list[str] = []
         async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, lines.append):
@@ -141,15 +158,25 @@ def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[Config]:
     """A configuration in a temporary folder.  ``page``: whether the page is served, on a free port: several demos may
     run at once."""
     url = f"postgresql://{info.user}@localhost/{info.database}?socket={info.socket}"
+    source = SourceConfig(url=url)
+    source.write_rules(RulesText(RULES, "the demo's rules"))
     with tempfile.TemporaryDirectory(prefix="cdc-outbox-") as folder:
         yield Config.model_validate(
             {
-                "source": {"demo": SourceConfig(url=url)},
+                "source": {"demo": source},
                 "outbox": {"url": f"sqlite:///{Path(folder) / 'cdc.db'}"},
                 "dispatch": {"allow_private": True},
                 "web": {"listen": f"127.0.0.1:{_free_port()}" if page else ""},
             }
         )
+
+
+async def _owe(info: ConnectionInfo) -> None:
+    """Insert what is due, before triggers see it."""
+    async with await psycopg.AsyncConnection.connect(
+        host=info.socket, user=info.user, dbname=info.database
+    ) as connection:
+        await connection.execute(OWED.encode())
 
 
 def _free_port() -> int:
@@ -204,7 +231,8 @@ async def _consumer(config: Config, url: str, secret: str, say: Say) -> AsyncIte
 
 async def _play(info: ConnectionInfo, inbox: Inbox) -> list[str]:
     """Play every chapter and wait for its events; return the differences from the story."""
-    problems: list[str] = []
+    await inbox.wait_for(1)
+    problems = _differences(["receipt.due"], inbox.accepted)
     async with await psycopg.AsyncConnection.connect(
         host=info.socket, user=info.user, dbname=info.database
     ) as connection:
