@@ -5,10 +5,13 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import pytest
 import redis
 import trustme
+from click.testing import CliRunner
 
 from cdc.admin.endpoint_checks import basic
+from cdc.cli.app import cdc
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.retry import is_trouble
 from support.broker_servers import INSIDE, Valkey, send
@@ -70,3 +73,28 @@ async def test_key_of_another_type_is_a_failure_of_the_event(tmp_path: Path) -> 
     assert answer.status == 409
     assert answer.error.startswith("Redis refused the event: WRONGTYPE ")
     assert not is_trouble(answer)
+
+
+def test_command_line_adds_tests_and_shows_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cdc.toml").write_text(
+        '[source.main]\nurl = "mysql://cdc@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n'
+    )
+    server = Valkey(tmp_path / "broker")
+    server.options = ["--requirepass", "planted"]
+    server.start()
+    try:
+        url = server.url.replace("redis://", "redis://:planted@")
+        added = CliRunner().invoke(cdc, ["endpoint", "add", url, "--events", "*"])
+        endpoint_id = next(word for word in added.output.split() if word.startswith("ep_"))
+        tried = CliRunner().invoke(cdc, ["endpoint", "test", endpoint_id, "--event", "invoice.paid"])
+        shown = CliRunner().invoke(cdc, ["endpoint", "show", endpoint_id])
+        with redis.Redis(port=server.port, password="planted") as client:
+            ((_, fields),) = client.xrange("facturascripts.test")
+    finally:
+        server.end()
+    assert tried.exit_code == 0, tried.output
+    assert fields[b"X-Webhook-Event"] == b"invoice.paid"
+    assert fields[b"X-Webhook-Test"] == b"true"
+    assert server.url in shown.output
+    assert "planted" not in added.output + tried.output + shown.output
