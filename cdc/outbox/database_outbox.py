@@ -41,7 +41,7 @@ from cdc.outbox import (
 )
 from cdc.outbox.audit import noting
 from cdc.outbox.base import Fence, Replication, Stored, StoredEvent
-from cdc.outbox.database import Database, Session
+from cdc.outbox.database import Database, Row, Session
 from cdc.outbox.relay import written
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -65,6 +65,7 @@ class DatabaseOutbox(ABC):
 
     def __init__(self, box: SecretBox) -> None:
         self._box = box
+        self._opened: list[tuple[Row, Endpoint]] = []  # all endpoints, as they were read last
 
     @abstractmethod
     async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -169,7 +170,8 @@ class DatabaseOutbox(ABC):
         return self._box.open_endpoint(found[0]) if found else None
 
     async def endpoints(self) -> list[Endpoint]:
-        return [self._box.open_endpoint(each) for each in await self._due.read(endpoints.endpoints, None)]
+        self._opened = await self._due.read(endpoints.opened, self._opened, self._box.open_endpoint)
+        return [endpoint for _, endpoint in self._opened]
 
     async def endpoints_version(self) -> int:
         return await self._due.read(endpoints.version)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, EndpointChange
-from cdc.outbox.database import Database, Ledger
+from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import reorder
 from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
 from cdc.outbox.secret_box import SecretBox
@@ -26,6 +26,19 @@ from cdc.outbox.subscribers import SubscriberIndex
 async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
     """Return all endpoints, or the one of this id (if any), without the removed."""
     return [db.endpoint_from(row) for row in await db.rows("endpoints", id=endpoint_id)]
+
+
+async def opened(
+    db: Database, before: Sequence[tuple[Row, Endpoint]], open_endpoint: Callable[[Endpoint], Endpoint]
+) -> list[tuple[Row, Endpoint]]:
+    """Return all endpoints, each with its row; those whose rows are as ``before`` are not decoded again."""
+    rows = await db.rows("endpoints", id=None)
+    return [
+        before[place]
+        if place < len(before) and before[place][0] == row
+        else (row, open_endpoint(db.endpoint_from(row)))
+        for place, row in enumerate(rows)
+    ]
 
 
 async def version(db: Database) -> int:

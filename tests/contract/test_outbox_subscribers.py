@@ -50,3 +50,18 @@ async def test_a_store_follows_what_another_process_changed(process: Process) ->
     await manager.change_endpoint("ep_b", EndpointChange(sources=()))
     assert (await store(relay, event(6))).deliveries == 1
     assert (await store(await process(), event(7))).deliveries == 1, "after a restart"
+
+
+async def test_only_changed_endpoints_are_decoded_again(process: Process) -> None:
+    reader, manager = await process(), await process()
+    for name in ("ep_a", "ep_b", "ep_c"):
+        await manager.add_endpoint(endpoint(name))
+    first = await reader.endpoints()
+    again = await reader.endpoints()
+    assert [each is one for each, one in zip(again, first, strict=True)] == [True, True, True]
+    await manager.change_endpoint("ep_b", EndpointChange(secret="whsec_b3RoZXI="))
+    changed = await reader.endpoints()
+    assert [each is one for each, one in zip(changed, first, strict=True)] == [True, False, True]
+    assert changed == await manager.endpoints()
+    await manager.remove_endpoint("ep_a", NOW)
+    assert await reader.endpoints() == changed[1:]
