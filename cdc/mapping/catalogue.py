@@ -168,8 +168,12 @@ def _closest(name: str, names: Collection[str]) -> str:
 
 
 @cache
-def _packaged_text() -> str:
-    return (files("cdc.mapping") / "catalogue.toml").read_text(encoding="utf-8")
+def _packaged() -> Resolver:
+    """The packaged catalogue, which is the same for every source."""
+    resolver = Resolver()
+    text = (files("cdc.mapping") / "catalogue.toml").read_text(encoding="utf-8")
+    resolver.read(text, "catalogue.toml (packaged)", user=False)
+    return resolver
 
 
 def load_catalogue(
@@ -186,8 +190,7 @@ def load_catalogue(
     empty: the file is nothing else.  ``tables``: more that are captured, names or patterns.  ``models``: table → name
     of its model, as that of an entity.
     """
-    resolver = Resolver(models or {})
-    resolver.read(_packaged_text(), "catalogue.toml (packaged)", user=False)
+    resolver = _packaged().copied(models or {})
     if user_text is not None:
         resolver.read(user_text, user_path, user=True, section=section)
     for table in tables:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from datetime import time
 
 from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Reference, TablePatterns
@@ -51,6 +52,11 @@ class Resolver:
     due_zone: str = ""
     #: Packaged entities that are off until a file of the user names them.
     offered: set[str] = field(default_factory=set)
+
+    def copied(self, models: Mapping[str, str]) -> Resolver:
+        """Return one that has read the same, for tables with these ``models``; each may read more by itself."""
+        own = {each.name: copy(getattr(self, each.name)) for each in fields(self)}
+        return replace(self, **(own | {"models": models}))
 
     def read(self, text: str, path: str, *, user: bool, section: tuple[str, ...] = ()) -> None:
         places = Places(path, text, user, section)
