@@ -25,6 +25,7 @@ from cdc.config.source import RulesText
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.demo.server import DemoServer, demo_server
 from cdc.dispatch.signing import new_secret
+from cdc.dispatch.transform import preset
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
@@ -142,11 +143,17 @@ async def demo(once: bool, say: Say) -> int:
         say("A receipt is due in seven days: it has its event without any change.")
         inbox = Inbox(say)
         lines: list[str] = []
-        async with _receiver(inbox) as (url, secret), _consumer(config, url, secret, lines.append):
+        chat, refusals = Inbox(lambda _: None), Refusals(count=1, status=503, events=(REFUSED,))
+        async with (
+            _receiver(inbox, refusals) as (url, secret),
+            _receiver(chat) as (chat_url, chat_secret),
+            _consumer(config, _endpoints(url, secret, chat_url, chat_secret), lines.append),
+        ):
             say(f"The receiver is {url}; the consumer is running.\n")
             say("Each line: event, record, signature, time from commit to receipt.\n")
             problems = await _play(server.info, inbox)
             problems += await _fetch(config, say)
+            problems += await _chat(chat, say)
             _sum_up(say, inbox, problems)
             if not once:
                 await _stay(say, server, config.web.listen, lines)
@@ -197,10 +204,9 @@ def _install(config: Config, say: Say) -> None:
 
 
 @asynccontextmanager
-async def _receiver(inbox: Inbox) -> AsyncIterator[tuple[str, str]]:
-    """A local receiver that verifies, and refuses the first `REFUSED`; its URL and secret."""
+async def _receiver(inbox: Inbox, refusals: Refusals | None = None) -> AsyncIterator[tuple[str, str]]:
+    """A local receiver that verifies; its URL and secret."""
     secret = new_secret()
-    refusals = Refusals(count=1, status=503, events=(REFUSED,))
     runner = web.AppRunner(receiver_app(secret, inbox.take, refusals), access_log=None)
     await runner.setup()
     try:
@@ -212,13 +218,24 @@ async def _receiver(inbox: Inbox) -> AsyncIterator[tuple[str, str]]:
         await runner.cleanup()
 
 
+def _endpoints(url: str, secret: str, chat_url: str, chat_secret: str) -> list[Endpoint]:
+    """Return an endpoint for every event, a consumer of those of invoices, and a chat for paid invoices."""
+    now = datetime.now(UTC)
+    slack = {"url": chat_url, "events": ("invoice.paid",), "transform": preset("slack"), "description": "chat"}
+    return [
+        Endpoint("ep_demo", url, ("*",), secret, now, retry_schedule=RETRIES),
+        new_endpoint({"url": "pull:demo", "events": ("invoice.*",)}, secret, now),
+        new_endpoint(slack, chat_secret, now),
+    ]
+
+
 @asynccontextmanager
-async def _consumer(config: Config, url: str, secret: str, say: Say) -> AsyncIterator[None]:
-    """`cdc run` in this process, with an endpoint for every event, and a consumer of those of invoices."""
-    now, store = datetime.now(UTC), outboxes.open_outbox(config)
+async def _consumer(config: Config, endpoints: Sequence[Endpoint], say: Say) -> AsyncIterator[None]:
+    """`cdc run` in this process."""
+    store = outboxes.open_outbox(config)
     await store.open()
-    await store.add_endpoint(Endpoint("ep_demo", url, ("*",), secret, now, retry_schedule=RETRIES))
-    await store.add_endpoint(new_endpoint({"url": "pull:demo", "events": ("invoice.*",)}, secret, now))
+    for each in endpoints:
+        await store.add_endpoint(each)
     await store.close()
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(config, stop, say=say))
@@ -272,6 +289,15 @@ async def _fetch(config: Config, say: Say) -> list[str]:
     finally:
         await store.close()
     return [] if found else ["nothing was fetched"]
+
+
+async def _chat(chat: Inbox, say: Say) -> list[str]:
+    """Print the message for a chat; return what went wrong."""
+    await chat.wait_for(1)
+    say("\nA message for a chat (cdc endpoint add URL --preset slack):")
+    for each in chat.accepted:
+        say(f"  {each.event.get('text')}")
+    return ["a chat's message had no valid signature"] if chat.unverified else []
 
 
 def _differences(expected: Sequence[str], received: Sequence[Received]) -> list[str]:

@@ -76,4 +76,6 @@ def test_demo_and_help_of_an_installed_wheel(wheel: Path, tmp_path: Path) -> Non
     assert run("-c", "import cdc; print(cdc.__file__)").strip() == str(site / "cdc" / "__init__.py")
     program = str(site / "bin" / "cdc")
     assert "setup" in run(program, "--help")
-    assert "every signature verified." in run(program, "demo", "--once")
+    told = run(program, "demo", "--once")
+    assert "every signature verified." in told
+    assert "Invoice FAC2026A1 paid · O'Brien &amp; Sons SL · €121.00" in told, "a message for Slack"
