@@ -140,6 +140,10 @@ def _content_type(value: Mapping[str, Any], otherwise: str) -> str:
 def _headers(value: Any) -> tuple[Header, ...]:
     if not isinstance(value, Mapping) or not all(type(each) is str for pair in value.items() for each in pair):
         raise TransformFailed("The headers of the transform are not a map of texts.")
+    if any(name.lower() == "authorization" for name in value):  # a secret is stored sealed, and a transform is not
+        raise TransformFailed(
+            "The transform sets the header Authorization, which belongs to the endpoint's own headers."
+        )
     try:
         return check_headers(value.items())
     except UsageError as error:

@@ -58,7 +58,7 @@ class RedisStreams:
 
     async def publish(self, message: Message) -> str:
         stream = message.place[1]
-        fields: dict[Any, Any] = {"body": message.body, **message.headers}
+        fields: dict[Any, Any] = {**message.headers, "body": message.body}
         try:
             entry = await self._client.xadd(stream, fields)
         except (ResponseError, AuthenticationError, BusyLoadingError) as error:

@@ -155,6 +155,7 @@ def test_headers_are_checked_as_those_of_an_endpoint() -> None:
         assert "is set by every delivery itself" in reason(f'{{"body": "x", "headers": {{"{name}": "1"}}}}').reason
     injected = {"codigo": "1\r\nX-Evil: 1"}
     assert "has a line break" in reason('{"body": "x", "headers": {"X-Code": data.codigo}}', data=injected).reason
+    assert "header Authorization" in reason('{"body": "x", "headers": {"authorization": "Bearer x"}}').reason
     assert "not a map of texts" in reason('{"body": "x", "headers": {"X-Code": 1}}').reason
     assert "content_type" in reason('{"body": "x", "content_type": data.codigo}', data=injected).reason
 
