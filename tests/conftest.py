@@ -6,9 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,30 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+def pytest_collection() -> Generator[None, object, object]:
     """Collect without Python's garbage collector, and exempt what was collected from it: half a million objects that
     live as long as the run, which it would look through again and again."""
     gc.disable()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        _compile_share(session.config, int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")))
     try:
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _compile_share(config: pytest.Config, worker: int) -> None:
-    """Compile this worker's share of the test modules, which all workers import in the same order at the same time:
-    where nothing is compiled yet, each would compile them all."""
-    hook = config.pluginmanager.rewrite_hook
-    files = sorted(config.rootpath.glob("tests/**/test_*.py"))
-    for file in files[worker :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
-        name = f"compiled {file}"
-        module = module_from_spec(ModuleSpec(name, hook, origin=str(file)))
-        module.__dict__["__builtins__"] = {}  # nothing of it runs, for its first import finds no `__import__`
-        with suppress(ImportError, SyntaxError):  # the latter is reported when it is collected
-            hook.exec_module(module)
 
 
 @pytest.hookimpl(trylast=True)
