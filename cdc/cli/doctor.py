@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 
@@ -18,7 +18,7 @@ from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError
-from cdc.model.finding import Finding, Severity
+from cdc.model.finding import Finding, Severity, grouped
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
@@ -41,7 +41,7 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
     says.  Exit codes: 0 when nothing is WRONG (there may be warnings), 1 when something is, 2 for a wrong command.
     """
     checks = []
-    for check in checks_of(session, sources):
+    for check in checks_of(session, sources, list if as_json else grouped):
         checks.append(check)
         if not as_json:
             echo(*line(check))
@@ -63,8 +63,10 @@ def _summary(checks: int, wrong: int, warnings: int) -> str:
     )
 
 
-def checks_of(session: CommandSession, names: tuple[str, ...]) -> Iterator[Check]:
-    """One after the other, as they are made."""
+def checks_of(
+    session: CommandSession, names: tuple[str, ...], shown: Callable[[Iterable[Finding]], list[Finding]] = list
+) -> Iterator[Check]:
+    """One after the other, as they are made.  ``shown``: those of a source as they are to be shown."""
     try:
         config = quiet_configuration(session)
         sources = select_sources(config, names)
@@ -86,7 +88,7 @@ def checks_of(session: CommandSession, names: tuple[str, ...]) -> Iterator[Check
     checks, positions = run_async(_check_outbox(config, answered=answered))
     yield from checks
     for source in sources:
-        for finding in service_doctor.examine(source, config.outbox, positions.get(source.name)):
+        for finding in shown(service_doctor.examine(source, config.outbox, positions.get(source.name))):
             yield Check(f"source {source.name}", finding)
 
 

@@ -19,7 +19,7 @@ from cdc.config.outbox import OutboxConfig
 from cdc.model.change import Position
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError
-from cdc.model.finding import Finding, Inspector, Severity, grouped, size
+from cdc.model.finding import Finding, Inspector, Severity, size
 from cdc.runtime.capture import absent, checked, readable
 from cdc.runtime.due import due_findings
 from cdc.runtime.installers import (
@@ -37,10 +37,6 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
     """Return the findings of every check of one source.  An error that stops them is a finding like the others.
 
     ``position``: its consumer's, if that is known."""
-    return grouped(_findings_of(source, outbox, position))
-
-
-def _findings_of(source: SourceConfig, outbox: OutboxConfig, position: Position | None) -> list[Finding]:
     try:
         if source.capture == "rest":
             from cdc.runtime.rest import rest_findings

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.model.delivery import EventFilter
-from cdc.model.finding import Finding
+from cdc.model.finding import Finding, grouped
 from cdc.pages.page import Page, Route
 from cdc.pages.views.record import names
 from cdc.pages.views.statistics import statistics
@@ -30,7 +30,7 @@ async def source(page: Page) -> web.StreamResponse:
 
 async def examine(page: Page) -> web.StreamResponse:
     """The doctor's findings: questions to the database, so only when somebody asks."""
-    return await _source(page, await page.admin.sources.examine(page.path("name")))
+    return await _source(page, grouped(await page.admin.sources.examine(page.path("name"))))
 
 
 async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.StreamResponse:

@@ -40,6 +40,8 @@ _NOTICED, _SHORT = (0.0, 3.0), (0.2, 4.0)
 _DISPATCH = "max_timeout_seconds = 5\nlease_seconds = 8\n"
 #: Seconds without an arrival after which no more is waited for.
 _STUCK = 120.0
+#: Seconds between writes beyond those planned, of which some arrive after each fault.
+_BEYOND = 0.5
 _READING = '"reading"'
 _UPGRADED = "SELECT to_regclass('cdc_outbox.worker') IS NOT NULL"
 _NAME, _KEY = {"contadores": "contadores"}, {"contadores": "id"}
@@ -90,16 +92,16 @@ class Writers:
         self.ledger: dict[str, list[tuple[int, int]]] = {name: [] for name in databases}
         self.written = [0] * WRITERS
         self.errors: list[str] = []
+        self._over = threading.Event()
         self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def at_work(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
-
-    def join(self) -> None:
+    def finish(self) -> None:
+        """Wait for the last write."""
+        self._over.set()
         for thread in self._threads:
             thread.join()
 
@@ -107,7 +109,7 @@ class Writers:
         names, dice = list(self._databases)[number::WRITERS], random.Random(f"{self._plan.seed} {number}")
         share, rate = self._plan.events / WRITERS, self._plan.rate / WRITERS
         begun = time.monotonic()
-        while names and self.written[number] < share:
+        while names and not (self.written[number] >= share and self._over.is_set()):
             name, first = dice.choice(names), dice.randrange(RECORDS)
             past = dice.randint(first + 1, RECORDS)
             statement = "UPDATE contadores SET valor = valor + 1 WHERE id >= %s AND id < %s"
@@ -118,7 +120,10 @@ class Writers:
                 return
             self.ledger[name].append((first, past))
             self.written[number] += past - first
-            time.sleep(max(begun + self.written[number] / rate - time.monotonic(), 0.0))  # the pace
+            if self.written[number] < share:
+                time.sleep(max(begun + self.written[number] / rate - time.monotonic(), 0.0))  # the pace
+            else:
+                self._over.wait(_BEYOND)
 
 
 class _Run:
@@ -189,7 +194,7 @@ class _Run:
             self.result.faults.update(["kill", "upgrade"])
 
     def _wait_written(self, writers: Writers, share: int) -> None:
-        while sum(writers.written) < share and writers.at_work():
+        while sum(writers.written) < share and not writers.errors:
             time.sleep(0.05)  # polled: threads at work
 
     def _check_refusal(self, late: UpgradedWorker) -> None:
@@ -346,7 +351,7 @@ def run(plan: Plan, keeper: KeeperClient, folder: Path, say: Callable[[str], Non
             try:
                 (made.upgrade if plan.former else made.trouble)(writers)
             finally:
-                writers.join()
+                writers.finish()
             say(f"{sum(writers.written)} events were written after {time.monotonic() - begun:.0f} s")
             made.drain(writers)
         made.result.crashes += writers.errors
