@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from functools import cache
 from http import HTTPStatus
 
 import orjson
@@ -28,18 +29,22 @@ BODY_SECONDS = 15.0
 
 def api_application(service: Service, gate: TokenAuth) -> web.Application:
     app = web.Application(middlewares=[problems])
-    described = orjson.dumps(document(OPERATIONS, PREFIX), option=orjson.OPT_INDENT_2)
-
-    async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=described, content_type="application/json")
-
-    app.router.add_get("/openapi.json", openapi)
+    app.router.add_get("/openapi.json", _openapi)
     for each in OPERATIONS:
         route = _route(each, service, gate)
         app.router.add_route(each.method, each.path, route)
         if each.method == "GET" and not each.long:
             app.router.add_route("HEAD", each.path, route)
     return app
+
+
+async def _openapi(_request: web.Request) -> web.Response:
+    return web.Response(body=_described(), content_type="application/json")
+
+
+@cache  # takes 50 ms, and hardly any process is asked for it
+def _described() -> bytes:
+    return orjson.dumps(document(OPERATIONS, PREFIX), option=orjson.OPT_INDENT_2)
 
 
 def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handler:

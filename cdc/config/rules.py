@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Different rules that are kept: as many as sources that each have their own, in a large configuration.
 _KEPT: Final = 1024
+#: The arguments of the rules of a source that has none of its own.
+_PACKAGED: Final = (None, (), (), "decode")
 
 
 def catalogue(source: SourceConfig) -> Catalogue:
@@ -43,7 +45,7 @@ def schedule_of(source: SourceConfig) -> Schedule | None:
 
 def label(config: Config, source: str, event: str) -> Label:
     """The columns by which people know the record of an event; none for an event of no entity that is known."""
-    rules = catalogue(config.source[source]) if source in config.source else _catalogue(None, (), (), "decode")
+    rules = catalogue(config.source[source]) if source in config.source else _catalogue(*_PACKAGED)
     name = event.rpartition(".")[0]
     return next((entity.label for entity in rules.entities if entity.name == name), Label())
 
@@ -75,15 +77,28 @@ def _mapper(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, 
 def event_types(config: Config, sources: Sequence[str] | None = None) -> list[EventType]:
     """Every event of every source, by name, once, and the operational ones; with ``sources``, those of these sources
     only.  Tables of FacturaScripts itself are described as it creates them."""
-    from cdc.facturascripts.schema import tables
-    from cdc.mapping import schema
     from cdc.mapping.schema import operation_event_types
 
-    meant = catalogues(config)
-    if sources is not None:
-        meant = [catalogue(config.source[name]) for name in sources if name in config.source]
-    known = [rules.expanded(tables()) for rules in meant]
-    found = {kind.name: kind for rules in known for kind in schema.event_types(rules, tables())}
+    meant = (
+        config.source.values()
+        if sources is None
+        else [config.source[each] for each in sources if each in config.source]
+    )
+    rules = dict.fromkeys((each.rules_text(), each.tables, each.include, each.html) for each in meant)
+    if sources is None and not rules:
+        rules = {_PACKAGED: None}
+    found = {kind.name: kind for each in rules for kind in _event_types(*each)}
     if sources is not None:
         return list(found.values())
     return [*found.values(), *(kind for kind in operation_event_types() if kind.name not in found)]
+
+
+@lru_cache(8)  # each takes 0.1 s
+def _event_types(
+    own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str
+) -> Sequence[EventType]:
+    from cdc.facturascripts.schema import tables as packaged_tables
+    from cdc.mapping import schema
+
+    known = packaged_tables()
+    return schema.event_types(_catalogue(own, tables, include, html).expanded(known), known)
