@@ -236,7 +236,11 @@ class RabbitMQ(BrokerServer):
             program = find_broker(self.name).with_name("epmd")
             command = [str(program), "-address", "127.0.0.1", "-port", str(self._names)]
             self._epmd = subprocess.Popen(command)
-        super().start()
+        try:
+            super().start()
+        except AssertionError:  # now and then it hangs before it listens, after a kill too
+            self.kill()
+            super().start()
 
     def end(self) -> None:
         super().end()
