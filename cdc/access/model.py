@@ -63,7 +63,7 @@ class Origin(StrEnum):
     """The authority that vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of
     ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
 
-    PASSWORD = "password"  # noqa: S105 - the warning is about secrets in code; this is the stored name of a way to sign in
+    PASSWORD = "password"  # noqa: S105 - no secret: the name of a way to sign in, as it is stored
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
 

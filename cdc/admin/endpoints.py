@@ -103,7 +103,7 @@ def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
 
 
 class ShapeWanted(NamedTuple):
-    """What an endpoint says of its payload, as of `cdc.model.endpoint.Endpoint`."""
+    """The options of an endpoint that shape its payload, as in `cdc.model.endpoint.Endpoint`."""
 
     transform: str
     language: str = LANGUAGES[0]

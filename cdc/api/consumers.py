@@ -42,7 +42,7 @@ class FetchedEvent(ResponseModel):
     delivery: str
     attempt: int = Field(description="From 1; a lease that ended without an answer counts.")
     lease_until: Moment
-    payload: Any = Field(description="What an endpoint gets as the body, in the consumer's format.")
+    payload: Any = Field(description="The event, as a request to an endpoint of this format has it as body.")
 
     @classmethod
     def of(cls, fetched: Fetched, consumer: Endpoint) -> Self:
@@ -69,7 +69,7 @@ class Failure(RequestModel):
 
 
 class Acknowledgement(RequestModel):
-    """What became of fetched events, by their receipts."""
+    """The results of fetched events, by their receipts."""
 
     acknowledged: Annotated[list[Receipt], Field(max_length=MOST_FETCHED, description="They are done.")] = Field(
         default_factory=list

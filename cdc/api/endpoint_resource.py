@@ -203,7 +203,7 @@ class TestResult(AttemptResource):
 
 
 class BodyResource(ResponseModel):
-    """What a transform makes of an event."""
+    """The body that a transform makes of an event."""
 
     event: str = Field(description="Its id.")
     content_type: str | None

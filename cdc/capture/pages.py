@@ -31,8 +31,8 @@ from cdc.model.errors import SourceError, SourceUnavailable
 GENTLE_SECONDS: Final = 5.0
 GENTLE_ROWS: Final = 50
 GENTLE_REST: Final = 19.0
-#: Rows of a page that is searched for the few that are due.  Fewer cost the server no less, since a page takes a
-#: millisecond or more whatever it has.
+#: Rows of a page that is searched for the few that are due.  A smaller page would cost the server as much: each
+#: takes at least a millisecond.
 SEARCHED_LEAST: Final = 1000
 SEARCHED_MOST: Final = 10_000
 

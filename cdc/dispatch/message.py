@@ -75,7 +75,7 @@ def _parts(label: Label, data: Mapping[str, Any], language: str) -> list[str]:
 
 def _money(amount: float, currency: str, language: str) -> str:
     """Return ``423,50 €``; without a sign where the currency is none that is known."""
-    from babel.numbers import format_currency, format_decimal, is_currency  # noqa: PLC0415 - only for messages
+    from babel.numbers import format_currency, format_decimal, is_currency  # noqa: PLC0415 - Babel is large, and most endpoints send no amounts in words
 
     if is_currency(currency):
         return format_currency(amount, currency, locale=language)

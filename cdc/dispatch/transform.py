@@ -57,7 +57,7 @@ class TransformFailed(Exception):
 
 
 class Shape(NamedTuple):
-    """What an endpoint says of its payload.  ``endpoint``: its id; empty for one that is tried."""
+    """The options of an endpoint that shape its payload.  ``endpoint``: its id; empty while they are tried."""
 
     transform: str
     language: str
@@ -98,8 +98,7 @@ def shaped(event: Mapping[str, Any], record: str, shape: Shape, labels: Labels =
 
 
 def _given(program: Program, event: Mapping[str, Any], record: str, language: str, labels: Labels) -> Mapping[str, Any]:
-    # Babel is imported for messages alone.
-    from cdc.dispatch.message import message, record_title  # noqa: PLC0415
+    from cdc.dispatch.message import message, record_title  # noqa: PLC0415 - of transforms alone, which most endpoints lack
 
     given: dict[str, Any] = {"previous": {}, "transaction": "", "inferred": False, "observed": False, "test": False}
     given |= event

@@ -37,7 +37,7 @@ _SHORT, _LONG = 0.01, 120.0
 
 
 def parsed_number(text: str) -> float:
-    """Read the number of a form's field, in whatever language it was written.  Raises `ValueError`."""
+    """Return the number of a form's field, with a decimal comma or point.  Raises `ValueError`."""
     return float(text.replace(",", "."))
 
 

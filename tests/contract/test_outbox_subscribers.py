@@ -1,4 +1,4 @@
-"""Each process stores with the endpoints as they are, whoever changed them last."""
+"""Each process stores with the present endpoints, also after another process changed them."""
 
 from __future__ import annotations
 

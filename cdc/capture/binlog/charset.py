@@ -5,7 +5,7 @@ A byte that a character set does not define becomes ``?`` there and here.  Bytes
 multi-byte character set (old servers let some in) become U+FFFD rather than stop the log for ever.
 """
 
-# ruff: noqa: RUF001 - the warning is about letters confused with Latin ones; MySQL's character sets contain these letters
+# ruff: noqa: RUF001 - the tables name the letters that MySQL's character sets have; some look like Latin ones
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class LibraryConnection(LogConnection):
         return connection
 
     def _tap(self, connection: Connection[Any]) -> None:
-        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - mysql-replication itself calls these two private methods of PyMySQL, and nothing else sees the log's bytes
+        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - the reference reader must see the bytes as mysql-replication does, which calls these two private methods of PyMySQL
 
         def tapped_write(data: bytes) -> None:
             self._dumping = self._dumping or data[4] in _DUMP
@@ -109,7 +109,7 @@ class LibraryConnection(LogConnection):
                 self._received.append(bytes(packet.get_all_data()))
             return packet
 
-        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - neither package offers a callback that gets the bytes
+        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - neither package has a public way to see the bytes
 
     def chunks(self) -> Iterator[bytes]:
         try:

@@ -98,7 +98,7 @@ class _Text:
         end = f"p + {size}" if size else "p"
         body = "\n".join([*self.lines, f"    return ({''.join(value + ', ' for value in values)}), {end}"])
         space = dict(self.names)
-        exec(compile(f"def read({parameters}):\n{body}\n", "<row reader>", "exec"), space)  # noqa: S102 - the text is made of constants of this package and of numbers; no name or value of a database gets into it
+        exec(compile(f"def read({parameters}):\n{body}\n", "<row reader>", "exec"), space)  # noqa: S102 - the text consists of constants of this package and numbers; names and values of a database come as arguments only
         return space["read"]
 
 

@@ -27,7 +27,7 @@ class SpilledRows(Collection[LogRows]):
     """Rows on disk, in order.  The file is removed with this object."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file must live as long as this object, and the finalizer in the next line closes it
+        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object; the finalizer in the next line closes it
         finalize(self, self._file.close)
         self._layouts: list[LogLayout | UnreadableTable | JournalRows] = []
         self._numbers: dict[int, int] = {}

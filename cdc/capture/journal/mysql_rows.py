@@ -121,7 +121,7 @@ class RowReader:
                 moment = datetime.fromisoformat(f"{at}+00:00")
                 change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
                 row = JournalRow(token, change, lost)
-            except Exception as error:  # noqa: BLE001 - an account with rights on the journal can forge a row, which may fail in any way; it becomes a gap, which is logged
+            except Exception as error:  # noqa: BLE001 - the row may be forged and fail in any way; the error is logged and the row becomes a gap, so that no change is lost
                 row = unreadable(token, known.shape.table, datetime.now(UTC), int(number), error)
             yield row
 

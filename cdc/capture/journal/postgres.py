@@ -206,7 +206,7 @@ class PostgresJournal:
                 row = JournalRow(
                     current, RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed), code == GAP
                 )
-            except Exception as error:  # noqa: BLE001 - an account with rights on the journal can forge a row, which may fail in any way; it becomes a gap, which is logged
+            except Exception as error:  # noqa: BLE001 - the row may be forged and fail in any way; the error is logged and the row becomes a gap, so that no change is lost
                 row = unreadable(current, table, at, ordinal, error)
             yield row
 

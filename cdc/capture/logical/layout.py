@@ -110,7 +110,7 @@ class SlotLayout:
         self._count(cells)
         if Unchanged.UNCHANGED in cells:
             raise UnknownRow
-        return cells  # type: ignore[return-value]  # mypy does not narrow the items of a list by `in`, which has just found no UNCHANGED
+        return cells  # type: ignore[return-value]  # the check above leaves no UNCHANGED in it, which mypy cannot conclude
 
     def _count(self, cells: Cells) -> None:
         if len(cells) != len(self.names):

@@ -155,7 +155,7 @@ class ReplicationStream:
     async def open(self, start: int) -> None:
         self._stored, self.progress, self._silent = start, 0, 0.0
         deadline = time.monotonic() + _BUSY_SECONDS
-        while not await self._started(start, last=time.monotonic() > deadline):  # noqa: ASYNC110 - PostgreSQL does not say when a slot becomes free
+        while not await self._started(start, last=time.monotonic() > deadline):  # noqa: ASYNC110 - PostgreSQL sends no notice when a slot becomes free, so it is asked again
             await asyncio.sleep(_BUSY_PAUSE)  # a former reader still holds the slot
         self._status = asyncio.create_task(self._keep_alive())
 

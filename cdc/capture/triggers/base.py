@@ -183,7 +183,7 @@ class Installer(ABC, Generic[C, S]):
             tables = self._inspect(connection).tables
             return {name: tuple(table.names) for name, table in tables.items() if self._is_base(table)}
 
-    def _is_base(self, table: Any) -> bool:  # noqa: ARG002 - all of them, unless the engine shows views too
+    def _is_base(self, table: Any) -> bool:  # noqa: ARG002 - for subclasses: PostgreSQL tells views from tables by it
         return True
 
 

@@ -90,7 +90,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))
 
-    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:  # noqa: ARG002 - grants outlive a table here
+    def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:  # noqa: ARG002 - the interface's: PostgreSQL grants the new journal to it, MariaDB and MySQL keep the grants of a dropped table
         """Create the journal again if it is missing while triggers of ours are left that write to it.  All captured
         tables are noted to be read again.  ``captures``: used where the record of what is installed is lost, too.
         ``consumer``: the account that reads the journal."""

@@ -259,13 +259,13 @@ def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], 
 
 
 def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
-    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 - a constant name
+    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 - the name is a constant
     return {number: Shape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
 def _installation(connection: Connection[Any]) -> tuple[Installation | None, frozenset[str]]:
     """Return the installation, and the tables to read again."""
-    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - a constant name
+    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - the name is a constant
     found = {number: rest for number, *rest in rows(connection, sql)}
     rereads = frozenset(orjson.loads(found[REREAD_ROW][2])) if REREAD_ROW in found else frozenset[str]()
     if 1 not in found:

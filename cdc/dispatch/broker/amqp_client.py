@@ -44,8 +44,8 @@ class _Checked(TransportFactory):
 
     async def create(
         self,
-        url: URL,  # noqa: ARG002 - the name that the overridden method gives it
-        **kwargs: Any,  # noqa: ARG002 - likewise
+        url: URL,  # noqa: ARG002 - of the overridden method; the target has the address
+        **kwargs: Any,  # noqa: ARG002 - of the overridden method; the target has the TLS context
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         target = self._target
         name = target.host if target.tls is not None else None

@@ -1,4 +1,4 @@
-"""What a module of a broker provides: a function ``connect`` and errors that it words."""
+"""The interface of a broker's module: a function ``connect``, and errors with a sentence for the log."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ async def close_connection(connection: Connection) -> None:
     try:
         with Deadline(CLOSING):
             await connection.close()
-    except Exception as error:  # noqa: BLE001 - it is given up in any case
+    except Exception as error:  # noqa: BLE001 - no error of a connection that is given up may end an attempt; it is logged
         log.debug("broker's connection not closed in order", error=type(error).__name__)
 
 

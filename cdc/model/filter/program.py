@@ -142,7 +142,7 @@ class Compiler:
             return operators.applied(PROPERTIES[node.name], target)
         if node.name in METHODS and len(arguments) == 1:
             return operators.method(METHODS[node.name], target, arguments[0])
-        if node.name == "replace" and len(arguments) == 2:  # noqa: PLR2004 - the text to find, and the other
+        if node.name == "replace" and len(arguments) == 2:  # noqa: PLR2004 - what to replace, and with what
             return operators.replaced(target, *arguments)
         raise unknown_function(node.name)
 
