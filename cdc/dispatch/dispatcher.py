@@ -234,7 +234,7 @@ class Dispatcher:
 
     def _start(self) -> Flight | None:
         """The next request that may be sent now, counted as in flight."""
-        if self._stop.is_set():
+        if self._stop.is_set() or self._recorder.full:
             return None
         flight = self._scheduler.start()
         if self._scheduler.to_release:
@@ -297,6 +297,8 @@ class Dispatcher:
                 if not self._scheduler.in_flight:
                     self._landed.set()
             self._recorder.add(made, flight.endpoint.id)
+            if self._recorder.full:
+                await self._recorder.room()
             flight = self._start()
             if self._more_due and self._scheduler.underfilled():
                 self._more_due = False

@@ -28,6 +28,10 @@ MANY = 128
 QUIET = 4
 #: Of requests that carry many events fewer are: outcomes that are written together.
 MOST = 1024
+#: Nothing more is sent while so many times as many requests as recent writes held are not recorded …
+AHEAD = 3
+#: … at least, and at most, so many: all of them are sent again after a crash, and larger writes gain nothing.
+LEAST, LIMIT = 16, 2 * MANY
 
 
 class Finished(NamedTuple):
@@ -41,6 +45,7 @@ class OutcomeWriter:
     """Takes outcomes at any time and records all that have gathered whenever the write before has ended.
 
     No outcome is dropped while the outbox fails: the write is repeated, with growing pauses, until it succeeds.
+    Where writes fail or lag, it becomes `full`: what is sent and not recorded is sent again once its lease ends.
     """
 
     def __init__(
@@ -58,7 +63,10 @@ class OutcomeWriter:
         self._observer = observer
         self._waiting: list[Finished] = []
         self._requests = 0  # that what waits travelled in
+        self._outstanding = 0  # requests, those that are being written among them
+        self._most = LEAST  # of these
         self._wake = asyncio.Event()
+        self._written = asyncio.Event()
         self._closed = asyncio.Event()
         self.failing = False
         self.unrecorded = 0
@@ -67,8 +75,20 @@ class OutcomeWriter:
         """The outcomes of one request."""
         self._waiting.extend([Finished(outcome, endpoint_id) for outcome in outcomes])
         self._requests += 1
+        self._outstanding += 1
         self.unrecorded += len(outcomes)
         self._wake.set()
+
+    @property
+    def full(self) -> bool:
+        """Return whether nothing more is to be sent."""
+        return self._outstanding >= self._most or self.failing
+
+    async def room(self) -> None:
+        """Wait until it is not full."""
+        while self.full:
+            self._written.clear()
+            await self._written.wait()
 
     def close(self) -> None:
         """Accept nothing more: `run` ends when everything is recorded."""
@@ -81,11 +101,15 @@ class OutcomeWriter:
             self._wake.clear()
             while self._waiting:
                 await self._gather()
-                finished, self._waiting, self._requests = self._waiting, [], 0
+                finished, self._waiting = self._waiting, []
+                ended, self._requests = self._requests, 0
                 log_attempts(finished)
                 self._observer.attempted(finished)
                 await self._write(finished)
                 self.unrecorded -= len(finished)
+                self._outstanding -= ended
+                self._most = min(max(LEAST, AHEAD * ended, self._most // 2), LIMIT)
+                self._written.set()
                 self._recorded()
 
     async def _gather(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cdc.dispatch.dispatcher import YIELD, Dispatcher, DispatchSettings
+from cdc.dispatch.outcome_writer import LEAST
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery
@@ -552,3 +553,31 @@ async def test_events_of_a_consumer_are_not_sent_beside_those_of_an_endpoint() -
     assert {request.url for request in sender.sent} == {"http://plain"}
     views = await store.deliveries(DeliveryFilter(endpoint_id="ep_pull"), 1000)
     assert {(view.state, view.attempts) for view in views} == {(DeliveryState.PENDING, 0)}
+
+
+class DeafOutbox(WatchedOutbox):
+    """Records nothing more once it is ``deaf``; leasing continues."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deaf = False
+
+    async def finish(self, *args: Any, **kwargs: Any) -> None:
+        if self.deaf:
+            await asyncio.Event().wait()
+        await super().finish(*args, **kwargs)
+
+
+async def test_little_is_sent_while_nothing_can_be_recorded() -> None:
+    store, sender, clock = DeafOutbox(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a", concurrency=8))
+    async with dispatching(store, sender, clock) as dispatcher:
+        await store_events(store, [event(0)])
+        dispatcher.notify()
+        await store.next_recorded()
+        store.deaf = True
+        await store_events(store, [event(number) for number in range(1, 500)])
+        for _ in range(20):
+            dispatcher.notify()
+            await settle()
+    assert len(sender.sent) <= 1 + LEAST + 8
