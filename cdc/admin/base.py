@@ -49,6 +49,9 @@ class Service:
     #: Name of a consumer, and sources of the principal → id of its endpoint: so it is found without all endpoints.
     consumer_ids: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
 
+    #: Documents of the event types, by the function that builds them and the sources of the principal.
+    documents: dict[tuple[Callable[[Sequence[EventType]], bytes], tuple[str, ...]], bytes] = field(default_factory=dict)
+
     @cached_property
     def writes(self) -> Writes:
         return Writes(self.store, self.clock)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from cdc.access.model import Scope
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
 from cdc.api import backfills, consumers, deliveries, endpoints, events, replays, sources
+from cdc.api.documents import asyncapi, schemas, typescript
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Handler, Problem, of_validation, problems
 from cdc.api.token_auth import TokenAuth
+
+if TYPE_CHECKING:
+    from cdc.admin.events import EventType
 
 PREFIX = "/api/v1"
 #: No request needs more (bytes).
@@ -29,7 +36,7 @@ BODY_SECONDS = 15.0
 
 def api_application(service: Service, gate: TokenAuth) -> web.Application:
     app = web.Application(middlewares=[problems])
-    app.router.add_get("/openapi.json", _openapi)
+    app.router.add_get("/openapi.json", _openapi(service, gate))
     for each in OPERATIONS:
         route = _route(each, service, gate)
         app.router.add_route(each.method, each.path, route)
@@ -38,13 +45,26 @@ def api_application(service: Service, gate: TokenAuth) -> web.Application:
     return app
 
 
-async def _openapi(_request: web.Request) -> web.Response:
-    return web.Response(body=_described(), content_type="application/json")
+def _openapi(service: Service, gate: TokenAuth) -> Handler:
+    """Serve the description of the API to everyone; with the webhooks to callers who may read the catalogue."""
+
+    async def described(request: web.Request) -> web.StreamResponse:
+        caller = await gate.known(request)
+        if caller is None or not caller.scope.allows(Scope.READ):
+            return web.Response(body=_described(), content_type="application/json")
+        events = Admin(service, caller.principal).events
+        return web.Response(body=events.document(openapi), content_type="application/json")
+
+    return described
 
 
 @cache  # takes 50 ms, and hardly any process is asked for it
 def _described() -> bytes:
     return orjson.dumps(document(OPERATIONS, PREFIX), option=orjson.OPT_INDENT_2)
+
+
+def openapi(types: Sequence[EventType]) -> bytes:
+    return orjson.dumps(document(OPERATIONS, PREFIX, types))
 
 
 def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handler:
@@ -174,3 +194,11 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     *backfills.OPERATIONS,
     *sources.OPERATIONS,
 )
+
+#: Name of a file → what makes it of the types of events.
+DOCUMENTS: Final[Mapping[str, Callable[[Sequence[EventType]], bytes]]] = {
+    "openapi.json": openapi,
+    "asyncapi.json": asyncapi,
+    "schemas.json": schemas,
+    "events.d.ts": typescript,
+}

@@ -11,10 +11,12 @@ import structlog
 from aiohttp import web
 
 from cdc.access.model import Scope
+from cdc.api.documents import asyncapi
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import Problem
 from cdc.api.resource import (
     SHORT_PAGES,
+    AsyncApiDocument,
     EventPage,
     EventResource,
     EventsMeant,
@@ -135,6 +137,10 @@ async def _type(call: OperationCall[None, None]) -> Response:
     return Response(EventTypeDetail(**_summary(kind), payload_schema=kind.schema, example=kind.example))
 
 
+async def _asyncapi(call: OperationCall[None, None]) -> web.StreamResponse:
+    return web.Response(body=call.admin.events.document(asyncapi), content_type="application/json")
+
+
 def _summary(kind: EventType) -> dict[str, str]:
     return {"event": kind.name, "entity": kind.entity, "table": kind.table, "when": kind.when}
 
@@ -174,6 +180,17 @@ OPERATIONS = (
         _type,
         answer=EventTypeDetail,
         tag=_TAG,
+    ),
+    ApiOperation(
+        "GET",
+        "/asyncapi.json",
+        "showAsyncApi",
+        "All events as an AsyncAPI 3 document.",
+        Scope.READ,
+        _asyncapi,
+        answer=AsyncApiDocument,
+        tag=_TAG,
+        description="With a token of this scope, `openapi.json` has them too, as `webhooks`.",
     ),
     ApiOperation(
         "GET",

@@ -1,18 +1,22 @@
-"""The OpenAPI 3.1 document of the API, from its operations."""
+"""The OpenAPI 3.1 document of the API, from its operations, and of the webhooks, from the types of events."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from cdc import __version__
+from cdc.api.documents import webhook_components, webhooks
 from cdc.api.operation import ApiOperation
 from cdc.api.problem import ProblemDetails, description
+
+if TYPE_CHECKING:
+    from cdc.admin.events import EventType
 
 _REFERENCE = "#/components/schemas/{model}"
 #: What every operation may answer besides.
@@ -41,14 +45,14 @@ _LAST_EVENT_ID = {
 }
 
 
-def document(operations: Sequence[ApiOperation], prefix: str) -> dict[str, Any]:
-    """``prefix``: what all paths begin with."""
+def document(operations: Sequence[ApiOperation], prefix: str, types: Sequence[EventType] = ()) -> dict[str, Any]:
+    """``prefix``: what all paths begin with.  ``types``: the events whose webhooks it describes."""
     schemas = _schemas(operations)
     queries = {each.query.__name__ for each in operations if each.query is not None}
     paths: dict[str, Any] = {}
     for each in operations:
         paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each, schemas)
-    return {
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "facturascripts-cdc",
@@ -65,6 +69,12 @@ def document(operations: Sequence[ApiOperation], prefix: str) -> dict[str, Any]:
             },
         },
     }
+    if types:
+        payloads, headers = webhook_components(types)
+        described["webhooks"] = webhooks(types)
+        described["components"]["schemas"] |= payloads
+        described["components"]["parameters"] = headers
+    return described
 
 
 def _schemas(operations: Iterable[ApiOperation]) -> dict[str, Any]:

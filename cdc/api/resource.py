@@ -225,5 +225,14 @@ class EventTypeDetail(EventTypeResource):
     example: Mapping[str, Any]
 
 
+class AsyncApiDocument(ResponseModel):
+    asyncapi: str
+    info: Mapping[str, Any]
+    defaultContentType: str  # noqa: N815 - a word of AsyncAPI
+    channels: Mapping[str, Any]
+    operations: Mapping[str, Any]
+    components: Mapping[str, Any]
+
+
 class EventTypeList(ResponseModel):
     items: list[EventTypeResource]

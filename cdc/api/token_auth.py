@@ -73,15 +73,22 @@ class TokenAuth:
 
     async def caller(self, request: web.Request) -> Caller:
         """Raises `Problem` (401, 429) when it is nobody, or asks too often."""
-        token = await self._token(request)
-        if token is None:
-            self._limit(self._addresses, self._address(request))
+        caller = await self.known(request)
+        if caller is None:
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "This needs a token that is known here.",
                 "Send Authorization: Bearer cdct_…; cdc token add makes one.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        return caller
+
+    async def known(self, request: web.Request) -> Caller | None:
+        """Return the caller; None without a valid token.  Raises `Problem` (429) when it asks too often."""
+        token = await self._token(request)
+        if token is None:
+            self._limit(self._addresses, self._address(request))
+            return None
         self._limit(self._tokens, token.id)
         return Caller(token.id, token.scope, Principal(f"token:{token.name}", token.sources, token.allowed))
 

@@ -14,7 +14,17 @@ from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.log_filter import event_filter, event_options
 from cdc.cli.log_json import event_as_json
 from cdc.cli.loss import counted
-from cdc.cli.output import confirm, echo, json_option, print_json, print_json_line, print_table, say, yes_option
+from cdc.cli.output import (
+    confirm,
+    echo,
+    json_option,
+    print_json,
+    print_json_line,
+    print_script,
+    print_table,
+    say,
+    yes_option,
+)
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -24,10 +34,12 @@ from cdc.model.delivery import EventFilter
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, format_time, matches
 from cdc.outbox.base import LogStore, StoredEvent
-from cdc.runtime.survey import event_types_of
+from cdc.runtime.survey import event_document, event_types_of
 
 #: Events that are held at once.
 _PAGE: Final = 500
+#: Formats of `cdc event schema` → names of documents.
+_FILES: Final = {"openapi": "openapi.json", "asyncapi": "asyncapi.json", "typescript": "events.d.ts"}
 
 
 @click.command()
@@ -135,21 +147,33 @@ event.add_command(expunge)
 @event.command()
 @click.argument("name", required=False)
 @click.option("--source", metavar="NAME", help="Read the columns from the tables of this source.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json-schema", *_FILES]),
+    default="json-schema",
+    show_default=True,
+    help="For other tools: the API with the events as webhooks (OpenAPI 3.1), AsyncAPI 3, or type declarations.",
+)
 @pass_session
-def schema(session: CommandSession, name: str | None, source: str | None) -> None:
+def schema(session: CommandSession, name: str | None, source: str | None, form: str) -> None:
     """Print the JSON Schema of an event, or of all events.
 
-    The columns are those of FacturaScripts itself; --source adds those of plugins in that database.
+    Includes those of your own rules.  The columns are those of FacturaScripts itself; --source adds those of plugins
+    in that database.
     """
     config = quiet_configuration(session, required=source is not None)
     kinds = event_types(config) if source is None else run_async(event_types_of(config.select_source(source)))
-    schemas = {kind.name: kind.schema for kind in kinds}
-    if name is None:
-        print_json(schemas)
-    elif name in schemas:
-        print_json(schemas[name])
-    else:
+    chosen = [kind for kind in kinds if name in (None, kind.name)]
+    if not chosen:
         raise UsageError(f"There is no event {name!r}.", "cdc event list shows all.")
+    if form != "json-schema":
+        document = event_document(_FILES[form], chosen).decode()
+        print_script(document) if form == "typescript" else print_json(orjson.loads(document))
+    elif name is None:
+        print_json({kind.name: kind.schema for kind in chosen})
+    else:
+        print_json(chosen[0].schema)
 
 
 @event.command()

@@ -146,6 +146,13 @@ async def event_types_of(source: SourceConfig) -> list[EventType]:
         await journal.disconnect()
 
 
+def event_document(file: str, types: Sequence[EventType]) -> bytes:
+    """Return a description of these events for integrators; ``file``: its name, such as asyncapi.json."""
+    from cdc.api.application import DOCUMENTS
+
+    return DOCUMENTS[file](types)
+
+
 async def _logical_tables(source: SourceConfig, captured: Sequence[Capture]) -> Mapping[str, Table]:
     from cdc.capture.logical.slot import captured_tables
 

@@ -20,7 +20,8 @@ _HEAD = f"""\
 <!-- Written by `python -m support.api_page` (make docs); do not edit. -->
 
 `cdc run` serves the API beside the management page (`[web] listen`), under `{PREFIX}`. Its OpenAPI 3.1 description is
-at `{PREFIX}/openapi.json`, without a token. Objects have the same keys as with `--json` on the command line.
+at `{PREFIX}/openapi.json`, without a token; with a token that may read, it also has the events, your own rules'
+included, as `webhooks`. Objects have the same keys as with `--json` on the command line.
 
 ```sh
 cdc token add shop --scope manage            # prints the token once

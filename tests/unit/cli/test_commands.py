@@ -205,6 +205,12 @@ def test_the_catalogue_and_its_schemas(run_cdc: Callable) -> None:
     assert schema["properties"]["event"] == {"const": "invoice.paid"}
     assert schema["properties"]["data"]["properties"]["pagada"] == {"type": ["boolean", "integer", "null"]}
     assert "invoice.paid" in json.loads(run_cdc("event", "schema").stdout)
+    webhooks = json.loads(run_cdc("event", "schema", "invoice.paid", "--format", "openapi").stdout)["webhooks"]
+    assert webhooks.keys() == {"invoice.paid"}
+    asyncapi = json.loads(run_cdc("event", "schema", "--format", "asyncapi").stdout)
+    assert "endpoint.disabled" in asyncapi["components"]["messages"]
+    declared = run_cdc("event", "schema", "invoice.paid", "--format", "typescript").stdout
+    assert "export interface InvoicePaid extends WebhookEventBase {" in declared
     run_cdc("event", "schema", "invoice.payd", code=2)
     run_cdc("event", "schema", "invoice.paid", "--source", "other", code=2)
 
