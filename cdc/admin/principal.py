@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from cdc.access.model import Allowance
 from cdc.model.delivery import EventFilter
@@ -91,6 +91,10 @@ class Principal:
         if not self.sources or any(others) or "headers" not in fields:
             return {}
         return {"credentials_of": tuple(sorted(self.sources))}
+
+
+#: Whom the catalogue is shown where it is public: of all sources, and nothing else of them.
+STRANGER: Final = Principal("stranger")
 
 
 def _no_mail() -> UsageError:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from cdc.access.model import Scope
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
+from cdc.admin.principal import STRANGER
 from cdc.api import backfills, consumers, deliveries, endpoints, events, replays, sources
 from cdc.api.documents import asyncapi, schemas, typescript
 from cdc.api.openapi import document
@@ -50,9 +51,13 @@ def _openapi(service: Service, gate: TokenAuth) -> Handler:
 
     async def described(request: web.Request) -> web.StreamResponse:
         caller = await gate.known(request)
-        if caller is None or not caller.scope.allows(Scope.READ):
+        if caller is not None and caller.scope.allows(Scope.READ):
+            principal = caller.principal
+        elif service.config.web.public_catalogue:
+            principal = STRANGER
+        else:
             return web.Response(body=_described(), content_type="application/json")
-        events = Admin(service, caller.principal).events
+        events = Admin(service, principal).events
         return web.Response(body=events.document(openapi), content_type="application/json")
 
     return described

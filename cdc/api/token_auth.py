@@ -68,7 +68,7 @@ class TokenAuth:
         self._clock = clock
         self._address = address
         self._tokens = RateLimit(TOKEN_RATE, TOKEN_BURST)
-        self._addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
+        self.addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
         self._streams: Counter[str] = Counter()  # open ones, by token
 
     async def caller(self, request: web.Request) -> Caller:
@@ -87,7 +87,7 @@ class TokenAuth:
         """Return the caller; None without a valid token.  Raises `Problem` (429) when it asks too often."""
         token = await self._token(request)
         if token is None:
-            self._limit(self._addresses, self._address(request))
+            self._limit(self.addresses, self._address(request))
             return None
         self._limit(self._tokens, token.id)
         return Caller(token.id, token.scope, Principal(f"token:{token.name}", token.sources, token.allowed))

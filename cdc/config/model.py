@@ -131,6 +131,7 @@ class WebConfig(Section):
     trusted_proxies: Networks = ()
     trusted_header: str = ""
     facturascripts_login: str = ""
+    public_catalogue: bool = False
 
     @field_validator("listen")
     @classmethod

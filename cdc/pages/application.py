@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
 from functools import cache
@@ -101,11 +102,22 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
 async def _answer(page: Page, route: Route) -> web.StreamResponse:
     visitor = page.visitor
     if route.role is not None and visitor is None:
-        return await _welcome(page)
+        public = route.catalogue and page.site.public_catalogue
+        return await (_public(page, route) if public else _welcome(page))
     await _check(page, route)
     response = await route.view(page)
     if visitor is not None and visitor.cookie and not response.prepared:
         page.site.door.set_cookie(page.request, response, visitor.cookie)
+    return response
+
+
+async def _public(page: Page, route: Route) -> web.StreamResponse:
+    """Return a page for a stranger, as often as the API would answer one."""
+    wait = page.site.strangers.take(page.site.door.address(page.request), page.site.clock.monotonic())
+    if not wait:
+        return await route.view(page)
+    response = page.problem(Refused(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests: wait a few seconds."))
+    response.headers["Retry-After"] = str(math.ceil(wait))
     return response
 
 

@@ -20,9 +20,10 @@ from cdc.access.model import Role
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
 from cdc.admin.endpoints import cut, unfinished
-from cdc.admin.principal import Principal
+from cdc.admin.principal import STRANGER, Principal
 from cdc.admin.process import RunningProcess
 from cdc.api.application import body_seconds
+from cdc.api.token_auth import RateLimit
 from cdc.dispatch.address import public_url
 from cdc.model.clock import Clock
 from cdc.model.errors import CdcError
@@ -77,14 +78,20 @@ class NavigationEntry:
 
 @dataclass(frozen=True)
 class Site:
-    """The resources that all requests share.  ``zone``: in which times are shown; None: in the browser's."""
+    """The resources that all requests share.  ``zone``: in which times are shown; None: in the browser's.
+    ``strangers``: their requests for a public catalogue, by address, together with those to the API."""
 
     service: Service
     process: RunningProcess
     door: SessionAuth
     zone: tzinfo | None
     sections: Sequence[NavigationEntry]
+    strangers: RateLimit
     templates: Environment = field(default_factory=environment)
+
+    @property
+    def public_catalogue(self) -> bool:
+        return self.service.config.web.public_catalogue
 
     @property
     def store(self) -> OutboxStore:
@@ -144,7 +151,8 @@ class Page:
     @property
     def admin(self) -> Admin:
         """The use cases, for the visitor."""
-        return Admin(self.site.service, Principal(self.actor, self.visitor.sources if self.visitor else ()))
+        principal = STRANGER if self.visitor is None else Principal(self.actor, self.visitor.sources)
+        return Admin(self.site.service, principal)
 
     @property
     def several_sources(self) -> bool:
@@ -217,11 +225,12 @@ View = Callable[[Page], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``role``: who may; None: everyone, signed in or not.  ``every_source``: only users of all sources.  A POST must
-    carry the visitor's CSRF token."""
+    """``role``: who may; None: everyone, signed in or not.  ``every_source``: only users of all sources.
+    ``catalogue``: where the catalogue is public, everyone.  A POST must carry the visitor's CSRF token."""
 
     method: str
     path: str
     view: View
     role: Role | None = Role.VIEWER
     every_source: bool = False
+    catalogue: bool = False

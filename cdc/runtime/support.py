@@ -105,7 +105,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "mail": ("port", "security"),
     "web": (
         "stalled_seconds", "overdue_seconds", "session_hours", "timezone", "connections", "connections_per_address",
-        "request_seconds",
+        "request_seconds", "public_catalogue",
     ),
     "retention": ("days", "events", "payload_days"),
     "tracing": ("sample",),

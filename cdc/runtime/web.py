@@ -118,5 +118,6 @@ def add_management(
     web = service.config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
     door = SessionAuth(access, Accounts(access, service.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
-    app.add_subapp(PREFIX, api_application(service, TokenAuth(access, ways_in, service.clock, door.address)))
-    add_site(app, Site(service, process, door, _zone(service.config), SECTIONS))
+    gate = TokenAuth(access, ways_in, service.clock, door.address)
+    app.add_subapp(PREFIX, api_application(service, gate))
+    add_site(app, Site(service, process, door, _zone(service.config), SECTIONS, gate.addresses))

@@ -151,7 +151,14 @@ async def test_what_an_address_says_is_text(site: Managed, path: str, planted: s
 
 
 def path_of(path: str) -> str:
-    values = {"id": "ep_a", "name": "bob", "state:enable|disable": "disable", "state": "disable", "link": "x"}
+    values = {
+        "id": "ep_a",
+        "name": "bob",
+        "state:enable|disable": "disable",
+        "state": "disable",
+        "link": "x",
+        "file": "schemas.json",
+    }
     return re.sub(r"{([^}]+)}", lambda match: values[match[1]], path)
 
 

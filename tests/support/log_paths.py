@@ -65,6 +65,7 @@ PAGES: Final = [
     "/events/{event}",
     "/catalogue",
     "/catalogue/invoice.paid",
+    "/catalogue/documents/schemas.json",
     "/sources",
     "/sources/main",
     "/sources/main?period=month",

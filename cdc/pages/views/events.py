@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from itertools import groupby
 
 from aiohttp import web
 
+from cdc.api.application import DOCUMENTS
 from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter
 from cdc.model.errors import NotFound, UsageError
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
-from cdc.pages.page import Page, Route
+from cdc.pages.page import Page, Refused, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
 from cdc.pages.views.log_search import EVENT_FIELDS, event_filter, events_meant
 from cdc.pages.views.record import names
@@ -21,6 +23,13 @@ _PAGE = 50
 _FILTERS = (*EVENT_FIELDS, "text")
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 _DELIVERIES = 200
+#: Title → document; titles are names.
+_FILES = (
+    ("OpenAPI", "openapi.json"),
+    ("AsyncAPI", "asyncapi.json"),
+    ("JSON Schema", "schemas.json"),
+    ("TypeScript", "events.d.ts"),
+)
 
 
 async def events(page: Page) -> web.StreamResponse:
@@ -78,7 +87,8 @@ async def catalogue(page: Page) -> web.StreamResponse:
         each for each in every if wanted in f"{each.name} {each.table} {text(each.title)} {text(each.when)}".lower()
     ]
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
-    return page.render("catalogue.html", groups=groups, wanted=page.query("q"))
+    files = [(title, page.link("catalogue", "documents", file)) for title, file in _FILES]
+    return page.render("catalogue.html", groups=groups, wanted=page.query("q"), files=files)
 
 
 async def kind(page: Page) -> web.StreamResponse:
@@ -91,9 +101,20 @@ async def kind(page: Page) -> web.StreamResponse:
     return page.render("event_kind.html", kind=found, example=pretty(found.example), schema=pretty(found.schema))
 
 
+async def document(page: Page) -> web.StreamResponse:
+    """Show the catalogue as a file for other programs."""
+    name = page.path("file")
+    if name not in DOCUMENTS:
+        raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
+    kind = "application/json" if name.endswith(".json") else "text/plain"
+    body = page.admin.events.document(DOCUMENTS[name])
+    return web.Response(body=body, content_type=kind, charset="utf-8")
+
+
 ROUTES = (
     Route("GET", "/events", events),
     Route("GET", "/events/{id}", event),
-    Route("GET", "/catalogue", catalogue),
-    Route("GET", "/catalogue/{name}", kind),
+    Route("GET", "/catalogue", catalogue, catalogue=True),
+    Route("GET", "/catalogue/{name}", kind, catalogue=True),
+    Route("GET", "/catalogue/documents/{file}", document, catalogue=True),
 )
