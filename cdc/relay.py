@@ -25,6 +25,7 @@ from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
 from cdc.model.change import Batch, Gap, Position, Quarantined, Row, RowChange, Transaction
 from cdc.model.clock import Backoff, Clock
+from cdc.model.departure import check_present
 from cdc.model.due import state_after
 from cdc.model.errors import (
     CdcError,
@@ -172,13 +173,19 @@ class Relay:
     async def _open(self) -> Position | None:
         """Open the source; return its position.  After waiting as a standby that is the one the outbox holds by then,
         since the former consumer continued from the one read before."""
-        position = await self.store.position(self.source.name)
+        position = await self._stored_position()
         async with self.opening():
             await self.source.open(position)
-        while (latest := await self.store.position(self.source.name)) != position:
+        while (latest := await self._stored_position()) != position:
             await self.source.close()
             position = latest
             await self.source.open(position)
+        return position
+
+    async def _stored_position(self) -> Position | None:
+        """Raises `SourceError` when another outbox has the source."""
+        position = await self.store.position(self.source.name)
+        check_present(self.source.name, position)
         return position
 
     async def _without_quarantined(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Batch:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cdc.cli.admin import with_admin
+from cdc.cli.admin import actor, with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.loss import counted, source_adoption
 from cdc.cli.output import confirm_loss, json_option, print_json, print_script, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
-from cdc.config import DEFAULT_FILE, Config, find_config
+from cdc.config import DEFAULT_FILE, Config, find_config, load_config
 from cdc.config.scan import ScannedInstallation, append, as_toml, scan
-from cdc.runtime import markers, survey
+from cdc.runtime import markers, outboxes, survey
 
 
 @click.group()
@@ -94,6 +95,59 @@ def adopt(session: CommandSession, name: str, yes: bool) -> None:
     confirm_loss(lambda: source_adoption(name, run_async(_adopted_tables(config, name))), yes=yes)
     tables = with_admin(config, lambda admin: admin.sources.adopt(name))
     say(f"{name}: adopted; cdc run reads {len(tables)} tables again.")
+
+
+@source.command("move-outbox")
+@click.argument("name")
+@click.argument("target", metavar="CONFIG", type=click.Path(exists=True, path_type=Path, dir_okay=False))
+@click.option("--endpoint", "named", multiple=True, metavar="ID", help="Copy this endpoint of several sources, too.")
+@click.option("--leave", "left", multiple=True, metavar="ID", help="Leave this endpoint, with what waits for it, here.")
+@click.option("--log", is_flag=True, help="Also copy finished deliveries, with their attempts.")
+@click.option("--dry-run", is_flag=True, help="Show what would be moved and change nothing.")
+@json_option
+@pass_session
+def move_outbox(
+    session: CommandSession,
+    *,
+    name: str,
+    target: Path,
+    named: tuple[str, ...],
+    left: tuple[str, ...],
+    log: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Move a source to the outbox of another cell.
+
+    CONFIG is the configuration file of the other cell; write [source.NAME] into it first.  Both cells may run.  The
+    source's position, its states, unfinished deliveries with their order and retries, backfills, skipped changes and
+    its own endpoints move; secrets are encrypted with the key of the other cell.  From the start this cell can store
+    nothing more of the source; the other one begins when everything is there.
+
+    Deliveries that are being sent are waited for.  After an interruption run the same command again.  Then remove
+    [source.NAME] here.  This cell's log stays, and shows the moved deliveries as cancelled.
+    """
+    config = quiet_configuration(session)
+    there = load_config(target)
+    there.select_source(name)
+    work = outboxes.move_source(config, there, name, actor(), named=named, left=left, log=log, dry_run=dry_run)
+    moved = run_async(work)
+    if as_json:
+        print_json({**asdict(moved), "moved": not dry_run})
+        return
+    print_table(
+        ("endpoint", "unfinished deliveries"),
+        [(each, str(moved.deliveries[each])) for each in moved.endpoints],
+        "No endpoint goes along.",
+    )
+    say(
+        f"{name}: {counted(sum(moved.deliveries.values()), 'unfinished delivery', 'unfinished deliveries')}, "
+        f"{counted(moved.kept_rows, 'stored row')}, {counted(moved.states, 'state')}, "
+        f"{counted(moved.backfills, 'backfill')}, {counted(moved.quarantined, 'skipped change')} "
+        f"{'would move' if dry_run else 'moved'} to {moved.outbox}."
+    )
+    if not dry_run:
+        say(f"Now remove [source.{name}] from this configuration and reload cdc run.")
 
 
 async def _adopted_tables(config: Config, name: str) -> list[str]:

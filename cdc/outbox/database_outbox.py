@@ -87,6 +87,14 @@ class DatabaseOutbox(ABC):
     async def _tidy(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """`_add` for what a power failure may undo: then it is done again."""
 
+    # -- a source that moves to another outbox (`cdc.outbox.departures`) ----------------------------------------------
+
+    async def look(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._log.read(work, *args, **kwargs)
+
+    async def alter(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._change(work, *args, **kwargs)
+
     # -- written by the relay ---------------------------------------------------------------------------------------
 
     async def position(self, source: str) -> Position | None:
@@ -161,6 +169,10 @@ class DatabaseOutbox(ABC):
         (announced,) = written([announcement])
         disable = endpoints.disable_filtered
         return await self._change(disable, endpoint_id, condition, reason, announced, now=now)
+
+    async def restore_endpoint(self, endpoint: Endpoint) -> None:
+        """Add an endpoint under the id of one that was removed."""
+        await self._change(endpoints.restore, self._box.seal_endpoint(endpoint))
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         await self._change(noting(note, endpoints.remove), endpoint_id, now)

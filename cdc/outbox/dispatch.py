@@ -36,7 +36,11 @@ _LAST: Final = 2**63 - 1
 
 async def merge_lanes(db: Database, source: str, former: str, record: str) -> None:
     """Let ``record`` share the lane of its ``former`` name, with all that is unfinished."""
-    into, lane = await _root(db, lane_of(source, former)), await _root(db, lane_of(source, record))
+    await join_lanes(db, lane_of(source, former), lane_of(source, record))
+
+
+async def join_lanes(db: Database, into: int, lane: int) -> None:
+    into, lane = await _root(db, into), await _root(db, lane)
     if into == lane:
         return
     await db.write("redirect_lanes", into=into, lane=lane)

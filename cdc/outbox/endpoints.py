@@ -74,6 +74,12 @@ async def add(db: Database, endpoint: Endpoint) -> None:
     db.due()
 
 
+async def restore(db: Database, endpoint: Endpoint) -> None:
+    await db.write("restore_endpoint", id=endpoint.id)
+    await db.write("update_endpoint", **db.endpoint_row(endpoint))
+    db.due()
+
+
 async def change(db: Database, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     """Change an endpoint.  Its row, or the file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)

@@ -18,6 +18,7 @@ from cdc.config import Config, SourceConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.model.change import Position
 from cdc.model.column import Capture
+from cdc.model.departure import check_present
 from cdc.model.errors import CdcError
 from cdc.model.finding import Finding, Inspector, Severity, size
 from cdc.runtime.capture import absent, checked, readable
@@ -38,6 +39,7 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
 
     ``position``: its consumer's, if that is known."""
     try:
+        check_present(source.name, position)
         if source.capture == "rest":
             from cdc.runtime.rest import rest_findings
 

@@ -15,6 +15,7 @@ from cdc.config.rules import catalogue
 from cdc.model.audit import Note
 from cdc.model.change import Gap, Operation, Position
 from cdc.model.clock import SystemClock
+from cdc.model.departure import check_present
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap
@@ -98,6 +99,7 @@ async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> li
 async def _position(source: SourceConfig, store: IngestStore) -> JournalPosition | None:
     """Return where the outbox is in the journal; None when the source was read in another way until now."""
     stored = await store.position(source.name)
+    check_present(source.name, stored)
     position = captured(stored)
     if position is None:
         return JournalPosition() if stored is None else None

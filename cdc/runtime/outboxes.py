@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from cdc.model.errors import OutboxError, OutboxLost, OutboxMissing, UsageError
 from cdc.outbox.base import OutboxFile, OutboxStore
 
 if TYPE_CHECKING:
+    from cdc.outbox.departures import Moved
+    from cdc.outbox.postgres.outbox import PostgresOutbox
+    from cdc.outbox.sqlite.outbox import SqliteOutbox
     from cdc.outbox.transfer import Side
 
 
@@ -72,7 +75,7 @@ async def save_lost(store: OutboxFile, lost: OutboxLost) -> OutboxLost:
     )
 
 
-def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> OutboxStore:
+def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> PostgresOutbox | SqliteOutbox:
     from cdc.outbox.secret_box import SecretBox
 
     box = SecretBox(*keys)
@@ -107,6 +110,37 @@ async def migrate_outbox(
             return {part.value: count for part, count in move(there, here, SystemClock().now(), progress).items()}
 
     return await asyncio.to_thread(work)
+
+
+async def move_source(
+    old: Config,
+    new: Config,
+    source: str,
+    actor: str,
+    *,
+    named: Sequence[str] = (),
+    left: Sequence[str] = (),
+    log: bool = False,
+    dry_run: bool = False,
+    at: Callable[[str], None] = lambda _step: None,
+) -> Moved:
+    """Move a source from the outbox of one configuration to that of another; the other parameters: see `Wish` and
+    `SourceMove`.  Raises `UsageError` when it cannot be moved as asked."""
+    from cdc.outbox.departures import Cell, SourceMove, Wish
+
+    places = (old.outbox, new.outbox)
+    stores = [_outbox(each, each.secret_keys()) for each in places]
+    here, there = (Cell(store, each.describe()) for store, each in zip(stores, places, strict=True))
+    if here.name == there.name:
+        raise UsageError(f"{here.name} is the outbox of both configurations.", "Name that of another cell.")
+    async with AsyncExitStack() as stack:
+        for store, each in zip(stores, places, strict=True):
+            if not await store.exists():
+                raise OutboxMissing(f"There is no outbox {each.describe()}.", "cdc outbox create, in its own cell")
+            stack.push_async_callback(store.close)
+            await store.open()
+        move = SourceMove(Wish(source, named, left, log, actor), here, there, SystemClock(), at)
+        return await (move.preview() if dry_run else move.run())
 
 
 def _transfer_side(outbox: OutboxConfig) -> AbstractContextManager[Side]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Gap, Operation, Position, Row, RowChange, Transaction, Value
 from cdc.model.clock import SystemClock
 from cdc.model.column import Table
+from cdc.model.departure import Departure, Stage
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, OutboxError, RowUnreadable, SourceUnavailable
 from cdc.model.event import Event
@@ -220,6 +221,21 @@ async def test_an_outbox_that_cannot_tell_the_position_is_asked_again() -> None:
     await store.open()
     source = ListedSource([batch(0)])
     await relay_all(source, store)
+    assert await names(store) == ["clientes:0"]
+
+
+async def test_a_source_that_is_being_moved_is_read_once_it_has_arrived() -> None:
+    class Arriving(FailingOutbox):
+        marks: ClassVar = [Departure("m", stage, "elsewhere").dump() for stage in Stage]
+
+        async def position(self, source: str) -> Position | None:
+            return self.marks.pop() if self.marks else await super().position(source)
+
+    store = Arriving()
+    await store.open()
+    source = ListedSource([batch(0)])
+    await relay_all(source, store)
+    assert source.opened_at == [None]
     assert await names(store) == ["clientes:0"]
 
 

@@ -37,7 +37,7 @@ WALKS = {
     **{name: {"given"} for name in ("attempts_of", "retriable", "undelivered", "finished_of_events")},
     "forget_answers": {"given"},
     "move_lane": {"endpoint"},
-    "count_quarantined": {"quarantine"},
+    **{name: {"quarantine"} for name in ("count_quarantined", "moved_quarantine", "forget_quarantine", "count_moved")},
     "count_finished": {"delivery"},  # of a move, as the next one
     "all_endpoints": {"endpoint"},
     **{name: {"access_user"} for name in ("users", "any_user", "totp_secrets")},
@@ -55,6 +55,8 @@ WALKS = {
             "newest_event",
             "removed_endpoints",
             "cancel_events",
+            *("hold_deliveries", "sent_of_source", "held_deliveries", "logged_deliveries", "moved_deliveries"),
+            *("moved_events", "moved_attempts", "endpoint_numbers", "deliveries_there", "cancel_held"),
         )
     },
 }
