@@ -7,6 +7,7 @@ Invariants, proved by ``tests/contract/test_access….py`` on each implementatio
 * of tokens, session cookies and the set-up link only digests are kept; TOTP secrets and stored answers are sealed;
 * a session has ended when it expired, was not used for too long, its user is gone or has another stamp; a session of a
   FacturaScripts user has ended when there is a user of ours with that name;
+* a portal's link begins one session, or none, however many try at once; with the token that made it, both end;
 * a set-up link makes one user, the first, or none, however many try at once; a TOTP step is taken once;
 * the audit log only grows, and is only ever cut at its old end.
 
@@ -16,6 +17,7 @@ Times are aware UTC datetimes, always passed in: the store has no clock.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -82,6 +84,24 @@ class AccessStore(Protocol):
     async def use_session(self, digest: str, now: datetime, idle: timedelta) -> PageSession | None:
         """Return the session unless it has ended, with its user's present role and sources.  The use is noted, at most
         once a minute (then ``last_used_at`` is ``now``)."""
+        ...
+
+    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> None:
+        """Store a link (`Origin.PORTAL_LINK`).  Raises `NotFound` when the token that makes it was removed."""
+        ...
+
+    async def portal_link(self, digest: str) -> PageSession | None:
+        """Return a link that nobody has opened; it may have expired."""
+        ...
+
+    async def take_portal_link(self, digest: str, begun: PageSession, entry: AuditEntry) -> bool:
+        """Begin the session in the place of its link; False, and nothing, when the link was used, has expired or was
+        ended."""
+        ...
+
+    async def end_portal(self, name: str, sources: Collection[str], entry: AuditEntry) -> int:
+        """End links and sessions of this name (`PORTAL_NAME`) that have no other sources than these; empty: all.
+        Return how many; the entry is stored where there were some."""
         ...
 
     async def open_sessions(self, name: str, now: datetime) -> int:

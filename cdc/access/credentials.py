@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime, timedelta
 
 from cdc.access.model import (
     USE_NOTED,
@@ -11,6 +13,7 @@ from cdc.access.model import (
     ApiToken,
     Origin,
     PageSession,
+    Portal,
     Role,
     Scope,
     User,
@@ -38,7 +41,34 @@ async def add_session(db: Database, session: PageSession) -> None:
         created_at=session.created_at,
         last_used_at=session.last_used_at,
         expires_at=session.expires_at,
+        portal=None if session.portal is None else _portal_text(session.portal),
     )
+
+
+async def add_portal_link(db: Database, link: PageSession, entry: AuditEntry) -> None:
+    if link.stamp and await db.row("find_token", token=link.stamp, name_key="") is None:
+        raise no_token(link.stamp)
+    await add_session(db, link)
+    await append(db, entry)
+
+
+async def take_portal_link(db: Database, digest: str, begun: PageSession, entry: AuditEntry) -> bool:
+    if not await db.write("take_portal_link", digest=digest, now=begun.created_at):
+        return False
+    await add_session(db, begun)
+    await append(db, entry)
+    return True
+
+
+async def end_portal(db: Database, key: str, sources: Collection[str], entry: AuditEntry) -> int:
+    """``sources``: of those who end it; empty: all."""
+    rows = await db.rows("portal_sessions", user_key=key)
+    theirs = [digest for digest, text in rows if not sources or set(_portal_from(text).sources) <= set(sources)]
+    for digest in theirs:
+        await db.write("end_session", digest=digest)
+    if theirs:
+        await append(db, entry)
+    return len(theirs)
 
 
 async def session(db: Database, digest: str) -> tuple[PageSession, User | None] | None:
@@ -46,9 +76,11 @@ async def session(db: Database, digest: str) -> tuple[PageSession, User | None] 
     row = await db.row("page_session", digest=digest)
     if row is None:
         return None
-    _, name, role, origin, stamp, address, *times = row[:9]
-    user = row[9:]
-    found = PageSession(digest, name, Role(role), Origin(origin), stamp, address, *times)
+    _, name, role, origin, stamp, address, created_at, last_used_at, expires_at, text = row[:10]
+    user = row[10:]
+    portal = None if text is None else _portal_from(text)
+    times = created_at, last_used_at, expires_at
+    found = PageSession(digest, name, Role(role), Origin(origin), stamp, address, *times, portal=portal)
     return found, None if user[0] is None else user_from(user)
 
 
@@ -103,6 +135,7 @@ async def remove_token(db: Database, named: str, entry: AuditEntry) -> ApiToken:
         raise no_token(named)
     removed = _token_from(row)
     await db.write("remove_token", id=removed.id)
+    await db.write("end_portals_of_token", token=removed.id)
     await append(db, entry)
     return removed
 
@@ -112,3 +145,19 @@ def _token_from(row: Row) -> ApiToken:
     beyond = tuple(Allowance(each) for each in json.loads(allowed))
     named = tuple(json.loads(sources))
     return ApiToken(identity, name, Scope(scope), created_at, expires_at, last_used_at, named, beyond)
+
+
+def _portal_text(portal: Portal) -> str:
+    fields = asdict(portal) | {"lifetime": portal.lifetime.total_seconds()}
+    return json.dumps(fields)
+
+
+def _portal_from(text: str) -> Portal:
+    fields = json.loads(text)
+    return Portal(
+        tuple(fields["sources"]),
+        timedelta(seconds=fields["lifetime"]),
+        fields["language"],
+        fields["return_url"],
+        tuple(map(Allowance, fields["allowed"])),
+    )

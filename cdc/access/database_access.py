@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cdc.access import credentials, records, users
-from cdc.access.model import ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
+from cdc.access.model import (
+    ApiToken,
+    AuditFilter,
+    Claim,
+    IdempotentResponse,
+    Origin,
+    PageSession,
+    User,
+    UserChange,
+    user_key,
+)
 from cdc.access.shared import alive, worth_noting
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.outbox.audit import append, noting
@@ -93,6 +103,19 @@ class DatabaseAccess(ABC):
             await self._note(credentials.note_session, digest, now)
             session = replace(session, last_used_at=now)
         return session
+
+    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> None:
+        await self._write(credentials.add_portal_link, link, entry)
+
+    async def portal_link(self, digest: str) -> PageSession | None:
+        found = await self._reads.read(credentials.session, digest)
+        return found[0] if found is not None and found[0].origin is Origin.PORTAL_LINK else None
+
+    async def take_portal_link(self, digest: str, begun: PageSession, entry: AuditEntry) -> bool:
+        return await self._write(credentials.take_portal_link, digest, begun, entry)
+
+    async def end_portal(self, name: str, sources: Collection[str], entry: AuditEntry) -> int:
+        return await self._write(credentials.end_portal, user_key(name), sources, entry)
 
     async def open_sessions(self, name: str, now: datetime) -> int:
         return await self._reads.read(credentials.open_sessions, name, now)

@@ -61,11 +61,14 @@ class Role(StrEnum):
 
 class Origin(StrEnum):
     """The authority that vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of
-    ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators."""
+    ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators.  ``PORTAL``: the host's program, by a
+    link; ``PORTAL_LINK`` is such a link that nobody has opened, and no session yet."""
 
     PASSWORD = "password"  # noqa: S105 - no secret: the name of a way to sign in, as it is stored
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
+    PORTAL = "portal"
+    PORTAL_LINK = "portal-link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +132,30 @@ class ApiToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Portal:
+    """The rights of a session without a user, of one tenant.  ``sources``: never empty.  ``lifetime``: of the session
+    once its link is opened.  ``return_url``: the host's own page, to go back to; empty: none."""
+
+    sources: tuple[str, ...]
+    lifetime: timedelta
+    language: str = ""
+    return_url: str = field(default="", repr=False)
+    allowed: tuple[Allowance, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.sources, "no sources would be all sources"
+
+
+#: Before a tenant's name in that of its sessions; no user has such a name.
+PORTAL_NAME: Final = "portal:"
+
+
+@dataclass(frozen=True, slots=True)
 class PageSession:
-    """A session on the pages, until ``expires_at``.  ``digest``: of the cookie's value.  ``stamp``: the user's at the
-    sign-in; empty for users of FacturaScripts.  ``last_used_at`` is right to the minute.  ``sources``: the user's at
-    present; not stored with the session."""
+    """A session on the pages, until ``expires_at``.  ``digest``: of the cookie's value, or of the end of a portal's
+    link.  ``stamp``: the user's at the sign-in; empty for users of FacturaScripts; of a portal, the id of the token
+    that made the link.  ``last_used_at`` is right to the minute.  ``sources``: the user's at present, which are not
+    stored with the session, or the portal's."""
 
     digest: str = field(repr=False)
     user: str
@@ -144,6 +167,7 @@ class PageSession:
     last_used_at: datetime
     expires_at: datetime
     sources: tuple[str, ...] = ()
+    portal: Portal | None = None
 
     @property
     def key(self) -> str:

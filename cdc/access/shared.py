@@ -25,6 +25,8 @@ def alive(session: PageSession, user: User | None, now: datetime, idle: timedelt
     if any."""
     if session.expires_at <= now or session.last_used_at + idle <= now:
         return None
+    if session.portal is not None:
+        return replace(session, sources=session.portal.sources) if session.origin is Origin.PORTAL else None
     if session.origin is Origin.FACTURASCRIPTS:
         return session if user is None else None
     if user is None or user.stamp != session.stamp:

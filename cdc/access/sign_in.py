@@ -1,4 +1,5 @@
-"""Authentication: by a password (and a code), by a proxy that vouches for a user, by a session's cookie, or by a token.
+"""Authentication: by a password (and a code), a proxy that vouches for a user, a portal's link, a session's cookie, or
+a token.
 
 Every attempt with a password does the same work for every name: one check of a hash of ours and, where
 FacturaScripts' administrators may sign in, one look into its table and one check of a hash of PHP's.  So neither the
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -119,12 +120,34 @@ class SignIn:
         found = _Candidate(user.name, user.role, Origin.HEADER, user.stamp)
         return await self._begin(found, address, cookie)
 
+    async def with_portal_link(self, secret: str, *, address: str, former_cookie: str = "") -> SignedIn:
+        """Return the session that a portal's link opens, once.  Raises `AccessRefused`."""
+        digest, now, cookie = secret_digest(secret), self._clock.now(), new_secret(self._random)
+        link = None if digest is None else await self._store.portal_link(digest)
+        if link is not None and link.portal is not None:
+            begun = replace(
+                link,
+                digest=secret_digest(cookie) or "",
+                origin=Origin.PORTAL,
+                address=address,
+                created_at=now,
+                last_used_at=now,
+                expires_at=now + link.portal.lifetime,
+            )
+            if await self._store.take_portal_link(link.digest, begun, _begun(begun)):
+                await self.sign_out(former_cookie)
+                return SignedIn(begun, cookie)
+        log.warning("portal link refused", address=address)
+        raise AccessRefused(
+            "This link does not work: it was used, or has expired.", "Open the page again where you found the link."
+        )
+
     async def session(self, cookie: str) -> PageSession | None:
         """Return the session with this cookie unless it has ended, and note its use.  One that a proxy vouched for
         counts only while it does (`with_header`): signing out there signs out here."""
         now = self._clock.now()
         found = await self._used(cookie, now)
-        if found is None or found.origin is Origin.PASSWORD:
+        if found is None or found.origin in (Origin.PASSWORD, Origin.PORTAL):
             return found
         return found if found.origin is Origin.FACTURASCRIPTS and await self._still_admitted(found, now) else None
 
@@ -234,6 +257,6 @@ class SignIn:
 
 
 def _begun(session: PageSession) -> AuditEntry:
-    actor = f"user:{session.user}"
+    actor = session.user if session.portal is not None else f"user:{session.user}"
     how = {"by": session.origin.value, "address": session.address}
     return AuditEntry(session.created_at, actor, "session.begin", actor, how)

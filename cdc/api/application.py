@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 from cdc.access.model import Scope
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
+from cdc.admin.portal_links import PortalLinks
 from cdc.admin.principal import STRANGER
-from cdc.api import backfills, consumers, deliveries, endpoints, events, replays, sources
+from cdc.api import backfills, consumers, deliveries, endpoints, events, portal_links, replays, sources
 from cdc.api.documents import asyncapi, schemas, typescript
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
@@ -124,6 +125,7 @@ def _call(
         query=_query(operation, request),
         body=_body(operation, request, raw),
         admitted=lambda: gate.admitted(request),
+        portal_links=lambda: PortalLinks(gate.store, service.clock, service.config),
     )
 
 
@@ -198,6 +200,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     *replays.OPERATIONS,
     *backfills.OPERATIONS,
     *sources.OPERATIONS,
+    *portal_links.OPERATIONS,
 )
 
 #: Name of a file → what makes it of the types of events.

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from cdc.access.model import Scope
 from cdc.admin.admin import Admin
+from cdc.admin.portal_links import PortalLinks
 from cdc.admin.principal import Principal
 from cdc.model.clock import Clock
 
@@ -40,6 +41,7 @@ class OperationCall(Generic[Query_co, Body_co]):
     query: Query_co
     body: Body_co
     admitted: Callable[[], Awaitable[bool]]
+    portal_links: Callable[[], PortalLinks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class TokenAuth:
     def __init__(
         self, store: AccessStore, sign_in: SignIn, clock: Clock, address: Callable[[web.Request], str]
     ) -> None:
-        self._store = store
+        self.store = store
         self._sign_in = sign_in
         self._clock = clock
         self._address = address
@@ -134,7 +134,7 @@ class TokenAuth:
             return await work()
         if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise Problem(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 printable characters.")
-        claim = await self._store.claim(caller.id, key, _fingerprint(request, body), self._clock.now())
+        claim = await self.store.claim(caller.id, key, _fingerprint(request, body), self._clock.now())
         if claim.state is ClaimState.OTHER:
             raise Problem(HTTPStatus.CONFLICT, "This Idempotency-Key was used for another request.")
         if claim.state is ClaimState.RUNNING:
@@ -153,7 +153,7 @@ class TokenAuth:
                 answer = nouns.IdempotentResponse(response.status, response.content_type, response.text or "")
             return response
         finally:  # a request that failed may be made again with the same key
-            await self._store.answer(caller.id, key, claim, answer)
+            await self.store.answer(caller.id, key, claim, answer)
 
 
 def _fingerprint(request: web.Request, body: bytes) -> str:

@@ -115,8 +115,9 @@ _PATH_OPTIONS = (
     "ca_file",
     "token_file",
     "metrics_token_file",
+    "brand_logo",
 )
-_LIST_OPTIONS = ("tables", "include", "allow_networks", "hosts", "trusted_proxies")
+_LIST_OPTIONS = ("tables", "include", "allow_networks", "hosts", "trusted_proxies", "frame_ancestors")
 #: Tables of names and values: in the environment ``name=value,name=value``.
 _TABLE_OPTIONS = ("proxies", "client_certificates")
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}
@@ -255,7 +256,7 @@ class _Draft:
     def _tables_with_paths(self) -> list[tuple[str, ...]]:
         sources = [("source", name) for name in self.source_names()]
         inner = [(*source, table) for source in sources for table in SOURCE_TABLES]
-        return [*sources, *inner, ("outbox",), ("dispatch",), ("mail",)]
+        return [*sources, *inner, ("outbox",), ("dispatch",), ("mail",), ("web",)]
 
     def _origins(self) -> dict[TomlPath, str]:
         return {path: f"line {line}" for path, line in self.lines.lines.items()} | self.variables

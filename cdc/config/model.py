@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from cdc.config.outbox import OutboxConfig, RetentionConfig
 from cdc.config.section import Networks, Section, matching, read_password
 from cdc.config.source import RestConfig, SourceConfig
+from cdc.model.colour import LIGHT_SURFACE, READABLE, contrast
 from cdc.model.endpoint import is_address
 from cdc.model.errors import ConfigError
 from cdc.model.toml_lines import TomlPath
@@ -113,6 +114,13 @@ def _is_proxy(url: str) -> bool:
 
 #: Characters that a bearer token may have; fewer of them could be guessed.
 _BEARER = r"[A-Za-z0-9._~+/=-]{16,}"
+#: Content type of a logo → its first bytes; SVG could hold scripts.
+_LOGOS: Mapping[str, bytes] = {
+    "image/png": rb"\x89PNG\r\n\x1a\n",
+    "image/jpeg": rb"\xff\xd8\xff",
+    "image/webp": rb"RIFF....WEBP",
+}
+_LARGEST_LOGO = 256 * 1024
 
 
 class WebConfig(Section):
@@ -132,6 +140,54 @@ class WebConfig(Section):
     trusted_header: str = ""
     facturascripts_login: str = ""
     public_catalogue: bool = False
+    url: Annotated[
+        str, matching(r"(https?://[A-Za-z0-9.\[\]:-]+)?", "is not an address such as https://cdc.example.com")
+    ] = ""
+    frame_ancestors: tuple[
+        Annotated[
+            str,
+            matching(
+                r"https://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?", "is not a site such as https://panel.example.com"
+            ),
+        ],
+        ...,
+    ] = ()
+
+    brand_name: Annotated[str, matching(r"[^\x00-\x1f\x7f]{0,60}", "is longer than 60 characters, or not one line")] = (
+        ""
+    )
+    brand_accent: Annotated[str, matching(r"(#[0-9a-fA-F]{6})?", "is not a colour such as #0b5fb0")] = ""
+    brand_logo: Path | None = None
+
+    @field_validator("brand_accent")
+    @classmethod
+    def _accent_is_readable(cls, value: str) -> str:
+        found = contrast(value, LIGHT_SURFACE) if value else READABLE
+        if found < READABLE:
+            raise ValueError(f"is hard to read on a light page: its contrast is {found:.1f}, and {READABLE} is needed")
+        return value
+
+    def logo(self) -> tuple[str, bytes] | None:
+        """Return content type and bytes of the host's logo.  Read now; raises `ConfigError`."""
+        if self.brand_logo is None:
+            return None
+        try:
+            with self.brand_logo.open("rb") as file:
+                content = file.read(_LARGEST_LOGO + 1)
+        except OSError as error:
+            raise ConfigError(f"The logo {self.brand_logo} cannot be read: {error.strerror}.") from error
+        kind = next((kind for kind, start in _LOGOS.items() if re.match(start, content, re.DOTALL)), None)
+        if kind is None or len(content) > _LARGEST_LOGO:
+            raise ConfigError(
+                f"The logo {self.brand_logo} cannot be used.", "It is a PNG, JPEG or WebP image of 256 KiB at most."
+            )
+        return kind, content
+
+    @property
+    def address(self) -> str:
+        """Return the address of the page for browsers; empty when it is not served."""
+        served = f"https://{self.hosts[0]}" if self.hosts else f"http://{self.listen}"
+        return self.url or (served if self.listen else "")
 
     @field_validator("listen")
     @classmethod

@@ -72,7 +72,7 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
     TransferPart.SETUP: ("digest", "expires_at"),
     TransferPart.SESSIONS: (
         "digest", "user_key", "user_name", "role", "origin", "stamp", "address", "created_at", "last_used_at",
-        "expires_at",
+        "expires_at", "portal",
     ),
     TransferPart.TOKENS: (
         *("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at"),

@@ -20,7 +20,20 @@ from cdc.access.model import Role
 from cdc.model.errors import CdcError, NotFound, OutboxError
 from cdc.pages.language import LANGUAGE_COOKIE, ZONE_COOKIE, Language, language, negotiate
 from cdc.pages.page import NavigationEntry, Page, Refused, Route, Site, View
-from cdc.pages.views import backfills, deliveries, endpoints, entrance, events, live, overview, people, replays, sources
+from cdc.pages.session_auth import COOKIE, PORTAL_COOKIE
+from cdc.pages.views import (
+    backfills,
+    deliveries,
+    endpoints,
+    entrance,
+    events,
+    live,
+    overview,
+    people,
+    portal,
+    replays,
+    sources,
+)
 
 #: No form of ours is larger (bytes).
 LARGEST_FORM = 256 * 1024
@@ -37,6 +50,9 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+_POLICY = "Content-Security-Policy"
+#: Beginnings of the paths that a tenant without a user may open, and nothing else.
+PORTAL_PATHS = ("/endpoints", "/deliveries", "/events", "/catalogue", "/live/", "/language", "/portal/")
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FORM = "application/x-www-form-urlencoded"
 
@@ -84,23 +100,31 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
         visitor = await site.door.visitor(request)
         page = Page(request, site, _language(site, request), visitor)
         try:
-            return await _answer(page, route)
+            response = await _answer(page, route)
         except Refused as error:
-            return page.problem(error)
+            response = page.problem(error)
         except CdcError as error:
-            return page.problem(error, _status(error))
+            response = page.problem(error, _status(error))
         except (web.HTTPException, ConnectionError):  # aiohttp's own refusals; the client is gone
             raise
         except Exception:
             log.exception("a page broke off", method=request.method, path=route.path)  # a real path may hold a link
             broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "An error occurred; see the server's log.")
-            return page.problem(broken)
+            response = page.problem(broken)
+        if page.of_portal and site.door.frame_ancestors and not response.prepared:
+            ancestors = f"frame-ancestors {site.door.frame_ancestors}"
+            response.headers[_POLICY] = HEADERS[_POLICY].replace("frame-ancestors 'none'", ancestors)
+        return response
 
     return handle
 
 
 async def _answer(page: Page, route: Route) -> web.StreamResponse:
     visitor = page.visitor
+    if visitor is not None and visitor.portal is not None and not route.path.startswith(PORTAL_PATHS):
+        if page.request.path == "/":
+            return page.see("/endpoints")
+        raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
     if route.role is not None and visitor is None:
         public = route.catalogue and page.site.public_catalogue
         return await (_public(page, route) if public else _welcome(page))
@@ -123,6 +147,8 @@ async def _public(page: Page, route: Route) -> web.StreamResponse:
 
 async def _welcome(page: Page) -> web.StreamResponse:
     """Return the page to which visitors are sent who have not signed in."""
+    if PORTAL_COOKIE in page.request.cookies and COOKIE not in page.request.cookies:
+        return page.see("/portal/ended")
     if not await page.site.door.open_to_others():
         return page.see("/set-up")
     return page.see("/sign-in", **({"to": page.request.path_qs} if page.request.method == "GET" else {}))
@@ -138,7 +164,8 @@ async def _check(page: Page, route: Route) -> None:
         if page.request.content_type != _FORM:
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A form is expected here.")
         origin = page.request.headers.get("Origin", "")
-        if origin and urlsplit(origin).netloc != page.request.host:
+        of_portal = visitor is not None and visitor.portal is not None  # whose cookie other sites' forms may carry
+        if (origin or of_portal) and urlsplit(origin).netloc != page.request.host:
             raise Refused(HTTPStatus.FORBIDDEN, "This form was sent from another site.")
         token = (await page.form()).get("csrf", "")
         if visitor is not None and not page.site.door.proves(page.request, visitor, token):
@@ -172,8 +199,12 @@ async def _nothing(_page: Page) -> web.StreamResponse:
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Add headers, also to streams and to aiohttp's own refusals."""
+    """Add headers, also to streams and to aiohttp's own refusals.  A portal's page may have a policy of its own."""
+    policy = response.headers.get(_POLICY)
     response.headers.update(HEADERS)
+    if policy is not None:
+        response.headers[_POLICY] = policy
+        del response.headers["X-Frame-Options"]  # knows no list of sites
     response.headers.setdefault("Cache-Control", "no-store")
 
 
@@ -196,10 +227,10 @@ def _static(name: str, body: bytes) -> Callable[[web.Request], Awaitable[web.Res
 #: Titles are texts of the catalogues.
 SECTIONS = (
     NavigationEntry("/", "Overview"),
-    NavigationEntry("/endpoints", "Endpoints"),
-    NavigationEntry("/deliveries", "Deliveries"),
+    NavigationEntry("/endpoints", "Endpoints", portal=True),
+    NavigationEntry("/deliveries", "Deliveries", portal=True),
     NavigationEntry("/replays", "Replays", Role.MANAGER),
-    NavigationEntry("/events", "Events", also="/catalogue"),
+    NavigationEntry("/events", "Events", also="/catalogue", portal=True),
     NavigationEntry("/sources", "Sources", also="/backfills"),
     NavigationEntry("/people", "Users and tokens", Role.MANAGER, every_source=True, also="/audit"),
 )
@@ -216,6 +247,7 @@ def routes() -> tuple[Route, ...]:
         *backfills.ROUTES,
         *people.ROUTES,
         *entrance.ROUTES,
+        *portal.ROUTES,
         *live.routes(),
     )
 

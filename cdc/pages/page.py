@@ -28,11 +28,16 @@ from cdc.dispatch.address import public_url
 from cdc.model.clock import Clock
 from cdc.model.errors import CdcError
 from cdc.outbox.base import OutboxStore
+from cdc.pages.brand import Brand
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.session_auth import SessionAuth, Visitor
 
 #: The documentation.
 _HELP: Final = "https://github.com/facturascripts-cdc/facturascripts-cdc/tree/main/docs"
+
+
+#: Of all other pages.
+_OWN_BRAND: Final = Brand()
 
 
 @cache
@@ -62,13 +67,15 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class NavigationEntry:
-    """An entry of the navigation, for those who may see its page (`Route`).  ``also``: a page that it leads to."""
+    """An entry of the navigation, for those who may see its page (`Route`).  ``also``: a page that it leads to.
+    ``portal``: tenants without a user may, too."""
 
     path: str
     title: str
     role: Role = Role.VIEWER
     every_source: bool = False
     also: str = ""
+    portal: bool = False
 
     def holds(self, path: str) -> bool:
         """Return whether the page at ``path`` is this one, or below it."""
@@ -79,7 +86,8 @@ class NavigationEntry:
 @dataclass(frozen=True)
 class Site:
     """The resources that all requests share.  ``zone``: in which times are shown; None: in the browser's.
-    ``strangers``: their requests for a public catalogue, by address, together with those to the API."""
+    ``strangers``: their requests for a public catalogue, by address, together with those to the API.
+    ``brand``: of portals."""
 
     service: Service
     process: RunningProcess
@@ -87,6 +95,7 @@ class Site:
     zone: tzinfo | None
     sections: Sequence[NavigationEntry]
     strangers: RateLimit
+    brand: Brand = field(default_factory=Brand)
     templates: Environment = field(default_factory=environment)
 
     @property
@@ -146,13 +155,22 @@ class Page:
     @property
     def actor(self) -> str:
         """Return the actor for the audit log."""
-        return f"user:{self.visitor_name}"
+        assert self.visitor is not None, "a route with a role has a visitor"
+        return self.visitor.actor
 
     @property
     def admin(self) -> Admin:
         """The use cases, for the visitor."""
-        principal = STRANGER if self.visitor is None else Principal(self.actor, self.visitor.sources)
-        return Admin(self.site.service, principal)
+        visitor = self.visitor
+        if visitor is None:
+            return Admin(self.site.service, STRANGER)
+        allowed = visitor.portal.allowed if visitor.portal else ()
+        return Admin(self.site.service, Principal(self.actor, visitor.sources, allowed))
+
+    @property
+    def of_portal(self) -> bool:
+        """Return whether the page is a portal's: it has the host's name and colours, and may be in a frame."""
+        return bool(self.visitor and self.visitor.portal) or self.request.path.startswith("/portal/")
 
     @property
     def several_sources(self) -> bool:
@@ -192,6 +210,7 @@ class Page:
             plural=self.language.plural,
             notice=NOTICES.get(self.query("notice")),
             sections=self.site.sections,
+            brand=self.site.brand if self.of_portal else _OWN_BRAND,
         )
         return web.Response(text=text, status=status, content_type="text/html")
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
 
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, csrf_token, is_csrf_token
-from cdc.access.model import Origin, PageSession, Role
+from cdc.access.model import PORTAL_NAME, Origin, PageSession, Portal, Role
 from cdc.access.proxy import Network, client_address, is_local, trusts, vouched_name
 from cdc.access.sign_in import SignedIn, SignIn
 from cdc.admin.accounts import Accounts
@@ -21,7 +21,7 @@ from cdc.model.errors import AccessRefused
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """A signed-in user.  ``csrf``: the token that forms must carry.  ``cookie``: a new one, for the browser to store.
-    ``sources``: those that the visitor sees and manages; empty: all."""
+    ``sources``: those that the visitor sees and manages; empty: all.  ``portal``: of a tenant without a user."""
 
     name: str
     role: Role
@@ -29,10 +29,20 @@ class Visitor:
     origin: Origin = Origin.PASSWORD
     cookie: str = ""
     sources: tuple[str, ...] = ()
+    portal: Portal | None = None
 
     @property
     def manages(self) -> bool:
         return self.role is Role.MANAGER
+
+    @property
+    def actor(self) -> str:
+        """Return the actor for the audit log."""
+        return self.name if self.portal else f"user:{self.name}"
+
+    @property
+    def shown_name(self) -> str:
+        return self.name.removeprefix(PORTAL_NAME) if self.portal else self.name
 
     def may(self, role: Role, *, every_source: bool) -> bool:
         """Return whether the visitor may see what needs this role, or this role for all sources."""
@@ -40,6 +50,8 @@ class Visitor:
 
 
 COOKIE: Final = "cdc_session"
+#: Of a portal's session, beside one's own: who opens a portal does not sign out.
+PORTAL_COOKIE: Final = "cdc_portal"
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
@@ -62,17 +74,28 @@ class SessionAuth:
         proxies: Proxies,
         *,
         theirs: bool = False,
+        sources: Collection[str] = (),
+        frame_ancestors: Sequence[str] = (),
         random: Random = secrets.token_bytes,
     ) -> None:
+        """``theirs``: administrators of FacturaScripts may sign in.  ``sources``: all that there are.
+        ``frame_ancestors``: sites that may show portals in a frame."""
         self.store = store
         self.accounts = accounts
         self.sign_in = sign_in
         self._proxies = proxies
         self._theirs = theirs
+        self._sources = frozenset(sources)
+        self._framed = bool(frame_ancestors)
+        #: For the Content Security Policy; empty: no site may.
+        self.frame_ancestors = " ".join(frame_ancestors)
         self._random = random
 
     async def visitor(self, request: web.Request) -> Visitor | None:
         """Return the sender of this request, if they signed in."""
+        portal = await self._portal(request)
+        if portal is not None:
+            return portal
         cookie = request.cookies.get(COOKIE, "")
         vouched = self._vouched(request)
         if vouched is not None:
@@ -83,6 +106,16 @@ class SessionAuth:
             return self._visitor(signed_in.session, signed_in.cookie, fresh=signed_in.cookie != cookie)
         session = await self.sign_in.session(cookie)
         return None if session is None else self._visitor(session, cookie, fresh=False)
+
+    async def _portal(self, request: web.Request) -> Visitor | None:
+        """Return the tenant of a portal, of the sources that there still are; none left would mean all."""
+        cookie = request.cookies.get(PORTAL_COOKIE)
+        session = await self.sign_in.session(cookie) if cookie else None
+        if session is None or session.portal is None:
+            return None
+        left = tuple(each for each in session.sources if each in self._sources)
+        visitor = self._visitor(session, cookie or "", fresh=False)
+        return replace(visitor, sources=left, portal=session.portal) if left else None
 
     def _visitor(self, session: PageSession, cookie: str, *, fresh: bool) -> Visitor:
         csrf = csrf_token(cookie, self._random)
@@ -95,7 +128,8 @@ class SessionAuth:
 
     def proves(self, request: web.Request, visitor: Visitor, token: str) -> bool:
         """Return whether a form with this CSRF token is the visitor's own."""
-        return is_csrf_token(token, visitor.cookie or request.cookies.get(COOKIE, ""))
+        stored = request.cookies.get(PORTAL_COOKIE if visitor.portal else COOKIE, "")
+        return is_csrf_token(token, visitor.cookie or stored)
 
     async def open_to_others(self) -> bool:
         """Return whether anybody can sign in; else there is only the set-up."""
@@ -117,10 +151,26 @@ class SessionAuth:
     def set_cookie(self, request: web.Request, response: web.StreamResponse, cookie: str) -> None:
         response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", secure=self.secure(request), path="/")
 
+    def set_portal_cookie(
+        self, request: web.Request, response: web.StreamResponse, name: str, value: str, max_age: int | None = None
+    ) -> None:
+        """Set a cookie of a portal.  In a frame of another site browsers send only cookies that allow it, and keep
+        those of each site apart (``Partitioned``)."""
+        framed = self._framed and self.secure(request)
+        parts = [f"{name}={value}", "HttpOnly", "Path=/", "SameSite=None" if framed else "SameSite=Strict"]
+        parts += [f"Max-Age={max_age}"] if max_age is not None else []
+        parts += ["Secure"] if self.secure(request) else []
+        parts += ["Partitioned"] if framed else []  # http.cookies of Python 3.11 does not know it
+        response.headers.add("Set-Cookie", "; ".join(parts))
+
     def secure(self, request: web.Request) -> bool:
         """Return whether the browser uses https, to us or to a trusted proxy."""
         by_proxy = request.headers.get("X-Forwarded-Proto", "") == "https"
         return request.secure or (by_proxy and trusts(self._proxies.networks, _peer(request)))
+
+    async def leave_portal(self, request: web.Request, response: web.StreamResponse) -> None:
+        await self.sign_in.sign_out(request.cookies.get(PORTAL_COOKIE, ""))
+        self.set_portal_cookie(request, response, PORTAL_COOKIE, "", max_age=0)
 
     async def dismiss(self, request: web.Request, response: web.StreamResponse) -> None:
         """Sign out."""

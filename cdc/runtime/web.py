@@ -112,12 +112,22 @@ def add_management(
     from cdc.api.application import PREFIX, api_application
     from cdc.api.token_auth import TokenAuth
     from cdc.pages.application import SECTIONS, add_site
+    from cdc.pages.brand import Brand
     from cdc.pages.page import Site
     from cdc.pages.session_auth import Proxies, SessionAuth
 
     web = service.config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
-    door = SessionAuth(access, Accounts(access, service.clock), ways_in, proxies, theirs=bool(web.facturascripts_login))
+    door = SessionAuth(
+        access,
+        Accounts(access, service.clock),
+        ways_in,
+        proxies,
+        theirs=bool(web.facturascripts_login),
+        sources=service.config.source,
+        frame_ancestors=web.frame_ancestors,
+    )
+    brand = Brand(web.brand_name or Brand().name, web.brand_accent, web.logo())
     gate = TokenAuth(access, ways_in, service.clock, door.address)
     app.add_subapp(PREFIX, api_application(service, gate))
-    add_site(app, Site(service, process, door, _zone(service.config), SECTIONS, gate.addresses))
+    add_site(app, Site(service, process, door, _zone(service.config), SECTIONS, gate.addresses, brand))

@@ -29,13 +29,25 @@ DELETE FROM cdc_outbox.access_setup WHERE digest = :digest AND expires_at > :now
 
 -- name: insert_session
 -- Somebody signed in.
-INSERT INTO cdc_outbox.access_session (digest, user_key, user_name, role, origin, stamp, address, created_at, last_used_at, expires_at)
-VALUES (:digest, :user_key, :user_name, :role, :origin, :stamp, :address, :created_at, :last_used_at, :expires_at)
+INSERT INTO cdc_outbox.access_session (digest, user_key, user_name, role, origin, stamp, address, created_at, last_used_at, expires_at, portal)
+VALUES (:digest, :user_key, :user_name, :role, :origin, :stamp, :address, :created_at, :last_used_at, :expires_at, :portal)
+
+-- name: take_portal_link
+-- The link is used up; nothing when it was, has expired, or is a session.
+DELETE FROM cdc_outbox.access_session WHERE digest = :digest AND origin = 'portal-link' AND expires_at > :now
+
+-- name: portal_sessions
+-- Links and sessions of a tenant's portal.
+SELECT digest, portal FROM cdc_outbox.access_session WHERE user_key = :user_key AND portal IS NOT NULL
+
+-- name: end_portals_of_token
+-- Links that a token made, and sessions that they began.
+DELETE FROM cdc_outbox.access_session WHERE stamp = :token AND portal IS NOT NULL
 
 -- name: page_session
 -- A session, and beside it the user of ours with its name, if any.
 SELECT access_session.digest, access_session.user_name, access_session.role, access_session.origin, access_session.stamp,
-       access_session.address, access_session.created_at, access_session.last_used_at, access_session.expires_at,
+       access_session.address, access_session.created_at, access_session.last_used_at, access_session.expires_at, access_session.portal,
        access_user.name, access_user.role, access_user.password_hash, access_user.totp_secret, access_user.stamp,
        access_user.sources, access_user.created_at
 FROM cdc_outbox.access_session

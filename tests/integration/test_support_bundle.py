@@ -34,7 +34,10 @@ WITHHELD = {
     "outbox": {"url", "password_file", "secret_key_file", "synchronous"},
     "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin"},
     "mail": {"host", "user", "password_file", "sender", "ca_file"},
-    "web": {"hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login", "metrics_token_file"},
+    "web": {
+        *("hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login", "metrics_token_file"),
+        *("url", "frame_ancestors", "brand_name", "brand_accent", "brand_logo"),
+    },
     "retention": set(),
     "tracing": {"endpoint"},
     "log": set(),

@@ -23,14 +23,17 @@ class Shown:
 
 
 class Visitor:
+    #: A page with a form, whose token is taken.
+    form_page = "/account"
+
     def __init__(self, session: aiohttp.ClientSession, root: str) -> None:
-        self._session = session
+        self.session = session
         self.root = root
 
     @property
     def cookie(self) -> str:
         """The session's; empty when there is none."""
-        return next((each.value for each in self._session.cookie_jar if each.key == COOKIE), "")
+        return next((each.value for each in self.session.cookie_jar if each.key == COOKIE), "")
 
     async def get(self, path: str, **more: Any) -> Shown:
         return await self._ask("GET", path, **more)
@@ -44,7 +47,7 @@ class Visitor:
         return await self.post(path, {"csrf": await self.csrf(), **(form or {})}, **more)
 
     async def csrf(self) -> str:
-        match = re.search(r'name="csrf" value="([^"]+)"', (await self.get("/account")).text)
+        match = re.search(r'name="csrf" value="([^"]+)"', (await self.get(self.form_page)).text)
         assert match, "nobody has signed in"
         return match[1]
 
@@ -52,7 +55,7 @@ class Visitor:
         return await self.post("/sign-in", {"name": name, "password": password}, **more)
 
     async def _ask(self, method: str, path: str, **more: Any) -> Shown:
-        async with self._session.request(method, self.root + path, allow_redirects=False, **more) as answer:
+        async with self.session.request(method, self.root + path, allow_redirects=False, **more) as answer:
             return Shown(answer.status, answer.headers, await answer.text())
 
 

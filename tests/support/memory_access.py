@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,6 +13,7 @@ from cdc.access.model import (
     Claim,
     ClaimState,
     IdempotentResponse,
+    Origin,
     PageSession,
     User,
     UserChange,
@@ -114,6 +116,37 @@ class MemoryAccess:
             session = self._sessions[digest] = replace(session, last_used_at=now)
         return session
 
+    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> None:
+        if link.stamp and all(each.id != link.stamp for each in self._tokens.values()):
+            raise no_token(link.stamp)
+        await self.add_session(link, [entry])
+
+    async def portal_link(self, digest: str) -> PageSession | None:
+        found = self._sessions.get(digest)
+        return found if found is not None and found.origin is Origin.PORTAL_LINK else None
+
+    async def take_portal_link(self, digest: str, begun: PageSession, entry: AuditEntry) -> bool:
+        found = await self.portal_link(digest)
+        if found is None or found.expires_at <= begun.created_at:
+            return False
+        del self._sessions[digest]
+        await self.add_session(begun, [entry])
+        return True
+
+    async def end_portal(self, name: str, sources: Collection[str], entry: AuditEntry) -> int:
+        theirs = [
+            digest
+            for digest, each in self._sessions.items()
+            if each.key == user_key(name)
+            and each.portal is not None
+            and (not sources or set(each.portal.sources) <= set(sources))
+        ]
+        for digest in theirs:
+            del self._sessions[digest]
+        if theirs:
+            self._log.append(entry)
+        return len(theirs)
+
     async def open_sessions(self, name: str, now: datetime) -> int:
         key = user_key(name)
         return sum(each.key == key and each.expires_at > now for each in self._sessions.values())
@@ -153,6 +186,9 @@ class MemoryAccess:
         for digest, each in self._tokens.items():
             if each.id == clean_name(token) or user_key(each.name) == user_key(token):
                 del self._tokens[digest]
+                self._sessions = {
+                    key: open_ for key, open_ in self._sessions.items() if not (open_.portal and open_.stamp == each.id)
+                }
                 self._log.append(entry)
                 return each
         raise no_token(token)

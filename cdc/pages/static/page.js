@@ -2,13 +2,17 @@
 "use strict";
 
 (() => {
+  document.querySelector("form[data-send-now]")?.requestSubmit();
+
   const root = document.documentElement;
   const kept = localStorage.getItem("theme");
   if (kept === "dark" || kept === "light") root.dataset.theme = kept;
 
   // Where the server knows no zone of FacturaScripts, times are shown in the browser's from the next page on.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (zone) document.cookie = `cdc_zone=${zone}; path=/; SameSite=Lax; max-age=31536000`;
+  const framed = window.top !== window && location.protocol === "https:"; // there Lax cookies do not work
+  const site = framed ? "None; Secure; Partitioned" : "Lax";
+  if (zone) document.cookie = `cdc_zone=${zone}; path=/; SameSite=${site}; max-age=31536000`;
 
   document.querySelectorAll("[data-theme-switch]").forEach((button) => {
     button.hidden = false;

@@ -163,6 +163,7 @@ def _form(
     status: HTTPStatus | None = None,
 ) -> web.StreamResponse:
     problems, config = (*form.wrong, *wrong), page.site.service.config
+    limited = page.visitor is None or bool(page.visitor.sources)  # who may not use the operator's, nor know of them
     return page.render(
         "endpoint_form.html",
         status or (HTTPStatus.UNPROCESSABLE_ENTITY if problems else HTTPStatus.OK),
@@ -176,8 +177,8 @@ def _form(
         sources=[name for name in config.source if page.admin.sources.visible(name)],
         formats=list(PayloadFormat),
         orders=list(Order),
-        proxies=list(config.dispatch.proxies),
-        certificates=list(config.dispatch.client_certificates),
+        proxies=[] if limited else list(config.dispatch.proxies),
+        certificates=[] if limited else list(config.dispatch.client_certificates),
     )
 
 

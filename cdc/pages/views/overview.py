@@ -61,6 +61,9 @@ async def change_language(page: Page) -> web.StreamResponse:
     if code not in LANGUAGES:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such language.")
     response = page.see(back if own_path(back) else "/")
+    if page.of_portal:
+        page.site.door.set_portal_cookie(page.request, response, LANGUAGE_COOKIE, code, max_age=_YEAR)
+        return response
     response.set_cookie(
         LANGUAGE_COOKIE, code, max_age=_YEAR, httponly=True, samesite="Lax", secure=page.request.secure, path="/"
     )

@@ -55,9 +55,9 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest"}
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
-    secret_files = {"password_file", "secret_key_file", "metrics_token_file"}
+    files = {"password_file", "secret_key_file", "metrics_token_file", "brand_logo"}
     for section in ("dispatch", "web", "log", "outbox", "retention"):
-        dumps = [getattr(each, section).model_dump(exclude=secret_files) for each in (written, plain)]
+        dumps = [getattr(each, section).model_dump(exclude=files) for each in (written, plain)]
         assert dumps[0] == dumps[1]
     assert written.source["main"].model_dump(exclude=examples) == plain.source["main"].model_dump(exclude=examples)
     rest = {"url", "token", "token_file"}

@@ -1,0 +1,102 @@
+"""Links that open the page for a tenant without a user."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cdc.access.model import LONGEST_NAME, Allowance, Role, Scope
+from cdc.admin.portal_links import LINK_MINUTES, SESSION_MINUTES, PortalWanted
+from cdc.api.operation import ApiOperation, OperationCall, Response
+from cdc.api.resource import Moment, RequestModel, ResponseModel
+
+_TAG = "portals"
+_Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+
+
+class NewPortalLink(RequestModel):
+    """A portal of one tenant."""
+
+    tenant: Annotated[str, Field(description="Its name on the page and in the audit log.", max_length=LONGEST_NAME)]
+    sources: Annotated[
+        tuple[_Name, ...],
+        Field(description="Its sources; left out, those of a token of some sources.", max_length=1000),
+    ] = ()
+    minutes: Annotated[int, Field(ge=1, le=LINK_MINUTES, description="The link must be opened within this time.")] = 10
+    session_minutes: Annotated[
+        int, Field(ge=1, le=SESSION_MINUTES, description="How long the session lasts that the link opens.")
+    ] = 60
+    language: Annotated[str, Field(description="`en` or `es`; left out, the browser's.", max_length=10)] = ""
+    return_url: Annotated[
+        str,
+        Field(
+            description="The host's page that the portal links back to; with a token of some sources, on a site of "
+            "`frame_ancestors`.",
+            max_length=2000,
+        ),
+    ] = ""
+    read_only: Annotated[bool, Field(description="The tenant changes nothing, and sees no payloads.")] = False
+    allow_mail: Annotated[bool, Field(description="The tenant may add `mailto:` endpoints.")] = False
+
+
+class PortalLinkResource(ResponseModel):
+    url: str = Field(description="Works once, and is shown only here.")
+    tenant: str
+    sources: list[str]
+    read_only: bool
+    expires_at: Moment
+
+
+class PortalEnded(ResponseModel):
+    ended: int = Field(description="Links and sessions that ended.")
+
+
+async def _create(call: OperationCall[None, NewPortalLink]) -> Response:
+    sent = call.body
+    wanted = PortalWanted(
+        **sent.model_dump(exclude={"allow_mail"}), allowed=(Allowance.MAIL,) if sent.allow_mail else ()
+    )
+    link, url = await call.portal_links().create(call.caller.principal, wanted, call.caller.scope, call.caller.id)
+    return Response(
+        PortalLinkResource(
+            url=url,
+            tenant=sent.tenant,
+            sources=list(link.sources),
+            read_only=link.role is Role.VIEWER,
+            expires_at=link.expires_at,
+        )
+    )
+
+
+async def _revoke(call: OperationCall[None, None]) -> Response:
+    return Response(PortalEnded(ended=await call.portal_links().revoke(call.caller.principal, call.path["name"])))
+
+
+OPERATIONS = (
+    ApiOperation(
+        "POST",
+        "/portal-links",
+        "createPortalLink",
+        "Create a link that opens the page for one tenant, without a user.",
+        Scope.READ,
+        _create,
+        answer=PortalLinkResource,
+        body=NewPortalLink,
+        status=201,
+        description="The page then shows endpoints, deliveries and events of these sources, and nothing else. With a "
+        "token of scope `read` the tenant only reads. Removing the token ends its links and their sessions.",
+        tag=_TAG,
+    ),
+    ApiOperation(
+        "DELETE",
+        "/portal-links/{name}",
+        "revokePortal",
+        "End the links and sessions of a tenant.",
+        Scope.MANAGE,
+        _revoke,
+        answer=PortalEnded,
+        description="A token of some sources ends those that have no other sources.",
+        tag=_TAG,
+    ),
+)
