@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from cdc.access.base import AccessStore
@@ -20,17 +21,45 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import NotFound
 from cdc.model.finding import Finding, Severity
+from cdc.outbox.slices import SearchPage
 
 if TYPE_CHECKING:
     from cdc.admin.process import ReportedSource
 
 
 class Sources(UseCases):
-    def reported(self) -> list[ReportedSource]:
+    def names(self) -> list[str]:
         """Return those that this process captures."""
         process = self._service.process
-        found = [] if process is None else process.sources()
-        return [each for each in found if self._principal.sees(each.name)]
+        return [] if process is None else [name for name in process.sources() if self._principal.sees(name)]
+
+    def get(self, name: str) -> ReportedSource:
+        """Raises `NotFound` for one that this process does not capture."""
+        process = self._service.process
+        if process is None or name not in self.names():
+            raise _no_source(name)
+        return process.source(name)
+
+    def slowest(self, most: int) -> list[ReportedSource]:
+        """Return those that this process captures; of more than ``most`` the failed ones and the slowest."""
+        process = self._service.process
+        return [] if process is None else [process.source(name) for name in process.slowest(self.names(), most)]
+
+    def search(
+        self, text: str = "", state: str = "", limit: int | None = None, after: str = ""
+    ) -> SearchPage[ReportedSource]:
+        """Return a page of those that this process captures.  ``text``: part of the name or server; empty fields do not
+        narrow.  ``after``: where the page before ended.  Raises `NotFound` when that is no source any more."""
+        process, names = self._service.process, self.names()
+        if after and after not in names:
+            raise _no_source(after)
+        if process is None:
+            return SearchPage([], None)
+        behind = names[names.index(after) + 1 :] if after else names
+        fitting = (name for name in behind if process.fits(name, text, state))
+        found = list(fitting if limit is None else islice(fitting, limit + 1))
+        shown = found[:limit]
+        return SearchPage([process.source(name) for name in shown], shown[-1] if len(found) > len(shown) else None)
 
     def visible(self, name: str) -> bool:
         return self._principal.sees(name)
@@ -38,7 +67,7 @@ class Sources(UseCases):
     async def examine(self, name: str) -> Sequence[Finding]:
         """Return the doctor's findings.  Raises `NotFound`."""
         if name not in self._config.source or not self._principal.sees(name):
-            raise NotFound(f"There is no source {name!r}.")
+            raise _no_source(name)
         position = await self._store.position(name)
         return await self._service.examine(self._config.source[name], position)
 
@@ -47,6 +76,10 @@ class Sources(UseCases):
         that are read again.  Raises `UsageError` when there is nothing to accept."""
         source = self._config.select_source(name)
         return await self._service.adopt(source, self._store, self._note("source.adopt", name))
+
+
+def _no_source(name: str) -> NotFound:
+    return NotFound(f"There is no source {name!r}.")
 
 
 class Admin(UseCases):
@@ -76,7 +109,7 @@ class Admin(UseCases):
 
     def _reasons(self) -> Sequence[str]:
         if self._principal.sources:
-            return [each.error for each in self.sources.reported() if each.error]
+            return [each.error for each in self.sources.search().found if each.error]
         return self._service.process.reasons() if self._service.process else ()
 
     async def rekey(self, access: AccessStore) -> int:

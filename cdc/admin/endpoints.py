@@ -28,7 +28,7 @@ from cdc.dispatch.transform import Body, Shape, TransformFailed, check_transform
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange, is_pull
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, is_pull
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, TESTS, Event
 from cdc.model.filter.limits import FilterLimit
@@ -36,6 +36,7 @@ from cdc.model.label import Labels
 from cdc.model.selection import Judgement, Trial
 from cdc.outbox.base import DispatchStore, StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, restored, subscriber_of
+from cdc.outbox.slices import SearchPage, TimeBudget
 
 if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
@@ -189,6 +190,10 @@ OVERLAP = timedelta(hours=24)
 MOST_COUNTED: Final = 10_000
 
 
+#: Endpoints that an overview checks, and as many again of each state that needs attention.
+_CHECKED: Final = 100
+
+
 def unfinished(counts: Mapping[DeliveryState, int]) -> int:
     return sum(number for state, number in counts.items() if not state.final)
 
@@ -198,12 +203,47 @@ def cut(counts: Mapping[DeliveryState, int]) -> bool:
     return unfinished(counts) >= MOST_COUNTED
 
 
+def _words(endpoint: Endpoint) -> str:
+    """Return what a search for a text reads of an endpoint, in small letters."""
+    return f"{endpoint.id}\n{endpoint.description}\n{public_url(endpoint.url)}".lower()
+
+
 class Endpoints(UseCases):
     async def all(self) -> list[Endpoint]:
         return [each for each in await self._store.endpoints() if self._principal.owns(each.sources)]
 
-    async def by_id(self) -> dict[str, Endpoint]:
-        return {each.id: each for each in await self.all()}
+    async def search(self, which: EndpointFilter, limit: int, after: int = 0) -> SearchPage[Endpoint]:
+        """Return a page of endpoints, in the order in which they were added; a text is never searched in the part of a
+        URL that may be secret.  ``after``: where the page before ended."""
+        budget = TimeBudget(self._clock.monotonic)
+        theirs = replace(which, sources=tuple(sorted(self._principal.sources)))
+        text = which.text.lower()
+        return await self._store.search_endpoints(theirs, limit, budget, after, fits=lambda each: text in _words(each))
+
+    async def of(self, endpoint_ids: Iterable[str | None]) -> dict[str, Endpoint]:
+        """Return those of these endpoints that there are, by id."""
+        wanted = [each for each in dict.fromkeys(endpoint_ids) if each]
+        found = await self._store.endpoints_of(wanted) if wanted else []
+        return {each.id: each for each in found if self._principal.owns(each.sources)}
+
+    async def checked(self) -> tuple[list[Endpoint], bool]:
+        """Return the endpoints that an overview checks, and whether these are all: the first ones, and of the others
+        some that are disabled or failing, or have dead letters."""
+        first = await self.search(EndpointFilter(), _CHECKED)
+        found = {each.id: each for each in first.found}
+        for state in (EndpointState.DISABLED, EndpointState.FAILING, EndpointState.DEAD) if first.further else ():
+            others = await self.search(EndpointFilter(state=state), _CHECKED)
+            found |= {each.id: each for each in others.found}
+        return list(found.values()), first.further is None
+
+    async def waiting(self, counts: Mapping[str, Mapping[DeliveryState, int]], *, complete: bool) -> tuple[int, bool]:
+        """Return how many deliveries of all endpoints are not finished, and whether there may be more.  ``counts``: of
+        those `checked`."""
+        number = sum(map(unfinished, counts.values()))
+        if complete or self._principal.sources:
+            return number, not complete or any(map(cut, counts.values()))
+        number = await self._store.unfinished(None, MOST_COUNTED)
+        return number, number >= MOST_COUNTED
 
     async def removed(self, endpoint_ids: Iterable[str | None]) -> Mapping[str, str]:
         """Id → name of those of these that were removed; a principal of some sources sees no deliveries of them."""
@@ -213,10 +253,15 @@ class Endpoints(UseCases):
         found = await self._store.removed_endpoints(wanted)
         return {each: name or public_url(url) for each, (name, url) in found.items()}
 
-    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+    async def counts(
+        self, most: int | None = None, endpoint_ids: Sequence[str] | None = None
+    ) -> dict[str, dict[DeliveryState, int]]:
         """Return how many deliveries each has by state; a state that has none is absent.  ``most``: about so many
-        unfinished ones of each are counted; None: all."""
-        counts = await self._store.counts(most)
+        unfinished ones of each are counted; None: all.  ``endpoint_ids``: some of the principal's; None: all of them.
+        """
+        counts = await self._store.counts(most, endpoint_ids)
+        if endpoint_ids is not None:
+            return counts
         theirs = {each.id for each in await self.all()} if self._principal.sources else counts.keys()
         return {endpoint_id: counts[endpoint_id] for endpoint_id in counts if endpoint_id in theirs}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nlargest
 
 from cdc.capture.position_parts import PositionPart, position_parts
 from cdc.capture.probe import Backlog
@@ -52,13 +53,28 @@ class RunningProcess:
         """Count what programs fetched from here, for the metrics; it says nothing of this process' dispatch."""
         self.monitor.reported.count_attempts(finished)
 
-    def sources(self) -> list[ReportedSource]:
-        """Return the sources that this process captures."""
-        now = self.clock.now()
-        return [self._source(name, now) for name in self.monitor.reported.sources]
+    def sources(self) -> list[str]:
+        """Return the names of the sources that this process captures."""
+        return list(self.monitor.reported.sources)
 
-    def _source(self, name: str, now: datetime) -> ReportedSource:
-        report = self.monitor.reported.sources[name]
+    def fits(self, name: str, text: str, state_wanted: str) -> bool:
+        """Return whether a source's name or server has this text, in any case, and whether it is in this state; empty
+        ones do not narrow."""
+        words = f"{name}\n{self.monitor.server(name)}".lower()
+        return text.lower() in words and state_wanted in ("", state(self.monitor, name, self.clock.now()))
+
+    def slowest(self, names: Sequence[str], most: int) -> list[str]:
+        """Return the sources that an overview shows of many: failed ones first, then those with the longest lag."""
+
+        def place(name: str) -> tuple[bool, float]:
+            answers = self.monitor.ahead.get(name)
+            lag = answers.last.seconds if answers is not None and answers.last is not None else None
+            return state(self.monitor, name, self.clock.now()) == "failed", lag or 0.0
+
+        return list(names) if len(names) <= most else nlargest(most, names, key=place)
+
+    def source(self, name: str) -> ReportedSource:
+        now, report = self.clock.now(), self.monitor.reported.sources[name]
         answers = self.monitor.ahead.get(name)
         failure = report.failing(now)
         last = answers.last.seconds if answers is not None and answers.last is not None else None

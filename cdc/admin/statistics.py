@@ -89,11 +89,19 @@ class Statistics(UseCases):
         endpoints: defaultdict[str, Figures] = defaultdict(Figures)
         sources: defaultdict[str, Figures] = defaultdict(Figures)
         owned = await self._owned()
-        for each in await self._store.activity(edges):
-            if endpoint_id in (None, each.endpoint_id) and source in (None, each.source) and self._sees(each, owned):
+        for each in await self._store.activity(edges, None if endpoint_id is None else [endpoint_id]):
+            if source in (None, each.source) and self._sees(each, owned):
                 for figures in (slots[each.since], total, endpoints[each.endpoint_id], sources[each.source]):
                     figures.add(each)
         return PeriodFigures(list(slots), list(slots.values()), total, endpoints, sources)
+
+    async def totals(self, period: Period, zone: tzinfo, endpoint_ids: Sequence[str]) -> dict[str, Figures]:
+        """Return the figures of these endpoints of the principal, by id; one without attempts is absent."""
+        edges, found = slot_edges(period, self._clock.now(), zone), defaultdict[str, Figures](Figures)
+        for each in await self._store.activity([edges[0], edges[-1]], endpoint_ids):
+            if self._principal.sees(each.source):
+                found[each.endpoint_id].add(each)
+        return found
 
     async def _owned(self) -> frozenset[str] | None:
         """Return the ids of the principal's endpoints; None: it sees all, removed ones too."""

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from cdc.access.model import Scope
 from cdc.api.operation import ApiOperation, OperationCall, Response
-from cdc.api.problem import Problem
+from cdc.api.problem import foreign_cursor
 from cdc.api.resource import (
     SHORT_PAGES,
     DeliveriesMeant,
@@ -29,9 +29,7 @@ async def _list(call: OperationCall[DeliveriesQuery, None]) -> Response:
     try:
         page = await call.admin.deliveries.search(query.filter(), query.limit, query.cursor)
     except NotFound:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours (any more).", "Begin again without it."
-        ) from None
+        raise foreign_cursor() from None
     return Response(DeliveryPage(items=[DeliveryResource.of(view) for view in page.found], next=page.further))
 
 

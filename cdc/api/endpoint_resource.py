@@ -9,12 +9,12 @@ from pydantic import Field, SecretStr
 
 from cdc.access.model import Scope
 from cdc.admin.endpoints import MOST_COUNTED, Previewed
-from cdc.api.resource import AttemptResource, EventResource, Moment, RequestModel, ResponseModel
+from cdc.api.resource import MOST, NEXT, AttemptResource, EventResource, Moment, RequestModel, ResponseModel
 from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import preset
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, Order, PayloadFormat
+from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat
 from cdc.model.errors import UsageError
 
 #: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
@@ -194,8 +194,24 @@ class EndpointWithSecret(EndpointResource):
         return cls(**shown, secret=endpoint.secret if shown["signature"] == "v1" else None)
 
 
+class EndpointsQuery(RequestModel):
+    limit: Annotated[int | None, Field(ge=1, le=MOST, description="At most so many; all when it is left out.")] = None
+    cursor: Annotated[str | None, Field(max_length=40, description="`next` of the page before.")] = None
+    search: Annotated[
+        str, Field(max_length=200, description="Part of the id, description or URL (without its query), in any case.")
+    ] = ""
+    state: Annotated[
+        EndpointState | None, Field(description="`failing`: enabled, and accepts nothing; `dead`: has dead letters.")
+    ] = None
+    source: Annotated[str, Field(max_length=200, description="Only those that get events of this source.")] = ""
+
+    def filter(self) -> EndpointFilter:
+        return EndpointFilter(self.search.strip(), self.state, self.source)
+
+
 class EndpointList(ResponseModel):
     items: list[EndpointResource]
+    next: str | None = Field(description=NEXT)
 
 
 class TestResult(AttemptResource):

@@ -13,6 +13,7 @@ from cdc.api.endpoint_resource import (
     EndpointList,
     EndpointPatch,
     EndpointResource,
+    EndpointsQuery,
     EndpointWithSecret,
     NewEndpoint,
     Preview,
@@ -22,20 +23,24 @@ from cdc.api.endpoint_resource import (
     TestResult,
     body_of,
 )
+from cdc.api.events import sequence_of
 from cdc.api.operation import ApiOperation, OperationCall, Response
-from cdc.api.resource import AttemptResource, EventResource
+from cdc.api.resource import MOST, SHORT_PAGES, AttemptResource, EventResource
 from cdc.model.endpoint import Endpoint
 
 _TAG = "endpoints"
 
 
-async def _list(call: OperationCall[None, None]) -> Response:
-    endpoints, counts = await call.admin.endpoints.all(), await call.admin.endpoints.counts(MOST_COUNTED)
-    return Response(
-        EndpointList(
-            items=[EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in endpoints]
-        )
-    )
+async def _list(call: OperationCall[EndpointsQuery, None]) -> Response:
+    admin, query = call.admin.endpoints, call.query
+    page = await admin.search(query.filter(), query.limit or MOST, sequence_of(query.cursor))
+    found = list(page.found)
+    while query.limit is None and page.further is not None:
+        page = await admin.search(query.filter(), MOST, int(page.further))
+        found += page.found
+    counts = await admin.counts(MOST_COUNTED, [each.id for each in found])
+    shown = [EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in found]
+    return Response(EndpointList(items=shown, next=page.further))
 
 
 async def _create(call: OperationCall[None, NewEndpoint]) -> Response:
@@ -73,7 +78,7 @@ async def _rotate(call: OperationCall[None, Rotation]) -> Response:
     body, overlap = call.body, timedelta(hours=call.body.overlap_hours)
     secret = body.secret.get_secret_value() if body.secret else None
     rotated = await call.admin.endpoints.rotate_secret(call.path["id"], secret, body.signature, overlap)
-    counts = await call.admin.endpoints.counts(MOST_COUNTED)
+    counts = await call.admin.endpoints.counts(MOST_COUNTED, [rotated.id])
     return Response(EndpointWithSecret.revealing(rotated, counts.get(rotated.id, {})))
 
 
@@ -99,13 +104,23 @@ async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
 
 
 async def _resource(call: OperationCall[Any, Any], endpoint: Endpoint) -> EndpointResource:
-    counts = await call.admin.endpoints.counts(MOST_COUNTED)
+    counts = await call.admin.endpoints.counts(MOST_COUNTED, [endpoint.id])
     return EndpointResource.of(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
 
 
 OPERATIONS = (
     ApiOperation(
-        "GET", "/endpoints", "listEndpoints", "All endpoints.", Scope.READ, _list, answer=EndpointList, tag=_TAG
+        "GET",
+        "/endpoints",
+        "listEndpoints",
+        "Endpoints, in the order in which they were added.",
+        Scope.READ,
+        _list,
+        answer=EndpointList,
+        query=EndpointsQuery,
+        tag=_TAG,
+        problems=(HTTPStatus.UNPROCESSABLE_ENTITY,),
+        description=f"Without a limit all of them. {SHORT_PAGES}",
     ),
     ApiOperation(
         "POST",

@@ -69,6 +69,12 @@ class Problem(Exception):
         return web.Response(body=body, status=self.status, headers=headers)
 
 
+def foreign_cursor() -> Problem:
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is not one of ours (any more).", "Begin again without it."
+    )
+
+
 def of_error(error: CdcError) -> Problem:
     """Return the problem for an error raised on purpose: its sentence holds no secret."""
     if isinstance(error, NotFound):

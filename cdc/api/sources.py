@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from cdc.access.model import Scope
 from cdc.api.operation import ApiOperation, OperationCall, Response
-from cdc.api.resource import Moment, ResponseModel
+from cdc.api.problem import foreign_cursor
+from cdc.api.resource import MOST, NEXT, Moment, RequestModel, ResponseModel
+from cdc.model.errors import NotFound
 
 
 class SourceResource(ResponseModel):
@@ -25,12 +29,24 @@ class SourceResource(ResponseModel):
 
 class SourceList(ResponseModel):
     items: list[SourceResource]
+    next: str | None = Field(description=NEXT)
 
 
-async def _list(call: OperationCall[None, None]) -> Response:
-    names = SourceResource.model_fields
-    shown = [SourceResource(**{name: getattr(each, name) for name in names}) for each in call.admin.sources.reported()]
-    return Response(SourceList(items=shown))
+class SourcesQuery(RequestModel):
+    limit: Annotated[int | None, Field(ge=1, le=MOST, description="At most so many; all when it is left out.")] = None
+    cursor: Annotated[str, Field(max_length=200, description="`next` of the page before.")] = ""
+    search: Annotated[str, Field(max_length=200, description="Part of the name or server, in any case.")] = ""
+    state: Literal["reading", "standby", "failed", "opening"] | None = None
+
+
+async def _list(call: OperationCall[SourcesQuery, None]) -> Response:
+    query, names = call.query, SourceResource.model_fields
+    try:
+        page = call.admin.sources.search(query.search, query.state or "", query.limit, query.cursor)
+    except NotFound:
+        raise foreign_cursor() from None
+    shown = [SourceResource(**{name: getattr(each, name) for name in names}) for each in page.found]
+    return Response(SourceList(items=shown, next=page.further))
 
 
 OPERATIONS = (
@@ -42,6 +58,7 @@ OPERATIONS = (
         Scope.READ,
         _list,
         answer=SourceList,
+        query=SourcesQuery,
         tag="sources",
     ),
 )

@@ -44,12 +44,16 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, Header, is_mail, is_pull
+from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Header, is_mail, is_pull
 from cdc.model.errors import UsageError
 from cdc.outbox.base import StoredEvent
+from cdc.outbox.slices import SearchPage
 from cdc.runtime import outboxes
 
 id_argument = click.argument("endpoint_id", metavar="ID")
+
+#: Endpoints that are read at once.
+_TOGETHER = 1000
 
 
 @click.group()
@@ -132,21 +136,55 @@ async def _last_events(config: Config) -> list[StoredEvent]:
 
 
 @endpoint.command("list")
+@click.option("--search", "text", default="", metavar="TEXT", help="Only with this text in id, description or URL.")
+@click.option(
+    "--state",
+    type=click.Choice([each.value for each in EndpointState]),
+    help="Only in this state; dead: those with dead letters.",
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), help="At most so many [all].")
+@click.option(
+    "--after",
+    type=click.IntRange(0, 2**62),
+    default=0,
+    metavar="PLACE",
+    help="Next page: the place that the former one names.",
+)
 @json_option
 @pass_session
-def list_(session: CommandSession, as_json: bool) -> None:
-    """List all endpoints and count their deliveries."""
-    endpoints, counts = with_admin(quiet_configuration(session), _all)
+def list_(
+    session: CommandSession, text: str, state: str | None, limit: int | None, after: int, *, as_json: bool
+) -> None:
+    """List endpoints, in the order in which they were added, and count their deliveries."""
+    which = EndpointFilter(text, EndpointState(state) if state else None)
+    page, counts = with_admin(quiet_configuration(session), lambda admin: _page(admin, which, limit, after))
+    endpoints = page.found
     if as_json:
-        print_json({"endpoints": [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]})
+        shown = [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]
+        print_json({"endpoints": shown, "next": page.further})
         return
     rows = [_row(each, counts.get(each.id, {})) for each in endpoints]
     titles = ("id", "url", "events", "sources", "enabled", "unfinished", "dead", "description")
-    print_table(titles, rows, "There is no endpoint yet: cdc endpoint add URL --events invoice.paid")
+    narrowed = text or state or after
+    nothing = "There is no endpoint yet: cdc endpoint add URL --events invoice.paid"
+    print_table(titles, rows, "No endpoint fits." if narrowed else nothing)
+    if page.further is not None:
+        say(f"There are more: --after {page.further} shows them.")
 
 
-async def _all(admin: Admin) -> tuple[list[Endpoint], dict[str, Counts]]:
-    return await admin.endpoints.all(), await admin.endpoints.counts()
+async def _page(
+    admin: Admin, which: EndpointFilter, limit: int | None, after: int
+) -> tuple[SearchPage[Endpoint], dict[str, Counts]]:
+    """Search until the page is full; ``limit``: None for all endpoints."""
+    page, found = await admin.endpoints.search(which, limit or _TOGETHER, after), []
+    while True:
+        found += page.found
+        left = _TOGETHER if limit is None else limit - len(found)
+        if page.further is None or not left:
+            break
+        page = await admin.endpoints.search(which, left, int(page.further))
+    ids = [each.id for each in found]
+    return SearchPage(found, page.further), await admin.endpoints.counts(endpoint_ids=ids)
 
 
 @endpoint.command()
@@ -165,7 +203,7 @@ def show(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
 def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
     async def one(admin: Admin) -> tuple[Endpoint, Counts]:
         found = await admin.endpoints.get(endpoint_id)
-        return found, (await admin.endpoints.counts()).get(endpoint_id, {})
+        return found, (await admin.endpoints.counts(endpoint_ids=[endpoint_id])).get(endpoint_id, {})
 
     return with_admin(config, one)
 

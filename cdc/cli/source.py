@@ -26,17 +26,21 @@ def source() -> None:
 
 
 @source.command("list")
+@click.option("--search", "text", default="", metavar="TEXT", help="Only with this text in name or database.")
+@click.option("--limit", type=click.IntRange(1, 10_000), help="At most so many [all].")
+@click.option("--after", default="", metavar="NAME", help="Next page: sources after this one.")
 @json_option
 @pass_session
-def list_(session: CommandSession, as_json: bool) -> None:
+def list_(session: CommandSession, text: str, limit: int | None, after: str, *, as_json: bool) -> None:
     """List the sources, and why one cannot be read."""
-    found = survey.described(quiet_configuration(session, required=False))
+    found = survey.described(quiet_configuration(session, required=False), text, limit, after)
     if as_json:
         print_json({"sources": [each._asdict() for each in found]})
         return
     rows = [(each.name, each.capture, each.reads, each.tables, each.problem) for each in found]
     nothing = "There is no source yet: cdc source scan PATH, or cdc config init"
-    print_table(("source", "capture", "reads", "more tables", "problem"), rows, nothing)
+    titles = ("source", "capture", "reads", "more tables", "problem")
+    print_table(titles, rows, "No source fits." if text or after else nothing)
 
 
 @source.command("scan")

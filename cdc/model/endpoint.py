@@ -153,6 +153,27 @@ class Endpoint:
         return any(getattr(self, name) for name in CREDENTIALS)
 
 
+class EndpointState(StrEnum):
+    """The state of an endpoint in lists.  ``FAILING``: it is enabled, and has accepted nothing since some time.
+    ``DEAD``: it has dead letters, whatever else it is."""
+
+    ENABLED = "enabled"
+    FAILING = "failing"
+    DISABLED = "disabled"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFilter:
+    """A filter of endpoints; empty fields do not narrow.  ``text``: part of the id, the description or the URL, in any
+    case.  ``source``: it gets events of this one.  ``sources``: it names sources, all of them among these."""
+
+    text: str = ""
+    state: EndpointState | None = None
+    source: str = ""
+    sources: tuple[str, ...] = ()
+
+
 def check(endpoint: Endpoint) -> None:
     """Raises `UsageError` for fields that do not go together, or are out of bounds."""
     if not 1 <= endpoint.batch_size <= LARGEST_BATCH:

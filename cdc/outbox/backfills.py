@@ -58,10 +58,10 @@ async def set_state(db: Database, backfill_id: str, state: BackfillState, error:
     return found
 
 
-async def unfinished(db: Database, endpoint_id: str, limit: int) -> int:
-    row = await db.row("unfinished", endpoint=endpoint_id, limit=limit)
-    assert row is not None, "a count is a row"
-    return int(row[0])
+async def unfinished(db: Database, endpoint_id: str | None, limit: int) -> int:
+    if endpoint_id is None:
+        return int(await db.value("all_unfinished", limit=limit))
+    return int(await db.value("unfinished", endpoint=endpoint_id, limit=limit))
 
 
 def _from(row: Row) -> Backfill:

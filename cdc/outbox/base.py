@@ -18,7 +18,7 @@ Times are aware UTC datetimes, always passed in: the store has no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -38,7 +38,7 @@ from cdc.model.delivery import (
     PullStore,
     QueueStore,
 )
-from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
 from cdc.model.replay import ReplayStore
 from cdc.model.worker import WorkerStore
@@ -215,6 +215,23 @@ class EndpointReader(Protocol):
         """All endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be opened."""
         ...
 
+    async def endpoints_of(self, endpoint_ids: Sequence[str]) -> list[Endpoint]:
+        """Return those of these endpoints that were not removed, in any order."""
+        ...
+
+    async def search_endpoints(
+        self,
+        which: EndpointFilter,
+        limit: int,
+        budget: TimeBudget,
+        after: int = 0,
+        *,
+        fits: Callable[[Endpoint], bool] = lambda _: True,
+    ) -> SearchPage[Endpoint]:
+        """Return a page of endpoints, in the order in which they were added.  ``after``: where the page before ended
+        (`SearchPage.further`).  ``fits``: judges those that fit the filter, in any thread, with sealed secrets."""
+        ...
+
     async def endpoints_version(self) -> int:
         """Return a number that is another one after each change of endpoints, but for ``failing_since``."""
         ...
@@ -223,23 +240,25 @@ class EndpointReader(Protocol):
         """Id → name and URL of those of these endpoints that were removed."""
         ...
 
-    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+    async def counts(
+        self, most: int | None = None, endpoint_ids: Sequence[str] | None = None
+    ) -> dict[str, dict[DeliveryState, int]]:
         """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent, and
         finished tests are left out.  ``most``: about so many unfinished ones of each endpoint are counted; None:
-        all."""
+        all.  ``endpoint_ids``: of these endpoints only; None: of all."""
         ...
 
-    async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
+    async def activity(self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None) -> list[Activity]:
         """Return the attempts of each period from one edge to the next, by endpoint and source, where there are any.
-        Periods that ended more than two hours ago are known by the hour only."""
+        Periods that ended more than two hours ago are known by the hour only.  ``endpoint_ids``: as in `counts`."""
         ...
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:
         """Endpoint id (enabled ones) → since when its longest due delivery is due; absent when none is."""
         ...
 
-    async def unfinished(self, endpoint_id: str, limit: int) -> int:
-        """Return how many deliveries of an endpoint are not finished, counted up to ``limit``."""
+    async def unfinished(self, endpoint_id: str | None, limit: int) -> int:
+        """Return how many deliveries of an endpoint, or of all, are not finished, counted up to ``limit``."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -24,7 +25,7 @@ from cdc.model.delivery import (
     EventFilter,
     LeasedDelivery,
 )
-from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.worker import WorkerStore
@@ -178,8 +179,23 @@ class DatabaseOutbox(ABC):
         await self._change(noting(note, endpoints.remove), endpoint_id, now)
 
     async def endpoint(self, endpoint_id: str) -> Endpoint | None:
-        found = await self._due.read(endpoints.endpoints, endpoint_id)
-        return self._box.open_endpoint(found[0]) if found else None
+        return next(iter(await self.endpoints_of([endpoint_id])), None)
+
+    async def endpoints_of(self, endpoint_ids: Sequence[str]) -> list[Endpoint]:
+        found = await self._due.read(endpoints.endpoints_of, endpoint_ids)
+        return [self._box.open_endpoint(each) for each in found]
+
+    async def search_endpoints(
+        self,
+        which: EndpointFilter,
+        limit: int,
+        budget: TimeBudget,
+        after: int = 0,
+        *,
+        fits: Callable[[Endpoint], bool] = lambda _: True,
+    ) -> SearchPage[Endpoint]:
+        page = await self._log.read(endpoints.search, which, limit, budget, after, fits=fits)
+        return replace(page, found=[self._box.open_endpoint(each) for each in page.found])
 
     async def endpoints(self) -> list[Endpoint]:
         self._opened = await self._due.read(endpoints.opened, self._opened, self._box.open_endpoint)
@@ -252,11 +268,13 @@ class DatabaseOutbox(ABC):
     async def attempts_of(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
         return await self._log.read(log.attempts_of, delivery_ids)
 
-    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
-        return await self._log.read(log.counts, most)
+    async def counts(
+        self, most: int | None = None, endpoint_ids: Sequence[str] | None = None
+    ) -> dict[str, dict[DeliveryState, int]]:
+        return await self._log.read(log.counts, most, endpoint_ids)
 
-    async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
-        return await self._log.read(log.activity, edges)
+    async def activity(self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None) -> list[Activity]:
+        return await self._log.read(log.activity, edges, endpoint_ids)
 
     async def gather_activity(self, since: datetime, now: datetime) -> None:
         await self._tidy(retention.gather_activity, since, now)
@@ -352,7 +370,7 @@ class DatabaseOutbox(ABC):
     async def forget_quarantined(self, before: datetime) -> int:
         return await self._tidy(quarantine.forget, before)
 
-    async def unfinished(self, endpoint_id: str, limit: int) -> int:
+    async def unfinished(self, endpoint_id: str | None, limit: int) -> int:
         return await self._log.read(backfills.unfinished, endpoint_id, limit)
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:

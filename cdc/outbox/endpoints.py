@@ -1,4 +1,4 @@
-"""Endpoints.  All but `endpoints` run inside a transaction."""
+"""Endpoints.  All that writes runs inside a transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from cdc.model.delivery import LeasedDelivery
-from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import reorder
 from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
@@ -20,25 +20,53 @@ from cdc.outbox.shared import (
     no_endpoint,
     record_busy,
 )
+from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
 from cdc.outbox.subscribers import SubscriberIndex
 
 
-async def endpoints(db: Database, endpoint_id: str | None) -> list[Endpoint]:
-    """Return all endpoints, or the one of this id (if any), without the removed."""
-    return [db.endpoint_from(row) for row in await db.rows("endpoints", id=endpoint_id)]
+async def endpoints_of(db: Database, endpoint_ids: Sequence[str]) -> list[Endpoint]:
+    """Return the endpoints of these ids, without the removed."""
+    return [db.endpoint_from(row) for row in await db.rows("endpoints_of", ids=list(endpoint_ids))]
 
 
 async def opened(
     db: Database, before: Sequence[tuple[Row, Endpoint]], open_endpoint: Callable[[Endpoint], Endpoint]
 ) -> list[tuple[Row, Endpoint]]:
     """Return all endpoints, each with its row; those whose rows are as ``before`` are not decoded again."""
-    rows = await db.rows("endpoints", id=None)
+    rows = await db.rows("endpoints")
     return [
         before[place]
         if place < len(before) and before[place][0] == row
         else (row, open_endpoint(db.endpoint_from(row)))
         for place, row in enumerate(rows)
     ]
+
+
+async def search(
+    db: Database,
+    which: EndpointFilter,
+    limit: int,
+    budget: TimeBudget,
+    after: int,
+    *,
+    fits: Callable[[Endpoint], bool],
+) -> SearchPage[Endpoint]:
+    """Return a page of the endpoints with greater numbers, in the order in which they were added."""
+    walk: LogScan[tuple[int, Endpoint]] = LogScan(
+        LogSlice(after, await db.value("last_endpoint")), limit, budget, oldest_first=True
+    )
+    state = which.state.value if which.state else ""
+    given = {"text": which.text, "state": state, "source": which.source, "sources": list(which.sources)}
+    for part in walk:
+        above, wanted = part.above, walk.wanted
+        while wanted > 0:
+            rows = await db.rows("search_endpoints", above=above, upto=part.upto, limit=wanted, **given)
+            read = [(int(row[0]), db.endpoint_from(row[1:])) for row in rows]
+            walk.rows += [each for each in read if fits(each[1])]
+            if len(rows) < wanted:
+                break
+            above, wanted = read[-1][0], walk.wanted
+    return walk.page(lambda row: row[1], lambda row: str(row[0]), str)
 
 
 async def version(db: Database) -> int:
@@ -83,7 +111,7 @@ async def restore(db: Database, endpoint: Endpoint) -> None:
 async def change(db: Database, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     """Change an endpoint.  Its row, or the file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)
-    (found,) = await endpoints(db, endpoint_id)
+    (found,) = await endpoints_of(db, [endpoint_id])
     changed = wanted.applied_to(found)
     await db.write("update_endpoint", **db.endpoint_row(changed))
     if changed.order is not found.order:

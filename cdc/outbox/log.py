@@ -71,13 +71,18 @@ async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, li
     return dict(found)
 
 
-async def counts(db: Database, most: int | None) -> dict[str, dict[DeliveryState, int]]:
+async def counts(
+    db: Database, most: int | None, endpoint_ids: Sequence[str] | None
+) -> dict[str, dict[DeliveryState, int]]:
     rows: dict[str, dict[int, int]] = defaultdict(dict)
-    for endpoint_id, row_state, number in await db.rows("counts", most=_ALL if most is None else most):
+    given = {"most": _ALL if most is None else most, "ids": None if endpoint_ids is None else list(endpoint_ids)}
+    for endpoint_id, row_state, number in await db.rows("counts", **given):
         of_endpoint = rows[endpoint_id]
         if row_state is not None:  # None: an endpoint without deliveries
             of_endpoint[row_state] = number
     for endpoint_id, row_state, number in await db.rows("finished_tests"):
+        if endpoint_ids is not None and endpoint_id not in endpoint_ids:
+            continue
         of_endpoint = rows[endpoint_id]
         of_endpoint[row_state] = max(of_endpoint.get(row_state, 0) - number, 0)  # one may have ended between both reads
     return {endpoint_id: _by_state(of_endpoint) for endpoint_id, of_endpoint in rows.items()}
@@ -141,6 +146,8 @@ async def search_events(
     return walk.page(event_from, lambda row: str(row[0]), str)
 
 
-async def activity(db: Database, edges: Sequence[datetime]) -> list[Activity]:
+async def activity(db: Database, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None) -> list[Activity]:
     columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
-    return [Activity(*row) for row in await db.rows_each("activity", columns)]
+    if endpoint_ids is None:
+        return [Activity(*row) for row in await db.rows_each("activity", columns)]
+    return [Activity(*row) for row in await db.rows_each("activity_of", columns, ids=list(endpoint_ids))]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import cache
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -175,7 +176,8 @@ class Page:
     @property
     def several_sources(self) -> bool:
         """Return whether the visitor sees several sources, so that a record alone does not say whose it is."""
-        return sum(self.admin.sources.visible(name) for name in self.site.service.config.source) > 1
+        visible = (name for name in self.site.service.config.source if self.admin.sources.visible(name))
+        return len(list(islice(visible, 2))) > 1
 
     @property
     def visitor_name(self) -> str:

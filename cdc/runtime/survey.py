@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from cdc.config import Config, SourceConfig
@@ -49,18 +50,28 @@ class DescribedTable(NamedTuple):
     hidden: tuple[str, ...]
 
 
-def described(config: Config) -> list[DescribedSource]:
-    """The sources of the configuration, in its order."""
-    return [_source(source) for source in config.source.values()]
+def described(config: Config, text: str = "", limit: int | None = None, after: str = "") -> list[DescribedSource]:
+    """Return the sources of the configuration, in its order.  ``text``: part of their name or database, in any case;
+    ``after``: those behind this one.  Raises `UsageError` when there is no such source."""
+    names = list(config.source)
+    behind = names[names.index(config.select_source(after).name) + 1 :] if after else names
+    found = (_source(config.source[name], text.lower()) for name in behind)
+    return list(islice(filter(None, found), limit))
 
 
-def _source(source: SourceConfig) -> DescribedSource:
+def _source(source: SourceConfig, text: str) -> DescribedSource | None:
+    """Describe a source with this text in its name or database; None: it has not."""
     reads, problem = "", ""
     try:
         reads = source.rest.url or "" if source.capture == "rest" else source.connection().describe()
-        catalogue(source)
     except ConfigError as error:
         problem = error.message
+    if text not in f"{source.name}\n{reads}".lower():
+        return None
+    try:
+        catalogue(source)
+    except ConfigError as error:
+        problem = problem or error.message
     return DescribedSource(source.name, source.capture, reads, source.tables, problem)
 
 

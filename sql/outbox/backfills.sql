@@ -41,6 +41,10 @@ SET row_count = row_count + :row_count, place = :place, state = CASE WHEN :finis
     finished_at = CASE WHEN :finished THEN :now::timestamptz END
 WHERE id = :id AND state IN ('running', 'paused')
 
+-- name: all_unfinished
+-- How many deliveries are not finished, up to a limit.
+SELECT count(*) FROM (SELECT 1 FROM cdc_outbox.delivery WHERE state < 2 LIMIT :limit) AS counted
+
 -- name: unfinished
 -- How many deliveries of an endpoint are not finished, up to a limit.
 SELECT count(*)

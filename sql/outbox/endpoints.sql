@@ -38,6 +38,10 @@ SELECT number, events, sources, delivery_order, condition, id FROM cdc_outbox.en
 WHERE removed_at IS NULL
 ORDER BY number
 
+-- name: last_endpoint
+-- The greatest number of an endpoint; zero when there was none.
+SELECT COALESCE(max(number), 0) FROM cdc_outbox.endpoint
+
 -- name: endpoints_version
 SELECT version FROM cdc_outbox.endpoint_version
 

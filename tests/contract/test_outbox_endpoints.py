@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery
-from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, Order, PayloadFormat
+from cdc.model.endpoint import (
+    CREDENTIALS,
+    Endpoint,
+    EndpointChange,
+    EndpointFilter,
+    EndpointState,
+    Order,
+    PayloadFormat,
+)
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.model.event import event_payload
 from cdc.outbox.base import OutboxStore, Stored
+from cdc.outbox.slices import TimeBudget
 from support.outboxes import (
     NOW,
     at,
@@ -342,3 +351,96 @@ async def test_removed_endpoints_keep_their_names(outbox: OutboxStore) -> None:
         "ep_a": ("Shop", "https://ep_a.example.com"),
         "ep_b": ("", "https://ep_b.example.com"),
     }
+
+
+async def _found(outbox: OutboxStore, which: EndpointFilter, limit: int = 2) -> list[list[str]]:
+    """The ids of each page of a search that has no time for more than three endpoints a page."""
+    pages: list[list[str]] = []
+    after: str | None = "0"
+    while after is not None:
+        budget = TimeBudget(iter(range(1000)).__next__, seconds=1.0, events=3)
+        page = await outbox.search_endpoints(which, limit, budget, int(after))
+        pages.append([each.id for each in page.found])
+        after = page.further
+    return pages
+
+
+async def test_pages_of_endpoints_follow_the_order_of_adding(outbox: OutboxStore) -> None:
+    for number in range(5):
+        await outbox.add_endpoint(endpoint(f"ep_{number}", created_at=at(-number)))
+    first = await outbox.search_endpoints(EndpointFilter(), 2, TimeBudget(lambda: 0.0))
+    await outbox.remove_endpoint("ep_1", NOW)
+    await outbox.add_endpoint(endpoint("ep_5"))
+    second = await outbox.search_endpoints(EndpointFilter(), 10, TimeBudget(lambda: 0.0), int(first.further or 0))
+
+    assert [each.id for each in first.found] == ["ep_0", "ep_1"]
+    assert ([each.id for each in second.found], second.further) == (["ep_2", "ep_3", "ep_4", "ep_5"], None)
+    assert [each.id for each in second.found[:1]] == [each.id for each in await outbox.endpoints_of(["ep_2", "ep_1"])]
+
+
+async def test_search_of_endpoints_narrows_by_text_state_and_sources(outbox: OutboxStore) -> None:
+    await outbox.add_endpoint(endpoint("ep_a", description="Talleres Núñez", sources=("main",)))
+    await outbox.add_endpoint(endpoint("ep_b", url="https://Hooks.example.com/ruiz", sources=("main", "shop")))
+    await outbox.add_endpoint(endpoint("ep_c", enabled=False, sources=("shop",)))
+    await outbox.add_endpoint(endpoint("ep_d", failing_since=NOW))
+
+    async def ids(**fields: Any) -> list[str]:
+        return [each for page in await _found(outbox, EndpointFilter(**fields)) for each in page]
+
+    assert await ids() == ["ep_a", "ep_b", "ep_c", "ep_d"]
+    assert await ids(text="talleres Nú") == ["ep_a"]
+    assert await ids(text="HOOKS.EXAMPLE.COM/RUIZ") == ["ep_b"]
+    assert await ids(text="P_C") == ["ep_c"]
+    assert await ids(text="%") == []
+    assert await ids(state=EndpointState.ENABLED) == ["ep_a", "ep_b"]
+    assert await ids(state=EndpointState.FAILING) == ["ep_d"]
+    assert await ids(state=EndpointState.DISABLED) == ["ep_c"]
+    assert await ids(state=EndpointState.DEAD) == []
+    await store(outbox, event(1, source="shop"))
+    await finish(
+        outbox, *[each for each in await lease(outbox) if each.endpoint_id == "ep_d"], state=DeliveryState.DEAD
+    )
+    assert await ids(state=EndpointState.DEAD) == ["ep_d"]
+    assert await ids(source="shop") == ["ep_b", "ep_c", "ep_d"]
+    assert await ids(sources=("main",)) == ["ep_a"]
+    assert await ids(sources=("main", "shop")) == ["ep_a", "ep_b", "ep_c"]
+    assert await ids(text="ep", state=EndpointState.ENABLED, sources=("shop", "main", "x")) == ["ep_a", "ep_b"]
+
+
+async def test_search_of_endpoints_ends_in_time_and_names_where_to_continue(outbox: OutboxStore) -> None:
+    for number in range(9):
+        await outbox.add_endpoint(endpoint(f"ep_{number}"))
+
+    assert await _found(outbox, EndpointFilter(text="ep_8")) == [[], [], ["ep_8"]]
+    assert await _found(outbox, EndpointFilter(), limit=4) == [
+        ["ep_0", "ep_1", "ep_2"],
+        ["ep_3", "ep_4", "ep_5"],
+        ["ep_6", "ep_7", "ep_8"],
+    ]
+
+
+async def test_search_that_refuses_what_fits_still_fills_its_page(outbox: OutboxStore) -> None:
+    for number in range(20):
+        await outbox.add_endpoint(endpoint(f"ep_{number}"))
+
+    page = await outbox.search_endpoints(
+        EndpointFilter(), 3, TimeBudget(lambda: 0.0), fits=lambda each: int(each.id[3:]) % 5 == 4
+    )
+    assert [each.id for each in page.found] == ["ep_4", "ep_9", "ep_14"]
+    assert page.further is not None
+
+
+async def test_counts_and_activity_of_some_endpoints(outbox: OutboxStore) -> None:
+    for name in ("ep_a", "ep_b", "ep_c"):
+        await outbox.add_endpoint(endpoint(name))
+    await store(outbox, event(1))
+    await finish(outbox, *await lease(outbox))
+    await store(outbox, event(2))
+
+    expected = {DeliveryState.DELIVERED: 1, DeliveryState.PENDING: 1}
+    assert await outbox.counts(None, ["ep_b", "ep_none"]) == {"ep_b": expected}
+    assert await outbox.counts(10, []) == {}
+    edges = [at(-3600), at(3600)]
+    assert [each[1] for each in await outbox.activity(edges, ["ep_c", "ep_none"])] == ["ep_c"]
+    assert len(await outbox.activity(edges)) == 3
+    assert await outbox.activity(edges, []) == []

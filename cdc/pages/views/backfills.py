@@ -14,6 +14,7 @@ from cdc.model.backfill import ACTIONS, Asked, Backfill, Planned, seconds_left
 from cdc.model.errors import SourceError, UsageError
 from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route, View
+from cdc.pages.views.log_search import MOST_OFFERED, choices_meant, endpoint_choice
 
 _PAGE = 50
 _FIELDS = ("source", "table", "where", "endpoint", "rate")
@@ -35,7 +36,7 @@ async def backfills(page: Page) -> web.StreamResponse:
         "backfills.html",
         backfills=[_going(page, each) for each in found[:_PAGE]],
         removed=await page.admin.endpoints.removed(each.endpoint for each in found[:_PAGE]),
-        endpoints=await page.admin.endpoints.by_id(),
+        endpoints=await page.admin.endpoints.of(each.endpoint for each in found[:_PAGE]),
         older=page.link("backfills", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("backfills") if before else "",
     )
@@ -71,13 +72,15 @@ async def begin(page: Page) -> web.StreamResponse:
 
 async def _given(page: Page) -> Mapping[str, str]:
     sent = await page.form()
-    return {name: sent.get(name, "").strip() for name in _FIELDS}
+    given = {name: sent.get(name, "").strip() for name in _FIELDS}
+    return {**given, "endpoint": (await endpoint_choice(page, given["endpoint"])).chosen}
 
 
 async def _form(
     page: Page, given: Mapping[str, str], planned: Planned | None = None, problem: str = ""
 ) -> web.StreamResponse:
     tables = page.admin.backfills.tables()
+    choice = await endpoint_choice(page, given["endpoint"], planned.receivers[:MOST_OFFERED] if planned else ())
     return page.render(
         "backfill_form.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
@@ -86,7 +89,10 @@ async def _form(
         problem=problem,
         sources=list(tables),
         tables={table: title for each in tables.values() for table, title in each.items()},
-        endpoints=await page.admin.endpoints.by_id(),
+        endpoints=choice.known,
+        choice=choice,
+        offered=MOST_OFFERED,
+        suggestions=await choices_meant(page, ("backfills", "new"), given, choice),
     )
 
 

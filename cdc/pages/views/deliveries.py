@@ -22,7 +22,7 @@ from cdc.model.label import Labels
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
-from cdc.pages.views.log_search import FIELDS, delivery_filter, meant
+from cdc.pages.views.log_search import FIELDS, delivery_filter, endpoint_choice, meant
 from cdc.pages.views.record import names, names_of
 
 _HIDDEN = "…"
@@ -83,18 +83,20 @@ class ColumnDifference:
 
 async def deliveries(page: Page) -> web.StreamResponse:
     given = {name: page.query(name) for name in _FILTERS}
-    problem = ""
+    choice = await endpoint_choice(page, given["endpoint"])
+    given, problem = {**given, "endpoint": choice.chosen}, ""
     try:
         searched = await page.admin.deliveries.search(delivery_filter(page, given), _PAGE, page.query("before") or None)
     except UsageError as error:
         searched, problem = SearchPage([], None), page.language.error(error)
-    endpoints = await page.admin.endpoints.by_id()
+    named = [each.endpoint_id for each in searched.found]
     return page.render(
         "deliveries.html",
         deliveries=searched.found,
         names=await names_of(page, (each.event_id for each in searched.found)),
-        removed=await page.admin.endpoints.removed([given["endpoint"], *(each.endpoint_id for each in searched.found)]),
-        endpoints=endpoints,
+        removed=await page.admin.endpoints.removed([given["endpoint"], *named]),
+        endpoints={**choice.known, **await page.admin.endpoints.of(each for each in named if each not in choice.known)},
+        choice=choice,
         given=given,
         states=list(DeliveryState),
         older=page.link("deliveries", **given, before=searched.further) if searched.further else "",
@@ -103,7 +105,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
         problem=problem,
         again="" if problem else _again(page, given),
         text_events=TEXT_EVENTS,
-        suggestions=[] if searched.found else meant(page, given, endpoints),
+        suggestions=[] if searched.found else await meant(page, given, choice),
     )
 
 

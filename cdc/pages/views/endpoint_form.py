@@ -101,7 +101,8 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
     changed.  A proxy or certificate that is as before counts as entered only where the form asked for it again."""
     sent = await page.form()
     values = {name: sent.get(name, default).strip() for name, default in _NEW.items()}
-    ticked, sources = frozenset(sent.getall("events", [])), frozenset(sent.getall("sources", []))
+    ticked = frozenset(sent.getall("events", []))
+    sources = frozenset(name for text in sent.getall("sources", []) for name in _source_names(page, text))
     if values["preset"] in PRESETS:
         values |= {"preset": "", "transform": preset(values["preset"])}
     reader = _Reader(page)
@@ -180,6 +181,13 @@ def _schedule(delays: Sequence[str]) -> str:
 def _delays(text: str) -> tuple[float, ...]:
     """Seconds with commas, semicolons or spaces between; between semicolons a comma is that of decimals."""
     return tuple(parsed_number(word) for word in (text.replace(";", " ").split() if ";" in text else _words(text)))
+
+
+def _source_names(page: Page, text: str) -> list[str]:
+    """Return the source of a ticked box, or the names of a list with commas."""
+    if text in page.site.service.config.source:
+        return [text]
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _words(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,29 +19,39 @@ from cdc.admin.statistics import Period
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import PRESETS
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
-from cdc.model.endpoint import Endpoint, Order, PayloadFormat, is_pull
+from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat, is_pull
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form
 from cdc.pages.views.deliveries import ShownRequest, request_of
 from cdc.pages.views.endpoint_form import EndpointForm
-from cdc.pages.views.log_search import endpoints_meant
+from cdc.pages.views.log_search import MOST_OFFERED, endpoints_meant
 from cdc.pages.views.record import names, names_of
 from cdc.pages.views.statistics import statistics
 
 _LAST = 10
+_PAGE = 50
+_PLACE = re.compile(r"[0-9]{1,18}")
 _PREVIEW = 100
 
 
 async def endpoints(page: Page) -> web.StreamResponse:
-    admin = page.admin.endpoints
-    month = await page.admin.statistics.of(Period.MONTH, page.language.zone)
+    admin, given = page.admin, {name: page.query(name) for name in ("search", "state", "source")}
+    state = EndpointState(given["state"]) if given["state"] in tuple(EndpointState) else None
+    which, after = EndpointFilter(given["search"], state, given["source"]), page.query("after")
+    searched = await admin.endpoints.search(which, _PAGE, int(after) if _PLACE.fullmatch(after) else 0)
+    shown = [each.id for each in searched.found]
     return page.render(
         "endpoints.html",
-        endpoints=await admin.all(),
-        counts=await admin.counts(MOST_COUNTED),
-        figures=month.endpoints,
+        endpoints=searched.found,
+        counts=await admin.endpoints.counts(MOST_COUNTED, shown),
+        figures=await admin.statistics.totals(Period.MONTH, page.language.zone, shown),
         State=DeliveryState,
+        given=given,
+        states=list(EndpointState),
+        first=page.link("endpoints", **given) if after else "",
+        more=page.link("endpoints", **given, after=searched.further) if searched.further else "",
+        incomplete=searched.looked is not None,
     )
 
 
@@ -77,10 +88,12 @@ async def _consumer(page: Page, endpoint: Endpoint) -> ShownConsumer | None:
 
 
 async def endpoint(page: Page) -> web.StreamResponse:
-    endpoint_id, known = page.path("id"), await page.admin.endpoints.by_id()
+    endpoint_id, admin = page.path("id"), page.admin.endpoints
+    known = await admin.of([endpoint_id])
     if endpoint_id in known:
         return await _endpoint(page, known[endpoint_id])
-    links = [(name, page.link("endpoints", each)) for each, name in endpoints_meant(endpoint_id, known)]
+    meant = await endpoints_meant(page, endpoint_id)
+    links = [(name, page.link("endpoints", each)) for each, name in meant]
     return page.missing(page.language.text("There is no such endpoint."), links)
 
 
@@ -90,7 +103,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
     return page.render(
         "endpoint.html",
         endpoint=found,
-        counts=(await admin.endpoints.counts(MOST_COUNTED)).get(found.id, {}),
+        counts=(await admin.endpoints.counts(MOST_COUNTED, [found.id])).get(found.id, {}),
         State=DeliveryState,
         last=last,
         names=await names_of(page, (each.event_id for each in last)),
@@ -175,6 +188,7 @@ def _form(
         presets=PRESETS,
         groups=endpoint_form.groups(page.admin.events.event_types(), form),
         sources=[name for name in config.source if page.admin.sources.visible(name)],
+        offered=MOST_OFFERED,
         formats=list(PayloadFormat),
         orders=list(Order),
         proxies=[] if limited else list(config.dispatch.proxies),

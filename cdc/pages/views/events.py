@@ -74,7 +74,7 @@ async def event(page: Page) -> web.StreamResponse:
         removed=await admin.endpoints.removed(each.endpoint_id for each in deliveries),
         names=names(page, [found]),
         deliveries=deliveries,
-        endpoints=await admin.endpoints.by_id(),
+        endpoints=await admin.endpoints.of(each.endpoint_id for each in deliveries),
         payload=pretty(found.payload) if shown else "",
         differences=differences(found) if shown else [],
     )

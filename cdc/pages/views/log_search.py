@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from difflib import get_close_matches
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from typing import Final
 
 from cdc.dispatch.address import public_url
 from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, EndpointFilter
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
 from cdc.pages.page import Page, Refused
@@ -20,6 +20,10 @@ from cdc.pages.page import Page, Refused
 EVENT_FIELDS: Final = ("event", "record", "since", "until")
 FIELDS: Final = (*EVENT_FIELDS, "endpoint", "state")
 _EVENT_ID = "evt_"
+#: Endpoints, or sources, that a field offers at most; where there are more, it takes a text.
+MOST_OFFERED: Final = 50
+#: Endpoints that are suggested for a text.
+_MEANT: Final = 10
 
 
 def event_filter(page: Page, given: Mapping[str, str]) -> EventFilter:
@@ -52,12 +56,41 @@ def delivery_filter(page: Page, given: Mapping[str, str]) -> DeliveryFilter:
     )
 
 
-def meant(page: Page, given: Mapping[str, str], endpoints: Mapping[str, Endpoint]) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class EndpointChoice:
+    """The field for an endpoint.  ``chosen``: an id, or the text that was entered; ``offered``: the first endpoints;
+    ``complete``: these are all, so a list is enough.  ``known``: those offered, and those that the page names."""
+
+    chosen: str
+    offered: Sequence[Endpoint]
+    complete: bool
+    known: Mapping[str, Endpoint]
+
+
+async def endpoint_choice(page: Page, entered: str, named: Iterable[str | None] = ()) -> EndpointChoice:
+    """``entered``: an id, or where not all endpoints are offered the text of one.  ``named``: ids on the page."""
+    admin, text = page.admin.endpoints, entered
+    first = await admin.search(EndpointFilter(), MOST_OFFERED)
+    offered = {each.id: each for each in first.found}
+    known = await admin.of(each for each in (entered, *named) if each not in offered)
+    if entered and first.further is not None and entered not in offered and entered not in known:
+        found = (await admin.search(EndpointFilter(entered), 2)).found
+        known |= {each.id: each for each in found}
+        text = found[0].id if len(found) == 1 else entered
+    return EndpointChoice(text, first.found, first.further is None, offered | known)
+
+
+async def meant(page: Page, given: Mapping[str, str], choice: EndpointChoice) -> list[tuple[str, str]]:
     """Suggestions for a search that found nothing: text → path."""
-    wanted = given["endpoint"]
-    near = [] if wanted in endpoints else endpoints_meant(wanted, endpoints)
-    others = [(name, _search(page, "deliveries", given, endpoint=each)) for each, name in near]
-    return [*events_meant(page, "deliveries", given), *others]
+    return [*events_meant(page, "deliveries", given), *await choices_meant(page, ("deliveries",), given, choice)]
+
+
+async def choices_meant(
+    page: Page, path: Sequence[str], given: Mapping[str, str], choice: EndpointChoice
+) -> list[tuple[str, str]]:
+    """Suggestions for an endpoint that is none: name → path."""
+    near = await endpoints_meant(page, choice.chosen) if choice.chosen not in choice.known else []
+    return [(name, page.link(*path, **{**given, "endpoint": each})) for each, name in near]
 
 
 def events_meant(page: Page, section: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -67,12 +100,16 @@ def events_meant(page: Page, section: str, given: Mapping[str, str]) -> list[tup
     return [(each, _search(page, section, given, event=each)) for each in page.admin.events.meant(event)]
 
 
-def endpoints_meant(wanted: str, endpoints: Mapping[str, Endpoint]) -> list[tuple[str, str]]:
-    """Id and name of endpoints whose id or name is like this."""
-    names = {each.id: each.description or public_url(each.url) for each in endpoints.values()}
+async def endpoints_meant(page: Page, wanted: str) -> list[tuple[str, str]]:
+    """Id and name of endpoints whose id or name is like this, or has this in it."""
+    if not wanted:
+        return []
+    search = page.admin.endpoints.search
+    first, found = await search(EndpointFilter(), MOST_OFFERED), await search(EndpointFilter(wanted), _MEANT)
+    names = {each.id: each.description or public_url(each.url) for each in (*first.found, *found.found)}
     words = {word.lower(): each for each, name in names.items() for word in (each, name)}
-    found = dict.fromkeys(words[word] for word in get_close_matches(wanted.lower(), words))
-    return [(each, names[each]) for each in found]
+    near = [words[word] for word in get_close_matches(wanted.lower(), words)]
+    return [(each, names[each]) for each in dict.fromkeys([*near, *(each.id for each in found.found)])]
 
 
 def _search(page: Page, section: str, given: Mapping[str, str], **changed: str) -> str:

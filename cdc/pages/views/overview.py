@@ -7,15 +7,18 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.admin.endpoints import MOST_COUNTED, cut, unfinished
+from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check
 from cdc.model.finding import Severity
 from cdc.pages import chart
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from cdc.pages.page import Page, Refused, Route
-from cdc.pages.views.statistics import lag_plot, statistics
+from cdc.pages.views.statistics import lag_plot, statistics, top_endpoints
 
 _YEAR = 365 * 86_400
+#: Sources whose lag is drawn.
+_SOURCES = 12
+_NOTES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +32,24 @@ class Attention:
 
 async def overview(page: Page) -> web.StreamResponse:
     admin = page.admin
-    endpoints, counts = await admin.endpoints.all(), await admin.endpoints.counts(MOST_COUNTED)
-    sources = admin.sources.reported()
+    endpoints, complete = await admin.endpoints.checked()
+    counts = await admin.endpoints.counts(MOST_COUNTED, [each.id for each in endpoints])
+    waiting, more = await admin.endpoints.waiting(counts, complete=complete)
+    sources, shown = admin.sources.slowest(_SOURCES), await statistics(page)
     longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
+    attention = [_attention(page, each) for each in await admin.attention(endpoints, counts)]
     return page.render(
         "overview.html",
-        attention=[_attention(page, each) for each in await admin.attention(endpoints, counts)],
-        shown=await statistics(page),
+        attention=attention[:_NOTES],
+        more_attention=max(0, len(attention) - _NOTES),
+        shown=shown,
         lags={each.name: lag_plot(page, each.lags, longest) for each in sources},
-        waiting=sum(map(unfinished, counts.values())),
-        cut=any(map(cut, counts.values())),
+        waiting=waiting,
+        cut=more,
         sources=sources,
-        endpoints={each.id: each for each in endpoints},
+        all_sources=len(admin.sources.names()),
+        endpoints=await admin.endpoints.of(top_endpoints(shown.figures)),
+        any_endpoint=bool(endpoints),
     )
 
 

@@ -15,7 +15,7 @@ from cdc.model.errors import UsageError
 from cdc.model.replay import Replayed, ReplayState
 from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
-from cdc.pages.views.log_search import FIELDS, delivery_filter
+from cdc.pages.views.log_search import FIELDS, choices_meant, delivery_filter, endpoint_choice
 from cdc.pages.views.record import names_of_records
 
 _PAGE = 50
@@ -49,7 +49,7 @@ async def replays(page: Page) -> web.StreamResponse:
         replays=found[:_PAGE],
         names=await names_of_records(page, (each.which.record for each in found[:_PAGE])),
         removed=await page.admin.endpoints.removed(each.which.endpoint_id for each in found[:_PAGE]),
-        endpoints=await page.admin.endpoints.by_id(),
+        endpoints=await page.admin.endpoints.of(each.which.endpoint_id for each in found[:_PAGE]),
         now=page.site.clock.now(),
         older=page.link("replays", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("replays") if before else "",
@@ -59,6 +59,8 @@ async def replays(page: Page) -> web.StreamResponse:
 async def new(page: Page) -> web.StreamResponse:
     """The form, and with ``count`` what it would do."""
     given = {name: page.query(name) for name in FIELDS}
+    choice = await endpoint_choice(page, given["endpoint"])
+    given = {**given, "endpoint": choice.chosen}
     rate = page.query("rate") or page.language.input(RATE)
     dry_run, problem = None, ""
     if page.query("count"):
@@ -76,7 +78,9 @@ async def new(page: Page) -> web.StreamResponse:
         dry_run=dry_run,
         problem=problem,
         states=_STATES,
-        endpoints=await page.admin.endpoints.by_id(),
+        endpoints=choice.known,
+        choice=choice,
+        suggestions=await choices_meant(page, ("replays", "new"), given, choice),
     )
 
 

@@ -10,18 +10,32 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.model.delivery import EventFilter
+from cdc.model.endpoint import EndpointFilter
 from cdc.model.finding import Finding, grouped
 from cdc.pages.page import Page, Route
+from cdc.pages.views.log_search import MOST_OFFERED
 from cdc.pages.views.record import names
-from cdc.pages.views.statistics import statistics
+from cdc.pages.views.statistics import statistics, top_endpoints
 
 #: So many sources are shown as sheets; more of them as a table.
 _SHEETS: Final = 6
+_PAGE: Final = 50
 _NEWEST: Final = 20
 
 
 async def sources(page: Page) -> web.StreamResponse:
-    return page.render("sources.html", sources=page.admin.sources.reported(), sheets=_SHEETS)
+    given, after = {name: page.query(name) for name in ("search", "state")}, page.query("after")
+    admin = page.admin.sources
+    known = after if after in admin.names() else ""
+    searched = admin.search(given["search"], given["state"], _PAGE, known)
+    return page.render(
+        "sources.html",
+        sources=searched.found,
+        sheets=_SHEETS,
+        given=given,
+        first=page.link("sources", **given) if known else "",
+        more=page.link("sources", **given, after=searched.further) if searched.further else "",
+    )
 
 
 async def source(page: Page) -> web.StreamResponse:
@@ -36,22 +50,25 @@ async def examine(page: Page) -> web.StreamResponse:
 async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.StreamResponse:
     """One source, who gets its events, and the newest of them."""
     name = page.path("name")
-    found = next((each for each in page.admin.sources.reported() if each.name == name), None)
-    if found is None:
-        near = get_close_matches(name, [each.name for each in page.admin.sources.reported()])
-        links = [(each, page.link("sources", each)) for each in near]
+    admin = page.admin
+    names_here = admin.sources.names()
+    if name not in names_here:
+        links = [(each, page.link("sources", each)) for each in get_close_matches(name, names_here)]
         return page.missing(page.language.text("There is no such source here."), links)
-    endpoints = await page.admin.endpoints.by_id()
+    receivers = await admin.endpoints.search(EndpointFilter(source=name), MOST_OFFERED)
+    shown = await statistics(page, "sources", name, source=name)
+    endpoints = {each.id: each for each in receivers.found}
     newest = await page.admin.events.search(EventFilter(source=name), _NEWEST, oldest_first=False)
     return page.render(
         "source.html",
-        source=found,
+        source=admin.sources.get(name),
         findings=findings,
-        endpoints=[each for each in endpoints.values() if not each.sources or name in each.sources],
-        all_endpoints=endpoints,
+        endpoints=receivers.found,
+        more=page.link("endpoints", source=name) if receivers.further else "",
+        all_endpoints={**endpoints, **await admin.endpoints.of(top_endpoints(shown.figures))},
         events=newest.found,
         names=names(page, newest.found),
-        shown=await statistics(page, "sources", name, source=name),
+        shown=shown,
     )
 
 

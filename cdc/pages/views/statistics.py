@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import nlargest
 
 from cdc.admin.statistics import Figures, Period, PeriodFigures
 from cdc.pages import chart
 from cdc.pages.chart import Bar, Bars
 from cdc.pages.language import Language
 from cdc.pages.page import Page
+
+#: Endpoints, or sources, in the table of those with the most attempts.
+_TOP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,11 @@ async def statistics(
         success=Plot(success, whole, labels, [_known(language, language.percent, each.success) for each in slots]),
         answer=Plot(answer, longest, labels, [_known(language, language.span, each.average) for each in slots]),
     )
+
+
+def top_endpoints(figures: PeriodFigures) -> list[str]:
+    """Return the ids of the endpoints with the most attempts, which the table shows."""
+    return nlargest(_TOP, figures.endpoints, key=lambda each: figures.endpoints[each].attempts)
 
 
 def _label(language: Language, period: Period, start: datetime) -> str:

@@ -11,6 +11,21 @@ CROSS JOIN LATERAL (
 ) AS counted
 JOIN cdc_outbox.endpoint ON endpoint.number = counted.endpoint
 
+-- name: activity_of
+-- Attempts in periods for endpoints of these ids, by endpoint and source.
+SELECT given.period_start, endpoint.id, counted.source, counted.delivered, counted.failed, counted.seconds
+FROM unnest(:period_start::timestamptz[], :period_end::timestamptz[]) AS given (period_start, period_end)
+CROSS JOIN cdc_outbox.endpoint
+CROSS JOIN LATERAL (
+    SELECT activity.source, sum(activity.delivered)::bigint AS delivered,
+           sum(activity.failed)::bigint AS failed, sum(activity.seconds) AS seconds
+    FROM cdc_outbox.activity
+    WHERE activity.endpoint = endpoint.number
+      AND activity.period_start >= given.period_start AND activity.period_start < given.period_end
+    GROUP BY activity.source
+) AS counted
+WHERE endpoint.id = ANY (:ids::text[])
+
 -- name: gather_activity
 -- Adds the minutes of a period to their hours; `drop_minutes` removes them.
 INSERT INTO cdc_outbox.activity (period_start, endpoint, source, shard, delivered, failed, seconds)

@@ -3,8 +3,36 @@
 SELECT settings, id, events, sources, enabled, disabled_reason, secret, former_secret, created_at,
        delivery_order, condition, headers, failing_since
 FROM cdc_outbox.endpoint
-WHERE removed_at IS NULL AND (:id::text IS NULL OR id = :id)
+WHERE removed_at IS NULL
 ORDER BY created_at, number
+
+-- name: endpoints_of
+-- Endpoints of these ids that were not removed.
+SELECT settings, id, events, sources, enabled, disabled_reason, secret, former_secret, created_at,
+       delivery_order, condition, headers, failing_since
+FROM cdc_outbox.endpoint
+WHERE removed_at IS NULL AND id = ANY (:ids::text[])
+
+-- name: search_endpoints
+-- Endpoints of a slice of numbers that were not removed and that may fit a filter; the columns of `endpoints` come last.
+SELECT number, settings, id, events, sources, enabled, disabled_reason, secret, former_secret, created_at,
+       delivery_order, condition, headers, failing_since
+FROM cdc_outbox.endpoint
+WHERE number > :above AND number <= :upto AND removed_at IS NULL
+  AND (:text::text = '' OR strpos(
+      lower(concat(id, chr(10), settings ->> 'description', chr(10), settings ->> 'url')), lower(:text::text)) > 0)
+  AND CASE :state::text
+      WHEN '' THEN true
+      WHEN 'dead' THEN (
+          SELECT COALESCE(sum(dead.deliveries), 0) > 0 FROM cdc_outbox.finished_count AS dead
+          WHERE dead.endpoint = endpoint.number AND dead.state = 3)
+      ELSE :state::text = CASE
+          WHEN NOT enabled THEN 'disabled' WHEN failing_since IS NULL THEN 'enabled' ELSE 'failing' END
+      END
+  AND (:source::text = '' OR cardinality(sources) = 0 OR sources @> ARRAY[:source::text])
+  AND (cardinality(:sources::text[]) = 0 OR cardinality(sources) > 0 AND sources <@ :sources::text[])
+ORDER BY number
+LIMIT :limit
 
 -- name: removed_endpoints
 -- What endpoints were called that were removed.

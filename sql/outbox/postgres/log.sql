@@ -46,7 +46,7 @@ CROSS JOIN LATERAL (
 
 -- name: counts
 -- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
--- Of each endpoint only :most unfinished ones are looked at.
+-- Of each endpoint only :most unfinished ones are looked at.  :ids: of these only; NULL: of all.
 SELECT endpoint.id, counted.state, counted.deliveries
 FROM cdc_outbox.endpoint
 LEFT JOIN LATERAL (
@@ -66,5 +66,5 @@ LEFT JOIN LATERAL (
     WHERE finished_count.endpoint = endpoint.number
     GROUP BY state
 ) AS counted ON true
-WHERE endpoint.removed_at IS NULL
+WHERE endpoint.removed_at IS NULL AND (:ids::text[] IS NULL OR endpoint.id = ANY (:ids::text[]))
 ORDER BY endpoint.created_at, endpoint.number

@@ -13,6 +13,15 @@ FROM activity JOIN endpoint ON endpoint.number = activity.endpoint
 WHERE activity.period_start >= :period_start AND activity.period_start < :period_end
 GROUP BY activity.endpoint, activity.source
 
+-- name: activity_of
+-- Attempts in a period for endpoints of these ids (a JSON list), by endpoint and source.
+SELECT :period_start AS period_start, endpoint.id, activity.source,
+       SUM(activity.delivered), SUM(activity.failed), SUM(activity.seconds)
+FROM endpoint CROSS JOIN activity ON activity.endpoint = endpoint.number
+WHERE endpoint.id IN (SELECT value FROM json_each(:ids))
+  AND activity.period_start >= :period_start AND activity.period_start < :period_end
+GROUP BY activity.endpoint, activity.source
+
 -- name: gather_activity
 -- Adds the minutes of a period to their hours; `drop_minutes` removes them.
 INSERT INTO activity (period_start, endpoint, source, shard, delivered, failed, seconds)

@@ -4,8 +4,36 @@ SELECT id, url, events, secret, created_at, enabled, description, sources, forma
        concurrency, disabled_reason, former_secret, former_secret_until, origin,
        delivery_order, condition, headers, failing_since, settings
 FROM endpoint
-WHERE removed_at IS NULL AND (:id IS NULL OR id = :id)
+WHERE removed_at IS NULL
 ORDER BY created_at, number
+
+-- name: endpoints_of
+-- Endpoints of these ids (a JSON list) that were not removed.
+SELECT id, url, events, secret, created_at, enabled, description, sources, format, timeout, retry_schedule,
+       concurrency, disabled_reason, former_secret, former_secret_until, origin,
+       delivery_order, condition, headers, failing_since, settings
+FROM endpoint
+WHERE removed_at IS NULL AND id IN (SELECT value FROM json_each(:ids))
+
+-- name: search_endpoints
+-- Endpoints of a slice of numbers that were not removed and that may fit a filter; the columns of `endpoints` come last.
+SELECT number, id, url, events, secret, created_at, enabled, description, sources, format, timeout, retry_schedule,
+       concurrency, disabled_reason, former_secret, former_secret_until, origin,
+       delivery_order, condition, headers, failing_since, settings
+FROM endpoint
+WHERE number > :above AND number <= :upto AND removed_at IS NULL
+  AND (:text = '' OR instr(lower(id || char(10) || description || char(10) || url), lower(:text)) > 0)
+  AND CASE :state
+      WHEN '' THEN true
+      WHEN 'dead' THEN EXISTS (
+          SELECT 1 FROM finished_count AS dead WHERE dead.endpoint = number AND dead.state = 3 AND dead.deliveries > 0)
+      ELSE :state = iif(enabled, iif(failing_since IS NULL, 'enabled', 'failing'), 'disabled') END
+  AND (:source = '' OR sources = '[]' OR :source IN (SELECT value FROM json_each(endpoint.sources)))
+  AND (:sources = '[]' OR sources <> '[]' AND NOT EXISTS (
+      SELECT 1 FROM json_each(endpoint.sources) AS named
+      WHERE named.value NOT IN (SELECT value FROM json_each(:sources))))
+ORDER BY number
+LIMIT :limit
 
 -- name: removed_endpoints
 -- What endpoints (a JSON list of ids) were called that were removed.

@@ -31,21 +31,26 @@ LIMIT 1
 
 -- name: counts
 -- Deliveries by endpoint and state, of endpoints that were not removed.  State 5 are the leased among the active ones.
--- Of each endpoint only :most unfinished ones are looked at, besides the leased.
-SELECT endpoint.id, counted.state, counted.deliveries
-FROM endpoint
+-- Of each endpoint only :most unfinished ones are looked at, besides the leased.  :ids (a JSON list): of these only;
+-- NULL: of all.
+WITH wanted (number, id, created_at) AS MATERIALIZED (
+    SELECT number, id, created_at FROM endpoint
+    WHERE removed_at IS NULL AND id IN (SELECT value FROM json_each(:ids))
+    UNION ALL
+    SELECT number, id, created_at FROM endpoint WHERE removed_at IS NULL AND :ids IS NULL
+)
+SELECT wanted.id, counted.state, counted.deliveries
+FROM wanted
 LEFT JOIN (
     SELECT number AS endpoint, given.value AS state,
            (SELECT COUNT(*)
             FROM (SELECT delivery.state FROM delivery
                   WHERE delivery.endpoint = unfinished.number AND delivery.state < 2 LIMIT :most) AS looked_at
             WHERE looked_at.state = given.value) AS deliveries
-    FROM endpoint AS unfinished CROSS JOIN json_each('[0, 1]') AS given
-    WHERE unfinished.removed_at IS NULL
+    FROM wanted AS unfinished CROSS JOIN json_each('[0, 1]') AS given
     UNION ALL
     SELECT endpoint, 5, COUNT(*) FROM delivery WHERE worker IS NOT NULL GROUP BY endpoint
     UNION ALL
-    SELECT endpoint, state, deliveries FROM finished_count
-) AS counted ON counted.endpoint = endpoint.number
-WHERE endpoint.removed_at IS NULL
-ORDER BY endpoint.created_at, endpoint.number
+    SELECT endpoint, state, deliveries FROM finished_count WHERE endpoint IN (SELECT number FROM wanted)
+) AS counted ON counted.endpoint = wanted.number
+ORDER BY wanted.created_at, wanted.number

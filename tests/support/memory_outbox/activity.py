@@ -21,11 +21,11 @@ class MemoryActivity:
         sums = (before.delivered + added.delivered, before.failed + added.failed, before.seconds + added.seconds)
         self._activity[key] = Activity(*key, *sums)
 
-    async def activity(self, edges: Sequence[datetime]) -> list[Activity]:
+    async def activity(self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None) -> list[Activity]:
         found: defaultdict[tuple[datetime, str, str], list[Activity]] = defaultdict(list)
         for since, until in pairwise(edges):
             for each in self._activity.values():
-                if since <= each.since < until:
+                if since <= each.since < until and (endpoint_ids is None or each.endpoint_id in endpoint_ids):
                     found[since, each.endpoint_id, each.source].append(each)
         return [
             Activity(*key, sum(a.delivered for a in those), sum(a.failed for a in those), sum(a.seconds for a in those))

@@ -83,7 +83,9 @@ class MemoryLog(MemoryTables):
         found = {each: self._deliveries.get(delivery_number(each) or 0) for each in delivery_ids}
         return {each: list(delivery.log) for each, delivery in found.items() if delivery and delivery.log}
 
-    async def counts(self, most: int | None = None) -> dict[str, dict[DeliveryState, int]]:
+    async def counts(
+        self, most: int | None = None, endpoint_ids: Sequence[str] | None = None
+    ) -> dict[str, dict[DeliveryState, int]]:
         found: dict[str, Counter[DeliveryState]] = {
             each.id: Counter() for each in sorted(self._endpoints.values(), key=lambda each: each.created_at)
         }
@@ -94,7 +96,8 @@ class MemoryLog(MemoryTables):
                 unfinished = sum(number for state, number in counted.items() if not state.final)
                 if delivery.state.final or most is None or unfinished < most:
                     counted[delivery.state] += 1
-        return {endpoint_id: dict(counted) for endpoint_id, counted in found.items()}
+        wanted = found if endpoint_ids is None else endpoint_ids
+        return {endpoint_id: dict(counted) for endpoint_id, counted in found.items() if endpoint_id in wanted}
 
     async def events(self, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
         patterns = ["*" if pattern is None else check_pattern(pattern)]

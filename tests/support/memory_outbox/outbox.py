@@ -13,7 +13,7 @@ from cdc.model.audit import Note
 from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outcome, counted
-from cdc.model.endpoint import Endpoint, EndpointChange, Order
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, Order
 from cdc.model.event import Event, event_payload
 from cdc.model.worker import WorkerStore
 from cdc.outbox.base import Fence, Replication, Stored
@@ -27,6 +27,7 @@ from cdc.outbox.shared import (
     record_busy,
     subscriber_of,
 )
+from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
 from support.memory_outbox.activity import MemoryActivity
 from support.memory_outbox.backfills import MemoryBackfills
 from support.memory_outbox.quarantine import MemoryQuarantine
@@ -42,6 +43,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
 
     def __init__(self) -> None:
         super().__init__()
+        self._numbers: dict[str, int] = {}  # of endpoints, in the order in which they were seen
         self._changes_seen: int | None = None
 
     async def add_backfill(self, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
@@ -223,6 +225,39 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def endpoints(self) -> list[Endpoint]:
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.created_at)
 
+    async def endpoints_of(self, endpoint_ids: Sequence[str]) -> list[Endpoint]:
+        return [each for each in self._endpoints.values() if each.id in endpoint_ids]
+
+    async def search_endpoints(
+        self,
+        which: EndpointFilter,
+        limit: int,
+        budget: TimeBudget,
+        after: int = 0,
+        *,
+        fits: Callable[[Endpoint], bool] = lambda _: True,
+    ) -> SearchPage[Endpoint]:
+        for each in self._endpoints:
+            self._numbers.setdefault(each, len(self._numbers) + 1)
+        numbered = [(self._numbers[each.id], each) for each in self._endpoints.values()]
+        whole = LogSlice(after, len(self._numbers))
+        walk: LogScan[tuple[int, Endpoint]] = LogScan(whole, limit, budget, oldest_first=True)
+        for part in walk:
+            fitting = [row for row in numbered if part.has(row[0]) and self._may_fit(row[1], which) and fits(row[1])]
+            walk.rows += fitting[: walk.wanted]
+        return walk.page(lambda row: row[1], lambda row: str(row[0]), str)
+
+    def _may_fit(self, endpoint: Endpoint, which: EndpointFilter) -> bool:
+        states = {EndpointState.DISABLED}
+        if endpoint.enabled:
+            states = {EndpointState.FAILING if endpoint.failing_since else EndpointState.ENABLED}
+        if any(d.endpoint_id == endpoint.id and d.state is DeliveryState.DEAD for d in self._deliveries.values()):
+            states.add(EndpointState.DEAD)
+        words = f"{endpoint.id}\n{endpoint.description}\n{endpoint.url}".lower()
+        theirs = not which.sources or (bool(endpoint.sources) and set(which.sources).issuperset(endpoint.sources))
+        gets = not which.source or not endpoint.sources or which.source in endpoint.sources
+        return which.text.lower() in words and (which.state is None or which.state in states) and theirs and gets
+
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
         return 0
 
@@ -399,8 +434,9 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         due = {one: [each.due for each in self._unfinished[one].values() if each.active] for one in self._enabled()}
         return {endpoint_id: min(times) for endpoint_id, times in due.items() if times and min(times) <= now}
 
-    async def unfinished(self, endpoint_id: str, limit: int) -> int:
-        return min(limit, len(self._unfinished.get(endpoint_id, {})))
+    async def unfinished(self, endpoint_id: str | None, limit: int) -> int:
+        of = self._unfinished if endpoint_id is None else {endpoint_id: self._unfinished.get(endpoint_id, {})}
+        return min(limit, sum(map(len, of.values())))
 
     def on_write(self, wake: Callable[[], None]) -> None:
         pass  # there is no other process

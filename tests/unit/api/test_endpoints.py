@@ -44,7 +44,7 @@ async def test_one_is_made_and_its_secret_is_shown_this_once(api: Managed) -> No
     assert (stored.secret, stored.timeout, stored.retry_schedule) == (made["secret"], 3.0, (1.0, 2.0))
     shown = (await api.ask("GET", f"/endpoints/{made['id']}", Scope.READ)).json
     assert shown == {name: value for name, value in made.items() if name != "secret"}
-    assert (await api.ask("GET", "/endpoints", Scope.READ)).json == {"items": [shown]}
+    assert (await api.ask("GET", "/endpoints", Scope.READ)).json == {"items": [shown], "next": None}
     assert await audited(api) == [("token:manage", "endpoint.add", made["id"])]
 
 

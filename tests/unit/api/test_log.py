@@ -206,20 +206,20 @@ async def test_sources_say_how_far_they_are(api: Managed) -> None:
 
 
 async def test_an_outbox_that_fails_is_one_sentence(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **_named: object) -> None:
         raise OutboxError("The disk is full.", "Make room.")
 
-    monkeypatch.setattr(MemoryOutbox, "endpoints", fail)
+    monkeypatch.setattr(MemoryOutbox, "search_endpoints", fail)
     answer = await api.ask("GET", "/endpoints")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert (answer.json["detail"], answer.json["hint"]) == ("The disk is full.", "Make room.")
 
 
 async def test_of_a_defect_nothing_is_told_but_that_there_is_one(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **_named: object) -> None:
         raise RuntimeError("planted-detail")
 
-    monkeypatch.setattr(MemoryOutbox, "endpoints", fail)
+    monkeypatch.setattr(MemoryOutbox, "search_endpoints", fail)
     answer = await api.ask("GET", "/endpoints")
     assert answer.status == 500
     assert "planted-detail" not in answer.text

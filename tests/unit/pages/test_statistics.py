@@ -139,7 +139,8 @@ async def test_a_lag_is_unknown_while_the_database_does_not_answer(managed: Mana
         assert lag not in (await ann.get("/")).text
         watch.clock.advance(60)  # a question that hangs
         assert lag in (await ann.get("/")).text
-    (source,) = managed.service.process.sources() if managed.service.process else ()
+    assert managed.service.process is not None
+    source = managed.service.process.source("main")
     assert (source.lag, source.last_lag) == (None, 0.0)
 
 
