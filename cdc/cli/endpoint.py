@@ -155,7 +155,7 @@ async def _last_events(config: Config) -> list[StoredEvent]:
 def list_(
     session: CommandSession, text: str, state: str | None, limit: int | None, after: int, *, as_json: bool
 ) -> None:
-    """List endpoints, in the order in which they were added, and count their deliveries."""
+    """List endpoints, oldest first, and count their deliveries."""
     which = EndpointFilter(text, EndpointState(state) if state else None)
     page, counts = with_admin(quiet_configuration(session), lambda admin: _page(admin, which, limit, after))
     endpoints = page.found

@@ -27,7 +27,10 @@ WALKS = {
     "backfills": {"backfill"},
     "quarantined": {"quarantine"},
     "unfinished": {"counted"},  # up to its limit
-    "counts": {"endpoint", "unfinished", "given", "looked_at", "finished_count", "counted"},
+    "all_unfinished": {"counted"},  # up to its limit
+    "counts": {"endpoint", "json_each", "wanted", "unfinished", "given", "looked_at", "counted"},
+    **{name: {"json_each"} for name in ("endpoints_of", "activity_of")},
+    "search_endpoints": {"json_each", "named"},
     "insert_delivery": {"CONSTANT", "given"},  # its own parameters
     "known_events": {"json_each"},
     "note_success": {"json_each"},
@@ -120,6 +123,8 @@ def test_no_statement_scans_a_table(db: sqlite3.Connection, name: str) -> None:
         ("release", "delivery_worker (worker=?)"),
         ("give_back", "delivery USING INTEGER PRIMARY KEY (rowid=?)"),
         ("attempts", "attempt_delivery (delivery=?)"),
+        ("search_endpoints", "endpoint USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ("endpoints_of", "endpoint USING INDEX sqlite_autoindex_endpoint_1 (id=?)"),
         ("retention_look", "event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ("delete_attempts", "attempt_delivery (delivery=?)"),
         ("delete_deliveries", "delivery USING INTEGER PRIMARY KEY (rowid=?)"),
