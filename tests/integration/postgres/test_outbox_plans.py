@@ -54,7 +54,7 @@ LEASE = {name: lease_statement(only=only) for name, only in (("lease", False), (
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "latest": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}),
     "created_at": NOW, "minute": NOW, "counters": Jsonb([]),
-    "earliest": NOW, "upto": 9,
+    "earliest": NOW, "above": 0, "upto": 9,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
     "row_count": 3, "most": 5, "epoch": 1, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
