@@ -9,7 +9,7 @@
 #   make cluster workers on one replicated PostgreSQL outbox, killed, stopped, cut off, failed over (ARGS="--events 1000000")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
-#   make docs    write docs/events.md, docs/cli.md, docs/api.md and docs/imports.md again
+#   make docs    write docs/events.md, docs/cli.md, docs/api.md, docs/imports.md and the TypeScript types again
 #   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
 #   make screenshots   take the pictures of docs/web.md again
 #   make clean   remove what these commands made
@@ -23,7 +23,8 @@ ARGS ?=
 SECONDS ?= 600
 SEEDS ?= 1000
 # Generated documentation: each page with the module that prints it.
-PAGES := events.md=support.events_page cli.md=support.cli_page api.md=support.api_page imports.md=support.import_rules
+PAGES := events.md=support.events_page cli.md=support.cli_page api.md=support.api_page imports.md=support.import_rules \
+  packages/typescript/events.d.ts=support.typescript_types
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore

@@ -1,31 +1,20 @@
 /**
- * A receiver of webhooks in Node, without a library: signature, each event once, the newest wins.
+ * A receiver of webhooks in Node, with the package ../packages/typescript: signature, each event once, the newest wins.
  *
  *   WEBHOOK_SECRET=whsec_… RECEIVER_FOLDER=/var/lib/receiver node receiver.mjs 8700
  *
  * With a database of yours, `seen` and `newest` are tables in it, and handle() is one transaction.
  */
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+
+import { NotGenuine, webhookEvents } from '../packages/typescript/index.js'; // or from 'facturascripts-cdc-receiver'
 
 const { WEBHOOK_SECRET: secret = '', RECEIVER_FOLDER: folder } = process.env;
 for (const name of ['seen', 'newest']) mkdirSync(`${folder}/${name}`, { recursive: true, mode: 0o700 });
 
 const named = (text) => createHash('sha1').update(text).digest('hex');
-
-function isGenuine(headers, body) {
-  const sent = headers['webhook-timestamp'] ?? '';
-  if (!/^[0-9]{1,12}$/.test(sent) || Math.abs(Date.now() / 1000 - Number(sent)) > 300) return false;
-  const key = Buffer.from(secret.slice('whsec_'.length), 'base64');
-  if (key.length < 24) return false; // no secret: anybody can sign with an empty key
-  const signed = Buffer.concat([Buffer.from(`${headers['webhook-id']}.${sent}.`), body]);
-  const expected = Buffer.from(`v1,${createHmac('sha256', key).update(signed).digest('base64')}`);
-  return (headers['webhook-signature'] ?? '').split(' ').some((text) => {
-    const given = Buffer.from(text);
-    return given.length === expected.length && timingSafeEqual(given, expected);
-  });
-}
 
 /** Once for each event, whatever is sent again: it is marked as seen when its work is done. */
 function handle(event) {
@@ -51,15 +40,10 @@ createServer(async (request, response) => {
     const parts = [];
     for await (const part of request) parts.push(part);
     const body = Buffer.concat(parts); // the bytes as they came
-    if (!isGenuine(request.headers, body)) {
-      response.writeHead(401).end();
-      return;
-    }
-    const content = JSON.parse(body);
-    for (const event of Array.isArray(content) ? content : [content]) handle(event); // a batch is an array
+    for (const event of webhookEvents(request.headers, body, secret)) handle(event); // a batch has several
     response.writeHead(204).end(); // only now
   } catch (error) {
-    console.error(error);
-    response.writeHead(500).end(); // it is sent again
+    if (!(error instanceof NotGenuine)) console.error(error);
+    response.writeHead(error instanceof NotGenuine ? 401 : 500).end(); // after 500 it is sent again
   }
 }).listen(Number(process.argv[2]), '127.0.0.1');

@@ -1,10 +1,10 @@
 <?php
 // PHP 8; v1a needs the extension sodium, which PHP brings along.
-function webhook_is_genuine(array $headers, string $body, string $secret): bool
+function webhook_is_genuine(array $headers, string $body, string $secret, int $tolerance = 300): bool
 {
     $id = $headers['webhook-id'] ?? '';
     $time = $headers['webhook-timestamp'] ?? '';
-    if (!preg_match('/^[0-9]{1,12}$/D', $time) || abs(time() - (int) $time) > 300) {
+    if (!preg_match('/^[0-9]{1,12}$/D', $time) || abs(time() - (int) $time) > $tolerance) {
         return false;
     }
     $key = base64_decode(substr($secret, strpos($secret, '_') + 1));
