@@ -15,6 +15,7 @@ from cdc.config import Config
 from cdc.config.rules import catalogues
 from cdc.config.sending import reach
 from cdc.dispatch.address import check_spelling, check_url, public_url
+from cdc.dispatch.authentication import check_authentication, check_header_names
 from cdc.dispatch.broker.base import credentials
 from cdc.dispatch.headers import check_headers
 from cdc.dispatch.message import LANGUAGES
@@ -106,6 +107,8 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
         raise UsageError("A client certificate needs https.", "Give the endpoint an https URL, or no certificate.")
     if endpoint.proxy and scheme in SCHEMES:
         raise UsageError("A proxy carries https only.", "Give the endpoint an https URL, or no proxy.")
+    if endpoint.authentication and scheme not in ("http", "https", "pull"):
+        raise UsageError("OAuth2 and JWT are for endpoints of https.", "Leave the authentication out.")
     check(endpoint)
 
 
@@ -146,8 +149,13 @@ def _check_fields(_: Config, endpoint: Endpoint) -> None:
 
 def _check_headers(_: Config, endpoint: Endpoint) -> None:
     check_headers(endpoint.headers)
+    check_header_names(endpoint)
     if broker_of(endpoint.url) is not None:
         credentials(next((value for name, value in endpoint.headers if name.lower() == "authorization"), ""))
+
+
+def _check_authentication(config: Config, endpoint: Endpoint) -> None:
+    check_authentication(endpoint, reach(config))
 
 
 def _check_rate(_: Config, endpoint: Endpoint) -> None:
@@ -183,6 +191,8 @@ _CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
     "language": _check_language,
     "fields": _check_fields,
     "headers": _check_headers,
+    "authentication": _check_authentication,
+    "credential": _check_authentication,
     "rate": _check_rate,
     "disable_after": _check_disable_after,
     "proxy": _check_proxy,
@@ -195,7 +205,7 @@ def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     try:
         check_url(endpoint.url, reach(config))
         _check_client(endpoint)
-        for name in ("proxy", "client_certificate"):
+        for name in ("proxy", "client_certificate", "authentication"):
             _CHECKS[name](config, endpoint)
     except UsageError as error:
         return UsageError(f"{public_url(endpoint.url)} cannot get events: {error.message}", error.hint)

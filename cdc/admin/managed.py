@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoints import Endpoints
+from cdc.model.authentication import authentication_of
 from cdc.model.endpoint import CREDENTIALS, Endpoint, origin_of
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import FilePlace
@@ -17,7 +18,7 @@ from cdc.model.toml_lines import FilePlace
 _NOT_COMPARED: Final = frozenset(
     {
         *("id", "secret", "created_at", "enabled", "disabled_reason", "former_secret", "former_secret_until"),
-        *("origin", "headers", "failing_since", "credentials_of"),
+        *("origin", "headers", "failing_since", "credentials_of", "credential"),
     }
 )
 _COMPARED: Final = tuple(each.name for each in fields(Endpoint) if each.name not in _NOT_COMPARED)
@@ -94,10 +95,11 @@ class Managed(UseCases):
         if each.enabled is not None and each.enabled != (found is None or found.enabled):
             reason = "" if each.enabled else f"Disabled by {managed.rpartition(':')[0]}."
             state = {"enabled": each.enabled, "disabled_reason": reason}
-        made = endpoints.new({**each.fields, **state, "managed": managed}, each.secret, each.signature)
+        kept = {"credential": found.credential} if found is not None and each.fields.get("authentication") else {}
+        made = endpoints.new({**kept, **each.fields, **state, "managed": managed}, each.secret, each.signature)
         if found is None:
             return Step(Action.CREATE, each.name, made, {}, each.secret)
-        changes = state | _differences(made, found, headers="headers" in each.fields)
+        changes = state | _differences(made, found, each.fields.keys())
         secret = each.secret if each.secret != found.secret else None
         if changes:
             endpoints.changed(found, changes)
@@ -118,12 +120,23 @@ class Managed(UseCases):
                     await endpoints.rotate_secret(step.endpoint.id, step.secret)
 
 
-def _differences(made: Endpoint, found: Endpoint, *, headers: bool) -> dict[str, Any]:
-    """``headers``: the file says which there are.  A URL of another origin needs all credentials again."""
+def _differences(made: Endpoint, found: Endpoint, named: Collection[str]) -> dict[str, Any]:
+    """``named``: the fields that the file has.  A URL of another origin needs all credentials again."""
     names = [name for name in _COMPARED if getattr(made, name) != getattr(found, name)]
-    if (headers or made.headers) and made.headers != found.headers:
-        names.append("headers")
-    if origin_of(made.url) != origin_of(found.url):
-        stated = CREDENTIALS if headers or made.headers else CREDENTIALS[1:]
-        names = list(dict.fromkeys([*names, *stated]))
+    stated = [
+        name for name in CREDENTIALS if name in named or name not in _ONLY_NAMED or (name == "headers" and made.headers)
+    ]
+    names += [name for name in stated if name in _ONLY_NAMED and getattr(made, name) != getattr(found, name)]
+    moved = _audiences(made) != _audiences(found)
+    names = list(dict.fromkeys([*names, *(stated if moved else ())]))
     return {name: getattr(made, name) for name in names}
+
+
+#: Credentials that stay where the file does not name them.
+_ONLY_NAMED: Final = frozenset({"headers", "credential"})
+
+
+def _audiences(endpoint: Endpoint) -> tuple[object, ...]:
+    """Return the origins that get credentials of the endpoint."""
+    settings = authentication_of(endpoint.authentication)
+    return origin_of(endpoint.url), settings and settings.audience_origin

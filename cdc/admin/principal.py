@@ -59,8 +59,8 @@ class Principal:
         if not endpoint.has_credentials or Allowance.CREDENTIALS in self.allowed or self.owns(endpoint.credentials_of):
             return
         raise UsageError(
-            "With access to some sources only, you cannot change an endpoint whose headers, proxy or certificate "
-            "somebody with more rights set.",
+            "With access to some sources only, you cannot change an endpoint whose headers, authentication, proxy "
+            "or certificate somebody with more rights set.",
             "Ask the operator to change it, or for a token with --allow credentials.",
         )
 
@@ -86,10 +86,15 @@ class Principal:
 
     def credentials_of(self, fields: Mapping[str, Any], endpoint: Endpoint | None = None) -> Mapping[str, Any]:
         """Return the field that says whose the credentials are: this principal's, where all that remain are headers
-        that it gives.  Proxies and certificates of the configuration stay the operator's."""
+        and authentication that it gives or gave.  Proxies and certificates of the configuration stay the operator's."""
         others = [fields.get(name, getattr(endpoint, name, "")) for name in ("proxy", "client_certificate")]
-        if not self.sources or any(others) or "headers" not in fields:
+        given = fields.keys() & {"headers", "authentication", "credential"}
+        if not self.sources or any(others) or not given:
             return {}
+        if endpoint is not None and not self.owns(endpoint.credentials_of):
+            kept = [*(["headers"] if endpoint.headers else []), *(["credential"] if endpoint.credential else [])]
+            if any(name not in fields for name in kept):
+                return {}
         return {"credentials_of": tuple(sorted(self.sources))}
 
 

@@ -11,8 +11,10 @@ from cdc.access.model import Scope
 from cdc.admin.endpoints import MOST_COUNTED, Previewed
 from cdc.api.resource import MOST, NEXT, AttemptResource, EventResource, Moment, RequestModel, ResponseModel
 from cdc.dispatch.address import public_url
+from cdc.dispatch.authentication import LONGEST, SHORTEST, public_jwk
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import preset
+from cdc.model.authentication import SECRET_NAMES, SETTINGS, authentication_of, settings_text
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat
 from cdc.model.errors import UsageError
@@ -48,6 +50,69 @@ Headers = Annotated[
 ]
 
 
+Parameters = Annotated[
+    Mapping[Name, Annotated[str, Field(max_length=1000)]],
+    Field(max_length=20, description="More parameters of the request for a token."),
+]
+
+
+class AuthenticationFields(RequestModel):
+    """An access token of OAuth2 (client credentials), or a JWT, that each request carries.  What is given replaces all
+    settings but the secret, which stays unless the type or the origin of the token URL changes."""
+
+    type: Annotated[Literal["none", "oauth2", "jwt"], Field(description="`none` removes it.")]
+    token_url: Annotated[str | None, Field(max_length=1000, description="OAuth2: where tokens are fetched.")] = None
+    client_id: Annotated[str | None, Field(max_length=1000)] = None
+    client_secret: Annotated[SecretStr | None, Field(min_length=1, max_length=1000, description="Never shown.")] = None
+    scope: Annotated[str | None, Field(max_length=1000)] = None
+    audience: Annotated[str | None, Field(max_length=1000, description="OAuth2: a parameter; JWT: `aud`.")] = None
+    parameters: Parameters | None = None
+    client_authentication: Annotated[
+        Literal["basic", "body"] | None, Field(description="Where client id and secret are sent.")
+    ] = None
+    private_key: Annotated[
+        SecretStr | None, Field(min_length=1, max_length=10_000, description="JWT: PEM; Ed25519, P-256 or RSA.")
+    ] = None
+    issuer: Annotated[str | None, Field(max_length=1000, description="JWT: `iss`.")] = None
+    key_id: Annotated[str | None, Field(max_length=1000, description="JWT: `kid`.")] = None
+    lifetime: Annotated[int | None, Field(ge=SHORTEST, le=LONGEST, description="JWT: seconds.")] = None
+    header: Annotated[str | None, Field(max_length=200, description="JWT: the header that carries it.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """Fields of `Endpoint` for what was given.  Raises `UsageError`."""
+        values = self.model_dump(exclude_none=True)
+        secrets = {name: values.pop(name).get_secret_value() for name in SECRET_NAMES.values() if name in values}
+        settings = settings_text(values)
+        if others := secrets.keys() - {SECRET_NAMES.get(self.type)}:
+            raise UsageError(f"Authentication of the type {self.type} has no {min(others)}.", "Remove it.")
+        return {"authentication": settings} | ({"credential": next(iter(secrets.values()))} if secrets else {})
+
+
+class AuthenticationResource(ResponseModel):
+    """Settings that do not apply to the type are null.  ``public_jwk``: what receivers verify a JWT with."""
+
+    type: Literal["oauth2", "jwt"]
+    token_url: str | None = None
+    client_id: str | None = None
+    scope: str | None = None
+    audience: str | None = None
+    parameters: dict[str, str] | None = None
+    client_authentication: Literal["basic", "body"] | None = None
+    issuer: str | None = None
+    key_id: str | None = None
+    lifetime: int | None = None
+    header: str | None = None
+    public_jwk: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self | None:
+        settings = authentication_of(endpoint.authentication)
+        if settings is None:
+            return None
+        shown = {name: getattr(settings, name) for name in SETTINGS[settings.type]}
+        return cls(**{"type": settings.type, "public_jwk": public_jwk(endpoint), **shown})
+
+
 class EndpointFields(RequestModel):
     """The fields of an endpoint; one that is absent has its default, or stays unchanged."""
 
@@ -70,6 +135,7 @@ class EndpointFields(RequestModel):
     language: Language | None = None
     fields: Annotated[list[Name] | None, Field(max_length=500, description="Columns; empty: all.")] = None
     headers: Headers | None = None
+    authentication: AuthenticationFields | None = None
     proxy: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
     client_certificate: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
     disable_after: Annotated[
@@ -85,6 +151,8 @@ class EndpointFields(RequestModel):
             raise UsageError("transform and preset exclude each other.", "Give one of them.")
         if (chosen := values.pop("preset", None)) is not None:
             values["transform"] = preset(chosen)
+        if (authentication := values.pop("authentication", None)) is not None:
+            values |= authentication.given()
         headers: Mapping[str, SecretStr] | None = values.pop("headers", None)
         if headers is not None:
             values["headers"] = tuple((name, value.get_secret_value()) for name, value in headers.items())
@@ -105,8 +173,8 @@ class NewEndpoint(EndpointFields):
 
 
 class EndpointPatch(EndpointFields):
-    """The fields to change.  With a URL of another scheme, host or port, headers, proxy and client certificate must be
-    given again, or removed (`{}`, an empty text)."""
+    """The fields to change.  With a URL of another scheme, host or port, headers, the secret of the authentication,
+    proxy and client certificate must be given again, or removed (`{}`, the type `none`, an empty text)."""
 
     url: Url | None = None
     events: Annotated[list[Pattern] | None, Field(min_length=1, max_length=200)] = None
@@ -164,6 +232,7 @@ class EndpointResource(ResponseModel):
     batch: int
     batch_wait: float
     headers: list[str] = Field(description="Names only.")
+    authentication: AuthenticationResource | None
     proxy: str | None
     client_certificate: str | None
     disable_after: float
@@ -182,7 +251,14 @@ class EndpointResource(ResponseModel):
     def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
         """Return the endpoint as a caller of this scope may see it."""
         shown = _shown(endpoint, counts)
-        return cls(**(shown | {"url": public_url(endpoint.url)} if scope is Scope.READ else shown))
+        if scope is not Scope.READ:
+            return cls(**shown)
+        authentication: AuthenticationResource | None = shown["authentication"]
+        if authentication is not None and authentication.token_url:
+            shown["authentication"] = authentication.model_copy(
+                update={"token_url": public_url(authentication.token_url), "parameters": None}
+            )
+        return cls(**(shown | {"url": public_url(endpoint.url)}))
 
 
 class EndpointWithSecret(EndpointResource):
@@ -252,6 +328,7 @@ def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str,
         **{shown: getattr(endpoint, name) for shown, name in FIELD_NAMES.items()},
         "disabled_reason": endpoint.disabled_reason or None,
         "headers": [name for name, _ in endpoint.headers],
+        "authentication": AuthenticationResource.of(endpoint),
         "proxy": endpoint.proxy or None,
         "client_certificate": endpoint.client_certificate or None,
         "origin": endpoint.origin or None,

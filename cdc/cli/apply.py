@@ -26,7 +26,7 @@ from cdc.runtime import outboxes
 #: Characters of a value that a plan shows.
 _SHOWN: Final = 60
 _WORDS: Final[Mapping[Action, str]] = {Action.NONE: "unchanged", Action.LEFT: "not in the file"}
-_SHOWN_NAMES: Final = {field: name for name, field in FIELD_NAMES.items()}
+_SHOWN_NAMES: Final = {field: name for name, field in FIELD_NAMES.items()} | {"credential": "authentication's secret"}
 
 
 @click.command()
@@ -40,7 +40,8 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
 
     FILE is TOML, a table [endpoint.NAME] each, with the fields of the HTTP API (docs/api.md): url and events, and what
     differs from the defaults. Secrets are named, not written: secret_file = "PATH" or secret_env = "NAME"; a header's
-    value may be "@PATH" or "env:NAME". Without secret, headers and enabled these stay as they are; a new endpoint gets
+    value, and client_secret or private_key of authentication, may be "@PATH" or "env:NAME". Without secret, headers
+    and enabled these stay as they are, and the secret of authentication does; a new endpoint gets
     a secret, which is printed once. id = "ep_…" takes over an endpoint that is there.
 
     All of the file is checked before anything changes. A second apply changes nothing. Endpoints of a file are marked
@@ -98,6 +99,8 @@ def _what(step: Step) -> str:
 def _change(endpoint: Endpoint, name: str, value: Any) -> str:
     """Return the name in the file and the new value, where it can be shown."""
     shown = _SHOWN_NAMES.get(name, name)
+    if name == "credential":
+        return shown
     if name in ("headers", "url"):
         return f"{shown} {', '.join(each for each, _ in value) or 'none'}" if name == "headers" else public_url(value)
     text = f"{shown} {getattr(endpoint, name)!s} → {value!s}"

@@ -12,7 +12,14 @@ import click
 from cdc.admin.admin import Admin
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened, opened_outbox, run_async
-from cdc.cli.endpoint_input import changed_headers, endpoint_options, given_fields, given_headers, kept_headers
+from cdc.cli.endpoint_input import (
+    changed_headers,
+    endpoint_options,
+    given_authentication,
+    given_fields,
+    given_headers,
+    kept_headers,
+)
 from cdc.cli.endpoint_preview import LAST, TRIED, check_expressions, preview
 from cdc.cli.endpoint_show import (
     Counts,
@@ -100,7 +107,8 @@ def add(
     terminal).
     """
     config = quiet_configuration(session)
-    fields = given_fields(**given)
+    authentication = given_authentication(given)
+    fields = given_fields(**given) | (authentication("") if authentication else {})
     if headers := given_headers(header_texts, bearer, basic):
         fields["headers"] = headers
     made = run_async(_add(config, fields, read_secret(secret), signature, validate=bool(validate)))
@@ -218,6 +226,9 @@ def _one(config: Config, endpoint_id: str) -> tuple[Endpoint, Counts]:
 )
 @click.option("--no-headers", is_flag=True, help="Remove all headers except those given now.")
 @click.option("--no-transform", is_flag=True, help="Send the event itself again.")
+@click.option(
+    "--no-authentication", is_flag=True, help="Send neither an access token nor a JWT, and forget the secret."
+)
 @validate_option
 @endpoint_options
 @yes_option
@@ -236,6 +247,7 @@ def update(
     removed: Sequence[str],
     no_headers: bool,
     no_transform: bool,
+    no_authentication: bool,
     yes: bool,
     as_json: bool,
     **given: Any,
@@ -243,28 +255,25 @@ def update(
     """Change the given settings of an endpoint.
 
     An empty text removes a filter, fields, a proxy or a certificate.  A validated endpoint is asked again when its URL
-    changes, unless --no-validate is given.  When scheme, host or port of the URL change, give headers, proxy and
-    certificate again, or remove them.  On a terminal you are asked before headers are deleted.
+    changes, unless --no-validate is given.  When scheme, host or port of the URL change, give headers, client secret
+    or key of the JWT, proxy and certificate again, or remove them; those of the token URL: the client secret.  On a
+    terminal you are asked before headers are deleted.
     """
     config = quiet_configuration(session)
+    authentication = given_authentication(given, none=no_authentication)
     fields = given_fields(**given)
-    if all_sources:
-        if "sources" in fields:
-            raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
-        fields["sources"] = ()
-    if no_transform:
-        if "transform" in fields:
-            raise UsageError("--no-transform excludes --transform and --preset.", "Give one of them.")
-        fields["transform"] = ""
+    fields |= _removed(fields, all_sources=all_sources, no_transform=no_transform)
     headers = given_headers(header_texts, bearer, basic)
     about_headers = bool(headers or removed or no_headers)
-    if not fields and not about_headers and validate is None:
+    if not fields and not about_headers and not authentication and validate is None:
         raise UsageError("There is nothing to change.", "See: cdc endpoint update --help")
 
     confirm_loss(lambda: _lost_headers(config, endpoint_id, headers, removed, none=no_headers), yes=yes)
 
     async def change(admin: Admin) -> Endpoint:
         found = await admin.endpoints.get(endpoint_id)
+        if authentication:
+            fields.update(authentication(found.authentication))
         if about_headers:
             fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
             fields["kept_headers"] = kept_headers(fields["headers"], headers)
@@ -277,6 +286,15 @@ def update(
         return await admin.endpoints.change(found, fields, agreed)
 
     _print_changed(with_admin(config, change), as_json, "Changed.")
+
+
+def _removed(fields: Mapping[str, Any], *, all_sources: bool, no_transform: bool) -> dict[str, Any]:
+    """Return the fields of the options that remove something.  Raises `UsageError`."""
+    if all_sources and "sources" in fields:
+        raise UsageError("--all-sources and --source exclude each other.", "Give one of them.")
+    if no_transform and "transform" in fields:
+        raise UsageError("--no-transform excludes --transform and --preset.", "Give one of them.")
+    return ({"sources": ()} if all_sources else {}) | ({"transform": ""} if no_transform else {})
 
 
 def _lost_headers(

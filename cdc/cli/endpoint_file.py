@@ -16,9 +16,10 @@ from pydantic_core import ErrorDetails
 
 from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.managed import Described
-from cdc.api.endpoint_resource import FIELD_NAMES, EndpointFields, Pattern, Url
+from cdc.api.endpoint_resource import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
 from cdc.cli.endpoint_input import is_place, secret_from
 from cdc.dispatch.signing import Signature, signature_of
+from cdc.model.authentication import SECRET_NAMES, authentication_of
 from cdc.model.endpoint import Endpoint, Header, is_pull
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import Places
@@ -64,7 +65,8 @@ def read(path: Path) -> list[Described]:
 def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
     path, key = error["loc"], str(error["loc"][-1])
     if error["type"] == "extra_forbidden":
-        model = EndpointEntry if path[0] == "endpoint" else EndpointFile
+        model: type[BaseModel] = EndpointEntry if path[0] == "endpoint" else EndpointFile
+        model = AuthenticationFields if path[-2:-1] == ("authentication",) else model
         hint = _ABOUT_SECRETS if key == "secret" else f"Known keys: {', '.join(sorted(model.model_fields))}."
         return ConfigError(f"{places.of(path, key)}: there is no key {key!r} here.", hint)
     if error["type"] == "missing":
@@ -78,6 +80,8 @@ def _described(name: str, entry: EndpointEntry, places: Places, folder: Path) ->
     place = places.of(("endpoint", name))
     try:
         given = {key: value for key, value in entry.given().items() if key not in _ABOUT}
+        if "credential" in given:
+            given["credential"] = _credential(given["credential"], folder)
         if "headers" in given:
             given["headers"] = tuple(_header(header, folder) for header in given["headers"])
         secret = _secret(entry, folder)
@@ -92,6 +96,12 @@ _ABOUT: Final = frozenset({"id", "enabled", "secret_file", "secret_env"})
 def _header(header: Header, folder: Path) -> Header:
     name, value = header
     return name, _named(value, folder, f"the header {name}") if is_place(value) else value
+
+
+def _credential(value: str, folder: Path) -> str:
+    if not is_place(value) or value == "-":
+        raise UsageError("A secret of authentication is named in the file, not written.", "Write @FILE or env:NAME.")
+    return _named(value, folder, "the secret of the authentication")
 
 
 def _secret(entry: EndpointEntry, folder: Path) -> str | None:
@@ -123,10 +133,11 @@ def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
         yield f"id = {_toml(endpoint.id)}"
         plain = new_endpoint({"url": endpoint.url, "events": ()}, endpoint.secret, datetime.now(UTC))
         yield f"url = {_toml(endpoint.url)}"
-        for name in ("events", *(each for each in EndpointFields.model_fields if each not in ("headers", "preset"))):
+        for name in ("events", *(each for each in EndpointFields.model_fields if each not in _NOT_PLAIN)):
             value = getattr(endpoint, FIELD_NAMES.get(name, name))
             if value != getattr(plain, FIELD_NAMES.get(name, name)):
                 yield f"{name} = {_toml(value)}"
+        yield from _authentication(endpoint)
         if not endpoint.enabled:
             yield "enabled = false"
         if signature_of(endpoint.secret) is Signature.V1A:
@@ -134,6 +145,21 @@ def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
         yield '# secret_file = "…", or secret_env; without them the secret stays'
         for name, _ in endpoint.headers:
             yield f'# headers.{_key(name)} = "env:…" or "@FILE"; without headers they stay'
+
+
+_NOT_PLAIN: Final = frozenset({"headers", "preset", "authentication"})
+
+
+def _authentication(endpoint: Endpoint) -> Iterator[str]:
+    settings = authentication_of(endpoint.authentication)
+    if settings is None:
+        return
+    for name, value in settings.given().items():
+        if isinstance(value, dict):
+            yield from (f"authentication.{name}.{_key(each)} = {_toml(text)}" for each, text in value.items())
+        else:
+            yield f"authentication.{name} = {_toml(value)}"
+    yield f'# authentication.{SECRET_NAMES[settings.type]} = "env:…" or "@FILE"; without it the secret stays'
 
 
 def _name(endpoint: Endpoint, used: set[str]) -> str:

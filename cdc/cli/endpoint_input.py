@@ -6,15 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from cdc.admin.endpoint_checks import basic, bearer
+from cdc.dispatch.authentication import LONGEST, SHORTEST
 from cdc.dispatch.headers import check_headers
 from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.dispatch.transform import PRESETS, preset
+from cdc.model.authentication import JWT, OAUTH2, authentication_of, settings_text
 from cdc.model.endpoint import Header, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
@@ -119,6 +121,78 @@ def kept_headers(changed: Iterable[Header], given: Iterable[Header]) -> tuple[st
     return tuple(name for name, _ in changed if name.lower() not in entered)
 
 
+def authentication_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of OAuth2 and JWT."""
+    options = [
+        click.option("--oauth2", metavar="TOKEN_URL", help="Send an access token of OAuth2 (client credentials)."),
+        click.option("--client-id", metavar="ID", help="OAuth2: the client."),
+        click.option("--client-secret", metavar=PLACES, help="OAuth2: its secret."),
+        click.option(
+            "--client-authentication", type=click.Choice(["basic", "body"]),
+            help="OAuth2: send client id and secret in this part of the request [basic].",
+        ),
+        click.option("--scope", help="OAuth2: the scope to ask for."),
+        click.option(
+            "--token-parameter", "parameters", multiple=True, metavar="NAME=VALUE",
+            help="OAuth2: another parameter of the request for a token (repeatable).",
+        ),
+        click.option("--jwt-key", metavar=PLACES, help="Send a JWT signed with this private key (PEM)."),
+        click.option("--key-id", metavar="KID", help="JWT: the kid of the key."),
+        click.option("--issuer", metavar="ISS", help="JWT: who signs it."),
+        click.option("--audience", metavar="AUD", help="JWT: its audience; OAuth2: a parameter of the request."),
+        click.option("--lifetime", type=click.IntRange(SHORTEST, LONGEST), metavar="SECONDS", help="JWT: [60]."),
+        click.option("--jwt-header", "header", metavar="NAME", help="JWT: send it in this header [Authorization]."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_AUTHENTICATION: Final = (
+    "oauth2", "client_id", "client_secret", "client_authentication", "scope", "parameters", "jwt_key", "key_id",
+    "issuer", "audience", "lifetime", "header",
+)  # fmt: skip
+
+
+def given_authentication(given: dict[str, Any], *, none: bool = False) -> Callable[[str], dict[str, str]] | None:
+    """Take the options of authentication out of those given, and read the secret.  Return what makes fields of the
+    present settings, on top of which they are where the type stays; None without any option.  Raises `UsageError`."""
+    taken = {name: given.pop(name, None) for name in _AUTHENTICATION}
+    options = {name: value for name, value in taken.items() if value not in (None, ())}
+    if none and options:
+        raise UsageError("--no-authentication excludes the options of OAuth2 and JWT.", "Give one of them.")
+    if none:
+        return lambda _: {"authentication": ""}
+    if not options:
+        return None
+    secret, key, url = (options.pop(name, None) for name in ("client_secret", "jwt_key", "oauth2"))
+    if key is not None and (url is not None or secret is not None):
+        raise UsageError("OAuth2 and JWT exclude each other.", "Give the options of one of them.")
+    credential: dict[str, str] = {}
+    if secret is not None:
+        credential = {"credential": secret_from(secret, "the client secret")}
+    if key is not None:
+        credential = {"credential": secret_from(key, "the private key of the JWT")}
+    options |= {} if url is None else {"token_url": url}
+    options |= {"parameters": dict(map(_parameter, options["parameters"]))} if "parameters" in options else {}
+    chosen = JWT if key is not None else OAUTH2 if url is not None else ""
+
+    def fields(present: str) -> dict[str, str]:
+        before = authentication_of(present)
+        kind = chosen or (before.type if before else OAUTH2)
+        kept = before.given() if before is not None and before.type == kind else {}
+        return {"authentication": settings_text({**kept, **options, "type": kind}), **credential}
+
+    return fields
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise UsageError("A token parameter was given without =.", "Write --token-parameter resource=VALUE.")
+    return name, value
+
+
 _MOST_RETRIES = 50
 _LONGEST_DELAY = 30 * 86_400.0  # seconds
 _HOUR = 3600.0
@@ -196,6 +270,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--batch", type=int, metavar="EVENTS", help="Events in one request at most [1]."),
         click.option("--batch-wait", type=float, metavar="SECONDS", help="Longest wait for a full batch [1]."),
         header_options,
+        authentication_options,
         click.option("--proxy", metavar="NAME", help="Send through this proxy of the configuration."),
         click.option("--client-certificate", metavar="NAME", help="Use this client certificate of the configuration."),
         click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from cdc.api.endpoint_resource import EndpointResource
 from cdc.cli.endpoint_input import retries_text
 from cdc.cli.output import say
 from cdc.config import Config, sending
+from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import Signature, public_key, signature_of
+from cdc.model.authentication import authentication_of
 from cdc.model.broker import scheme_of
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, is_pull
@@ -48,6 +51,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         ("rate", f"{found.rate:g} a second" if found.rate else "any"),
         ("batches", f"up to {found.batch_size} within {found.batch_wait:g} s" if found.batched else "none"),
         ("headers", [name for name, _ in found.headers] or "none"),
+        *authentication_fields(found),
         ("proxy", found.proxy or "none"),
         ("client certificate", found.client_certificate or "none"),
         ("disabled after", f"{found.disable_after / 3600:g} h without success" if found.disable_after else "never"),
@@ -55,6 +59,20 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         ("created", found.created_at),
         *signature_fields(found),
         ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),
+    ]
+
+
+def authentication_fields(found: Endpoint) -> list[tuple[str, object]]:
+    """Return the settings as shown to people, and the public key of a JWT; nothing secret."""
+    settings = authentication_of(found.authentication)
+    if settings is None:
+        return []
+    given = {name: value for name, value in settings.given().items() if name != "type"}
+    texts = [f"{name} {json.dumps(value) if isinstance(value, dict) else value}" for name, value in given.items()]
+    public = public_jwk(found)
+    return [
+        ("authentication", [settings.type, *texts]),
+        *([("public JWK", json.dumps(public))] if public else []),
     ]
 
 

@@ -219,9 +219,7 @@ def check_spelling(url: str) -> None:
     stored is what deliveries go to."""
     written, host = urlsplit(url).hostname or "", host_of(url)
     if not is_mail(url) and not written.isascii():
-        raise UsageError(
-            f"The host {written} of the endpoint's URL is looked up as {host}.", f"Write {host} in its place."
-        )
+        raise UsageError(f"The host {written} of the URL is looked up as {host}.", f"Write {host} in its place.")
 
 
 def check_url(url: str, reach: EgressPolicy) -> str:
@@ -234,21 +232,21 @@ def check_url(url: str, reach: EgressPolicy) -> str:
         parts = urlsplit(url)
         host, _ = host_of(url), parts.port  # the port is parsed, and refused, only when asked for
     except ValueError:
-        raise UsageError("The endpoint's URL cannot be read.", "Write it as https://host[:port]/path.") from None
+        raise UsageError("The URL cannot be read.", "Write it as https://host[:port]/path.") from None
     shown = repr(public_url(url))
     if parts.scheme not in ("http", "https", *SCHEMES):
-        raise UsageError(f"The endpoint's URL {shown} is not http or https.", "Write it as https://host[:port]/path.")
+        raise UsageError(f"The URL {shown} is not http or https.", "Write it as https://host[:port]/path.")
     if "@" in parts.netloc:
         raise UsageError(
-            f"The endpoint's URL {shown} holds a user name or password.",
+            f"The URL {shown} holds a user name or password.",
             "Leave them out: deliveries are authenticated by their signature.",
         )
     if not host or _hidden(host) or not url.isprintable() or " " in url:
-        raise UsageError(f"The endpoint's URL {shown} has no valid host or path.", "Write https://host[:port]/path.")
+        raise UsageError(f"The URL {shown} has no valid host or path.", "Write https://host[:port]/path.")
     kind = reach.literal_refusal(host)
     if kind is not None:
         raise UsageError(
-            f"The endpoint's URL {shown} leads to {kind}.",
+            f"The URL {shown} leads to {kind}.",
             "Under [dispatch] set allow_private = true if receivers on this machine or network are meant, or "
             "allow_networks to those that may be reached.",
         )
@@ -256,7 +254,7 @@ def check_url(url: str, reach: EgressPolicy) -> str:
         broker_url(url)
     if _is_plain(parts.scheme) and not reach.plain:
         raise UsageError(
-            f"The endpoint's URL {shown} is {parts.scheme}: anyone on the way can read and change what is sent.",
+            f"The URL {shown} is {parts.scheme}: anyone on the way can read and change what is sent.",
             "Write https, or the encrypted scheme of a broker, or set allow_http = true under [dispatch].",
         )
     return url

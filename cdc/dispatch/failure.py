@@ -13,6 +13,7 @@ from aiohttp.http import HttpProcessingError
 from cdc.dispatch.address import AddressRefused
 from cdc.dispatch.connection import TargetNameError
 from cdc.dispatch.request import WebhookRequest
+from cdc.dispatch.tokens import TokenNotGiven
 
 
 class NotConfigured(Exception):
@@ -31,6 +32,7 @@ class TooManyInterim(Exception):
 _SENTENCES: list[tuple[type[BaseException], str]] = [
     (AddressRefused, "{detail}"),
     (NotConfigured, "{detail}"),
+    (TokenNotGiven, "{detail}"),
     (TooManyInterim, "{where} sent many interim answers (1xx) and no answer."),
     (aiohttp.ClientHttpProxyError, "The proxy {proxy} answered {detail}."),
     (aiohttp.ClientConnectorCertificateError, "The TLS certificate of {where} is not valid: {detail}."),
@@ -83,7 +85,7 @@ def system_error(error: Exception) -> Exception:
 
 
 def _detail(cause: BaseException) -> str:
-    if isinstance(cause, AddressRefused | NotConfigured):
+    if isinstance(cause, AddressRefused | NotConfigured | TokenNotGiven):
         return cause.reason
     if isinstance(cause, aiohttp.ClientHttpProxyError):
         return f"{cause.status} {_as_text(cause.message)}".strip()

@@ -7,11 +7,13 @@ Agreement by calling back, which the specification offers too, is not asked for:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from secrets import token_hex
 from typing import NamedTuple
 
 from cdc.dispatch.address import public_url
 from cdc.dispatch.failure import describe_error
-from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest
+from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest, authenticated
 from cdc.dispatch.sender import HttpSender
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import EndpointRefused
@@ -33,6 +35,7 @@ async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
     headers = {"User-Agent": USER_AGENT, ORIGIN_HEADER: origin, **dict(endpoint.headers)}
     url, way = endpoint.url, (endpoint.proxy, endpoint.client_certificate)
     request = WebhookRequest(url, headers, b"", endpoint.timeout, *way)
+    request = authenticated(request, endpoint, f"validation_{token_hex(16)}", datetime.now(UTC))
     try:
         answered = await sender.ask("OPTIONS", request)  # of any status, which says nothing
     except Exception as error:

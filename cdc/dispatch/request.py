@@ -13,6 +13,7 @@ import orjson
 from cdc import __version__
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
 from cdc.dispatch.transform import Body, Shape, shaped
+from cdc.model.authentication import JWT, TokenGrant, authentication_of
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, PayloadFormat, is_mail
 from cdc.model.label import Labels, no_labels
@@ -106,7 +107,8 @@ TEST_HEADER = "X-Webhook-Test"
 
 class WebhookRequest(NamedTuple):
     """One POST.  ``body``: exactly the bytes that the signatures in ``headers`` cover.  ``timeout``: seconds.
-    ``proxy``, ``client_certificate``: as of the endpoint.  ``about``: the delivery, None for a batch."""
+    ``proxy``, ``client_certificate``: as of the endpoint.  ``about``: the delivery, None for a batch.  ``grant``: the
+    request carries an access token that is got with it."""
 
     url: str
     headers: Mapping[str, str]
@@ -115,6 +117,7 @@ class WebhookRequest(NamedTuple):
     proxy: str = ""
     client_certificate: str = ""
     about: LeasedDelivery | None = None
+    grant: TokenGrant | None = None
 
 
 def build_request(
@@ -187,9 +190,23 @@ def _signed(
         headers.update((name, value) for name, value in body.headers if name.lower() not in own)
     if endpoint.headers:
         headers.update(endpoint.headers)
-    return WebhookRequest(
+    request = WebhookRequest(
         endpoint.url, headers, body.content, endpoint.timeout, endpoint.proxy, endpoint.client_certificate, about
     )
+    return authenticated(request, endpoint, webhook_id, now) if endpoint.authentication else request
+
+
+def authenticated(request: WebhookRequest, endpoint: Endpoint, message_id: str, now: datetime) -> WebhookRequest:
+    """Return the request with the endpoint's JWT, or the means of getting its access token; as it is without either."""
+    settings = authentication_of(endpoint.authentication)
+    if settings is None:
+        return request
+    if settings.type == JWT:
+        from cdc.dispatch.jwt_signing import jwt_header  # noqa: PLC0415 - PyJWT is loaded where a JWT is wanted
+
+        name, value = jwt_header(settings, endpoint.credential, message_id, request.body, now)
+        return request._replace(headers={**request.headers, name: value})
+    return request._replace(grant=TokenGrant(endpoint.id, endpoint.authentication, endpoint.credential))
 
 
 def _signing(endpoint: Endpoint, now: datetime) -> list[str]:

@@ -19,6 +19,7 @@ from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarge
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.dispatch.tokens import AccessTokens, authorized
 from cdc.model.broker import scheme_of
 from cdc.model.errors import ConfigError
 
@@ -109,6 +110,7 @@ class HttpSender:
         self._look_up = {"look_up": look_up} if look_up else {}
         self._connectors: dict[str, aiohttp.TCPConnector] = {}
         self._targets: dict[tuple[str, str, str, str], RequestTarget] = {}
+        self._tokens = AccessTokens(self.send)
 
     async def __aenter__(self) -> Self:
         self._connectors = {"": self._connector(self._reach)}
@@ -139,12 +141,15 @@ class HttpSender:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._tokens.close()
         for connector in self._connectors.values():
             await connector.close()
 
     async def ask(self, method: str, request: WebhookRequest) -> Mapping[str, str]:
         """Send a request that is no delivery, guarded and routed as these are, and return the headers of the answer,
         names in any case.  Raises whatever keeps the answer from arriving."""
+        if request.grant is not None:
+            request = authorized(request, await self._tokens.token(request))
         exchange = _Exchange()
         try:
             with Deadline(request.timeout):
@@ -153,8 +158,11 @@ class HttpSender:
         finally:
             exchange.close()
 
-    async def send(self, request: WebhookRequest) -> Answer:
+    async def send(self, request: WebhookRequest, most: int = ANSWER_BYTES, grace: float = BODY_GRACE) -> Answer:
+        """``most``, ``grace``: how much of an answer's body is read, and how long it may take."""
         assert self._connectors, "used outside of `async with`"
+        if request.grant is not None:
+            return await self._tokens.send(request, self.send)
         now = asyncio.get_running_loop().time
         started = now()
         exchange = _Exchange()
@@ -162,7 +170,7 @@ class HttpSender:
             with Deadline(request.timeout):
                 await exchange.run(self._target(request), request)
             duration = now() - started
-            body = b"" if exchange.empty else await exchange.first_bytes(min(BODY_GRACE, request.timeout - duration))
+            body = b"" if exchange.empty else await exchange.first_bytes(min(grace, request.timeout - duration), most)
         except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
             return Answer(None, now() - started, error=describe_error(error, request))
         finally:
@@ -252,15 +260,15 @@ class _Exchange:
         """The answer has no body, or it ended without one: there is nothing to wait for."""
         return self._content is None or self._content.at_eof()
 
-    async def first_bytes(self, seconds: float) -> bytes:
-        """Return up to `ANSWER_BYTES` of the body, as far as it arrives in time."""
+    async def first_bytes(self, seconds: float, most: int) -> bytes:
+        """Return up to ``most`` bytes of the body, as far as they arrive in time."""
         content = self._content
         assert content is not None, "an answer that is not empty has a body"
         body = b""
         try:
             with Deadline(seconds):
-                while len(body) < ANSWER_BYTES and not content.at_eof():
-                    body += await content.read(ANSWER_BYTES - len(body))
+                while len(body) < most and not content.at_eof():
+                    body += await content.read(most - len(body))
         except Exception:  # noqa: BLE001 - whatever breaks the body off: the status has decided
             return body
         return body

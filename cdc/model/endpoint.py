@@ -12,6 +12,7 @@ from typing import Final
 
 from yarl import URL
 
+from cdc.model.authentication import SECRET_NAMES, authentication_of
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.errors import CredentialsNotGiven, UsageError
 
@@ -75,7 +76,7 @@ DISABLE_AFTER = 432_000.0
 #: The most events in one request.
 LARGEST_BATCH = 1000
 #: Fields that are entered for the origin of the URL, and go to no other one.
-CREDENTIALS: Final = ("headers", "proxy", "client_certificate")
+CREDENTIALS: Final = ("headers", "proxy", "client_certificate", "authentication", "credential")
 #: No batch waits longer than this (seconds): its events are leased until then.
 LONGEST_BATCH_WAIT = 60.0
 
@@ -95,7 +96,9 @@ class Endpoint:
     ``former_secret`` still signs until ``former_secret_until``.  ``headers`` go with each request, their values are
     secret.  ``origin``: the name that the endpoint agreed to get events from, and that each request carries; empty: it
     was not asked.  ``proxy`` and ``client_certificate``: names in the configuration, empty for none.
-    ``credentials_of``: the sources of the token that set headers, proxy or certificate; empty: the operator did.
+    ``authentication``: settings of OAuth2 or of a JWT (`cdc.model.authentication`), empty for none; ``credential``: the
+    client secret or private key that goes with them.  ``credentials_of``: the sources of the token that set headers,
+    proxy, certificate or authentication; empty: the operator did.
 
     When: ``order``; ``concurrency``, requests at once; ``rate``, requests a second, 0 for any; ``timeout``, seconds;
     ``retry_schedule``, seconds to wait before each retry; ``disable_after``, seconds without one success after which
@@ -136,6 +139,8 @@ class Endpoint:
     transform: str = ""
     language: str = "en"
     managed: str = ""
+    authentication: str = ""
+    credential: str = field(default="", repr=False)
 
     @property
     def managed_by(self) -> str:
@@ -197,7 +202,8 @@ def check(endpoint: Endpoint) -> None:
         )
     if is_pull(endpoint.url) and (endpoint.batched or endpoint.rate or endpoint.transform or endpoint.has_credentials):
         raise UsageError(
-            "A consumer fetches its events: it has no batches, rate, transform, headers, proxy or client certificate.",
+            "A consumer fetches its events: it has no batches, rate, transform, headers, authentication, proxy or "
+            "client certificate.",
             "Leave these out.",
         )
     if endpoint.transform:
@@ -225,7 +231,8 @@ class EndpointChange:
 
     ``secret``: the present one becomes the former one, until ``former_secret_until``, which goes with it.
     ``enabled``: an endpoint that is enabled counts as failing no longer.
-    ``credentials_of``: goes with headers, proxy and certificate; None: the operator sets them.
+    ``credentials_of``: goes with headers, proxy, certificate and authentication; None: the operator sets them.
+    ``authentication``: the credential remains where none is given, unless another origin would get it.
 
     ``kept_headers``: names of those of the ``headers`` that were not entered now, but taken over from the endpoint.
     ``guard``: raises where the endpoint, as it is when the change is stored, may not be changed.
@@ -258,6 +265,8 @@ class EndpointChange:
     transform: str | None = None
     language: str | None = None
     managed: str | None = None
+    authentication: str | None = None
+    credential: str | None = field(default=None, repr=False)
     kept_headers: Collection[str] = ()
     guard: Callable[[Endpoint], None] | None = None
 
@@ -270,6 +279,8 @@ class EndpointChange:
         new = {name: value for name, value in given.items() if value is not None}
         if self.secret is not None:
             new["former_secret"] = endpoint.secret
+        if self.authentication == "":
+            new["credential"] = ""
         if self.enabled:
             new["failing_since"] = None
         if self.credentials_of is None and not new.keys().isdisjoint(CREDENTIALS):
@@ -285,6 +296,7 @@ class EndpointChange:
 
     def _check_credentials(self, endpoint: Endpoint) -> None:
         """A URL of another origin needs them entered with it: who may change the URL may not know or use them."""
+        self._check_secret(endpoint)
         wanted = endpoint.url if self.url is None else self.url
         if not origin_of(wanted) or origin_of(wanted) == origin_of(endpoint.url):
             return
@@ -295,6 +307,19 @@ class EndpointChange:
                 f"They were entered for {origin_of(endpoint.url) or 'the present URL'}, and are sent nowhere else.",
             )
 
+    def _check_secret(self, endpoint: Endpoint) -> None:
+        """Raise `CredentialsNotGiven` where settings of authentication would send the present secret elsewhere, or use
+        it for something else."""
+        if not self.authentication or self.credential is not None or not endpoint.credential:
+            return
+        present, wanted = authentication_of(endpoint.authentication), authentication_of(self.authentication)
+        assert wanted is not None, "not empty"
+        if present is None or present.audience_origin != wanted.audience_origin:
+            raise CredentialsNotGiven(
+                "The secret of the endpoint's authentication was entered for another type or token URL.",
+                f"Enter it again: {SECRET_NAMES[wanted.type]}.",
+            )
+
     def _taken_over(self, endpoint: Endpoint) -> list[str]:
         """The credentials that the changed endpoint has and that this change does not give, for a sentence."""
         kept = [name for name, _ in endpoint.headers] if self.headers is None else list(self.kept_headers)
@@ -303,6 +328,9 @@ class EndpointChange:
             missing.append(f"the proxy {endpoint.proxy}")
         if endpoint.client_certificate and self.client_certificate is None:
             missing.append(f"the client certificate {endpoint.client_certificate}")
+        settings = authentication_of(endpoint.authentication)
+        if settings is not None and self.credential is None and self.authentication != "":
+            missing.append(f"the {SECRET_NAMES[settings.type]} of {settings.type}")
         return missing
 
 

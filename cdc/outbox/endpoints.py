@@ -90,9 +90,9 @@ async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: b
     sealed, rows = box.reseal(await db.rows("stored_secrets"), former=former)
     if not dry_run:
         with db.overwriting():
-            for number, secret, former_secret, headers in rows:
-                sealed_now = {"secret": secret, "former_secret": former_secret, "headers": headers}
-                await db.write("set_secrets", number=number, **sealed_now)
+            for number, *stored in rows:
+                names = "secret", "former_secret", "headers", "credential"
+                await db.write("set_secrets", number=number, **dict(zip(names, stored, strict=True)))
     return sealed
 
 

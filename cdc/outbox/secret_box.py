@@ -28,8 +28,9 @@ def new_key() -> str:
     return Fernet.generate_key().decode("ascii")
 
 
-# An endpoint's number, and its secrets as they are stored: present and former; headers, as a JSON list of pairs.
-Row = tuple[int, str, str | None, str]
+# An endpoint's number, and its secrets as they are stored: present and former; headers, as a JSON list of pairs; the
+# secret of its authentication.
+Row = tuple[int, str, str | None, str, str | None]
 
 
 class SecretBox:
@@ -82,14 +83,16 @@ class SecretBox:
         """Return how many stored secrets are `stale`, and the rows that have one, with their secrets sealed again.
 
         Raises `OutboxError` when no key opens one, of any row: nothing must be written then."""
-        number, changed = 0, []
-        for key, secret, former_secret, headers in rows:
+        number, changed = 0, list[Row]()
+        for key, secret, former_secret, headers, credential in rows:
             pairs: list[Header] = json.loads(headers)
-            stale = [self.stale(each or "", former=former) for each in _each(secret, former_secret, pairs)]
+            each_of = (secret, former_secret, credential, *(value for _, value in pairs))
+            stale = [self.stale(each or "", former=former) for each in each_of]
             number += sum(stale)
             if any(stale):
                 sealed = json.dumps([(name, self._again(value)) for name, value in pairs])
-                changed.append((key, self._again(secret), former_secret and self._again(former_secret), sealed))
+                again = self._again(secret), former_secret and self._again(former_secret), sealed
+                changed.append((key, *again, self._again(credential or "")))
         return number, changed
 
     def _again(self, stored: str) -> str:
@@ -106,9 +109,10 @@ class SecretBox:
         return _with(endpoint, self.open)
 
     def seal_change(self, change: EndpointChange) -> EndpointChange:
-        secret, headers = change.secret, change.headers
+        secret, headers, credential = change.secret, change.headers, change.credential
         return replace(
             change,
+            credential=None if credential is None else self.seal(credential),
             secret=None if secret is None else self.seal(secret),
             headers=None if headers is None else tuple((name, self.seal(value)) for name, value in headers),
         )
@@ -122,15 +126,12 @@ def _with(endpoint: Endpoint, convert: Callable[[str], str]) -> Endpoint:
         secret=convert(endpoint.secret),
         former_secret=None if former is None else convert(former),
         headers=tuple((name, convert(value)) for name, value in endpoint.headers),
+        credential=convert(endpoint.credential),
     )
 
 
 #: Of an outbox without a key.
 PLAIN = SecretBox()
-
-
-def _each(secret: str, former: str | None, headers: Iterable[Header]) -> list[str | None]:
-    return [secret, former, *(value for _, value in headers)]
 
 
 def _opened(fernet: Fernet, stored: str) -> str | None:

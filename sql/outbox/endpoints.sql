@@ -12,21 +12,6 @@ RETURNING id
 -- Ends every unfinished delivery of an endpoint.
 UPDATE cdc_outbox.delivery SET state = 4, worker = NULL, finished_at = :now WHERE endpoint = :number AND state < 2
 
--- name: remove_endpoint
--- The row stays for the log; its secrets go.
-UPDATE cdc_outbox.endpoint SET removed_at = :now, enabled = false, secret = '', former_secret = NULL,
-    headers = '[]'
-WHERE number = :number
-
--- name: stored_secrets
--- The secrets of endpoints that were not removed, as they are stored: sealed or not.
-SELECT number, secret, former_secret, headers FROM cdc_outbox.endpoint WHERE removed_at IS NULL ORDER BY number
-
--- name: set_secrets
--- Replaces the stored form of an endpoint's secrets; the secrets themselves stay the same.
-UPDATE cdc_outbox.endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers
-WHERE number = :number
-
 -- name: subscriber
 -- Which events an endpoint wants, if it was not removed.
 SELECT number, events, sources, delivery_order, condition, id FROM cdc_outbox.endpoint

@@ -22,9 +22,16 @@ from support.outboxes import NOW, at, endpoint
 
 ONE, TWO = new_key(), new_key()
 HEADERS = (("Authorization", "Bearer planted-1"), ("X-Empty", ""), ("X-Key", "planted-2"))
-FULL = endpoint(secret="whsec_planted-3", former_secret="whsec_planted-4", former_secret_until=at(9), headers=HEADERS)
-#: sealed are the two secrets and the headers that have a value
-SECRETS = 4
+FULL = endpoint(
+    secret="whsec_planted-3",
+    former_secret="whsec_planted-4",
+    former_secret_until=at(9),
+    headers=HEADERS,
+    authentication='{"type": "oauth2"}',
+    credential="planted-6",
+)
+#: sealed are the two secrets, the headers that have a value, and the secret of the authentication
+SECRETS = 5
 
 
 class Kept:
@@ -49,8 +56,8 @@ class Kept:
             await outbox.close()
 
     def stored(self) -> list[str]:
-        """Secret, former secret and headers of the only endpoint, as they are kept."""
-        query = "SELECT secret, former_secret, headers FROM {}endpoint"
+        """Secret, former secret, headers and settings of the only endpoint, as they are kept."""
+        query = "SELECT secret, former_secret, headers, CAST(settings AS text) FROM {}endpoint"
         if self._database:
             return list(self._database.execute(query.format("cdc_outbox."))[0])
         with closing(sqlite3.connect(self._path)) as db:
@@ -82,7 +89,7 @@ async def reseal(outbox: OutboxStore) -> int:
 
 
 def planted(kept: Kept) -> int:
-    return sum(text.count("planted") for text in kept.stored())
+    return sum((text or "").count("planted") for text in kept.stored())
 
 
 async def test_with_a_key_neither_secrets_nor_values_of_headers_can_be_read(kept: Kept) -> None:
@@ -156,7 +163,8 @@ async def test_nothing_secret_is_left_of_a_removed_endpoint(kept: Kept) -> None:
         await outbox.remove_endpoint("ep_a", NOW)
 
     await kept.using(work=remove)
-    assert kept.stored() == ["", None, "[]"]
+    assert kept.stored()[:3] == ["", None, "[]"]
+    assert planted(kept) == 0
 
 
 async def test_a_value_that_looks_sealed_is_kept_with_a_key_and_refused_without(kept: Kept) -> None:

@@ -60,6 +60,7 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
     "AddressRefused": (0,),
     "NotConfigured": (0,),
     "NotAnExpression": (0,),
+    "TokenNotGiven": (0,),
     "TransformFailed": (0,),
 }
 #: Modules with messages that are not passed where they are written → the functions and constants that hold them.

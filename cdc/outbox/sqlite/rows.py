@@ -71,7 +71,7 @@ def stored(value: Any) -> Any:
     return orjson.dumps(value).decode() if isinstance(value, list | tuple) else value
 
 
-#: fields of an endpoint that no statement looks at
+#: fields of an endpoint that no statement of dispatch reads
 _SETTINGS: Final = (
     "rate",
     "batch_size",
@@ -84,6 +84,8 @@ _SETTINGS: Final = (
     "transform",
     "language",
     "managed",
+    "authentication",
+    "credential",
 )
 
 

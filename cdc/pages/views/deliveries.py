@@ -14,6 +14,7 @@ from aiohttp import web
 from cdc.access.model import Role
 from cdc.dispatch.request import build_request
 from cdc.dispatch.transform import TransformFailed
+from cdc.model.authentication import authentication_of
 from cdc.model.broker import scheme_of
 from cdc.model.delivery import TEXT_EVENTS, DeliveryState, DeliveryView, LeasedDelivery
 from cdc.model.endpoint import Endpoint
@@ -59,7 +60,9 @@ def request_of(
         lease_until=at,
         body_event=orjson.dumps(event.payload),
     )
-    shown = replace(endpoint, headers=tuple((name, _HIDDEN) for name, _ in endpoint.headers))
+    settings = authentication_of(endpoint.authentication)
+    hidden = [*(name for name, _ in endpoint.headers), *([settings.header] if settings else [])]
+    shown = replace(endpoint, headers=tuple((name, _HIDDEN) for name in hidden), authentication="")
     try:
         request = build_request(leased, shown, at, labels)
     except TransformFailed:

@@ -62,3 +62,20 @@ SELECT number, removed_at, settings, id, events, sources, enabled, disabled_reas
        delivery_order, condition, headers, failing_since
 FROM cdc_outbox.endpoint
 ORDER BY number
+
+-- name: remove_endpoint
+-- The row stays for the log; its secrets go.
+UPDATE cdc_outbox.endpoint SET removed_at = :now, enabled = false, secret = '', former_secret = NULL, headers = '[]',
+    settings = settings - 'credential'
+WHERE number = :number
+
+-- name: stored_secrets
+-- The secrets of endpoints that were not removed, as they are stored: sealed or not.
+SELECT number, secret, former_secret, headers, settings ->> 'credential' FROM cdc_outbox.endpoint
+WHERE removed_at IS NULL ORDER BY number
+
+-- name: set_secrets
+-- Replaces the stored form of an endpoint's secrets; the secrets themselves stay the same.
+UPDATE cdc_outbox.endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers,
+    settings = jsonb_set(settings, '{credential}', to_jsonb(:credential::text))
+WHERE number = :number

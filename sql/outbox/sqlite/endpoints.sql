@@ -68,3 +68,20 @@ SELECT number, removed_at, id, url, events, secret, created_at, enabled, descrip
        delivery_order, condition, headers, failing_since, settings
 FROM endpoint
 ORDER BY number
+
+-- name: remove_endpoint
+-- The row stays for the log; its secrets go.
+UPDATE endpoint SET removed_at = :now, enabled = 0, secret = '', former_secret = NULL, headers = '[]',
+    settings = json_set(settings, '$.credential', '')
+WHERE number = :number
+
+-- name: stored_secrets
+-- The secrets of endpoints that were not removed, as they are stored: sealed or not.
+SELECT number, secret, former_secret, headers, json_extract(settings, '$.credential') FROM endpoint
+WHERE removed_at IS NULL ORDER BY number
+
+-- name: set_secrets
+-- Replaces the stored form of an endpoint's secrets; the secrets themselves stay the same.
+UPDATE endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers,
+    settings = json_set(settings, '$.credential', :credential)
+WHERE number = :number

@@ -57,7 +57,7 @@ FIELDS = {
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"url": "ftp://hooks.example.com/"}, "La URL del destino, 'ftp://hooks.example.com/', no es http ni https."),
+        ({"url": "ftp://hooks.example.com/"}, "La URL 'ftp://hooks.example.com/' no es http ni https."),
         ({"url": "https://user:p@hooks.example.com/"}, "contiene un usuario o una contraseña. Quítelos"),
         ({"url": "https://169.254.169.254/"}, "lleva a una dirección de metadatos de la nube."),
         ({"patterns": ""}, "No se ha elegido ningún evento."),
