@@ -27,7 +27,7 @@ from cdc.outbox.audit import noting
 from cdc.outbox.database import Database, Row
 from cdc.outbox.database_outbox import DatabaseOutbox
 from cdc.outbox.dispatch import settle
-from cdc.outbox.endpoints import endpoints as endpoints_of
+from cdc.outbox.endpoints import opened
 from cdc.outbox.endpoints import remove as remove_endpoint
 from cdc.outbox.relay import position as position_of
 from cdc.outbox.shared import position_moved
@@ -232,6 +232,10 @@ class SourceMove:
         self._at("left")
 
 
+async def _endpoints(db: Database) -> list[Endpoint]:
+    return [endpoint for _, endpoint in await opened(db, (), lambda each: each)]
+
+
 def _plan(wish: Wish, endpoints: Sequence[Endpoint]) -> Departure:
     """Return the mark of the old outbox, which says what goes along.  Raises `UsageError` for endpoints of several
     sources about which nothing is said, and for ids of none."""
@@ -263,7 +267,7 @@ async def _rows(db: Database, name: str, /, **parameters: Any) -> list[Row]:
 async def _lock(db: Database, wish: Wish, move: str, outbox: str) -> Departure:
     """Put the mark in the place of the position: from now on every store for the source is refused."""
     stored = await position_of(db, wish.source)
-    plan = _plan(wish, await endpoints_of(db, None))
+    plan = _plan(wish, await _endpoints(db))
     if stored is None or departure(stored) is not None:
         raise position_moved(wish.source)
     mark = replace(plan, move=move, outbox=outbox, position=stored)
@@ -305,7 +309,7 @@ async def _cancel(db: Database, mover: str, ids: list[int], clock: Clock) -> Non
 async def _end(db: Database, source: str, mark: Departure, clock: Clock) -> None:
     for name in ("forget_states", "forget_kept", "forget_backfills", "forget_quarantine"):
         await db.write(name, source=source)
-    there = {each.id for each in await endpoints_of(db, None)}
+    there = {each.id for each in await _endpoints(db)}
     for endpoint_id in mark.removed:
         if endpoint_id in there:
             await remove_endpoint(db, endpoint_id, clock.now())
