@@ -100,8 +100,9 @@ def add(
     The secret is shown only once; with --signature v1a it is a public key.  New events that match are sent there from
     now on.  URL is https://…, mailto:ADDRESS,… with a mail server under [mail], pull:NAME for a program that fetches
     its events (cdc consume NAME, or the API), or a place in a message broker: redis://HOST/DATABASE/STREAM (rediss://
-    with TLS), nats://HOST/SUBJECT (tls://), amqp://HOST/VHOST/EXCHANGE/KEY (amqps://; the vhost / is %2F).  In STREAM,
-    SUBJECT, EXCHANGE and KEY, {source}, {event} and {entity} (invoice) are replaced by those of each event.
+    with TLS), nats://HOST/SUBJECT (tls://), amqp://HOST/VHOST/EXCHANGE/KEY (amqps://; the vhost / is %2F),
+    kafka://HOST/TOPIC (kafkas://).  In STREAM, SUBJECT, EXCHANGE, KEY and TOPIC, {source}, {event} and {entity}
+    (invoice) are replaced by those of each event.
 
     Secrets for the receiver come from @FILE, env:NAME (an environment variable) or - (standard input; a prompt on a
     terminal).

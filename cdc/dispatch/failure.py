@@ -59,7 +59,9 @@ def describe_error(error: Exception, request: WebhookRequest) -> str:
         where, name = f"The proxy {request.proxy}", f"The host name of the proxy {request.proxy}"
     cause = _cause(error)
     sentence = next(text for kind, text in _SENTENCES if isinstance(error, kind) or isinstance(cause, kind))
-    return sentence.format(where=where, name=name, proxy=request.proxy, timeout=request.timeout, detail=_detail(cause))
+    return sentence.format(
+        where=where, name=name, proxy=request.proxy, timeout=request.timeout, detail=error_detail(cause)
+    )
 
 
 _OF_THE_PROXY = (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSError)
@@ -84,7 +86,8 @@ def system_error(error: Exception) -> Exception:
     return error
 
 
-def _detail(cause: BaseException) -> str:
+def error_detail(cause: BaseException) -> str:
+    """Return the reason in a few words, without an address that was tried."""
     if isinstance(cause, AddressRefused | NotConfigured | TokenNotGiven):
         return cause.reason
     if isinstance(cause, aiohttp.ClientHttpProxyError):

@@ -37,11 +37,14 @@ _NATS: Final = Broker("NATS", "nats", "nats", ("SUBJECT",), 0, "/facturascripts.
 _RABBITMQ: Final = Broker(
     "RabbitMQ", "amqp", "aiormq", ("VHOST", "EXCHANGE", "KEY"), 1, "/%2F/facturascripts/{source}.{event}"
 )
+_KAFKA: Final = Broker("Kafka", "kafka", "aiokafka", ("TOPIC",), 0, "/facturascripts.{source}")
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "redis": Scheme(_REDIS, 6379, tls=False),
     "rediss": Scheme(_REDIS, 6379, tls=True),
     "amqp": Scheme(_RABBITMQ, 5672, tls=False),
     "amqps": Scheme(_RABBITMQ, 5671, tls=True),
+    "kafka": Scheme(_KAFKA, 9092, tls=False),
+    "kafkas": Scheme(_KAFKA, 9093, tls=True),
     "nats": Scheme(_NATS, 4222, tls=False),
     "tls": Scheme(_NATS, 4222, tls=True),
 }
@@ -50,6 +53,7 @@ FIELDS: Final = ("source", "event", "entity")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 #: Tokens and dots, without wildcards, outside the server's own subjects.
 _SUBJECT: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
+_TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 
 class BrokerUrl(NamedTuple):
@@ -111,6 +115,8 @@ def broker_url(url: str) -> BrokerUrl:
         raise UsageError("The endpoint's URL has no number of a Redis database.", hint)
     if broker is _NATS and not _SUBJECT.fullmatch(_FIELD.sub("x", place[0])):
         raise UsageError("The endpoint's URL has no subject of NATS.", hint)
+    if broker is _KAFKA and not _TOPIC.fullmatch(_FIELD.sub("x", place[0])):
+        raise UsageError("The endpoint's URL has no topic of Kafka.", hint)
     return BrokerUrl(scheme, parts.hostname, port, place)
 
 

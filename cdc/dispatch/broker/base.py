@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -26,7 +26,8 @@ class Message(NamedTuple):
 class Target:
     """``address``: of ``host``, looked up and checked.  ``tls``: None for a connection that is not encrypted; its
     certificate is verified for ``host``.  ``place``: as of the URL.  ``seconds``: what one attempt may take.
-    ``user`` and ``password``, or ``token``: empty for none."""
+    ``look_up``: gives the checked address of another host, which the broker names.  ``user`` and ``password``, or
+    ``token``: empty for none."""
 
     host: str
     address: str
@@ -34,6 +35,7 @@ class Target:
     tls: ssl.SSLContext | None
     place: tuple[str, ...]
     seconds: float
+    look_up: Callable[[str, int], Awaitable[str]]
     user: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import structlog
 
-from cdc.dispatch.address import EgressPolicy
+from cdc.dispatch.address import AddressRefused, EgressPolicy
 from cdc.dispatch.broker.base import Connection, Message, Refused, Target, credentials
 from cdc.dispatch.connection import CheckedResolver
 from cdc.dispatch.failure import NotConfigured, describe_error, system_error
@@ -124,9 +124,17 @@ class BrokerSender:
     async def _target(self, url: BrokerUrl, key: _Key, seconds: float) -> Target:
         """Raises `AddressRefused`, `NotConfigured` or `OSError`."""
         self._reach.check_target(key.url)
-        found = await self._resolver.resolve(url.host, url.port)
+        address = await self._address(url.host, url.port)
         tls = self._context(key.client_certificate) if url.scheme.tls else None
-        return Target(url.host, found[0]["host"], url.port, tls, url.place, seconds, *credentials(key.authorization))
+        account = credentials(key.authorization)
+        return Target(url.host, address, url.port, tls, url.place, seconds, self._address, *account)
+
+    async def _address(self, host: str, port: int) -> str:
+        """Return the address of a host, looked up and checked.  Raises `AddressRefused` or `OSError`."""
+        kind = self._reach.literal_refusal(host)
+        if kind is not None:
+            raise AddressRefused.inside(host, kind)
+        return (await self._resolver.resolve(host, port))[0]["host"]
 
     def _context(self, certificate: str) -> ssl.SSLContext:
         if certificate not in self._contexts:
