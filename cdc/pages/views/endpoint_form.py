@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from multidict import MultiMapping
 
 from cdc.dispatch.transform import PRESETS, preset
+from cdc.model.authentication import JWT, SECRET_NAMES, SETTINGS, authentication_of, settings_text
 from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, selects
@@ -40,6 +41,17 @@ _NEW = {
     "fields": "",
     "proxy": "",
     "client_certificate": "",
+    "authentication": "",
+    "token_url": "",
+    "client_id": "",
+    "client_authentication": "basic",
+    "scope": "",
+    "parameters": "",
+    "audience": "",
+    "issuer": "",
+    "key_id": "",
+    "lifetime": "60",
+    "header": "Authorization",
     "disable_after": f"{DISABLE_AFTER / _HOUR:g}",
     "signature": "v1",
 }
@@ -90,6 +102,7 @@ def of_endpoint(endpoint: Endpoint, known: frozenset[str], written: Callable[[fl
         "fields": ", ".join(endpoint.fields),
         "proxy": endpoint.proxy,
         "client_certificate": endpoint.client_certificate,
+        **_shown_authentication(endpoint),
         "disable_after": written(endpoint.disable_after / _HOUR),
     }
     ticked = frozenset(pattern for pattern in endpoint.events if pattern in known)
@@ -127,9 +140,13 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
         "client_certificate": values["client_certificate"],
         "disable_after": reader.number(values["disable_after"], "Disable after") * _HOUR,
     }
+    if "authentication" in sent:
+        fields |= reader.parse(lambda: _authentication(values, sent), "Authentication") or {}
     headers = reader.parse(lambda: _headers(sent), "Headers")
     if headers is not None:
         fields["headers"] = headers
+    if present is not None and "credential" not in fields and fields.get("authentication") == present.authentication:
+        del fields["authentication"]  # as it was: whoever set it remains the one
     again = bool(sent.get("again"))
     if present is not None and not again:
         fields = {
@@ -172,6 +189,33 @@ def _headers(sent: MultiMapping[str]) -> tuple[tuple[str, str], ...] | None:
         return () if sent.get("no_headers") else None
     pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def _shown_authentication(endpoint: Endpoint) -> dict[str, str]:
+    settings = authentication_of(endpoint.authentication)
+    if settings is None:
+        return {name: _NEW[name] for name in ("authentication", *_SETTING_NAMES)}
+    shown = {name: str(getattr(settings, name)) for name in _SETTING_NAMES}
+    lines = [f"{name}={value}" for name, value in settings.parameters.items()]
+    return shown | {"authentication": settings.type, "parameters": "\n".join(lines)}
+
+
+_SETTING_NAMES: Final = frozenset().union(*SETTINGS.values())
+
+
+def _authentication(values: Mapping[str, str], sent: MultiMapping[str]) -> dict[str, Any]:
+    """The secret stays where none is entered.  Raises `UsageError`, `ValueError`."""
+    kind = values["authentication"]
+    if kind not in SETTINGS:
+        return {"authentication": ""}
+    given: dict[str, Any] = {name: values[name] for name in SETTINGS[kind] if values[name]}
+    if kind == JWT:
+        given["lifetime"] = int(parsed_number(values["lifetime"]))
+    elif values["parameters"]:
+        pairs = [line.partition("=") for line in values["parameters"].splitlines() if line.strip()]
+        given["parameters"] = {name.strip(): value.strip() for name, _, value in pairs}
+    secret = sent.get(SECRET_NAMES[kind], "").strip()
+    return {"authentication": settings_text({"type": kind, **given})} | ({"credential": secret} if secret else {})
 
 
 def _schedule(delays: Sequence[str]) -> str:

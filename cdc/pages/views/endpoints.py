@@ -16,8 +16,10 @@ from aiohttp import web
 from cdc.access.model import Role
 from cdc.admin.endpoints import GREETING, MOST_COUNTED, Previewed, ShapeWanted
 from cdc.admin.statistics import Period
+from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import PRESETS
+from cdc.model.authentication import authentication_of
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
 from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat, is_pull
 from cdc.model.errors import CredentialsNotGiven, UsageError
@@ -108,6 +110,8 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         last=last,
         names=await names_of(page, (each.event_id for each in last)),
         signature=_signature(found),
+        authentication=authentication_of(found.authentication),
+        jwk=public_jwk(found),
         consumer=await _consumer(page, found),
         trial=trial,
         shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),

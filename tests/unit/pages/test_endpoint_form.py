@@ -6,7 +6,11 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from cdc.dispatch.authentication import public_jwk
+from cdc.model.authentication import settings_text
 from support.browsing import Visitor, visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox
@@ -114,3 +118,62 @@ async def test_numbers_are_written_and_read_as_the_language_does(
     assert answer.status == 303, re.findall(r"role=.alert.*", answer.text)
     (changed,) = await managed.store.endpoints()
     assert (changed.description, changed.timeout, changed.retry_schedule) == ("new", 2.5, stored.retry_schedule)
+
+
+async def test_oauth2_is_entered_and_its_secret_stays_unseen(managed: Managed, visitor: Visitor) -> None:
+    settings = {
+        "authentication": "oauth2", "token_url": "https://auth.example.com/token", "client_id": "cdc",
+        "scope": "orders", "parameters": "resource=urn:x\n", "client_authentication": "body", "lifetime": "60",
+    }  # fmt: skip
+    form = {"url": "https://shop.example.com/hook", "events": "invoice.*", **settings}
+    missing = await visitor.send("/endpoints/new", form)
+    assert (missing.status, "needs a client_secret" in missing.text) == (422, True)
+    assert (await visitor.send("/endpoints/new", form | {"client_secret": "planted"})).status == 201
+    (made,) = await managed.store.endpoints()
+    assert made.credential == "planted"
+    path = f"/endpoints/{made.id}"
+    shown, edit = (await visitor.get(path)).text, (await visitor.get(f"{path}/edit")).text
+    assert "OAuth2" in shown
+    assert 'value="https://auth.example.com/token"' in edit
+    assert "resource=urn:x" in edit
+    assert "planted" not in shown + edit
+    assert (await visitor.send(f"{path}/edit", form | {"scope": "invoices"})).status == 303
+    changed = await managed.store.endpoint(made.id)
+    assert changed is not None
+    assert (changed.credential, "invoices" in changed.authentication) == ("planted", True)
+    moved = await visitor.send(f"{path}/edit", form | {"url": "https://evil.example.com/"})
+    assert (moved.status, "client_secret of oauth2" in moved.text) == (422, True)
+    assert (await visitor.send(f"{path}/edit", form | {"authentication": ""})).status == 303
+    removed = await managed.store.endpoint(made.id)
+    assert removed is not None
+    assert (removed.authentication, removed.credential) == ("", "")
+
+
+async def test_jwt_key_is_entered_and_its_public_half_shown(managed: Managed, visitor: Visitor) -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    jwt = {"authentication": "jwt", "private_key": pem, "key_id": "k1", "lifetime": "90", "header": "X-Assertion"}
+    form = {"url": "https://shop.example.com/hook", "events": "invoice.*"} | jwt
+    wrong = await visitor.send("/endpoints/new", form | {"private_key": "planted"})
+    assert (wrong.status, "planted" in wrong.text) == (422, False)
+    assert (await visitor.send("/endpoints/new", form)).status == 201
+    (made,) = await managed.store.endpoints()
+    shown, edit = [(await visitor.get(f"/endpoints/{made.id}{tail}")).text for tail in ("", "/edit")]
+    public = public_jwk(made)
+    assert public is not None
+    assert public["x"] in shown
+    assert 'value="X-Assertion"' in edit
+    assert "PRIVATE" not in shown + edit
+
+
+async def test_form_that_says_nothing_of_authentication_leaves_it(managed: Managed, visitor: Visitor) -> None:
+    text = settings_text({"type": "oauth2", "token_url": "https://auth.example.com/", "client_id": "cdc"})
+    given = {"authentication": text, "credential": "planted"}
+    await managed.store.add_endpoint(endpoint(url="https://shop.example.com/hook", **given))
+    form = {"url": "https://shop.example.com/hook", "events": "invoice.*"}
+    same = {"authentication": "oauth2", "token_url": "https://auth.example.com/", "client_id": "cdc"}
+    for more in ({}, same):
+        assert (await visitor.send("/endpoints/ep_a/edit", form | more)).status == 303
+        found = await managed.store.endpoint("ep_a")
+        assert found is not None
+        assert (found.authentication, found.credential) == (text, "planted")
