@@ -1,6 +1,6 @@
 import type { WebhookEvent } from './events.js';
 
-export type * from './events.js';
+export * from './events.js';
 
 /** Headers with names in lower case, as Node gives them. */
 export type WebhookHeaders = Readonly<Record<string, string | string[] | undefined>>;
