@@ -71,10 +71,10 @@ class Principal:
         if "sources" in fields and not self.owns(fields["sources"]):
             raise UsageError("You have access to some sources only.", f"Name one or more of {self.source_list}.")
         asked = Subscriber(0, tuple(fields.get("events", ())))
-        if any(asked.names(kind.name, OPERATIONS) for kind in OPERATION_TYPES):
+        if any(asked.names(kind.name, OPERATIONS) and kind.subject == "component" for kind in OPERATION_TYPES):
             raise UsageError(
-                "With access to some sources only, you cannot select operational events, which concern all.",
-                'Name events of records, such as invoice.*; "*" is all of them.',
+                "With access to some sources only, you cannot select events of components, which concern all.",
+                "Name events of records, such as invoice.*, or endpoint.* and source.*.",
             )
         if is_mail(fields.get("url", "")) and Allowance.MAIL not in self.allowed:
             raise _no_mail()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -41,9 +42,14 @@ class Subscriber:
 
     def names(self, event_name: str, source: str) -> bool:
         """Return whether it wants such events, if its condition holds.  Operational events have no source, and go
-        to endpoints that name them: ``*`` does not.  Those of backfills go to endpoints that write ``existing`` out: a
-        subscriber to changes must not be flooded with existing rows."""
+        to endpoints that name them (``*`` does not) and that are `concerned`.  Those of backfills go to endpoints that
+        write ``existing`` out: a subscriber to changes must not be flooded with existing rows."""
         return _names(self.patterns, self.sources, event_name, source)
+
+    def concerned(self, about: Sequence[str] | None) -> bool:
+        """Return whether an operational event about these sources is for it: one of some sources gets what is about
+        them, so that no tenant reads about others.  ``about``: empty, the event is about all; None, about none."""
+        return not self.sources or about is None or (bool(about) and set(about).issubset(self.sources))
 
     def holds(self, event: Event) -> bool:
         """Return whether its condition, if any, holds."""
@@ -75,9 +81,20 @@ def wanted_still(subscriber: Subscriber, stored: StoredEvent) -> bool:
     would have been.  Events that try an endpoint are for nobody else."""
     if not subscriber.names(stored.name, stored.source):
         return False
+    if stored.source == OPERATIONS and not subscriber.concerned(sources_about(stored.record, lambda _: ())):
+        return False
     if stored.source == TESTS and stored.record.startswith(f"{TESTS}:"):
         return False
     return stored.expunged or subscriber.wants(restored(stored))
+
+
+def sources_about(record: str, of_endpoint: Callable[[str], Sequence[str]]) -> Sequence[str] | None:
+    """Return the sources that an operational event is about, by its record.  ``of_endpoint``: those of an endpoint;
+    empty: all."""
+    subject, _, which = record.partition(":")
+    if subject == "source":
+        return (which,)
+    return of_endpoint(which) if subject == "endpoint" else None
 
 
 def restored(stored: StoredEvent) -> Event:

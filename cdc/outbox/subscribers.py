@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from cdc.model.event import OPERATIONS, Event
-from cdc.outbox.shared import Subscriber
+from cdc.outbox.shared import Subscriber, sources_about
 
 #: Answers that are remembered; then all are forgotten.
 _MOST: Final = 50_000
@@ -42,14 +42,22 @@ class SubscriberIndex:
         key = event.name, event.source
         found = self._found.get(key)
         if found is None:
+            if event.source == OPERATIONS:  # rare, and not alike
+                return self._operational(event)
             if len(self._found) >= _MOST:
                 self._found.clear()
             found = self._found[key] = self._find(*key)
         return found
 
+    def _operational(self, event: Event) -> Sequence[Subscriber]:
+        about = sources_about(event.record, self._sources_of)
+        return [each for each in self._all if each.names(event.name, event.source) and each.concerned(about)]
+
+    def _sources_of(self, endpoint_id: str) -> Sequence[str]:
+        found = self._by_id.get(endpoint_id)
+        return () if found is None else found.sources
+
     def _find(self, name: str, source: str) -> Sequence[Subscriber]:
-        if source == OPERATIONS:
-            return [each for each in self._all if each.names(name, source)]
         of_any = self._found_of_any.get(name)
         if of_any is None:
             # of a source, and not one of the names that `Subscriber.names` treats differently

@@ -28,6 +28,7 @@ from cdc.outbox.shared import (
     subscriber_of,
 )
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
+from cdc.outbox.subscribers import SubscriberIndex
 from support.memory_outbox.activity import MemoryActivity
 from support.memory_outbox.backfills import MemoryBackfills
 from support.memory_outbox.quarantine import MemoryQuarantine
@@ -142,7 +143,8 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         for event, payload in zip(events, payloads, strict=True):
             if event.id not in self._events:
                 new += 1
-                wanting = [one.id for one in await self.endpoints() if subscriber_of(one).wants(event)]
+                index = SubscriberIndex([subscriber_of(one) for one in await self.endpoints()])
+                wanting = [one.id for one in index.of(event) if one.holds(event)]
                 deliveries += len(wanting)
                 self._insert(event, payload, wanting, now)
         return new, deliveries

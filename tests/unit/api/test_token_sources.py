@@ -105,13 +105,16 @@ async def test_new_endpoints_are_of_their_sources_only(tenant: Tenant) -> None:
     for wrong in (
         {"sources": ["main"]},
         {"sources": ["shop", "main"]},
-        {"events": ["source.*"]},
-        {"events": ["invoice.*", "endpoint.disabled"]},
+        {"events": ["component.*"]},
+        {"events": ["*.failed"]},
+        {"events": ["invoice.*", "component.failed"]},
     ):
         answer = await tenant.ask("POST", "/endpoints", json=NEW | wrong)
         assert answer.status == 422, wrong
         changed = await tenant.ask("PATCH", f"/endpoints/{made.json['id']}", json=wrong)
         assert changed.status == 422, wrong
+    alerts = {"events": ["endpoint.*", "source.*"]}
+    assert (await tenant.ask("PATCH", f"/endpoints/{made.json['id']}", json=alerts)).status == 200
     assert (await tenant.ask("PATCH", f"/endpoints/{made.json['id']}", json={"sources": []})).status == 422
     assert len(await tenant.managed.store.endpoints()) == 5
 
