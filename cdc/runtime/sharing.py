@@ -24,9 +24,11 @@ from cdc.model.errors import ConfigError
 T = TypeVar("T")
 
 #: Sources of one server that are being opened at once, and seconds after which the next one need not wait any more:
-#: who waits as a standby holds up nobody.
+#: who waits as a standby holds up nobody.  Workers with leases have no standbys, and take over hundreds of sources at
+#: once: more connections than a busy server can answer in time would all fail.
 OPENED_AT_ONCE: Final = 8
 OPENING_SECONDS: Final = 2.0
+OPENING_LEASED: Final = 15.0
 #: Installers at work on one server at once.
 THREADS: Final = 2
 #: Seconds between looks from outside at two sources.
@@ -80,10 +82,9 @@ class Share:
 
     @asynccontextmanager
     async def opening(self) -> AsyncIterator[None]:
-        """Hold one of the server's openings while a source is opened, for `OPENING_SECONDS` at most; others wait for
-        it."""
+        """Hold one of the server's openings while a source is opened, for a time at most; others wait for it."""
         await self._server.openings.acquire()
-        timer = asyncio.get_running_loop().call_later(OPENING_SECONDS, self._server.openings.release)
+        timer = asyncio.get_running_loop().call_later(self._server.seconds, self._server.openings.release)
         try:
             yield
         finally:
@@ -98,7 +99,10 @@ class Share:
 
 
 class _Server:
-    def __init__(self) -> None:
+    """``seconds``: that an opening is held at most."""
+
+    def __init__(self, seconds: float = OPENING_SECONDS) -> None:
+        self.seconds = seconds
         self.openings = asyncio.Semaphore(OPENED_AT_ONCE)
         self.threads = asyncio.Semaphore(THREADS)
 
@@ -113,7 +117,9 @@ class Sharing:
 
     def __init__(self, *, leased: bool = False) -> None:
         self._silent = SILENT_SECONDS if not leased else SILENT_LEASED
-        self._servers: dict[tuple[str, ...], _Server] = defaultdict(_Server)
+        self._servers: dict[tuple[str, ...], _Server] = defaultdict(
+            lambda: _Server(OPENING_LEASED if leased else OPENING_SECONDS)
+        )
 
     def shares(self, sources: Iterable[SourceConfig]) -> dict[str, Share]:
         """Return the shares by the source's name."""

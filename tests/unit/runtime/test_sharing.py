@@ -20,11 +20,11 @@ from support.waiting import HANG_SECONDS
 URL = "postgresql://cdc:x@{host}/erp_{number}"
 
 
-def _shares(folder: Path, hosts: list[str]) -> dict[str, Share]:
+def _shares(folder: Path, hosts: list[str], *, leased: bool = False) -> dict[str, Share]:
     tables = [f'[source.s{n}]\nurl = "{URL.format(host=host, number=n)}"\n' for n, host in enumerate(hosts)]
     tables.append('[source.wrong]\nfacturascripts = "nowhere/config.php"\n')
     (folder / "cdc.toml").write_text("\n".join(tables), encoding="utf-8")
-    return Sharing().shares(load_config(folder / "cdc.toml").source.values())
+    return Sharing(leased=leased).shares(load_config(folder / "cdc.toml").source.values())
 
 
 def test_a_few_sources_are_looked_at_as_one_is() -> None:
@@ -60,6 +60,28 @@ async def test_sources_of_one_server_are_opened_some_at_a_time(tmp_path: Path) -
     free.set()
     await asyncio.gather(*opening)
     assert inside == len(ones)
+
+
+async def test_worker_opens_no_more_sources_of_a_server_that_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.runtime.sharing.OPENING_SECONDS", 0.0)
+    shares = list(_shares(tmp_path, ["one"] * (2 * OPENED_AT_ONCE), leased=True).values())[:-1]
+    never, inside = asyncio.Event(), 0
+
+    async def open_(share: Share) -> None:
+        nonlocal inside
+        async with share.opening():
+            inside += 1
+            await never.wait()
+
+    opening = [asyncio.create_task(open_(share)) for share in shares]
+    for _ in range(50):
+        await asyncio.sleep(0)  # timers of no time have run
+    assert inside == OPENED_AT_ONCE
+    for task in opening:
+        task.cancel()
+    await asyncio.gather(*opening, return_exceptions=True)
 
 
 async def test_who_waits_as_a_standby_lets_others_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
