@@ -104,7 +104,7 @@ async def test_the_planted_text_is_really_on_the_pages(site: Managed) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/static/page.js", "/nothing", f"{API}/endpoints", "/live/events"])
 async def test_the_policy_forbids_what_is_inline(site: Managed, path: str) -> None:
-    async with visiting(site, "ann") as ann, ann._session.get(ann.root + path) as answer:
+    async with visiting(site, "ann") as ann, ann.session.get(ann.root + path) as answer:
         policy = answer.headers["Content-Security-Policy"]
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
@@ -288,7 +288,7 @@ async def _refusals(site: Managed, attacker: Visitor) -> list[str]:
 async def test_paths_lead_nowhere_else(site: Managed, path: str) -> None:
     async with (
         visiting(site, "bob") as bob,
-        bob._session.get(URL(bob.root + path, encoded=True), allow_redirects=False) as answer,
+        bob.session.get(URL(bob.root + path, encoded=True), allow_redirects=False) as answer,
     ):
         text = await answer.text()
     assert answer.status == 404
