@@ -61,7 +61,7 @@ _OF_THE_EVENT: Final = (*_TOO_LARGE, TopicAuthorizationFailedError)
 #: What no topic may hold; values that fill a template may.
 _NOT_IN_TOPICS: Final = re.compile(r"[^A-Za-z0-9._-]")
 
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)  # the delivery log has each failure
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the delivery log has each failure
 
 
 class _Reader(asyncio.StreamReader):
@@ -226,8 +226,8 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
                 except (AddressRefused, Refused) as error:
                     self.end(error)
                 except Exception as error:  # noqa: BLE001 - any error means that this broker cannot be reached now
-                    where = f"its broker at {_shown(broker.host)}:{broker.port}"
-                    self.trouble = Refused(None, f"{where} cannot be reached: {_detail(_failure(error))}")
+                    where = f"its cluster advertises a broker at {_shown(broker.host)}:{broker.port}"
+                    self.trouble = Refused(None, f"{where}, which cannot be reached: {_detail(_failure(error))}")
                 else:
                     return self._conns[key]
         await asyncio.sleep(PACE)
