@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from string import Template
 
+import orjson
+
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
 from cdc.model.column import Capture
@@ -98,8 +100,19 @@ def function_source(capture: Capture) -> str:
     """The function's body as pg_proc.prosrc holds it."""
     _, body, _ = _function_parts(capture)
     return Template(body).substitute(
-        secrets=text_array(capture.secrets), lock_class=str(LOCK_CLASS), lock_idle=str(LOCK_IDLE)
+        secrets=text_array(capture.secrets),
+        found=_has_key(capture.secrets),
+        lock_class=str(LOCK_CLASS),
+        lock_idle=str(LOCK_IDLE),
     )
+
+
+def _has_key(names: Iterable[str]) -> str:
+    """The condition that a row's image has one of these keys.  They are written as row_to_json does it: without a space
+    before the colon.  Compared byte by byte, whatever collation the database has."""
+    image = 'COALESCE(new_image, old_image) COLLATE pg_catalog."C"'
+    keys = (literal(f"{orjson.dumps(name).decode()}:") for name in sorted(names))
+    return " OR ".join(f"pg_catalog.strpos({image}, {key}) > 0" for key in keys)
 
 
 def _function_parts(capture: Capture) -> tuple[str, str, str]:
