@@ -48,13 +48,12 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     with its name. Ends with 0 when all is done, 2 when the file is wrong.
     """
     config = quiet_configuration(session)
-    steps = run_async(_applied(config, file, read(file), dry_run=dry_run, prune=prune))
+    steps = run_async(applied(config, file, read(file), dry_run=dry_run, prune=prune))
     pending = sum(step.pending for step in steps)
     if as_json:
         print_json({"applied": not dry_run, "steps": [_as_json(step, applied=not dry_run) for step in steps]})
     else:
-        rows = [(_WORDS.get(each.action, each.action), each.name, each.endpoint.id, _what(each)) for each in steps]
-        print_table(("action", "name", "id", "what"), rows, "The file describes no endpoint.")
+        print_steps(steps)
         for step in steps if not dry_run else ():
             if _made_secret(step):
                 echo(f"{step.name}: {' '.join(revealed(step.endpoint))}")
@@ -62,7 +61,12 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     return 1 if dry_run and pending else 0
 
 
-async def _applied(
+def print_steps(steps: Sequence[Step]) -> None:
+    rows = [(_WORDS.get(each.action, each.action), each.name, each.endpoint.id, _what(each)) for each in steps]
+    print_table(("action", "name", "id", "what"), rows, "The file describes no endpoint.")
+
+
+async def applied(
     config: Config, file: Path, described: Sequence[Described], *, dry_run: bool, prune: bool
 ) -> list[Step]:
     store = outboxes.open_outbox(config)

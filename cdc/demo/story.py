@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,17 +19,16 @@ import psycopg
 from aiohttp import web
 
 from cdc.admin.consumers import Consumers
-from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.principal import Principal
 from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.demo.server import DemoServer, demo_server
+from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import new_secret
-from cdc.dispatch.transform import preset
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
-from cdc.model.endpoint import Endpoint
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import CdcError
 from cdc.runtime import capture, consumer, installers, outboxes
 from cdc.runtime.service import service_of
@@ -70,11 +70,36 @@ def _paragraph(lines: list[str]) -> Paragraph:
 
 
 Say = Callable[[str], None]
+#: Applies the file of endpoints as ``cdc apply`` does.
+Apply = Callable[[Config, Path], Awaitable[None]]
 
-#: The demo's endpoint tries again after these seconds, where the default waits 5, 25, 125 … seconds.
-RETRIES = (1.0, 5.0, 25.0)
+#: The file of endpoints; the first one tries again after these seconds, where the default waits 5, 25, 125 …
+ENDPOINTS = """
+[endpoint.receiver]
+url = "{receiver}"
+events = ["*"]
+retries = [1, 5, 25]
+secret_file = "receiver.secret"
+
+[endpoint.program]
+url = "pull:demo"
+events = ["invoice.*"]
+
+[endpoint.chat]
+url = "{chat}"
+events = ["invoice.paid"]
+preset = "slack"
+secret_file = "chat.secret"
+"""
+FURTHER = """
+[endpoint.further]
+url = {further}
+events = ["invoice.*"]
+"""
 #: How long the events of one transaction may take before the demo gives up (seconds).
 PATIENCE = 20.0
+#: Seconds between two looks at the deliveries of the further endpoint.
+POLL = 0.05
 REFUSED = "receipt.paid"
 #: An event by time, and the receipt that has it as soon as the consumer runs.
 RULES = """
@@ -133,42 +158,59 @@ class Inbox:
             ) from error
 
 
-async def demo(once: bool, say: Say) -> int:
-    """Play the story; with ``once`` end after it, else stay until cancelled.  0 when every event arrived, verified."""
+async def demo(once: bool, say: Say, apply: Apply, further: str = "") -> int:
+    """Play the story; with ``once`` end after it, else stay until cancelled.  0 when every event arrived, verified.
+    ``further``: the URL of one more endpoint, for the events of invoices."""
     say("Starting a private PostgreSQL with FacturaScripts' tables …")
-    with demo_server() as server, _configured(server.info, page=not once) as config:
+    with demo_server() as server, _configured(server.info, page=not once) as (config, folder):
         say(f"PostgreSQL {server.version} is running. Triggers, as cdc install-triggers installs them:")
         await _owe(server.info)
         await asyncio.to_thread(_install, config, say)
         say("A receipt is due in seven days: it has its event without any change.")
-        inbox = Inbox(say)
+        inbox, chat = Inbox(say), Inbox(lambda _: None)
         lines: list[str] = []
-        chat, refusals = Inbox(lambda _: None), Refusals(count=1, status=503, events=(REFUSED,))
+        refusals = Refusals(count=1, status=503, events=(REFUSED,))
         async with (
-            _receiver(inbox, refusals) as (url, secret),
-            _receiver(chat) as (chat_url, chat_secret),
-            _consumer(config, _endpoints(url, secret, chat_url, chat_secret), lines.append),
+            _receiver(inbox, _write_secret(folder / "receiver.secret"), refusals) as url,
+            _receiver(chat, _write_secret(folder / "chat.secret")) as chat_url,
         ):
-            say(f"The receiver is {url}; the consumer is running.\n")
-            say("Each line: event, record, signature, time from commit to receipt.\n")
-            problems = await _play(server.info, inbox)
-            problems += await _fetch(config, say)
-            problems += await _chat(chat, say)
-            _sum_up(say, inbox, problems)
-            if not once:
-                await _stay(say, server, config.web.listen, lines)
+            say("Endpoints of a file, as cdc apply endpoints.toml makes them:")
+            await apply(config, _write_endpoints(folder, receiver=url, chat=chat_url, further=further))
+            async with _consumer(config, lines.append):
+                say("The consumer is running.\n")
+                say("Each line: event, record, signature, time from commit to receipt.\n")
+                problems = await _play(server.info, inbox)
+                problems += await _fetch(config, say)
+                problems += await _chat(chat, say)
+                problems += await _deliver_further(config, further, inbox, say) if further else []
+                _sum_up(say, inbox, problems)
+                if not once:
+                    await _stay(say, server, config.web.listen, lines)
     return 1 if problems else 0
 
 
+def _write_secret(file: Path) -> str:
+    secret = new_secret()
+    file.write_text(secret, encoding="utf-8")
+    return secret
+
+
+def _write_endpoints(folder: Path, *, receiver: str, chat: str, further: str) -> Path:
+    file = folder / "endpoints.toml"
+    text = ENDPOINTS + FURTHER if further else ENDPOINTS
+    file.write_text(text.format(receiver=receiver, chat=chat, further=json.dumps(further)), encoding="utf-8")
+    return file
+
+
 @contextmanager
-def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[Config]:
-    """A configuration in a temporary folder.  ``page``: whether the page is served, on a free port: several demos may
-    run at once."""
+def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[tuple[Config, Path]]:
+    """A configuration, and the temporary folder of its files.  ``page``: whether the page is served, on a free port:
+    several demos may run at once."""
     url = f"postgresql://{info.user}@localhost/{info.database}?socket={info.socket}"
     source = SourceConfig(url=url)
     source.write_rules(RulesText(RULES, "the demo's rules"))
     with tempfile.TemporaryDirectory(prefix="cdc-outbox-") as folder:
-        yield Config.model_validate(
+        config = Config.model_validate(
             {
                 "source": {"demo": source},
                 "outbox": {"url": f"sqlite:///{Path(folder) / 'cdc.db'}"},
@@ -176,6 +218,7 @@ def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[Config]:
                 "web": {"listen": f"127.0.0.1:{_free_port()}" if page else ""},
             }
         )
+        yield config, Path(folder)
 
 
 async def _owe(info: ConnectionInfo) -> None:
@@ -204,39 +247,22 @@ def _install(config: Config, say: Say) -> None:
 
 
 @asynccontextmanager
-async def _receiver(inbox: Inbox, refusals: Refusals | None = None) -> AsyncIterator[tuple[str, str]]:
-    """A local receiver that verifies; its URL and secret."""
-    secret = new_secret()
+async def _receiver(inbox: Inbox, secret: str, refusals: Refusals | None = None) -> AsyncIterator[str]:
+    """A local receiver that verifies; its URL."""
     runner = web.AppRunner(receiver_app(secret, inbox.take, refusals), access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}/webhooks", secret
+        yield f"http://{host}:{port}/webhooks"
     finally:
         await runner.cleanup()
 
 
-def _endpoints(url: str, secret: str, chat_url: str, chat_secret: str) -> list[Endpoint]:
-    """Return an endpoint for every event, a consumer of those of invoices, and a chat for paid invoices."""
-    now = datetime.now(UTC)
-    slack = {"url": chat_url, "events": ("invoice.paid",), "transform": preset("slack"), "description": "chat"}
-    return [
-        Endpoint("ep_demo", url, ("*",), secret, now, retry_schedule=RETRIES),
-        new_endpoint({"url": "pull:demo", "events": ("invoice.*",)}, secret, now),
-        new_endpoint(slack, chat_secret, now),
-    ]
-
-
 @asynccontextmanager
-async def _consumer(config: Config, endpoints: Sequence[Endpoint], say: Say) -> AsyncIterator[None]:
+async def _consumer(config: Config, say: Say) -> AsyncIterator[None]:
     """`cdc run` in this process."""
-    store = outboxes.open_outbox(config)
-    await store.open()
-    for each in endpoints:
-        await store.add_endpoint(each)
-    await store.close()
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(config, stop, say=say))
     try:
@@ -298,6 +324,25 @@ async def _chat(chat: Inbox, say: Say) -> list[str]:
     for each in chat.accepted:
         say(f"  {each.event.get('text')}")
     return ["a chat's message had no valid signature"] if chat.unverified else []
+
+
+async def _deliver_further(config: Config, url: str, inbox: Inbox, say: Say) -> list[str]:
+    """Print what the further endpoint accepted; return what went wrong."""
+    say(f"\nInvoices at {public_url(url)}:")
+    expected = sum(str(each.event.get("event")).startswith("invoice.") for each in inbox.accepted)
+    store = outboxes.open_outbox(config)
+    await store.open()
+    try:
+        (endpoint,) = [each for each in await store.endpoints() if each.url == url]
+        which, patience = DeliveryFilter(endpoint_ids=(endpoint.id,), state=DeliveryState.DELIVERED), PATIENCE
+        while len(found := await store.deliveries(which, expected)) < expected and patience > 0:
+            await asyncio.sleep(POLL)  # an outbox tells nobody of a delivery
+            patience -= POLL
+    finally:
+        await store.close()
+    for each in reversed(found):
+        say(f"  {each.event_name:22} {each.record}")
+    return [] if len(found) == expected else [f"{len(found)} of {expected} events arrived there"]
 
 
 def _differences(expected: Sequence[str], received: Sequence[Received]) -> list[str]:

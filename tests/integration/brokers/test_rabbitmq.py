@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import ssl
 from collections.abc import Iterator
 
@@ -12,6 +14,7 @@ from cdc.admin.endpoint_checks import basic
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.retry import is_trouble
 from support.broker_servers import INSIDE, RabbitMQ, send
+from support.commands import run_command
 from support.dispatching import endpoint
 
 AUTHORITY = trustme.CA()
@@ -61,3 +64,16 @@ async def test_refusals_over_tls(server: RabbitMQ) -> None:
     assert vhost.error == "RabbitMQ refused the event: it does not open the vhost nowhere."
     assert other_name.error.startswith(f"The TLS certificate of 127.0.0.1:{server.tls_port} is not valid: ")
     assert unknown.error.startswith(f"The TLS certificate of localhost:{server.tls_port} is not valid: ")
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_sends_invoices_there(server: RabbitMQ) -> None:
+    server.empty()
+    played = run_command("demo", "--once", "--to", f"amqp://127.0.0.1:{server.port}/%2F/facturascripts/main.{{event}}")
+    assert played.returncode == 0, played.stdout + played.stderr
+    got = server.got()
+    events = [json.loads(each.body)["event"] for each in got]
+    printed = re.findall(r"^  (invoice\.\S+) +facturascli:\d$", played.stdout.rpartition("amqp://")[2], re.MULTILINE)
+    assert sorted(events) == sorted(printed)
+    assert events.count("invoice.paid") == 1
+    assert [each.place for each in got] == [f"main.{event}" for event in events]
