@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import ssl
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 
 from cdc.admin.endpoint_checks import basic
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.retry import is_trouble
+from cdc.dispatch.signing import new_secret
+from support.actions import Action, load_actions
 from support.broker_servers import INSIDE, RabbitMQ, send
 from support.commands import run_command
+from support.consumer import Consumer, Inbox, receiving
+from support.database import Database
 from support.dispatching import endpoint
+from support.health import Health
+from support.ports import free_port
+from support.waiting import HANG_SECONDS
 
 AUTHORITY = trustme.CA()
 
@@ -77,3 +89,103 @@ def test_the_demo_sends_invoices_there(server: RabbitMQ) -> None:
     assert sorted(events) == sorted(printed)
     assert events.count("invoice.paid") == 1
     assert [each.place for each in got] == [f"main.{event}" for event in events]
+
+
+ENDPOINTS = """
+[endpoint.webhook]
+url = "{webhook}"
+events = ["*"]
+secret_env = "TEST_WEBHOOK_SECRET"
+
+[endpoint.chat]
+url = "{chat}"
+events = ["invoice.paid"]
+preset = "slack"
+language = "es"
+secret_env = "TEST_WEBHOOK_SECRET"
+
+[endpoint.queue]
+url = "amqp://127.0.0.1:{port}/%2F/facturascripts/{{source}}.{{event}}"
+events = ["*"]
+
+[endpoint.program]
+url = "pull:orders"
+events = ["*"]
+"""
+DUE = """
+due = { at = "00:00", timezone = "UTC" }
+event = [{ entity = "receipt", name = "due", days = [-7] }]
+"""
+OWED = """
+INSERT INTO clientes (codcliente, nombre, razonsocial, cifnif, personafisica)
+VALUES ('C900', 'Talleres Ruiz', 'Talleres Ruiz SL', 'B03567891', FALSE);
+INSERT INTO recibospagoscli (idrecibo, codcliente, fecha, idempresa, importe, pagado, vencido, vencimiento)
+VALUES (900, 'C900', current_date, 1, 423.5, FALSE, FALSE, (now() AT TIME ZONE 'UTC')::date + 7)
+"""
+LAST = "UPDATE clientes SET nombre = 'Ruiz' WHERE codcliente = 'C900'"
+
+
+@pytest.mark.timeout(600)
+async def test_recorded_statements_reach_endpoints_of_every_kind(
+    server: RabbitMQ, postgres_erp: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(server.empty)
+    secret = new_secret()
+    monkeypatch.setenv("TEST_WEBHOOK_SECRET", secret)
+    actions = load_actions(Path(__file__).parents[2] / "golden" / "erp.sql")
+    consumer = Consumer.configure(tmp_path / "cdc", postgres_erp.info, 'rules = "rules.toml"')
+    (consumer.folder / "rules.toml").write_text(DUE, encoding="utf-8")
+    postgres_erp.execute(OWED)
+    await consumer.call("install-triggers")
+    webhook, chat = Inbox(), Inbox()
+    async with receiving(webhook, secret=secret) as url, receiving(chat, secret=secret) as chat_url:
+        file = consumer.folder / "endpoints.toml"
+        file.write_text(ENDPOINTS.format(webhook=url, chat=chat_url, port=server.port), encoding="utf-8")
+        await consumer.call("apply", str(file))
+        consumer.has_outbox = True
+        health = Health.of(consumer, free_port())
+        token = json.loads(await consumer.call("token", "add", "program", "--scope", "consume", "--json"))["token"]
+        async with consumer.running():
+            await asyncio.to_thread(_play, postgres_erp, actions)
+            fetched = await _fetch_all(f"{health.url}/api/v1/consumers/orders", token)
+            await webhook.until(lambda inbox: {each["id"] for each in fetched} <= {each["id"] for each in inbox.events})
+            await chat.until_count(1)
+            async with asyncio.timeout(HANG_SECONDS):
+                while {each["state"] for each in await consumer.deliveries()} != {"delivered"}:  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(0.1)
+    queued = [json.loads(each.body) for each in await asyncio.to_thread(server.got)]
+    assert _by_record(webhook.events) == _by_record(queued) == _by_record(fetched)
+    assert [each["data"]["idrecibo"] for each in fetched if each["event"] == "receipt.due"] == [900]
+    assert chat.events[0]["text"] == "Factura FAC2026A1 pagada · O'Brien · 121,00\xa0€"
+    assert [received.answered for received in (*webhook.received, *chat.received) if received.answered != 204] == []
+
+
+def _play(database: Database, actions: list[Action]) -> None:
+    """Play what the ERP's tables accept, and a last change."""
+    connection = database.connect(autocommit=True)
+    for action in actions:
+        for statement in () if "refuses" in action.title else action.statements:
+            connection.execute(statement)
+    connection.execute(LAST)
+    connection.close()
+
+
+async def _fetch_all(url: str, token: str) -> list[dict[str, Any]]:
+    """Fetch and acknowledge events until the one of the last change has come, and all before it."""
+    fetched: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+        while found or not any(each["data"].get("nombre") == "Ruiz" for each in fetched):
+            answer = await session.get(f"{url}/events", params={"limit": 100, "wait": 0 if found else 30})
+            found = (await answer.json())["items"]
+            fetched += [each["payload"] for each in found]
+            await session.post(f"{url}/ack", json={"acknowledged": [each["receipt"] for each in found]})
+    return fetched
+
+
+def _by_record(events: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the ids of each record's events, in order."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for each in events:
+        found[f"{each['event'].partition('.')[0]} {each['key']}"].append(each["id"])
+    return found
