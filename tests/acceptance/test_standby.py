@@ -51,6 +51,41 @@ async def test_a_second_consumer_takes_over_when_the_first_is_killed(database: D
     _check(database, inbox.events, RECORDS + written)
 
 
+async def test_a_source_moves_to_the_outbox_of_the_other_while_both_work(postgres_db: Database, tmp_path: Path) -> None:
+    """The first one is refused its next batch, and the second one continues behind the same position."""
+    first = Consumer.of_one_table(tmp_path / "first", postgres_db)
+    second = Consumer.with_sources(
+        tmp_path / "second", f'[source.main]\nurl = "{database_url(postgres_db.info)}"\nrules = "../first/rules.toml"\n'
+    )
+    target = tmp_path / "second" / "cdc.toml"
+    target.write_text(target.read_text(encoding="utf-8").replace("///cdc.db", f"///{tmp_path}/second/cdc.db"), "utf-8")
+    insert = "INSERT INTO contadores VALUES (%s, 0, NULL)"
+    inbox, enough = Inbox(), threading.Event()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(second.create_outbox)
+        await asyncio.to_thread(first.add_endpoint, url, "*", "--source", "main")
+        async with first.running():
+            for number in range(RECORDS):
+                postgres_db.execute(insert, [number])
+            await inbox.until_count(RECORDS)
+            second.start()
+            await second.logged("standby")
+            writer = asyncio.create_task(asyncio.to_thread(_write, postgres_db, enough))
+            await inbox.until_count(RECORDS + 50)
+            await first.call("source", "move-outbox", "main", str(target))
+            before = len(inbox.received)
+            await inbox.until_count(before + 50)
+            enough.set()
+            written = await writer
+            await inbox.until(lambda inbox: len({event["id"] for event in inbox.events}) >= RECORDS + written)
+            assert await second.stop() == 0
+    _check(postgres_db, inbox.events, RECORDS + written)
+    values: dict[int, list[int]] = {}
+    for event in inbox.events:
+        values.setdefault(event["key"]["id"], []).append(event["data"]["valor"])
+    assert all(each == list(range(len(each))) for each in values.values()), "once each, in order"
+
+
 def _write(database: Database, enough: threading.Event) -> int:
     """How many changes were written; each record counts its own."""
     written = 0
