@@ -123,10 +123,10 @@ def move_outbox(
 ) -> None:
     """Move a source to the outbox of another cell.
 
-    CONFIG is the configuration file of the other cell; write [source.NAME] into it first.  Both cells may run.  The
-    source's position, its states, unfinished deliveries with their order and retries, backfills, skipped changes and
-    its own endpoints move; secrets are encrypted with the key of the other cell.  From the start this cell can store
-    nothing more of the source; the other one begins when everything is there.
+    CONFIG is the configuration file of the other cell; write [source.NAME] into it first, and reload its cdc run after
+    the move.  Both cells may run.  The source's position, its states, unfinished deliveries with their order and
+    retries, backfills, skipped changes and its own endpoints move; secrets are encrypted with the key of the other
+    cell.  From the start this cell can store nothing more of the source; the other one begins when everything is there.
 
     Deliveries that are being sent are waited for.  After an interruption run the same command again.  Then remove
     [source.NAME] here.  This cell's log stays, and shows the moved deliveries as cancelled.

@@ -7,12 +7,13 @@ from typing import Any, Final, NamedTuple
 
 from cdc.model.change import Position
 from cdc.model.departure import Departure, Stage, departure
+from cdc.model.endpoint import Order
 from cdc.model.errors import UsageError
 from cdc.outbox.database import Database, Row
 from cdc.outbox.dispatch import join_lanes, settle
 from cdc.outbox.relay import position as position_of
 from cdc.outbox.rows import ACTIVE, WAITING
-from cdc.outbox.shared import position_moved
+from cdc.outbox.shared import lane_for, position_moved
 
 _EVENT: Final = ("sequence", "id", "name", "source", "record", "time", "payload", "label_code", "label_name")
 _ATTEMPT: Final = ("delivery", "number", "url", "status", "started_at", "duration", "error", "answer")
@@ -163,6 +164,8 @@ async def arrive(db: Database, source: str, mark: Departure, arriving: Position,
         await db.write("set_reread", id=row[0], backfill=row[-1])
     for lane, root in rest.lanes:
         await join_lanes(db, root, lane)
-    lanes = await db.rows("activate_held", mover=mover_of(mark.move))
-    await settle(db, {(endpoint, lane) for endpoint, lane in lanes})
+    await db.write("activate_held", mover=mover_of(mark.move))
+    numbers = await db.rows("endpoint_numbers", ids=list(mark.endpoints))
+    whole = lane_for(Order.ENDPOINT, source, "", "")  # the only lane that also has events of other sources
+    await settle(db, {(number, whole) for _, number, _ in numbers})
     db.due()

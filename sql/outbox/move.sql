@@ -90,14 +90,25 @@ SELECT event, endpoint, id, state FROM cdc_outbox.delivery
 WHERE event = ANY (:events::bigint[]) AND endpoint = ANY (:endpoints::bigint[])
 
 -- name: activate_held
--- Held deliveries take their places in their lanes (merges followed).  The lanes, each of which is to be settled.
+-- Held deliveries take their places in their lanes (merges followed): the first of each goes, unless others are there.
 UPDATE cdc_outbox.delivery
-SET worker = NULL,
-    lane = COALESCE(
-        (SELECT lane_alias.root FROM cdc_outbox.lane_alias WHERE lane_alias.lane = ~delivery.lane), ~delivery.lane
-    )
-WHERE state < 2 AND state = 0 AND worker = :mover
-RETURNING endpoint, lane
+SET worker = NULL, lane = placed.lane,
+    state = CASE
+        WHEN placed.place > 1 OR EXISTS (
+            SELECT 1 FROM cdc_outbox.delivery AS other
+            WHERE other.endpoint = placed.endpoint AND other.lane = placed.lane AND other.state < 2
+        ) THEN 0 ELSE 1
+    END
+FROM (
+    SELECT id, endpoint, lane, row_number() OVER (PARTITION BY endpoint, lane ORDER BY event) AS place
+    FROM (
+        SELECT held.id, held.endpoint, held.event, COALESCE(lane_alias.root, ~held.lane) AS lane
+        FROM cdc_outbox.delivery AS held
+        LEFT JOIN cdc_outbox.lane_alias ON lane_alias.lane = ~held.lane
+        WHERE held.state < 2 AND held.state = 0 AND held.worker = :mover
+    ) AS found
+) AS placed
+WHERE delivery.id = placed.id
 
 -- name: kept_tables
 SELECT DISTINCT table_name FROM cdc_outbox.kept_row WHERE source = :source

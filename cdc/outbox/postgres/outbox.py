@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 #: Seconds that leasing and recording may take where another server may have taken over from one that hangs.
 SOON_SECONDS: Final = 15.0
+#: Seconds that a step of a source's move may take: the last one lets all its deliveries go.
+ALTER_SECONDS: Final = 3600.0
 
 
 class Listener:
@@ -143,6 +145,7 @@ class PostgresOutbox(DatabaseOutbox):
         self._recording = PostgresSession(info, token, durable=True, seconds=soon, subscribers=subscribers)
         self._log = self._reading = PostgresSession(info, token, durable=True, plain=True)
         self._upkeep = PostgresSession(info, token, durable=False)
+        self._altering = PostgresSession(info, token, durable=True, seconds=ALTER_SECONDS)
         self._listener = Listener(info, token)
         self.workers = self._readers = PostgresWorkers(info, token)
         self._own_writes = 0
@@ -151,6 +154,10 @@ class PostgresOutbox(DatabaseOutbox):
     async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self._own_writes += 1
         return await self._durable.write(Lock.FREELY, work, *args, **kwargs)
+
+    async def alter(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        self._own_writes += 1
+        return await self._altering.write(Lock.FREELY, work, *args, **kwargs)
 
     async def _add(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._durable.write(Lock.IN_TURN, work, *args, **kwargs)
@@ -186,7 +193,7 @@ class PostgresOutbox(DatabaseOutbox):
     async def close(self) -> None:
         await self._listener.close()
         await self._readers.close()
-        for session in (self._durable, self._leasing, self._recording, self._reading, self._upkeep):
+        for session in (self._durable, self._leasing, self._recording, self._reading, self._upkeep, self._altering):
             await session.close()
 
     async def become_reader(self, source: str) -> bool:

@@ -41,6 +41,7 @@ WALKS = {
     "forget_answers": {"given"},
     "move_lane": {"endpoint"},
     **{name: {"quarantine"} for name in ("count_quarantined", "moved_quarantine", "forget_quarantine", "count_moved")},
+    "activate_held": {"placed", "(subquery-5)"},  # its own findings
     "count_finished": {"delivery"},  # of a move, as the next one
     "all_endpoints": {"endpoint"},
     **{name: {"access_user"} for name in ("users", "any_user", "totp_secrets")},
