@@ -1,7 +1,7 @@
 """What each page of the management page, and each listing of the API, takes with a long delivery log behind it.
 
     python tests/bench/bench_pages.py [--deliveries 1000000] [--rounds 200] [--outbox sqlite|postgresql] [--live 20]
-                                      [--only TEXT]
+                                      [--only TEXT] [--endpoints 20000] [--sources 5000]
 
 Page, API, sessions and tokens are those of the product, served in this process.  The log is a year's, of three
 sources: five endpoints, one that has been switched off (a twentieth of all deliveries waits for it) and one that was
@@ -11,6 +11,9 @@ the visitor's part included, and what of it, or in PostgreSQL, the database take
 On a machine that does other work, judge by the processor time.  Then, for ``--live`` seconds, 500 events a second are
 stored while a page follows the log: printed is how often it was told to look, what it was told, and what a look took.
 A million deliveries take about 1.5 GB of $TMPDIR.
+
+``--endpoints``, ``--sources``: so many more, each endpoint with a source of its own name, a number of deliveries and
+attempts in the last 24 hours; the first 200 had attempts in each hour of a month.
 """
 
 from __future__ import annotations
@@ -92,6 +95,66 @@ FROM (
 ) AS period (start, shard)
 CROSS JOIN cdc_outbox.endpoint CROSS JOIN unnest(ARRAY['main', 'north', 'south']) AS source
 ON CONFLICT DO NOTHING"""
+#: More endpoints; and their attempts, in the last 24 hours for all of them, of 30 days for the first.
+MORE_SQLITE = """
+WITH RECURSIVE more (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more WHERE n < :number)
+INSERT INTO endpoint ({columns})
+SELECT {values} FROM more CROSS JOIN endpoint AS model WHERE model.id = 'ep_1'"""
+MORE_VALUES_SQLITE = {
+    "id": "'ep_more' || n",
+    "url": "'https://tenant' || n || '.example.com/hook'",
+    "description": "'Tenant ' || n",
+    "sources": "json_array('tenant' || n)",
+    "enabled": "n % 100 <> 1",
+    "failing_since": "iif(n % 100 = 2, model.created_at, NULL)",
+}
+MORE_COUNTS_SQLITE = (
+    "INSERT INTO finished_count SELECT number, 2 + number % 50 / 49, 7 FROM endpoint WHERE id LIKE 'ep_more%'"
+)
+MORE_ACTIVITY_SQLITE = """
+WITH RECURSIVE hour (ago) AS (SELECT 3 UNION ALL SELECT ago + 1 FROM hour WHERE ago < 720)
+INSERT INTO activity
+SELECT (strftime('%s', '2026-11-24 21:00') - 3600 * ago) * 1000000, number, replace(id, 'ep_more', 'tenant'),
+       0, 9, 1, 0.5
+FROM endpoint CROSS JOIN hour WHERE id LIKE 'ep_more%' AND (ago < 24 OR number < 210)"""
+MORE_POSTGRES = """
+INSERT INTO cdc_outbox.endpoint (id, events, sources, enabled, disabled_reason, secret, settings, created_at,
+                                 delivery_order, condition, headers, failing_since)
+SELECT 'ep_more' || n, events, ARRAY['tenant' || n], n % 100 <> 1, disabled_reason, secret,
+       settings || jsonb_build_object(
+           'url', 'https://tenant' || n || '.example.com/hook', 'description', 'Tenant ' || n),
+       created_at, delivery_order, condition, headers, CASE WHEN n % 100 = 2 THEN created_at END
+FROM generate_series(1, {number}) AS n CROSS JOIN cdc_outbox.endpoint AS model WHERE model.id = 'ep_1' ORDER BY n;
+INSERT INTO cdc_outbox.finished_count (endpoint, state, shard, deliveries)
+SELECT number, 2 + number % 50 / 49, 0, 7 FROM cdc_outbox.endpoint WHERE id LIKE 'ep_more%';
+INSERT INTO cdc_outbox.activity
+SELECT '2026-11-24 21:00Z'::timestamptz - ago * interval '1 hour', number, replace(id, 'ep_more', 'tenant'),
+       0, 9, 1, 0.5
+FROM cdc_outbox.endpoint CROSS JOIN generate_series(3, 720) AS ago
+WHERE id LIKE 'ep_more%' AND (ago < 24 OR number < 210)"""
+#: What is asked for besides `PAGES` and `LISTINGS` where there are many.
+MANY_PAGES = [
+    "/endpoints?after=10000",
+    "/endpoints?search=tenant19999",
+    "/endpoints?search=nothing",
+    "/endpoints?state=disabled",
+    "/endpoints?state=dead&after=10000",
+    "/endpoints?source=tenant4000",
+    "/endpoints/ep_more100",
+    "/deliveries?endpoint=tenant199",
+    "/sources?after=tenant2500",
+    "/sources?search=tenant4999",
+    "/sources?state=failed",
+    "/sources/tenant77",
+]
+MANY_LISTINGS = [
+    "/endpoints?limit=200",
+    "/endpoints?limit=200&cursor=10000",
+    "/endpoints?limit=50&search=tenant19999",
+    "/endpoints/ep_more100",
+    "/sources?limit=200&cursor=tenant2500",
+    "/sources?limit=50&search=tenant4999",
+]
 RATE = 500
 WARM = 10
 BATCH = 500
@@ -141,8 +204,16 @@ async def seed(outbox: OutboxStore) -> None:
         )
 
 
+def more_sqlite(db: sqlite3.Connection, number: int) -> None:
+    columns = [row[1] for row in db.execute("PRAGMA table_info(endpoint)") if row[1] != "number"]
+    values = ", ".join(MORE_VALUES_SQLITE.get(each, f"model.{each}") for each in columns)
+    db.execute(MORE_SQLITE.format(columns=", ".join(columns), values=values), {"number": number})
+    db.execute(MORE_COUNTS_SQLITE)
+    db.execute(MORE_ACTIVITY_SQLITE)
+
+
 @asynccontextmanager
-async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore, AccessStore, Meter]]:
+async def filled(kind: str, deliveries: int, endpoints: int) -> AsyncIterator[tuple[OutboxStore, AccessStore, Meter]]:
     event_copy = {**bench_growth.COPY["event"], "time": LATER[kind], "label_code": CODE}
     bench_growth.COPY = {**bench_growth.COPY, "event": event_copy}
     outbox: OutboxStore
@@ -156,6 +227,8 @@ async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore,
             await asyncio.to_thread(fill_sqlite, path, deliveries)
             with closing(sqlite3.connect(path)) as db, db:
                 db.execute(ACTIVITY_SQLITE)
+                if endpoints:
+                    more_sqlite(db, endpoints)
             await outbox.open()
             yield outbox, SqliteAccess(path), Meter(seen, threads_seconds)
             await outbox.close()
@@ -166,6 +239,8 @@ async def filled(kind: str, deliveries: int) -> AsyncIterator[tuple[OutboxStore,
         await asyncio.to_thread(fill_postgres, info, deliveries)
         with connect(info, "bench") as db:
             db.execute(ACTIVITY_POSTGRES)
+            if endpoints:
+                db.execute(MORE_POSTGRES.format(number=endpoints))
             db.execute("ANALYZE")
         server = process_at(info.port)
         yield outbox, PostgresAccess(info), Meter(seen, lambda: processes_seconds(server))
@@ -231,7 +306,9 @@ async def pages(managed: Managed, visitor: Visitor, rounds: int, only: str, mete
     found = await managed.store.deliveries(DeliveryFilter(event_id=middle.id), 1)
     values = {"delivery": found[0].id, "event": middle.id, "record": middle.record, "sequence": str(middle.sequence)}
     print(HEADS)
-    wanted = [(path, {}) for path in PAGES] + [(API + path, token) for path in LISTINGS]
+    many = len(managed.service.config.source) > len(SOURCES)
+    paths, listings = (PAGES + MANY_PAGES, LISTINGS + MANY_LISTINGS) if many else (PAGES, LISTINGS)
+    wanted = [(path, {}) for path in paths] + [(API + path, token) for path in listings]
     for path, headers in wanted:
         if only in path:
             taken = await timed(visitor, path.format(**values, **TIMES), rounds, headers, meter)
@@ -280,19 +357,21 @@ async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
     )
 
 
-async def main(kind: str, deliveries: int, rounds: int, live_seconds: float, only: str) -> None:
+async def main(given: argparse.Namespace) -> None:
     gate.TOKEN_BURST = 1e9  # how often one may ask is not measured
     start = time.monotonic()
-    async with filled(kind, deliveries) as (outbox, access, meter):
+    async with filled(given.outbox, given.deliveries, given.endpoints) as (outbox, access, meter):
         await access.open()
-        sources = dict.fromkeys(SOURCES, CONFIGURATION["source"]["main"])
+        names = [*SOURCES, *(f"tenant{number}" for number in range(1, given.sources + 1))]
+        sources = dict.fromkeys(names, CONFIGURATION["source"]["main"])
         async with managing(outbox, access=access, source=sources) as managed, visiting(managed, "ann") as visitor:
+            managed.watch.reported.follow(names)
             managed.clock.monotonic = time.monotonic  # type: ignore[method-assign] # a search looks only so long
             total = sum(sum(each.values()) for each in (await outbox.counts()).values())
-            print(f"{kind}: {total:,} deliveries, made in {time.monotonic() - start:.0f} s", flush=True)
-            await pages(managed, visitor, rounds, only, meter)
-            if live_seconds:
-                await live(managed, visitor, live_seconds)
+            print(f"{given.outbox}: {total:,} deliveries, made in {time.monotonic() - start:.0f} s", flush=True)
+            await pages(managed, visitor, given.rounds, given.only, meter)
+            if given.live:
+                await live(managed, visitor, given.live)
         await access.close()
 
 
@@ -303,5 +382,6 @@ if __name__ == "__main__":
     parser.add_argument("--outbox", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--live", type=float, default=20)
     parser.add_argument("--only", default="", help="paths that contain this")
-    given = parser.parse_args()
-    asyncio.run(main(given.outbox, given.deliveries, given.rounds, given.live, given.only))
+    parser.add_argument("--endpoints", type=int, default=0)
+    parser.add_argument("--sources", type=int, default=0)
+    asyncio.run(main(parser.parse_args()))

@@ -13,7 +13,7 @@ from cdc.model.finding import Severity
 from cdc.pages import chart
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from cdc.pages.page import Page, Refused, Route
-from cdc.pages.views.statistics import lag_plot, statistics, top_endpoints
+from cdc.pages.views.statistics import lag_plot, statistics
 
 _YEAR = 365 * 86_400
 #: Sources whose lag is drawn.
@@ -48,7 +48,7 @@ async def overview(page: Page) -> web.StreamResponse:
         cut=more,
         sources=sources,
         all_sources=len(admin.sources.names()),
-        endpoints=await admin.endpoints.of(top_endpoints(shown.figures)),
+        endpoints=await admin.endpoints.of(shown.endpoints),
         any_endpoint=bool(endpoints),
     )
 

@@ -15,7 +15,7 @@ from cdc.model.finding import Finding, grouped
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import MOST_OFFERED
 from cdc.pages.views.record import names
-from cdc.pages.views.statistics import statistics, top_endpoints
+from cdc.pages.views.statistics import statistics
 
 #: So many sources are shown as sheets; more of them as a table.
 _SHEETS: Final = 6
@@ -65,7 +65,7 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
         findings=findings,
         endpoints=receivers.found,
         more=page.link("endpoints", source=name) if receivers.further else "",
-        all_endpoints={**endpoints, **await admin.endpoints.of(top_endpoints(shown.figures))},
+        all_endpoints={**endpoints, **await admin.endpoints.of(shown.endpoints)},
         events=newest.found,
         names=names(page, newest.found),
         shown=shown,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
@@ -14,7 +14,7 @@ from cdc.pages.language import Language
 from cdc.pages.page import Page
 
 #: Endpoints, or sources, in the table of those with the most attempts.
-_TOP = 20
+_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,14 @@ class ShownStatistics:
     sent: Plot
     success: Plot
     answer: Plot
+
+    @property
+    def endpoints(self) -> Mapping[str, Figures]:
+        return _top(self.figures.endpoints)
+
+    @property
+    def sources(self) -> Mapping[str, Figures]:
+        return _top(self.figures.sources)
 
     def rows(self) -> Iterator[tuple[str, Figures]]:
         """Yield the slots that have attempts."""
@@ -68,9 +76,9 @@ async def statistics(
     )
 
 
-def top_endpoints(figures: PeriodFigures) -> list[str]:
-    """Return the ids of the endpoints with the most attempts, which the table shows."""
-    return nlargest(_TOP, figures.endpoints, key=lambda each: figures.endpoints[each].attempts)
+def _top(figures: Mapping[str, Figures]) -> dict[str, Figures]:
+    """Return those with the most attempts, which a table shows; the most first."""
+    return {name: figures[name] for name in nlargest(_ROWS, figures, key=lambda each: figures[each].attempts)}
 
 
 def _label(language: Language, period: Period, start: datetime) -> str:
