@@ -269,7 +269,8 @@ def update(
     if not fields and not about_headers and not authentication and validate is None:
         raise UsageError("There is nothing to change.", "See: cdc endpoint update --help")
 
-    confirm_loss(lambda: _lost_headers(config, endpoint_id, headers, removed, none=no_headers), yes=yes)
+    lost = {"none": no_headers, "authentication": no_authentication}
+    confirm_loss(lambda: _lost_headers(config, endpoint_id, headers, removed, **lost), yes=yes)
 
     async def change(admin: Admin) -> Endpoint:
         found = await admin.endpoints.get(endpoint_id)
@@ -299,12 +300,19 @@ def _removed(fields: Mapping[str, Any], *, all_sources: bool, no_transform: bool
 
 
 def _lost_headers(
-    config: Config, endpoint_id: str, given: Sequence[Header], removed: Sequence[str], *, none: bool
+    config: Config,
+    endpoint_id: str,
+    given: Sequence[Header],
+    removed: Sequence[str],
+    *,
+    none: bool,
+    authentication: bool,
 ) -> str:
-    """The question about headers of an endpoint that nothing given replaces."""
+    """The question about headers, and the secret of authentication, of an endpoint that nothing given replaces."""
     found, counts = _one(config, endpoint_id)
     stay = {name.lower() for name, _ in changed_headers(found.headers, given, removed, none=none)}
-    return header_removal(found, counts, [name for name, _ in found.headers if name.lower() not in stay])
+    names = [name for name, _ in found.headers if name.lower() not in stay]
+    return header_removal(found, counts, names, authentication=authentication)
 
 
 async def _agreed(config: Config, wanted: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:

@@ -48,14 +48,19 @@ def secret_rotation(endpoint: Endpoint, counts: dict[DeliveryState, int], overla
     )
 
 
-def header_removal(endpoint: Endpoint, counts: dict[DeliveryState, int], names: Sequence[str]) -> str:
-    """``names``: those of the headers whose values nobody can read again; empty without any."""
-    if not names:
+def header_removal(
+    endpoint: Endpoint, counts: dict[DeliveryState, int], names: Sequence[str], *, authentication: bool = False
+) -> str:
+    """``names``: those of the headers whose values nobody can read again.  ``authentication``: its secret goes too.
+    Empty where nothing is lost."""
+    lost = [f"the {'header' if len(names) == 1 else 'headers'} {', '.join(names)}"] if names else []
+    lost += ["the secret of its authentication"] if authentication and endpoint.credential else []
+    if not lost:
         return ""
-    waiting, _ = waiting_and_logged(counts)
+    (waiting, _), text = waiting_and_logged(counts), " and ".join(lost)
     return _question(
         f"Endpoint {endpoint.id}, {public_url(endpoint.url)}, with {_waiting(waiting)}:",
-        f"The {'header' if len(names) == 1 else 'headers'} {', '.join(names)} will be deleted with the stored values.",
+        f"{text[:1].upper()}{text[1:]} will be deleted with the stored values.",
         "Continue?",
     )
 

@@ -9,13 +9,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from cdc.access.model import Allowance, Scope
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.signing import new_secret
 from cdc.model.authentication import settings_text
 from cdc.model.endpoint import Endpoint
+from support.browsing import visiting
 from support.dispatching import endpoint
 from support.forward_proxy import ForwardProxy
 from support.http_faults import Behaviour, answer, read_request, receiver, says
@@ -23,6 +27,8 @@ from support.managing import API, Managed, managing
 from support.manual_clock import START
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint as stored_endpoint
+from support.outboxes import event as stored_event
+from support.outboxes import lease, store
 from support.signed import leased
 from support.token_server import gateway
 
@@ -202,6 +208,20 @@ async def test_api_takes_a_secret_and_never_shows_it() -> None:
         gone = await managed.ask("PATCH", "/endpoints/ep_1", json={"authentication": {"type": "none"}})
         assert gone.json["authentication"] is None
         assert (await managed.store.endpoint("ep_1")).credential == ""  # type: ignore[union-attr] # it is there
+
+
+async def test_page_of_a_delivery_shows_no_token() -> None:
+    """The request that it shows is built again, but for what authenticates it."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    signing = {"authentication": settings_text({"type": "jwt"}), "credential": pem, "secret": new_secret()}
+    async with owned(**signing) as managed:
+        await store(managed.store, stored_event(1, "a:1", source="shop"))
+        (sending,) = await lease(managed.store)
+        async with visiting(managed, "ann") as ann:
+            text = (await ann.get(f"/deliveries/{sending.id}")).text
+    assert "webhook-signature" in text
+    assert "Authorization" in text
+    assert "eyJ" not in text
 
 
 async def test_tenant_touches_no_authentication_of_the_operator_and_keeps_its_own() -> None:

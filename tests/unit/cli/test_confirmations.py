@@ -30,7 +30,8 @@ async def _fill(outbox: OutboxStore) -> None:
     await fill(outbox)
     await store(outbox, event(5, "facturascli:5"), event(6, "facturascli:6"), now=NOW, position="q")
     await outbox.change_endpoint("ep_a", EndpointChange(headers=(("Authorization", "Bearer x"), ("X-Shop", "1"))))
-    await outbox.add_endpoint(replace(endpoint("ep_b"), former_secret="whsec_" + "QUFB" * 8, former_secret_until=NOW))
+    signing = endpoint("ep_b", authentication='{"type": "oauth2"}', credential="x")
+    await outbox.add_endpoint(replace(signing, former_secret="whsec_" + "QUFB" * 8, former_secret_until=NOW))
     running = Backfill("bf_1", "main", "facturascli", "cli:ann", NOW, estimate=400_000)
     await outbox.add_backfill(replace(running, rows=120_000))
     skipped = Quarantined("q1", "facturascli", Operation.UPDATE, {"id": 1}, "t", NOW, "it fails")
@@ -96,6 +97,7 @@ DESTROYING = [
         ("ep_a, https://", "headers Authorization, X-Shop will be deleted"),
     ),
     (("endpoint", "update", "ep_a", "--remove-header", "x-shop"), ("The header X-Shop will be deleted",)),
+    (("endpoint", "update", "ep_b", "--no-authentication"), ("The secret of its authentication will be deleted",)),
     (("user", "totp", "eve"), ("User eve:", "authenticator app in use stops working")),
     (("user", "totp", "eve", "--off"), ("User eve:", "authenticator app in use stops working")),
     (("quarantine", "remove", "q1"), ("1 skipped change will be deleted",)),
