@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 import pymysql
@@ -99,12 +100,31 @@ def tls_arguments(tls: Tls) -> dict[str, Any]:
         return {"ssl_disabled": True}
     if tls.mode in ("prefer", "allow") and not tls.certificate:
         return {}
+    if tls.mode == "require" and not tls.ca and not tls.certificate:
+        return {"ssl": unverified()}
     context = ssl.create_default_context(cafile=tls.ca or None)
     context.check_hostname = tls.mode == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if tls.mode in ("verify-ca", "verify-full") else ssl.CERT_NONE
     if tls.certificate:
         context.load_cert_chain(tls.certificate, tls.key or None)
     return {"ssl": context}
+
+
+@cache
+def unverified() -> ssl.SSLContext:
+    """Return the TLS context of all connections that verify nothing.  PyMySQL makes one for each, with the system's
+    certificates in it: 0.9 MB and 6 ms of CPU."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _Connection(Connection):  # type: ignore[misc]  # PyMySQL has no types
+    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
+        """Return the context; ``sslp`` is empty where TLS is used if the server offers it."""
+        context: ssl.SSLContext = unverified() if sslp == {} else super()._create_ssl_ctx(sslp)
+        return context
 
 
 def connect(
@@ -122,7 +142,7 @@ def connect(
     where = {"unix_socket": info.socket} if info.socket else {"host": info.host, "port": info.port or 3306}
     try:
         with errors_of(info):
-            connection: Connection[Any] = pymysql.connect(
+            connection = _Connection(
                 **where,
                 defer_connect=True,
                 user=info.user,
