@@ -31,6 +31,9 @@ _VALID_SECONDS: Final = LEASE_SECONDS - 1.0
 _LEAVE_SECONDS: Final = 3.0
 #: One of so many sources that are missing is asked for at once.
 _AT_ONCE: Final = 8
+#: Seconds in which a worker that starts leaves sources to others that start with it, and what it may take at each look.
+_JOINING: Final = 10.0
+_FIRST: Final = 100
 
 #: Reads a source until the event is set, with a lease of this epoch.
 Read = Callable[[asyncio.Event, int], Awaitable[None]]
@@ -113,6 +116,7 @@ class Placement:
         self._soon = asyncio.Event()
         self._none_left = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
+        self._joined: float | None = None
 
     def reads(self, source: str) -> bool:
         """Return whether this process has the source."""
@@ -193,14 +197,21 @@ class Placement:
         wanted = moves(self._worker, sources, census, self._neglected(sources, census))
         for source in wanted.give:
             self._give(source)
-        if wanted.take:
-            taken = await self._store.take(self._worker, wanted.take)
+        if take := wanted.take[: self._most(len(sources))]:
+            taken = await self._store.take(self._worker, take)
             for source, epoch in taken.items():
                 self._receive(source, epoch)
-            if len(taken) < len(wanted.take):  # another worker was faster: there may be others to take
+            if len(taken) < len(take):  # another worker was faster: there may be others to take
                 self._soon.set()
         if wanted.want:
             await self._store.want(self._worker, wanted.want)
+
+    def _most(self, sources: int) -> int:
+        """Return how many sources to take at once."""
+        now = self._clock.monotonic()
+        if self._joined is None:
+            self._joined = now
+        return sources if now - self._joined > _JOINING else max(_FIRST, sources // _AT_ONCE)
 
     def _valid_until(self, moment: float) -> None:
         if self._expiry is not None:

@@ -6,10 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
+import pytest
+
 from cdc.model.clock import SystemClock
 from cdc.model.worker import Census, SourceLease
 from cdc.runtime import placement
 from cdc.runtime.placement import Moves, Placement, moves
+from support.manual_clock import ManualClock
 from support.waiting import HANG_SECONDS
 
 SOURCES = [f"s{number}" for number in range(10)]
@@ -196,3 +199,34 @@ async def test_a_source_that_another_worker_wants_is_released_after_its_last_rea
 
 def test_a_lease_is_given_up_before_others_may_take_it() -> None:
     assert placement._VALID_SECONDS < placement.LEASE_SECONDS
+
+
+class FreeSources(OneCensus):
+    """Notes how many sources are taken at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: asyncio.Queue[int] = asyncio.Queue()
+
+    async def take(self, _name: str, sources: object) -> dict[str, int]:
+        assert isinstance(sources, tuple)
+        self.taken.put_nowait(len(sources))
+        return dict.fromkeys(sources, 1)
+
+
+async def test_worker_that_starts_leaves_sources_to_others_that_start_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "SIGN_SECONDS", 0.01)
+    store, stop, clock = FreeSources(), asyncio.Event(), ManualClock()
+    sources = [f"s{number}" for number in range(1000)]
+    store.census = census(dict.fromkeys(sources), {"a": False})
+    one = Placement(store, "a", clock, dict)
+    async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as group:
+        for source in sources:
+            group.create_task(one.hold(source, Reading(), stop))
+        await asyncio.sleep(0)
+        group.create_task(one.run(stop))
+        assert await store.taken.get() == len(sources) // 8
+        clock.advance(60)
+        while await store.taken.get() != len(sources):
+            pass  # a look that had begun before
+        stop.set()
