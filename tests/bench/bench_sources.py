@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,15 +98,18 @@ class _Reached:
 
 def _databases(spec: Spec, server: Server, flavour: str, count: int) -> Iterator[tuple[str, ConnectionInfo]]:
     reached = cast("TestServer", _Reached(spec, server.port))
-    administration = Database(reached, "postgres" if flavour == "postgresql" else "mysql")
-    for number in range(count):
-        name = f"fs_{number}"
-        administration.execute(f"CREATE DATABASE {name}")
-        database = Database(reached, name)
+
+    def create(number: int) -> tuple[str, ConnectionInfo]:
+        administration = Database(reached, "postgres" if flavour == "postgresql" else "mysql")
+        administration.execute(f"CREATE DATABASE fs_{number}")
+        administration.close()
+        database = Database(reached, f"fs_{number}")
         database.script(TABLES)
         database.close()
-        yield f"{flavour}-{number}", database.info
-    administration.close()
+        return f"{flavour}-{number}", database.info
+
+    with ThreadPoolExecutor(1 if flavour == "postgresql" else 8) as pool:  # PostgreSQL copies one at a time
+        yield from pool.map(create, range(count))
 
 
 @dataclass
