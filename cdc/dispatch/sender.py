@@ -8,11 +8,12 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
 
 from cdc.dispatch.address import AddressInfo, EgressPolicy, Network
 from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarget, TunnelConnector, proxy_of
@@ -216,6 +217,8 @@ def _sockets(make: Callable[[AddressInfo], socket.socket]) -> Callable[[AddressI
 
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole exchange
+#: Connections to try in turn: a server of another protocol speaks first on every one.
+_MOST_UNASKED: Final = 8
 _FINAL, _SWITCHING = 200, 101  # a status below says that there is more to come, but for one
 
 
@@ -247,13 +250,14 @@ class _Exchange:
         raise TooManyInterim
 
     async def _connect(self, target: RequestTarget) -> ResponseHandler:
-        while True:
+        for _ in range(_MOST_UNASKED):
             self._connection = await target.connector.connect(target.connect, [], _NO_TIMEOUT)
             protocol = self._connection.protocol
             assert protocol is not None, "a new connection has one"
             if protocol.transport is not None and not protocol.should_close:
                 return protocol
             self._connection.close()  # it said something unasked while it was idle: not to be taken for an answer
+        raise HttpProcessingError(message="something came before the request")
 
     @property
     def empty(self) -> bool:

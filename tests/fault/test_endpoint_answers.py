@@ -211,6 +211,21 @@ async def test_a_head_without_end() -> None:
     assert_retried(found, None, "not HTTP")
 
 
+async def test_a_server_that_speaks_first_is_not_connected_to_without_end() -> None:
+    """Such as one of SMTP or SSH."""
+    connections = 0
+
+    async def greet(_: Any, writer: Any) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(b"220 mail.example.com ESMTP\r\n")
+        await writer.drain()
+
+    found = await attempt_at(greet)
+    assert_retried(found, None, "not HTTP")
+    assert connections <= 8
+
+
 async def test_an_encoded_body_is_kept_as_it_came() -> None:
     """A bomb of compressed zeros is never unpacked."""
     found = await attempt_at(answer("200 OK", "Content-Encoding: gzip", body=b"not gzip at all"))
