@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from cdc.cli.asynchronous import LOOP_FACTORY
 from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
 from support.memory import in_memory
@@ -81,6 +83,11 @@ def _mixed(long: Sequence[pytest.Item], short: Sequence[pytest.Item]) -> Iterato
         yield item
         yield from short[number * between : (number + 1) * between]
     yield from short[len(long) * between :]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests on the event loop of the product, which also takes less of the processor's time."""
+    return {"product": LOOP_FACTORY or asyncio.new_event_loop}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

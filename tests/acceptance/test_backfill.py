@@ -26,7 +26,7 @@ ROWS = int(os.environ.get("CDC_TEST_BACKFILL", "800"))
 #: Many rows take two and a half minutes at least, in which ten kills come, and the writers rest now and then.
 MANY = ROWS > 100_000
 KILLS = 10 if MANY else 2
-RHYTHM = Rhythm(0.005, work=3.0, rest=9.0) if MANY else Rhythm(0.005)
+RHYTHM = Rhythm(0.005, work=3.0, rest=9.0) if MANY else Rhythm(0.02)
 RATE = ROWS / 150 if MANY else 1200
 #: Seconds between two kills, at random.
 BETWEEN = (1.0, 12.0) if MANY else (0.2, 1.2)
