@@ -46,6 +46,7 @@ WALKS = {
     "all_endpoints": {"endpoint"},
     **{name: {"access_user"} for name in ("users", "any_user", "totp_secrets")},
     "tokens": {"access_token"},
+    "end_portals_of_token": {"access_session"},  # rare: when a token is removed
     "stored_answers": {"idempotency"},  # of a day
     **{name: {"audit"} for name in ("audit", "forget_audit")},  # from one of its ends
     **{f"delete_{name}": {"json_each"} for name in ("attempts", "deliveries", "events")},
