@@ -80,10 +80,7 @@ COMMANDS = {
     "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),
     "user": ("cdc.cli.user:user", "Manage the users of the web page."),
     "token": ("cdc.cli.token:token", "Manage the tokens for programs that call the API."),
-    "portal-link": (
-        "cdc.cli.portal_link:portal_link",
-        "Manage links that open the page for one tenant, without a user.",
-    ),
+    "portal-link": ("cdc.cli.portal_link:portal_link", "Manage links that open the page for one tenant."),
     "audit": ("cdc.cli.audit:audit", "Show the audit log: all changes and sign-ins."),
     "support-bundle": (
         "cdc.cli.support_bundle:support_bundle",

@@ -13,7 +13,7 @@ from cdc.admin.principal import Principal
 from cdc.cli.admin import actor, opened_access
 from cdc.cli.asynchronous import run_async
 from cdc.cli.log_json import time_as_json
-from cdc.cli.output import json_option, print_json, say
+from cdc.cli.output import echo, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @click.group("portal-link")
 def portal_link() -> None:
-    """Manage links that open the page for one tenant, without a user."""
+    """Manage links that open the page for one tenant."""
 
 
 @portal_link.command()
@@ -85,7 +85,7 @@ def add(
             }
         )
         return
-    say(url)
+    echo(url)
 
 
 @portal_link.command()

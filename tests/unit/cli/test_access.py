@@ -257,3 +257,29 @@ def test_nothing_that_opens_a_door_is_in_the_outbox(run_cdc: Callable, folder: P
     for secret in (GOOD, text, text.removeprefix("cdct_")):
         assert secret.encode() not in content
     assert (folder / "cdc.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_portal_link_is_printed_once_opens_and_is_revoked(run_cdc: Callable, folder: Path) -> None:
+    (folder / "cdc.toml").write_text(
+        '[source.shop]\nurl = "postgresql://a@localhost/x"\n[web]\nhosts = ["cdc.example.com"]\n'
+    )
+    add = ("portal-link", "add", "acme", "--source", "shop")
+    url = run_cdc(*add).stdout.strip()
+    assert re.fullmatch(r"https://cdc\.example\.com/portal/[A-Za-z0-9_-]{43}", url)
+    shown = json.loads(run_cdc(*add, "--read-only", "--json").stdout)
+    assert (shown["tenant"], shown["sources"], shown["read_only"]) == ("acme", ["shop"], True)
+    assert "no source 'nope'" in run_cdc("portal-link", "add", "acme", "--source", "nope", code=2).stderr
+
+    async def open_it() -> str:
+        store = open_access(load_config(environment={}, folder=folder))
+        await store.open()
+        try:
+            opened = await SignIn(store, SystemClock()).with_portal_link(url[-43:], address="192.0.2.1")
+        finally:
+            await store.close()
+        return f"{opened.session.user} {opened.session.role} {opened.session.sources}"
+
+    assert asyncio.run(open_it()) == "portal:acme manager ('shop',)"
+    assert "Ended: 2." in run_cdc("portal-link", "revoke", "acme").stderr
+    listed = json.loads(run_cdc("audit", "list", "--json").stdout)
+    assert url[-43:] not in json.dumps(listed)
