@@ -133,6 +133,7 @@ class SignIn:
                 created_at=now,
                 last_used_at=now,
                 expires_at=now + link.portal.lifetime,
+                sources=link.portal.sources,
             )
             if await self._store.take_portal_link(link.digest, begun, _begun(begun)):
                 await self.sign_out(former_cookie)
