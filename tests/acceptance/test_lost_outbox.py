@@ -227,7 +227,7 @@ async def test_run_creates_no_outbox(capture: str, request: pytest.FixtureReques
     assert "There is no outbox" in consumer.fail("endpoint", "list")
     assert not (consumer.folder / "cdc.db").exists()
     consumer.run("outbox", "create")
-    assert json.loads(consumer.run("endpoint", "list", "--json")) == {"endpoints": []}
+    assert json.loads(consumer.run("endpoint", "list", "--json"))["endpoints"] == []
 
 
 # -- in PostgreSQL ---------------------------------------------------------------------------------------------------
