@@ -283,21 +283,25 @@ BODIES: dict[str, object] = {
     "testEndpoint": {"event": "endpoint.test"},
     "beginReplay": {"event": "*"},
     "beginBackfill": {"source": "main", "table": "invoice"},
+    "createPortalLink": {"tenant": "acme", "sources": ["main"]},
 }
-IDS = {"endpoints": "ep_a", "deliveries": "dlv_1", "replays": "rpl_1", "backfills": "bf_1"}
+IDS = {"endpoints": "ep_a", "deliveries": "dlv_1", "replays": "rpl_1", "backfills": "bf_1", "portal-links": "acme"}
 
 
 async def test_the_api_changes_nothing_without_its_entry(site: Managed, tmp_path: Path) -> None:
+    assert (await site.ask("POST", "/portal-links", json=BODIES["createPortalLink"])).status == 201
     before = break_log(tmp_path / "cdc.db")
-    changing = [each for each in OPERATIONS if each.scope is Scope.MANAGE]
+    changing = [each for each in OPERATIONS if each.scope is Scope.MANAGE or each.name == "createPortalLink"]
     for each in changing:
-        path = each.path.replace("{id}", IDS[each.path.split("/")[1]])
+        named = IDS[each.path.split("/")[1]]
+        path = each.path.replace("{id}", named).replace("{name}", named)
         answer = await site.ask(each.method, path, json=BODIES.get(each.name))
         assert answer.status == 503, (each.name, answer.text)
         assert _sqlite_state(tmp_path / "cdc.db") == before, each.name
     assert len(changing) >= 13
     assert {each.name for each in OPERATIONS if each.method != "GET" and each.scope is Scope.READ} == {
         "countReplay",
+        "createPortalLink",
         "previewEndpoint",
     }
 
