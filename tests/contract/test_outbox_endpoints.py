@@ -68,6 +68,8 @@ FULL = Endpoint(
     transform="event",
     language="es",
     managed="endpoints.toml:full",
+    authentication='{"client_id": "ñ", "token_url": "https://login.example.com/t", "type": "oauth2"}',
+    credential="s3cret, “quoted”",
 )
 
 
@@ -132,13 +134,17 @@ CHANGES: dict[str, Any] = {
     "managed": "",
     "disable_after": 0.0,
     "credentials_of": ("main",),
+    "authentication": "",
+    "credential": "",
 }
 
 
-#: what goes with a change: an endpoint that is enabled fails no longer; who sets credentials is the operator
+#: what goes with a change: an endpoint that is enabled fails no longer; who sets credentials is the operator; without
+#: authentication there is no credential
 WITH: dict[str, dict[str, Any]] = {
     "enabled": {"failing_since": None},
     **{name: {"credentials_of": ()} for name in CREDENTIALS},
+    "authentication": {"credentials_of": (), "credential": ""},
 }
 
 

@@ -160,7 +160,7 @@ async def test_a_disabling_outcome_is_a_failure(outbox: OutboxStore) -> None:
 
 
 async def test_announcements_are_stored_and_delivered(outbox: OutboxStore) -> None:
-    await outbox.add_endpoint(endpoint("ep_ops", events=("endpoint.*", "source.*"), sources=("shop",)))
+    await outbox.add_endpoint(endpoint("ep_ops", events=("endpoint.*", "source.*")))
     await outbox.add_endpoint(endpoint("ep_all"))
     assert await outbox.announce([told(1), told(2, "source.lost")], at(3)) == Stored(2, 2)
     assert [(one.name, one.source) for one in await outbox.events(9)] == [

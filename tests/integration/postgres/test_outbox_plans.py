@@ -48,7 +48,13 @@ ACCESS = {
     for file in ("outbox/access.sql", "outbox/postgres/workers.sql")
     for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
 }
-STATEMENTS = sorted(postgres_statements().keys() - SCRIPTS - ACCESS)
+#: a move reads all that there is of its source, once
+MOVES = {
+    name
+    for file in ("outbox/move.sql", "outbox/postgres/move.sql")
+    for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
+}
+STATEMENTS = sorted(postgres_statements().keys() - SCRIPTS - ACCESS - MOVES)
 #: The two forms of leasing.
 LEASE = {name: lease_statement(only=only) for name, only in (("lease", False), ("lease_only", True))}
 VALUES: dict[str, Any] = {
