@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from cdc.access.model import AuditFilter, Role
+from cdc.dispatch.signing import new_secret
 from cdc.model.delivery import DeliveryFilter
+from cdc.model.endpoint import EndpointChange
 from cdc.pages.application import routes
 from cdc.pages.page import Route
 from support.browsing import Visitor, visiting
@@ -69,6 +71,14 @@ async def test_pages_show_nothing_of_other_sources(tenant: Tenant) -> None:
             assert not HIDDEN.findall(re.sub(r"</?main|#main\b|id=\"main\"|/tree/main/", "", page.text)), route.path
             seen += re.findall(r"\b(?:ep|rpl|bf)_shop\b|\ba:[23]\b", page.text)
     assert {"ep_shop", "rpl_shop", "a:2", "a:3"} <= set(seen)
+
+
+async def test_delivery_of_a_test_is_shown(tenant: Tenant) -> None:
+    change = EndpointChange(url="https://127.0.0.1:1/", secret=new_secret())
+    await tenant.managed.store.change_endpoint("ep_shop", change)
+    tested = await tenant.visitor.send("/endpoints/ep_shop/test", {"event": "endpoint.test"})
+    (path,) = re.findall(r'href="(/deliveries/\w+)">Go to the delivery', tested.text)
+    assert (await tenant.visitor.get(path)).status == 200
 
 
 async def test_objects_of_other_sources_do_not_exist(tenant: Tenant) -> None:
