@@ -29,9 +29,9 @@ QUIET = 4
 #: Of requests that carry many events fewer are: outcomes that are written together.
 MOST = 1024
 #: Nothing more is sent while so many times as many requests as recent writes held are not recorded …
-AHEAD = 3
+AHEAD = 4
 #: … at least, and at most, so many: all of them are sent again after a crash, and larger writes gain nothing.
-LEAST, LIMIT = 16, 2 * MANY
+LEAST, LIMIT = 16, 4 * MANY
 
 
 class Finished(NamedTuple):
