@@ -31,6 +31,8 @@ from cdc.model.errors import SourceError, SourceUnavailable
 GENTLE_SECONDS: Final = 5.0
 GENTLE_ROWS: Final = 50
 GENTLE_REST: Final = 19.0
+#: After a page that was searched: a hundredth of the time is too little to be felt by a hundredth of the writes.
+SEARCHED_REST: Final = 99.0
 #: Rows of a page that is searched for the few that are due.  A smaller page would cost the server as much: each
 #: takes at least a millisecond.
 SEARCHED_LEAST: Final = 1000
@@ -69,6 +71,7 @@ class PagePace:
         self._changed_at = -GENTLE_SECONDS
         self._begun_at: float | None = None
         self._read_at = self._waited = self._resume_at = 0.0
+        self._times = GENTLE_REST
 
     def changed(self) -> None:
         """The ERP has written."""
@@ -88,7 +91,7 @@ class PagePace:
         if self._begun_at is not None:
             spent = now - self._begun_at - self._waited
             self._begun_at, self._waited = None, 0.0
-            self._resume_at = now + GENTLE_REST * spent
+            self._resume_at = now + self._times * spent
         return self.gentle and now < self._resume_at
 
     @property
@@ -104,6 +107,7 @@ class PagePace:
     def read(self, began: float, asked: int, looked: int, *, searched: bool = False) -> None:
         """The page has been read: it had ``looked`` rows of the ``asked``."""
         self._read_at = self._clock.monotonic()
+        self._times = SEARCHED_REST if searched else GENTLE_REST
         self._sizes[self.gentle, searched].adapt(asked, looked, self._read_at - began)
 
     def emitted(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.pages import GENTLE_REST, GENTLE_SECONDS, PagePace
+from cdc.capture.pages import GENTLE_REST, GENTLE_SECONDS, SEARCHED_REST, PagePace
 from support.manual_clock import ManualClock
 
 
@@ -51,6 +51,16 @@ def test_while_the_erp_writes_pages_are_small_and_rests_long() -> None:
     assert reading.pace.rest == pytest.approx(0.1 * GENTLE_REST)
     reading.clock.advance(0.1 * GENTLE_REST)
     assert not reading.pace.rests()
+
+
+def test_a_searched_page_is_followed_by_a_longer_rest() -> None:
+    reading = Reading()
+    reading.pace.changed()
+    began = reading.pace.begin()
+    reading.clock.advance(0.002)
+    reading.pace.read(began, 1000, 1000, searched=True)
+    assert reading.pace.rests()
+    assert reading.pace.rest == pytest.approx(0.002 * SEARCHED_REST)
 
 
 def test_a_while_after_the_last_write_it_does_not_rest() -> None:
