@@ -106,7 +106,7 @@ class Relay:
             begun = self.clock.monotonic()
             try:
                 await _unless(stop, self._follow(backoff))
-            except Exception as error:  # noqa: BLE001 - a bulkhead: report, count, retry
+            except Exception as error:  # noqa: BLE001 - one source must not end the others: the error is logged and counted, and the source opened again
                 if self.clock.monotonic() - begun > _WORKED:
                     backoff.reset()  # it worked, though it may have had nothing to store
                 delay = backoff.next()

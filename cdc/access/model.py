@@ -64,7 +64,7 @@ class Origin(StrEnum):
     ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators.  ``PORTAL``: the host's program, by a
     link; ``PORTAL_LINK`` is such a link that nobody has opened, and no session yet."""
 
-    PASSWORD = "password"  # noqa: S105 - no secret: the name of a way to sign in, as it is stored
+    PASSWORD = "password"  # noqa: S105 - the name of a way to sign in, by which sessions are stored; no password is in it
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
     PORTAL = "portal"

@@ -122,7 +122,7 @@ def kept_headers(changed: Iterable[Header], given: Iterable[Header]) -> tuple[st
 
 
 def authentication_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of OAuth2 and JWT."""
+    """Add the options of OAuth2 and JWT to a command."""
     options = [
         click.option("--oauth2", metavar="TOKEN_URL", help="Send an access token of OAuth2 (client credentials)."),
         click.option("--client-id", metavar="ID", help="OAuth2: the client."),

@@ -168,7 +168,7 @@ STATE_TABLE = "estados_documentos"
 #: Columns of a user: the session key, which signing in and signing out both renew, as a new password does; and the
 #: address and browser of the last sign-in.
 SESSION_COLUMN = "logkey"
-_PASSWORD_COLUMN = "password"  # noqa: S105 - no secret: the name of a column
+_PASSWORD_COLUMN = "password"  # noqa: S105 - the name of a column; only that it changed is known here
 _PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
 
 

@@ -160,7 +160,7 @@ class Endpoint:
 
 class EndpointState(StrEnum):
     """The state of an endpoint in lists.  ``FAILING``: it is enabled, and has accepted nothing since some time.
-    ``DEAD``: it has dead letters, whatever else it is."""
+    ``DEAD``: it has dead letters; the others may hold too."""
 
     ENABLED = "enabled"
     FAILING = "failing"

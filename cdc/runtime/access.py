@@ -60,7 +60,7 @@ async def sign_in(config: Config, store: AccessStore, clock: Clock) -> AsyncIter
 _LONGEST_NICK: Final = 50
 _USERS: Final = "users"
 #: Where the second factor is on and its secret cannot be read: no code fits what is not base32.
-_NO_SECRET: Final = "-"  # noqa: S105 - no secret: stands where an account has none
+_NO_SECRET: Final = "-"  # noqa: S105 - no secret: it is not base32, so no code can fit it
 
 
 class _Database(Protocol):

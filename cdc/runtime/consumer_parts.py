@@ -353,7 +353,7 @@ class _Begun(Observer):
     def __init__(self, begun: Callable[[], None]) -> None:
         self._begun = begun
 
-    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the protocol's; that it reads is all
+    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the signature of the overridden method; only the call matters here
         self._begun()
 
 

@@ -168,7 +168,7 @@ class Reported(Observer):
         report.open_since = None
         report.failures += 1
 
-    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:  # noqa: ARG002 - the protocol's; only their number counts
+    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:  # noqa: ARG002 - the signature of the overridden method; only the number of events matters here
         report = self._source(source)
         report.failure = None
         if batch.position != report.position:

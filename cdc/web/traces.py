@@ -64,7 +64,7 @@ class Traces(Observer):
         (OTEL_EXPORTER_OTLP_…)."""
         return Traces(OTLPSpanExporter(endpoint=endpoint, timeout=5), sample, clock)
 
-    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:  # noqa: ARG002 - the protocol's; each has its trace
+    def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:  # noqa: ARG002 - the signature of the overridden method; each event has its trace, new or not
         end = _nanoseconds(self._clock.now())
         for event in events:
             trace, span = _ids_of(event.id)

@@ -1,4 +1,4 @@
-"""What an ERP's writes feel of the search for due records in a table of a million receipts.
+"""The delay of an ERP's writes by the search for due records in a table of a million receipts.
 
     PYTHONPATH=tests python tests/bench/bench_due.py [--servers postgresql …] [--rows 1000000] [--turns 6] [--seconds 4]
 
@@ -56,7 +56,7 @@ event = [{ table = "recibos", name = "due", date = "vencimiento", days = [-7, 0,
 
 
 class DayClock(SystemClock):
-    """A clock that stands still but for ``days``."""
+    """A clock that shows one time of day; ``days``: added to its date."""
 
     days = 0
 
@@ -111,7 +111,7 @@ async def felt(database: Database, consumer: Consumer, options: argparse.Namespa
         relay = consumer_parts.relay_of(source, MemoryOutbox(), nobody, searches, alone())
     began = time.perf_counter()
     running = asyncio.create_task(relay.run(stop))
-    while not searches.done:  # noqa: ASYNC110 - an observer is told in another task
+    while not searches.done:  # noqa: ASYNC110 - an observer has no event to await
         await asyncio.sleep(0.05)
     print(f"  {time.perf_counter() - began:.1f} s for a search of {options.rows:,} rows, {searches.events} events")
     go, (receiver, sender) = multiprocessing.Event(), multiprocessing.Pipe(duplex=False)

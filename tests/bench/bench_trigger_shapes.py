@@ -1,4 +1,4 @@
-"""What the parts of an update trigger cost on MariaDB and MySQL, and what other shapes of it would.  Linux only.
+"""The cost of each part of an update trigger on MariaDB and MySQL, and of other shapes of it.  Linux only.
 
     PYTHONPATH=tests python tests/bench/bench_trigger_shapes.py [--writes 300] [--pause 0.002] [SERVER …]
 

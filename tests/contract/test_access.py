@@ -1,4 +1,4 @@
-"""What every store of access holds: users, the set-up link, TOTP steps, the audit log."""
+"""Promises of every store of access: users, the set-up link, TOTP steps, the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store of access holds: sessions, tokens, requests with an idempotency key."""
+"""Promises of every store of access: sessions, tokens, requests with an idempotency key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store of access holds of portals: links that are used once, sessions without a user, and their end."""
+"""Promises of every store of access about portals: links that are used once, sessions without a user, and their end."""
 
 from __future__ import annotations
 

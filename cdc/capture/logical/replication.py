@@ -155,7 +155,7 @@ class ReplicationStream:
     async def open(self, start: int) -> None:
         self._stored, self.progress, self._silent = start, 0, 0.0
         deadline = time.monotonic() + _BUSY_SECONDS
-        while not await self._started(start, last=time.monotonic() > deadline):  # noqa: ASYNC110 - PostgreSQL sends no notice when a slot becomes free, so it is asked again
+        while not await self._started(start, last=time.monotonic() > deadline):  # noqa: ASYNC110 - no event can be awaited: PostgreSQL does not notify when a slot becomes free
             await asyncio.sleep(_BUSY_PAUSE)  # a former reader still holds the slot
         self._status = asyncio.create_task(self._keep_alive())
 

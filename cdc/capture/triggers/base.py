@@ -183,7 +183,7 @@ class Installer(ABC, Generic[C, S]):
             tables = self._inspect(connection).tables
             return {name: tuple(table.names) for name, table in tables.items() if self._is_base(table)}
 
-    def _is_base(self, table: Any) -> bool:  # noqa: ARG002 - for subclasses: PostgreSQL tells views from tables by it
+    def _is_base(self, table: Any) -> bool:  # noqa: ARG002 - PostgreSQL's override distinguishes views from tables by it; here all are tables
         return True
 
 

@@ -108,8 +108,8 @@ def function_source(capture: Capture) -> str:
 
 
 def _has_key(names: Iterable[str]) -> str:
-    """The condition that a row's image has one of these keys.  They are written as row_to_json does it: without a space
-    before the colon.  Compared byte by byte, whatever collation the database has."""
+    """Return the condition that a row's image has one of these keys, written as row_to_json writes them: no space
+    before the colon.  The comparison is of bytes, independent of the database's collation."""
     image = 'COALESCE(new_image, old_image) COLLATE pg_catalog."C"'
     keys = (literal(f"{orjson.dumps(name).decode()}:") for name in sorted(names))
     return " OR ".join(f"pg_catalog.strpos({image}, {key}) > 0" for key in keys)

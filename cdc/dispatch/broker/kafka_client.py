@@ -99,7 +99,7 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no 
         self._address = target.address
 
     async def connect(self) -> None:
-        """As the original does, but to the address, with the bounded reader, and without a handshake for nobody."""
+        """Connect to the checked address instead of the name, with the bounded reader; a handshake needs a password."""
         loop = self._loop
         self._closed_fut = loop.create_future()
         reader = _Reader(limit=READER_LIMIT, loop=loop)
@@ -205,11 +205,11 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
         self._next_update = self._loop.time() + PACE
         try:
             return bool(topics) and await super()._metadata_update(cluster_metadata, topics)
-        except Exception as error:  # noqa: BLE001 - what is no metadata ends the connection with its reason
+        except Exception as error:  # noqa: BLE001 - a broker may send any bytes; the error becomes the reason of the failed attempt
             self.end(_failure(error))
             return False
 
-    async def _get_conn(self, node_id: int, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:  # noqa: ARG002 - of the overridden method
+    async def _get_conn(self, node_id: int, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:  # noqa: ARG002 - the signature of the method that aiokafka calls
         """Return a connection to a broker, or None after a pause."""
         key = (node_id, group)
         async with self._locks[node_id]:

@@ -72,15 +72,15 @@ class PostgresDatabase(Database):
         subscribers = await self.subscribers.at(version, self.read_subscribers)
         return Ledger(last_event, last_delivery, frozenset(known), subscribers)
 
-    async def find_events(self, which: EventFilter, *, walked: bool = False) -> PostgresSearch:  # noqa: ARG002 - the server plans
+    async def find_events(self, which: EventFilter, *, walked: bool = False) -> PostgresSearch:  # noqa: ARG002 - for SQLite's planner; PostgreSQL's needs no hint
         return await search.of_events(self, which)
 
     async def find_deliveries(
         self,
         which: DeliveryFilter,
         *,
-        newest_first: bool = False,  # noqa: ARG002 - the server plans
-        walked: bool = False,  # noqa: ARG002 - the server plans
+        newest_first: bool = False,  # noqa: ARG002 - for SQLite's planner; PostgreSQL's needs no hint
+        walked: bool = False,  # noqa: ARG002 - for SQLite's planner; PostgreSQL's needs no hint
     ) -> PostgresSearch:
         return await search.of_deliveries(self, which)
 

@@ -182,7 +182,7 @@ class PostgresOutbox(DatabaseOutbox):
     async def replication(self) -> Replication:
         return await self._due.read(_replication)
 
-    async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - the protocol's: a dropped schema holds nothing
+    async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - for SQLite, which writes the content of a deleted file to a new one; of a dropped schema there is none
         return None
 
     async def open(self) -> None:

@@ -146,7 +146,7 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
     if headers is not None:
         fields["headers"] = headers
     if present is not None and "credential" not in fields and fields.get("authentication") == present.authentication:
-        del fields["authentication"]  # as it was: whoever set it remains the one
+        del fields["authentication"]  # unchanged: the endpoint keeps the sources of the user who set it
     again = bool(sent.get("again"))
     if present is not None and not again:
         fields = {

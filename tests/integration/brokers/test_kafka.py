@@ -1,4 +1,4 @@
-"""What only endpoints of Kafka do, on librdkafka's mock cluster."""
+"""Behaviour of Kafka endpoints that other brokers do not share, on librdkafka's mock cluster."""
 
 from __future__ import annotations
 
