@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdc.capture.triggers.base import AnyInstaller, Hiding, hide_nothing
@@ -16,6 +17,7 @@ from cdc.runtime.sharing import SourcePace
 if TYPE_CHECKING:
     from cdc.capture.binlog.inspector import BinlogInspector
     from cdc.capture.journal.database import JournalDatabase
+    from cdc.capture.journal.mysql_watch import JournalWatch
     from cdc.capture.triggers.mysql import MySQLInstaller
     from cdc.capture.triggers.postgres import PostgresInstaller
 
@@ -97,8 +99,13 @@ def of_postgres(source: SourceConfig) -> ConnectionInfo:
     return info
 
 
-def journal_of(info: ConnectionInfo, rules: Catalogue, pace: SourcePace | None = None) -> JournalDatabase:
-    """The journal of a database that is read by these rules."""
+def journal_of(
+    info: ConnectionInfo,
+    rules: Catalogue,
+    pace: SourcePace | None = None,
+    watches: dict[ConnectionInfo, JournalWatch] | None = None,
+) -> JournalDatabase:
+    """The journal of a database that is read by these rules.  ``watches``: those of its server, by account."""
     pace = pace or SourcePace()
     captured = rules.captures()
     names = {capture.table for capture in captured}
@@ -109,4 +116,10 @@ def journal_of(info: ConnectionInfo, rules: Catalogue, pace: SourcePace | None =
         return PostgresJournal(info, captured, lookups)
     from cdc.capture.journal.mysql import MySQLJournal
 
-    return MySQLJournal(info, [*captured, *lookups], look=pace.look, slice_=pace.round)
+    watch = None
+    if watches is not None and pace.together:
+        from cdc.capture.journal.mysql_watch import JournalWatch
+
+        watch = watches.setdefault(replace(info, database=""), JournalWatch(info))
+    wanted = [*captured, *lookups]
+    return MySQLJournal(info, wanted, look=pace.look, quick=pace.quick, slice_=pace.round, watch=watch)

@@ -14,12 +14,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from cdc.capture.base import SILENT_LEASED, SILENT_SECONDS
 from cdc.config import SourceConfig
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cdc.capture.journal.mysql_watch import JournalWatch
 
 T = TypeVar("T")
 
@@ -39,14 +42,17 @@ PROBES_APART: Final = 0.2
 class SourcePace:
     """Seconds between the regular tasks of an idle source.
 
-    ``look``: between two polls of a journal that cannot notify.  ``round``: of waiting, after which an end is noticed.
-    ``idle``: after which the source checks itself and its backfills.  ``probe``: between two probes from outside;
-    ``keep``: their connection stays open in between.  ``check``: between two checks of all triggers; ``names``: of the
-    tables that exist, as a multiple of the configured time.  ``retry``: before the first new try after a failure.
-    ``silent``: after which the server takes the consumer lock from a silent consumer.
+    ``look``: between two polls of a journal that cannot notify; ``quick``: while it is busy.  ``together``: one
+    connection polls all journals of the server that one account reads.  ``round``: of waiting, after which an end is
+    noticed.  ``idle``: after which the source checks itself and its backfills.  ``probe``: between two probes from
+    outside; ``keep``: their connection stays open in between.  ``check``: between two checks of all triggers;
+    ``names``: of the tables that exist, as a multiple of the configured time.  ``retry``: before the first new try
+    after a failure.  ``silent``: after which the server takes the consumer lock from a silent consumer.
     """
 
     look: float = 0.03
+    quick: float = 0.005
+    together: bool = False
     round: float = 0.4
     idle: float = 1.0
     probe: float = 5.0
@@ -62,6 +68,8 @@ class SourcePace:
         least = cls()
         return cls(
             look=max(least.look, of_server * 0.001),
+            quick=max(least.quick, of_server * 0.0001),
+            together=of_server * 0.001 > least.look,
             round=min(max(least.round, all_sources * 0.00625), 2.0),
             idle=min(max(least.idle, all_sources * 0.025), 5.0),
             probe=max(least.probe, all_sources * PROBES_APART),
@@ -78,6 +86,7 @@ class Share:
     def __init__(self, pace: SourcePace, server: _Server) -> None:
         self.pace = pace
         self._server = server
+        self.watches = server.watches
         self._one = asyncio.Lock()  # two installers on one database would undo each other's work
 
     @asynccontextmanager
@@ -105,6 +114,7 @@ class _Server:
         self.seconds = seconds
         self.openings = asyncio.Semaphore(OPENED_AT_ONCE)
         self.threads = asyncio.Semaphore(THREADS)
+        self.watches: dict[ConnectionInfo, JournalWatch] = {}
 
 
 def alone() -> Share:

@@ -89,7 +89,7 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
     from cdc.capture.base import JournalLimits
     from cdc.capture.journal.source import JournalSource
 
-    journal = journal_of(source.connection(), catalogue(source), share.pace)
+    journal = journal_of(source.connection(), catalogue(source), share.pace, share.watches)
     check = _check(source, share) if source.repair else None
     limits = JournalLimits(idle=share.pace.idle, silent=share.pace.silent, check_pause=share.pace.check)
     repair, patterns = _repair(source, share), _patterns(source, share)

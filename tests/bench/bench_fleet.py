@@ -17,22 +17,25 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import bench_sources
 import orjson
 import psutil
 import psycopg
-from bench_sources import Side, Writers, configuration, side
+from bench_sources import SPECS, Side, Writers, _Reached, configuration, side
 from measure import cpu_seconds, percentile, process_at
 from product import receiving
 
 from cdc.database.postgres_connection import conninfo
 from cdc.model.connection import ConnectionInfo
 from support.consumer import database_url
+from support.database import Database
 from support.server import Spec, postgres_server
+from support.servers import TestServer
 from support.team import Worker
 
 #: :sources: how many there are; copies of the only endpoint, each for one source.
@@ -126,29 +129,53 @@ class Fleet:
             reading |= mine
         return reading
 
+    def _cpu(self) -> Callable[[], str]:
+        """Return a function that returns how much of a core each part has taken since."""
+        every, begun = [*self.processes.values(), *self._servers], time.perf_counter()
+        before = [cpu_seconds(each) for each in every]
+
+        def spent() -> str:
+            seconds = time.perf_counter() - begun
+            shares = [(cpu_seconds(each) - then) / seconds for each, then in zip(every, before, strict=True)]
+            *workers, mariadb, postgresql = shares
+            return f"{sum(workers):.0%} of a core for all workers, MariaDB {mariadb:.0%}, PostgreSQL {postgresql:.0%}"
+
+        return spent
+
     async def idle(self, seconds: float) -> None:
         await asyncio.sleep(SETTLE)
-        every = [*self.processes.values(), *self._servers]
-        before = [cpu_seconds(each) for each in every]
+        spent, before = self._cpu(), self._statements()
         await asyncio.sleep(seconds)
-        *spent, mariadb, postgresql = (cpu_seconds(each) - then for each, then in zip(every, before, strict=True))
+        shares, statements = spent(), self._statements()
         memory = [each.memory_info().rss >> 20 for each in self.processes.values()]
         connections = sum(len(each.net_connections()) for each in self.processes.values())
         threads = sum(each.num_threads() for each in self.processes.values())
         print(
-            f"idle: {sum(spent) / seconds:.0%} of a core for all workers, MariaDB {mariadb / seconds:.0%}, PostgreSQL"
-            f" {postgresql / seconds:.0%}; memory of each worker {memory} MB; {threads} threads,"
-            f" {connections} connections",
+            f"idle: {shares}; memory of each worker {memory} MB; {threads} threads, {connections} connections",
             flush=True,
         )
+        each = ", ".join(f"{(statements[name] - before[name]) / seconds:.0f} {name}" for name in statements)
+        print(f"  a second: {each}", flush=True)
+
+    def _statements(self) -> dict[str, int]:
+        """Return what the servers have done so far: figures that do not depend on the machine's load."""
+        database = Database(cast("TestServer", _Reached(SPECS["mariadb"], self._databases.server.port)), "mysql")
+        wanted = "('Questions', 'Queries', 'Connections', 'Com_select', 'Com_call_procedure')"
+        found = database.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN {wanted}")
+        database.close()
+        ((commits,),) = self.ask("SELECT sum(xact_commit) FROM pg_stat_database")
+        return {f"MariaDB {name}": int(value) for name, value in found} | {"PostgreSQL transactions": int(str(commits))}
 
     async def latency(self, what: str, writers: Writers, arrivals: Arrivals, changes: int) -> None:
         numbers = [next(self._numbers) for _ in range(changes)]
+        cpu = self._cpu()
         committed = await asyncio.to_thread(writers.write, list(writers.connections), numbers)
         await arrivals.until(numbers)
+        shares = cpu()
         spent = [(arrivals.times[number] - at) * 1e3 for number, at in committed.items()]
         print(
-            f"{what}: p50 {percentile(spent, 50):.0f} ms, p99 {percentile(spent, 99):.0f} ms, max {max(spent):.0f} ms",
+            f"{what}: p50 {percentile(spent, 50):.0f} ms, p99 {percentile(spent, 99):.0f} ms, max {max(spent):.0f} ms;"
+            f" {shares}",
             flush=True,
         )
 

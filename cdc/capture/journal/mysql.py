@@ -24,6 +24,7 @@ from cdc.capture.journal.database import (
     in_slices,
 )
 from cdc.capture.journal.mysql_rows import RowReader
+from cdc.capture.journal.mysql_watch import JournalWatch, Watched
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
@@ -55,13 +56,23 @@ _DELETE = 2000
 
 class MySQLJournal:
     """``captures``: what the consumer wants; secret columns are those of these and of what is installed.  ``look``:
-    seconds between two looks at a journal that is quiet.  ``slice_``: of one round trip of waiting."""
+    seconds between two looks at a journal that is quiet; ``quick``: at a busy one.  ``slice_``: of one round trip of
+    waiting.  ``watch``: waits for this journal together with others of the server."""
 
     def __init__(
-        self, info: ConnectionInfo, captures: Sequence[Capture] = (), *, look: float = _SLOW, slice_: float = SLICE
+        self,
+        info: ConnectionInfo,
+        captures: Sequence[Capture] = (),
+        *,
+        look: float = _SLOW,
+        quick: float = _QUICK,
+        slice_: float = SLICE,
+        watch: JournalWatch | None = None,
     ) -> None:
-        self._look_pause = look
+        self._look_pause, self._quick_pause = look, quick
         self._slice = slice_
+        self._watch = watch
+        self._watched: Watched | None = None
         self._info = info
         self._captures = tuple(captures)
         self._session = MySQLSession(info)
@@ -80,6 +91,8 @@ class MySQLJournal:
 
     async def connect(self) -> None:
         await self._session.connect(self._prepare)
+        if self._watch is not None:
+            self._watched = self._watch.join(self._info.database)
 
     def _prepare(self, connection: Connection[Any]) -> None:
         rows(connection, sqlfile.load("mysql/journal_session.sql"))
@@ -112,6 +125,9 @@ class MySQLJournal:
         return secrets
 
     async def disconnect(self) -> None:
+        if self._watch is not None and (watched := self._watched) is not None:
+            self._watched = None
+            await self._watch.leave(watched)
         await self._session.disconnect()
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
@@ -236,18 +252,26 @@ class MySQLJournal:
             self._history = 0
 
     async def wait(self, seconds: float) -> None:
+        if self._watch is not None and self._watched is not None:
+            if self._unmarked is not None or (self._versioned and self._history):
+                await self._session.run(self._tidy)
+            if await self._watch.wait(self._watched, self._reader.latest, seconds):
+                return
         rest = seconds
         while rest > 0 and not self._session.closing.is_set():
             if await self._session.run(partial(self._look, seconds=min(rest, self._slice))):
                 return
             rest -= self._slice
 
-    def _look(self, connection: Connection[Any], seconds: float) -> bool:
-        """Return whether the journal has rows, within about ``seconds``."""
+    def _tidy(self, connection: Connection[Any]) -> None:
         self._mark(connection)
         if self._versioned and self._history:
             self._forget_history(connection)
-        pause = _QUICK if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
+
+    def _look(self, connection: Connection[Any], seconds: float) -> bool:
+        """Return whether the journal has rows, within about ``seconds``."""
+        self._tidy(connection)
+        pause = self._quick_pause if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
         if self._routine:
             try:
                 return bool(

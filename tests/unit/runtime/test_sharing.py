@@ -29,6 +29,7 @@ def _shares(folder: Path, hosts: list[str], *, leased: bool = False) -> dict[str
 
 def test_a_few_sources_are_looked_at_as_one_is() -> None:
     assert SourcePace.among(1, 1) == SourcePace.among(20, 10) == SourcePace()
+    assert not SourcePace().together
 
 
 def test_all_together_are_looked_at_no_more_often() -> None:
@@ -36,6 +37,8 @@ def test_all_together_are_looked_at_no_more_often() -> None:
     many = [SourcePace.among(number, number) for number in (300, 1000, 3000)]
     assert all(number / pace.probe <= 5 for number, pace in zip((300, 1000, 3000), many, strict=True))
     assert all(number / pace.look <= 1000 for number, pace in zip((300, 1000, 3000), many, strict=True))
+    assert all(100 / pace.quick <= 3400 for pace in many), "of a hundred busy ones"
+    assert all(pace.together for pace in many), "one connection looks at the journals of one account"
     assert not any(pace.keep for pace in many)
     assert all(pace.round <= 2 for pace in many), "an end must be noticed"
 
