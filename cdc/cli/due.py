@@ -9,7 +9,7 @@ import click
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.output import json_option, print_json, print_table
 from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration, select_sources, sources_option
+from cdc.cli.settings import of_each, quiet_configuration, select_sources, sources_option
 from cdc.config import Config, SourceConfig
 from cdc.model.clock import SystemClock
 from cdc.model.event import Event
@@ -35,18 +35,17 @@ def due(session: CommandSession, sources: tuple[str, ...], day: datetime | None,
     if day is None:
         _list(run_async(_described(config, chosen)), as_json=as_json)
     else:
-        _show(run_async(_previews(chosen, day)), as_json=as_json)
+        now = SystemClock().now()
+        found, failed = of_each(chosen, lambda source: run_async(preview(source, day.date(), now)))
+        _show([event for events in found for event in events], as_json=as_json)
+        if failed:
+            raise failed
 
 
 async def _described(config: Config, sources: list[SourceConfig]) -> list[DueStatus]:
     now = SystemClock().now()
     async with opened_outbox(config) as store:
         return [each for source in sources for each in described(source, await store.states(source.name), now)]
-
-
-async def _previews(sources: list[SourceConfig], day: datetime) -> list[Event]:
-    now = SystemClock().now()
-    return [event for source in sources for event in await preview(source, day.date(), now)]
 
 
 def _list(found: list[DueStatus], *, as_json: bool) -> None:

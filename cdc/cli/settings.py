@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
+from cdc.cli.output import say
 from cdc.cli.session import CommandSession
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.logs import configure_logs
-from cdc.model.errors import ConfigError
+from cdc.model.errors import CdcError, ConfigError
+
+T = TypeVar("T")
 
 sources_option = click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source (repeatable) [all]."
@@ -51,3 +55,19 @@ def select_sources(config: Config, names: Sequence[str]) -> list[SourceConfig]:
             f"Begin with `cdc config init > {DEFAULT_FILE}`, or say where it is: cdc --config PATH, or CDC_CONFIG.",
         )
     return [config.select_source(name) for name in names] or list(config.source.values())
+
+
+def of_each(sources: Sequence[SourceConfig], work: Callable[[SourceConfig], T]) -> tuple[list[T], CdcError | None]:
+    """Return the results of ``work``, and the error to raise when they are printed, which names the sources that
+    failed: the error of one does not keep ``work`` from the others.  Raises the error of a source that is alone."""
+    results, failed = list[T](), list[str]()
+    for source in sources:
+        try:
+            results.append(work(source))
+        except CdcError as error:
+            if len(sources) == 1:
+                raise
+            say(f"{source.name}: Error: {error.message}", *([f"\n  {error.hint}"] if error.hint else []))
+            failed.append(source.name)
+    names = ", ".join(failed)
+    return results, CdcError(f"{len(failed)} of {len(sources)} sources failed: {names}.") if failed else None

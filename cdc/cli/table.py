@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from cdc.cli.output import json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration, select_sources, sources_option
+from cdc.cli.settings import of_each, quiet_configuration, select_sources, sources_option
 from cdc.runtime import survey
 
 
@@ -26,16 +28,20 @@ def list_(session: CommandSession, sources: tuple[str, ...], captured: bool | No
     "rows" is the server's estimate.  `tables = ["miplugin_*"]` of a source captures more tables, by name or pattern.
     "hidden" are secret columns, which are not sent; `reveal = ["TABLE.COLUMN"]` in the rules sends one.
     """
-    config = quiet_configuration(session)
+    chosen = select_sources(quiet_configuration(session), sources)
+    described, failed = of_each(chosen, lambda source: (source.name, survey.described_tables(source)))
     found = [
-        (source.name, each)
-        for source in select_sources(config, sources)
-        for each in survey.described_tables(source)
-        if captured is None or each.captured is captured
+        (name, each) for name, tables in described for each in tables if captured is None or each.captured is captured
     ]
     if as_json:
         print_json({"tables": [{"source": name} | each._asdict() for name, each in found]})
-        return
+    else:
+        _print(found)
+    if failed:
+        raise failed
+
+
+def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
     several = len({name for name, _ in found}) > 1
     rows = [
         (

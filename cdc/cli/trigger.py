@@ -13,7 +13,7 @@ from cdc.capture.triggers.base import AnyInstaller, Plan
 from cdc.cli.loss import slot_removal, trigger_removal
 from cdc.cli.output import confirm_loss, fitting, json_option, print_json, print_script, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration, select_sources, sources_option
+from cdc.cli.settings import of_each, quiet_configuration, select_sources, sources_option
 from cdc.config import SourceConfig
 from cdc.runtime import capture, installers
 
@@ -100,10 +100,14 @@ def grants(session: CommandSession, sources: tuple[str, ...]) -> None:
     The least privileges, as SQL for two accounts: one that installs, and one for `cdc run`.  Adapt it and run it by
     hand.  Connects with the account of `admin_url`, if it is set; the two accounts need not exist yet.
     """
-    config = quiet_configuration(session)
-    for source in select_sources(config, sources):
+
+    def show(source: SourceConfig) -> None:
         inspect = installers.granting_inspector(source)
         print_script(inspect.grants(capture.readable(source, inspect)).rstrip() + "\n")
+
+    _, failed = of_each(select_sources(quiet_configuration(session), sources), show)
+    if failed:
+        raise failed
 
 
 def carry_out(
@@ -117,15 +121,19 @@ def carry_out(
     done: str,
     before: Before = lambda _source, _plan: None,
 ) -> None:
-    """Source after source: the first that fails ends it.  ``before``: asks whether to apply the plan."""
-    reports = []
-    for source in select_sources(quiet_configuration(session), names):
+    """Source after source, also after one that fails.  ``before``: asks whether to apply the plan."""
+
+    def work(source: SourceConfig) -> dict[str, Any]:
         installer = installer_of(source)
         plan = plan_of(source, installer)
         ask = partial(before, source, plan)
-        reports.append(_carry_out_one(source, installer, plan, ask, dry_run=dry_run, as_json=as_json, done=done))
+        return _carry_out_one(source, installer, plan, ask, dry_run=dry_run, as_json=as_json, done=done)
+
+    reports, failed = of_each(select_sources(quiet_configuration(session), names), work)
     if as_json:
         print_json({"sources": reports})
+    if failed:
+        raise failed
 
 
 def _carry_out_one(

@@ -20,7 +20,7 @@ import pytest
 from cdc.admin.findings import endpoint_findings
 from cdc.capture import estimate
 from cdc.cli.asynchronous import opened
-from cdc.config import default_toml, load_config
+from cdc.config import SourceConfig, default_toml, load_config
 from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import Attempt, DeliveryState
@@ -249,6 +249,35 @@ def test_install_and_uninstall(run_cdc: Callable, installer: object) -> None:
     assert run_cdc("grants").stdout == "GRANT SELECT ON facturascli TO cdc;\n"
     assert "no source 'x'" in run_cdc("install-triggers", "--source", "x", code=2).stderr
     assert installer
+
+
+@pytest.mark.parametrize("command", ["install-triggers", "uninstall-triggers", "grants", "table list"])
+def test_unreadable_config_php_stops_only_its_own_source(
+    run_cdc: Callable,
+    installer,  # noqa: ANN001 - conftest's FakeInstaller
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    """It is the first in the configuration."""
+    config = folder / "cdc.toml"
+    config.write_text('[source.shop]\nfacturascripts = "gone"\n' + config.read_text())
+    done = []
+
+    def connected(source: SourceConfig) -> object:
+        source.connection()
+        done.append(source.name)
+        return installer
+
+    for function in ("installer", "granting_inspector"):
+        monkeypatch.setattr(f"cdc.runtime.installers.{function}", connected)
+    monkeypatch.setattr("cdc.runtime.survey.described_tables", lambda source: connected(source) and [])
+    failed = run_cdc(*command.split(), code=1)
+    assert done == ["main"]
+    assert "shop: Error: " in failed.stderr
+    assert failed.stderr.endswith("Error: 1 of 2 sources failed: shop.\n")
+    assert "Error" not in run_cdc(*command.split(), "--source", "main").stderr
+    assert "config.php" in run_cdc(*command.split(), "--source", "shop", code=2).stderr
 
 
 def test_doctor(run_cdc: Callable, installer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001 - conftest's FakeInstaller
