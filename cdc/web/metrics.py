@@ -154,14 +154,15 @@ class _ConsumerCollector(Collector):
         )
         yield _gauge(
             "cdc_endpoint_enabled",
-            "0: its deliveries are kept, not sent.",
+            "0: its deliveries are kept, not sent; of all: how many are enabled.",
             ("endpoint",),
             _gathered(_single(queue.enabled.items()), named),
         )
         held = monitor.reported.held_back
         yield _gauge(
             "cdc_endpoint_held",
-            "1 while this process holds due deliveries back, by the rate, a pause asked for, or an open breaker.",
+            "1 while this process holds due deliveries back, by the rate, a pause asked for, or an open breaker; of "
+            "all: how many endpoints.",
             ("endpoint", "by"),
             _gathered(
                 [((name, by.value), name in held and held[name].by is by) for name in queue.enabled for by in Hold],

@@ -225,7 +225,7 @@ async def test_of_many_endpoints_the_top_ones_have_series_and_all_are_summed() -
     for name in names:
         watch.reported.attempted([(outcome(), name)])
     watch.reported.attempted([(outcome(duration=0.3), "ep_7")])
-    watch.reported.held({"ep_9": Held(Hold.BREAKER, START)})
+    watch.reported.held({name: Held(Hold.BREAKER, START) for name in ("ep_8", "ep_9")})
     watch.clock.advance(30)
     due = dict.fromkeys(names, watch.clock.now())
     watch.queue(**due | {"ep_9": START})
@@ -233,7 +233,8 @@ async def test_of_many_endpoints_the_top_ones_have_series_and_all_are_summed() -
     found = values(text)
     assert found["cdc_delivery_lag_seconds"]["all",] == found["cdc_delivery_lag_seconds"]["ep_9",] == 30
     assert found["cdc_endpoint_enabled"]["all",] == len(names)
-    assert found["cdc_endpoint_held"]["breaker", "all"] == found["cdc_endpoint_held"]["breaker", "ep_9"] == 1
+    assert found["cdc_endpoint_held"]["breaker", "ep_9"] == 1
+    assert found["cdc_endpoint_held"]["breaker", "all"] == 2
     assert found["cdc_attempts_total"]["all", "delivered", "2xx"] == len(names) + 1
     assert found["cdc_attempts_total"]["ep_7", "delivered", "2xx"] == 2
     assert found["cdc_attempt_duration_seconds_count"]["all",] == len(names) + 1
