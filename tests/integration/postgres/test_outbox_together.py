@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from datetime import timedelta
 
 import pytest
@@ -166,6 +167,35 @@ async def test_the_same_outcome_recorded_again_is_recorded_once(processes: Proce
     assert len(await outbox.attempts(leased.id)) == 1
     (again,) = await lease(outbox)
     assert (again.id, again.attempt) == (leased.id, 2)
+
+
+async def test_endpoints_changed_in_opposite_orders_by_two_processes_make_no_deadlock(
+    processes: Processes, postgres_db: Database
+) -> None:
+    """The trigger of their version locks it beside their rows: one that changes several waits before the first."""
+    (outbox,) = await processes(1)
+    for name in ("ep_a", "ep_b"):
+        await outbox.add_endpoint(endpoint(name))
+    await outbox.store("main", Position("1"), [event(1)], {}, NOW)
+    leased = sorted(await outbox.lease("w", NOW, at(60), 2), key=lambda each: each.endpoint_id)
+    gone = [outcome(each, DeliveryState.DEAD, disable_reason="gone") for each in leased]
+    other = postgres_db.connect()
+    other.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
+    other.execute("UPDATE cdc_outbox.endpoint SET enabled = true WHERE id = 'ep_b'")
+    disabling = asyncio.create_task(outbox.finish("w", gone, NOW))
+    async with asyncio.timeout(HANG_SECONDS):
+        await asyncio.to_thread(_until_one_waits, postgres_db)
+    other.execute("UPDATE cdc_outbox.endpoint SET enabled = true WHERE id = 'ep_a'")
+    other.commit()
+    await disabling
+    assert [each.enabled for each in await outbox.endpoints()] == [False, False]
+
+
+def _until_one_waits(database: Database) -> None:
+    """PostgreSQL announces no wait."""
+    waiting = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not database.execute(waiting):
+        time.sleep(0.05)
 
 
 async def test_a_process_that_stands_still_in_a_transaction_does_not_stop_the_others(
