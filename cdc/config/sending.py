@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cdc.config import Config
 from cdc.model.broker import SCHEMES
+from cdc.model.delivery import Attempt
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import ConfigError
 
@@ -23,13 +24,17 @@ _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 @asynccontextmanager
-async def sending(config: Config) -> AsyncIterator[Sender]:
-    """Provide the means of sending to every endpoint.  Raises `ConfigError` for what is not usable."""
+async def sending(
+    config: Config, attempts: Callable[[str], Awaitable[Sequence[Attempt]]] | None = None
+) -> AsyncIterator[Sender]:
+    """Provide the means of sending to every endpoint.  ``attempts``: as of `BrokerSender`.  Raises `ConfigError` for
+    what is not usable."""
     from cdc.dispatch.broker.sender import BrokerSender
     from cdc.dispatch.sender import BySchemeSender
 
     certificates, mail = _client_certificates(config), mail_sender(config)
-    async with http_sender(config) as http, BrokerSender(reach(config), certificates) as brokers:
+    broker = BrokerSender(reach(config), certificates, attempts=attempts)
+    async with http_sender(config) as http, broker as brokers:
         yield BySchemeSender(http, {"mailto": mail, **dict.fromkeys(SCHEMES, brokers)})
 
 

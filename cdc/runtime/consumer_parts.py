@@ -207,7 +207,7 @@ class ConsumerParts:
         http_sender(config)
 
         async def work(stop: asyncio.Event) -> None:
-            async with sending(config) as sender:
+            async with sending(config, self.store.attempts) as sender:
                 await self._dispatched(config, sender, stop)
 
         return ProcessPart(sending_key(config), work)

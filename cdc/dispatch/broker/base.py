@@ -13,13 +13,15 @@ from cdc.model.errors import UsageError
 
 class Message(NamedTuple):
     """An event on its way.  ``place``: the parts of the URL's path, filled in.  ``key``: the record, whose events stay
-    in order.  ``headers``: those of a request by HTTP, without what only HTTP needs."""
+    in order.  ``headers``: those of a request by HTTP, without what only HTTP needs.  ``replays``: gives how often the
+    delivery was completed before."""
 
     place: tuple[str, ...]
     key: str
     id: str
     headers: Mapping[str, str]
     body: bytes
+    replays: Callable[[], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)

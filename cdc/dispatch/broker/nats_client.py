@@ -1,5 +1,6 @@
 """NATS JetStream: a message on a subject, confirmed by the stream that stores it.  ``Nats-Msg-Id`` is the event's id:
-a stream drops a repetition within its duplicate window."""
+a stream drops a repetition within its duplicate window.  A delivery that is replayed within it is published under an id
+of its own, which its retries have too."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, Error, SecureConnRequiredError
+from nats.js.api import PubAck
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 
@@ -85,14 +87,20 @@ class JetStream:
         return self._ended.done()
 
     async def publish(self, message: Message) -> str:
+        stored = await self._stored(message, message.id)
+        if stored.duplicate and (replays := await message.replays()):
+            stored = await self._stored(message, f"{message.id}.{replays}")
+        return f"{stored.seq} in {stored.stream}{', stored before' if stored.duplicate else ''}"
+
+    async def _stored(self, message: Message, message_id: str) -> PubAck:
         subject = _NOT_IN_SUBJECTS.sub("_", message.place[0])
-        headers = {**message.headers, "Nats-Msg-Id": message.id}
+        headers = {**message.headers, "Nats-Msg-Id": message_id}
         size = (
             len(message.body) + sum(len(name) + len(value) + _AROUND for name, value in headers.items()) + _AROUND_ALL
         )
         if size > self._client.max_payload:  # the server would close the connection
             raise Refused(_TOO_LARGE, f"{size} bytes are more than its max_payload, {self._client.max_payload}")
-        sending = asyncio.ensure_future(
+        sending: asyncio.Future[PubAck] = asyncio.ensure_future(
             self._context.publish(subject, message.body, timeout=self._seconds, headers=headers)
         )
         both: set[asyncio.Future[Any]] = {sending, self._ended}
@@ -100,7 +108,7 @@ class JetStream:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
                 raise self._ended.result()
-            stored = sending.result()
+            return sending.result()
         except NoStreamResponseError as error:
             raise Refused(_UNAVAILABLE, f"no stream listens to {subject}") from error
         except APIError as error:
@@ -109,7 +117,6 @@ class JetStream:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         finally:
             sending.cancel()
-        return f"{stored.seq} in {stored.stream}{', stored before' if stored.duplicate else ''}"
 
     async def close(self) -> None:
         self._client.abort()

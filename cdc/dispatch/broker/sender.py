@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -24,6 +25,7 @@ from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Deadline
 from cdc.extras import check_client
 from cdc.model.broker import BrokerUrl, broker_url
+from cdc.model.delivery import Attempt
 from cdc.model.errors import UsageError
 
 #: As the log shows what a broker has confirmed: the status of HTTP for it.
@@ -62,12 +64,15 @@ class BrokerSender:
         client_certificates: Mapping[str, ssl.SSLContext],
         *,
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        attempts: Callable[[str], Awaitable[Sequence[Attempt]]] | None = None,
     ) -> None:
-        """``tls``: makes the context for endpoints that name no client certificate."""
+        """``tls``: makes the context for endpoints that name no client certificate.  ``attempts``: the recorded ones of
+        a delivery; without it none is a replay."""
         self._reach = reach
         self._resolver = CheckedResolver(reach)
         self._contexts: dict[str, ssl.SSLContext] = dict(client_certificates)
         self._tls = tls
+        self._attempts = attempts
         self._links: dict[_Key, _Link] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -94,7 +99,7 @@ class BrokerSender:
             url = broker_url(request.url)
             with Deadline(request.timeout):
                 connection = await self._connection(link, url, key, request.timeout)
-                said = await _publish(connection, _message(url, request))
+                said = await _publish(connection, self._message(url, request))
             return Answer(ACCEPTED, now() - started, body=said.encode())
         except Refused as refused:
             broker = broker_url(request.url).scheme.broker.title
@@ -143,6 +148,18 @@ class BrokerSender:
             self._contexts[""] = self._tls()
         return self._contexts[certificate]
 
+    def _message(self, url: BrokerUrl, request: WebhookRequest) -> Message:
+        about = request.about
+        assert about is not None, "one delivery makes one message"
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
+        place = url.filled(about.event_name, about.source)
+        replays = partial(self._replays, about.id)
+        return Message(place, about.record, request.headers["webhook-id"], headers, request.body, replays)
+
+    async def _replays(self, delivery_id: str) -> int:
+        """Return how often a delivery was completed: each time after the first somebody asked for it again."""
+        return sum(not each.error for each in await self._attempts(delivery_id)) if self._attempts else 0
+
     async def _drop(self, link: _Link, connection: Connection | None) -> None:
         """Close the connection of a failed attempt, so that nothing of it is sent later."""
         if connection is None:
@@ -185,11 +202,3 @@ async def close_connection(connection: Connection) -> None:
 
 def _authorization(request: WebhookRequest) -> str:
     return next((value for name, value in request.headers.items() if name.lower() == "authorization"), "")
-
-
-def _message(url: BrokerUrl, request: WebhookRequest) -> Message:
-    about = request.about
-    assert about is not None, "one delivery makes one message"
-    headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
-    place = url.filled(about.event_name, about.source)
-    return Message(place, about.record, request.headers["webhook-id"], headers, request.body)

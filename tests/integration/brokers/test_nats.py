@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,17 @@ import trustme
 
 from cdc.admin.endpoint_checks import basic, bearer
 from cdc.dispatch.broker.sender import BrokerSender
-from cdc.dispatch.retry import is_trouble
+from cdc.dispatch.request import build_request
+from cdc.dispatch.retry import Answer, is_trouble
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, Outcome
 from support.broker_servers import INSIDE, Nats, send
-from support.dispatching import endpoint
+from support.dispatching import endpoint, event, store_events
 from support.http_faults import receiver
+from support.manual_clock import START
+from support.memory_outbox.outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
+
+LEASE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -33,6 +40,40 @@ async def test_repetition_is_stored_once(server: Nats) -> None:
         first, again = await send(sender, endpoint(server.url)), await send(sender, endpoint(server.url))
     assert (first.body, again.body) == (b"1 in events", b"1 in events, stored before")
     assert len(await asyncio.to_thread(server.got)) == 1
+
+
+async def test_replay_within_duplicate_window_arrives_and_its_retry_is_dropped(server: Nats) -> None:
+    store = MemoryOutbox()
+    await store.add_endpoint(endpoint(server.url))
+    await store_events(store, [event(1)], START)
+
+    async def attempt() -> None:
+        """Send what is due, as a process that is killed before it has recorded the outcome, and then as another."""
+        for worker in ("killed", "worker"):
+            (delivery,) = await store.lease(worker, now, now + LEASE, 1)
+            answers.append(await sender.send(build_request(delivery, to, now)))
+            await store.release("killed", now)
+        sent = Attempt(
+            delivery.id, delivery.attempt, delivery.event_id, delivery.event_name, to.url, 200, now, 0, "", ""
+        )
+        await store.finish("worker", [Outcome(sent, DeliveryState.DELIVERED)], now)
+
+    to, now, answers = endpoint(server.url), START, list[Answer]()
+    async with BrokerSender(INSIDE, {}, attempts=store.attempts) as sender:
+        await attempt()
+        (delivery,) = await store.deliveries(DeliveryFilter(), 1)
+        for _ in range(2):
+            await store.retry(delivery.id, now)
+            await attempt()
+    assert [answer.body for answer in answers] == [
+        b"1 in events", b"1 in events, stored before",
+        b"2 in events", b"2 in events, stored before",
+        b"3 in events", b"3 in events, stored before",
+    ]  # fmt: skip
+    got = await asyncio.to_thread(server.got)
+    assert [(each.headers["Nats-Msg-Id"], each.headers["webhook-id"]) for each in got] == [
+        ("evt_1", "evt_1"), ("evt_1.1", "evt_1"), ("evt_1.2", "evt_1"),
+    ]  # fmt: skip
 
 
 async def test_subject_without_stream_is_trouble_and_large_event_is_not(server: Nats) -> None:
