@@ -24,6 +24,7 @@ from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Handler, Problem, of_validation, problems
 from cdc.api.token_auth import TokenAuth
+from cdc.dispatch.authentication import public_jwk
 
 if TYPE_CHECKING:
     from cdc.admin.events import EventType
@@ -39,6 +40,7 @@ BODY_SECONDS = 15.0
 def api_application(service: Service, gate: TokenAuth) -> web.Application:
     app = web.Application(middlewares=[problems])
     app.router.add_get("/openapi.json", _openapi(service, gate))
+    app.router.add_get("/endpoints/{endpoint}/jwks.json", _jwks(service, gate))
     for each in OPERATIONS:
         route = _route(each, service, gate)
         app.router.add_route(each.method, each.path, route)
@@ -62,6 +64,23 @@ def _openapi(service: Service, gate: TokenAuth) -> Handler:
         return web.Response(body=events.document(openapi), content_type="application/json")
 
     return described
+
+
+def _jwks(service: Service, gate: TokenAuth) -> Handler:
+    """Serve the public key of an endpoint's JWTs to everyone.  A set of its own for each endpoint: in one of all, the
+    owner of one endpoint's private key could sign what the receivers of others accept."""
+
+    async def keys(request: web.Request) -> web.StreamResponse:
+        await gate.known(request)  # limits how often
+        name = request.match_info["endpoint"]
+        found = await service.store.endpoint(name) if name.isprintable() else None
+        public = None if found is None else public_jwk(found)
+        if public is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "There is no key at this path.")
+        body, headers = orjson.dumps({"keys": [public]}), {"Cache-Control": "max-age=300"}
+        return web.Response(body=body, content_type="application/jwk-set+json", headers=headers)
+
+    return keys
 
 
 @cache  # takes 50 ms, and hardly any process is asked for it

@@ -75,7 +75,9 @@ class AuthenticationFields(RequestModel):
         SecretStr | None, Field(min_length=1, max_length=10_000, description="JWT: PEM; Ed25519, P-256 or RSA.")
     ] = None
     issuer: Annotated[str | None, Field(max_length=1000, description="JWT: `iss`.")] = None
-    key_id: Annotated[str | None, Field(max_length=1000, description="JWT: `kid`.")] = None
+    key_id: Annotated[
+        str | None, Field(max_length=1000, description="JWT: `kid`; null: the thumbprint of the key (RFC 7638).")
+    ] = None
     lifetime: Annotated[int | None, Field(ge=SHORTEST, le=LONGEST, description="JWT: seconds.")] = None
     header: Annotated[str | None, Field(max_length=200, description="JWT: the header that carries it.")] = None
 

@@ -137,7 +137,7 @@ def authentication_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="OAuth2: another parameter of the request for a token (repeatable).",
         ),
         click.option("--jwt-key", metavar=PLACES, help="Send a JWT signed with this private key (PEM)."),
-        click.option("--key-id", metavar="KID", help="JWT: the kid of the key."),
+        click.option("--key-id", metavar="KID", help="JWT: the kid of the key [its thumbprint]."),
         click.option("--issuer", metavar="ISS", help="JWT: who signs it."),
         click.option("--audience", metavar="AUD", help="JWT: its audience; OAuth2: a parameter of the request."),
         click.option("--lifetime", type=click.IntRange(SHORTEST, LONGEST), metavar="SECONDS", help="JWT: [60]."),

@@ -7,6 +7,8 @@ Claims: ``iat``, ``exp``; ``jti``, the webhook-id; ``body_sha256``, the digest o
 from __future__ import annotations
 
 import hashlib
+import json
+from base64 import urlsafe_b64encode
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -46,10 +48,21 @@ def signing_key(pem: str) -> tuple[Any, str]:
 
 def public_members(pem: str, key_id: str) -> dict[str, str]:
     """Return the public key as a JWK (RFC 7517)."""
+    algorithm = signing_key(pem)[1]
+    return {**_public(pem), "alg": algorithm, "use": "sig", "kid": key_id or thumbprint(pem)}
+
+
+@lru_cache(maxsize=256)
+def thumbprint(pem: str) -> str:
+    """Return the thumbprint of the public key (RFC 7638), the key id where none was chosen."""
+    canonical = json.dumps(_public(pem), sort_keys=True, separators=(",", ":"))
+    return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+
+
+def _public(pem: str) -> dict[str, str]:
     key, algorithm = signing_key(pem)
     members = get_default_algorithms()[algorithm].to_jwk(key.public_key(), as_dict=True)
-    public = {name: value for name, value in members.items() if name in _PUBLIC_MEMBERS}
-    return {**public, "alg": algorithm, "use": "sig"} | ({"kid": key_id} if key_id else {})
+    return {name: value for name, value in members.items() if name in _PUBLIC_MEMBERS}
 
 
 def jwt_header(settings: Authentication, pem: str, message_id: str, body: bytes, now: datetime) -> Header:
@@ -64,6 +77,5 @@ def jwt_header(settings: Authentication, pem: str, message_id: str, body: bytes,
         **({"iss": settings.issuer} if settings.issuer else {}),
         **({"aud": settings.audience} if settings.audience else {}),
     }
-    named = {"kid": settings.key_id} if settings.key_id else None
-    token = jwt.encode(claims, key, algorithm=algorithm, headers=named)
+    token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": settings.key_id or thumbprint(pem)})
     return settings.header, f"Bearer {token}" if settings.header.lower() == "authorization" else token

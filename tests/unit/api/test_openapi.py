@@ -39,7 +39,8 @@ async def test_it_names_every_route(api: Managed) -> None:
         if route.resource is not None and route.resource.canonical.startswith(API)
     }
     told = {(method.upper(), path) for method, path, _ in described()}
-    assert served - told == {("GET", f"{API}/openapi.json"), ("HEAD", f"{API}/openapi.json")} | {
+    documents = (f"{API}/openapi.json", f"{API}/endpoints/{{endpoint}}/jwks.json")
+    assert served - told == {(method, path) for path in documents for method in ("GET", "HEAD")} | {
         ("HEAD", path)
         for method, path, told in described()
         if method == "get" and told["operationId"] not in ("streamEvents", "fetchEvents")
