@@ -222,26 +222,31 @@ class MySQLLookup:
         return self._of_table(connection, wanted.table.name, read)
 
     def _page(self, connection: Connection[Any], found: MySQLTable, wanted: PageRequest) -> TablePage:
-        behind, parameters = _behind(found.key, wanted.after)
-        meets = wanted.condition(quote).replace("%", "%%") or "TRUE"
-        asked = (*parameters, wanted.most)
-        names = {**_names(found), "key": key_image(found).replace("%", "%%")}
-        looked = rows(connection, sqlfile.render("mysql/page.sql", **names, meets=meets, where=behind), asked)
-
-        def keys() -> list[str]:
-            sql = sqlfile.render("mysql/page.sql", **names, meets="FALSE", where=behind)
-            return [key for key, _ in rows(connection, sql, asked)]
-
-        long = long_rows(connection, found, [image for image, _ in looked], keys)
-        images = [long[place].image if place in long else image for place, (image, _) in enumerate(looked)]
+        """With a condition two statements: where the page ends, then the rows that meet it.  In one, each of the others
+        would be sent as well."""
+        where, parameters = _behind(found.key, wanted.after)
+        condition = wanted.condition(quote).replace("%", "%%")
+        read_key, last = _key_decoder(found), None
+        if condition:
+            names = _names(found, key_image(found))
+            sql = sqlfile.render("mysql/page_end.sql", **names, where=where)
+            for (end,) in rows(connection, sql, (*parameters, wanted.most - 1)):
+                last = read_key(end)
+                until, more = _until(found.key, last)
+                where, parameters = f"{where} AND {until}", [*parameters, *more]
+            where = f"{where} AND ({condition})"
+        images = _images(connection, found, where, parameters, most=wanted.most)
+        keys = partial(_images, connection, found, where, parameters, key_image(found), most=wanted.most)
+        long = long_rows(connection, found, images, keys)
+        images = [long[place].image if place in long else image for place, image in enumerate(images)]
         decode = _decoder(found)
-        met = [decode(image) for image, (_, meets) in zip(images, looked, strict=True) if meets and image is not None]
+        met = [decode(image) for image in images if image is not None]
         unread = [each.key for each in long.values() if each.image is None]
-        last = None
-        if looked:
-            image, meets = images[-1], looked[-1][1]
-            last = long[len(looked) - 1].key if image is None else met[-1] if meets else _key_decoder(found)(image)
-        return TablePage(met, last, len(looked), unread)
+        if condition:
+            return TablePage(met, last, wanted.most if last else wanted.most - 1, unread)
+        if images:
+            last = long[len(images) - 1].key if images[-1] is None else met[-1]
+        return TablePage(met, last, len(images), unread)
 
     def _select(
         self, connection: Connection[Any], table: MySQLTable, where: str, parameters: Sequence[Any]
@@ -280,11 +285,17 @@ def _snapshot(connection: Connection[Any]) -> Iterator[None]:
 
 
 def _images(
-    connection: Connection[Any], table: MySQLTable, where: str, parameters: Sequence[Any], of: str = ""
+    connection: Connection[Any],
+    table: MySQLTable,
+    where: str,
+    parameters: Sequence[Any],
+    of: str = "",
+    *,
+    most: int = _ALL,
 ) -> list[Any]:
     """``of``: the expression of what is read instead of the rows' images."""
     sql = sqlfile.render("mysql/table_rows.sql", **_names(table, of), where=where)
-    return [text for (text,) in rows(connection, sql, (*parameters, _ALL))]
+    return [text for (text,) in rows(connection, sql, (*parameters, most))]
 
 
 def _names(table: MySQLTable, of: str = "") -> dict[str, str]:
@@ -307,11 +318,19 @@ def _decoder(table: MySQLTable) -> Decoder:
 
 def _behind(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:
     """The condition that a row comes behind a key, written so that the primary key's index serves it."""
-    if after is None:
-        return "TRUE", []
+    return ("TRUE", []) if after is None else _compared(key, after, ">", ">")
+
+
+def _until(key: Sequence[str], last: Row) -> tuple[str, list[Any]]:
+    """The condition that a row does not come behind a key, written likewise."""
+    return _compared(key, last, "<", "<=")
+
+
+def _compared(key: Sequence[str], row: Row, before: str, at_last: str) -> tuple[str, list[Any]]:
     parts, parameters = [], []
     for number, column in enumerate(key):
         equal = "".join(f"{quote(name)} = %s AND " for name in key[:number])
-        parts.append(f"({equal}{quote(column)} > %s)")
-        parameters += [after[name] for name in key[: number + 1]]
+        operator = at_last if number == len(key) - 1 else before
+        parts.append(f"({equal}{quote(column)} {operator} %s)")
+        parameters += [row[name] for name in key[: number + 1]]
     return f"({' OR '.join(parts)})", parameters

@@ -31,8 +31,9 @@ from cdc.model.errors import SourceError, SourceUnavailable
 GENTLE_SECONDS: Final = 5.0
 GENTLE_ROWS: Final = 50
 GENTLE_REST: Final = 19.0
-#: After a page that was searched: a hundredth of the time is too little to be felt by a hundredth of the writes.
-SEARCHED_REST: Final = 99.0
+#: After a page that was searched.  A write meets a page that begins while it lasts, too: of pages in a hundredth of the
+#: time, more than a hundredth of the writes would meet one.
+SEARCHED_REST: Final = 199.0
 #: Rows of a page that is searched for the few that are due.  A smaller page would cost the server as much: each
 #: takes at least a millisecond.
 SEARCHED_LEAST: Final = 1000
@@ -128,7 +129,7 @@ TOO_LONG = "a column is longer than the server can send (max_allowed_packet)"
 
 class TablePage(NamedTuple):
     """``rows``: those that meet the condition.  ``last``: the last one that was read, or its key.  ``looked``: how many
-    were.  ``unread``: keys of those that meet the condition and could not be read."""
+    were; at most, where the table ended.  ``unread``: keys of those that meet the condition and could not be read."""
 
     rows: Sequence[Row]
     last: Row | None

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.mysql_lookup import MySQLLookup
 from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
-from cdc.database.mysql_connection import rows
+from cdc.database.mysql_connection import connect, rows
 from cdc.model.column import Capture
 from cdc.model.connection import Tls
 from cdc.model.errors import CdcError, JournalMissing, SourceUnavailable
@@ -353,6 +354,39 @@ async def test_paging_over_a_key_of_several_columns(db: Database) -> None:
             seen += [(row["a"], row["b"]) for row in rows]
             after = rows[-1]
         assert seen == [(1, "x"), (1, "y"), (2, "a"), (2, "z"), (3, "100%%")]
+
+
+@pytest.mark.parametrize("key", ["id", "part, id"])
+def test_a_search_by_pages_reads_each_row_twice_and_sends_those_that_meet(db: Database, key: str) -> None:
+    """Also where the server has an index for the condition, and where none is found for many pages."""
+    db.execute(f"CREATE TABLE bill (part VARCHAR(9), id INT, due DATE, KEY (due), PRIMARY KEY ({key})) ENGINE=InnoDB")
+    db.execute("INSERT INTO bill VALUES (%s, %s, '2026-01-01')", ["100%%", 0])
+    for _ in range(11):
+        db.execute("INSERT INTO bill SELECT part, id + (SELECT COUNT(*) FROM bill AS b), due FROM bill")
+    db.execute("UPDATE bill SET part = 'b%%' WHERE id %% 2 = 1", [])
+    db.execute("UPDATE bill SET due = '2026-02-01' WHERE id IN (0, 99, 100, 1400, 2047)")
+    lookup, connection = MySQLLookup({}), connect(db.info)
+    try:
+        table, found, pages, after = lookup.tables(connection)["bill"].as_table, [], 0, None
+        before = reads(connection)
+        while True:
+            wanted = PageRequest(table, after, 100, "t.due >= '2026-02-01' OR t.due IS NULL")
+            page, _ = lookup.page(connection, wanted, lambda: None)
+            found += [row["id"] for row in page.rows]
+            pages += 1
+            if page.looked < 100:
+                break
+            assert page.last is not None
+            after = {column: page.last[column] for column in table.key}
+        assert sorted(found) == [0, 99, 100, 1400, 2047]
+        assert pages == math.ceil(2048 / 100)
+        assert reads(connection) - before < 2.5 * 2048
+    finally:
+        connection.close()
+
+
+def reads(connection: Any) -> int:
+    return sum(int(value) for _, value in rows(connection, "SHOW SESSION STATUS LIKE 'Handler_read_%%'", ()))
 
 
 async def test_without_a_journal(db: Database) -> None:
