@@ -243,7 +243,9 @@ becomes = { cantidad = { at_least = { column = "stockmax" } } }
 where = { stockmax = { not = 0 } }
 ```
 
-A change of either column can fire the rule. A rule sees one row: sums over several rows are not possible.
+A change of either column can fire the rule. A rule sees one row, since a large transaction is stored in parts, and
+changes of its rows are merged: it cannot sum rows. FacturaScripts keeps the sums: `neto` and `total` of a document,
+`importe` of an entry, `cantidad` of a stock.
 
 ### Events by time
 
