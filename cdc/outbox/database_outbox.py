@@ -42,7 +42,7 @@ from cdc.outbox import (
 )
 from cdc.outbox.audit import noting
 from cdc.outbox.base import Fence, Replication, Stored, StoredEvent
-from cdc.outbox.database import Database, Row, Session
+from cdc.outbox.database import Database, Session
 from cdc.outbox.relay import written
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -66,7 +66,7 @@ class DatabaseOutbox(ABC):
 
     def __init__(self, box: SecretBox) -> None:
         self._box = box
-        self._opened: list[tuple[Row, Endpoint]] = []  # all endpoints, as they were read last
+        self._opened = endpoints.OpenedEndpoints()  # as they were read last
 
     @abstractmethod
     async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -199,7 +199,7 @@ class DatabaseOutbox(ABC):
 
     async def endpoints(self) -> list[Endpoint]:
         self._opened = await self._due.read(endpoints.opened, self._opened, self._box.open_endpoint)
-        return [endpoint for _, endpoint in self._opened]
+        return [endpoint for _, endpoint in self._opened.all]
 
     async def endpoints_version(self) -> int:
         return await self._due.read(endpoints.version)

@@ -27,7 +27,7 @@ from cdc.outbox.audit import noting
 from cdc.outbox.database import Database, Row
 from cdc.outbox.database_outbox import DatabaseOutbox
 from cdc.outbox.dispatch import settle
-from cdc.outbox.endpoints import opened
+from cdc.outbox.endpoints import OpenedEndpoints, opened
 from cdc.outbox.endpoints import remove as remove_endpoint
 from cdc.outbox.relay import position as position_of
 from cdc.outbox.shared import position_moved
@@ -233,7 +233,7 @@ class SourceMove:
 
 
 async def _endpoints(db: Database) -> list[Endpoint]:
-    return [endpoint for _, endpoint in await opened(db, (), lambda each: each)]
+    return [endpoint for _, endpoint in (await opened(db, OpenedEndpoints(), lambda each: each)).all]
 
 
 def _plan(wish: Wish, endpoints: Sequence[Endpoint]) -> Departure:

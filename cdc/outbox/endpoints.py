@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cdc.model.delivery import LeasedDelivery
@@ -29,17 +30,35 @@ async def endpoints_of(db: Database, endpoint_ids: Sequence[str]) -> list[Endpoi
     return [db.endpoint_from(row) for row in await db.rows("endpoints_of", ids=list(endpoint_ids))]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedEndpoints:
+    """All endpoints, each with its row.  ``version``: of `version`, read before them."""
+
+    version: int | None = None
+    all: Sequence[tuple[Row, Endpoint]] = ()
+
+
 async def opened(
-    db: Database, before: Sequence[tuple[Row, Endpoint]], open_endpoint: Callable[[Endpoint], Endpoint]
-) -> list[tuple[Row, Endpoint]]:
-    """Return all endpoints, each with its row; those whose rows are as ``before`` are not decoded again."""
+    db: Database, before: OpenedEndpoints, open_endpoint: Callable[[Endpoint], Endpoint]
+) -> OpenedEndpoints:
+    """Return all endpoints.  Nothing but what the version does not cover is read while they are as ``before``; then
+    those whose rows are as before are not decoded again."""
+    now = await version(db)
+    if now == before.version:
+        failing: dict[str, datetime] = dict(await db.rows("failing_endpoints"))
+        return OpenedEndpoints(now, [_failing(each, failing.get(each[1].id)) for each in before.all])
     rows = await db.rows("endpoints")
-    return [
-        before[place]
-        if place < len(before) and before[place][0] == row
-        else (row, open_endpoint(db.endpoint_from(row)))
+    known = before.all
+    every = [
+        known[place] if place < len(known) and known[place][0] == row else (row, open_endpoint(db.endpoint_from(row)))
         for place, row in enumerate(rows)
     ]
+    return OpenedEndpoints(now, every)
+
+
+def _failing(known: tuple[Row, Endpoint], since: datetime | None) -> tuple[Row, Endpoint]:
+    """Return the endpoint as failing since then; a changed one has no row: it is decoded again when all are read."""
+    return known if known[1].failing_since == since else ((), replace(known[1], failing_since=since))
 
 
 async def search(

@@ -27,6 +27,10 @@ ORDER BY number
 -- The greatest number of an endpoint; zero when there was none.
 SELECT COALESCE(max(number), 0) FROM cdc_outbox.endpoint
 
+-- name: failing_endpoints
+-- What `endpoints_version` does not cover.
+SELECT id, failing_since FROM cdc_outbox.endpoint WHERE failing_since IS NOT NULL AND removed_at IS NULL
+
 -- name: endpoints_version
 SELECT version FROM cdc_outbox.endpoint_version
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from cdc.model.endpoint import (
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.model.event import event_payload
 from cdc.outbox.base import OutboxStore, Stored
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.slices import TimeBudget
+from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import (
     NOW,
     at,
@@ -35,6 +38,7 @@ from support.outboxes import (
     states_of,
     store,
 )
+from support.statements_seen import SeenStatements, postgres_seen, sqlite_seen
 
 FULL = Endpoint(
     id="ep_full",
@@ -450,3 +454,32 @@ async def test_counts_and_activity_of_some_endpoints(outbox: OutboxStore) -> Non
     assert [each[1] for each in await outbox.activity(edges, ["ep_c", "ep_none"])] == ["ep_c"]
     assert len(await outbox.activity(edges)) == 3
     assert await outbox.activity(edges, []) == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_endpoints_are_read_again_only_after_a_change(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Monitor and dispatch of each process ask for all of them every few seconds."""
+    seen = SeenStatements()
+    with sqlite_seen(seen), postgres_seen(seen):
+        outbox: OutboxStore = SqliteOutbox(tmp_path / "outbox.db")
+        if kind == "postgresql":
+            outbox = PostgresOutbox(request.getfixturevalue("postgres_db").info)
+        await outbox.open()
+        for name in ("ep_a", "ep_b"):
+            await outbox.add_endpoint(endpoint(name))
+        assert len(await outbox.endpoints()) == 2
+        del seen.texts[:]
+        assert [each.id for each in await outbox.endpoints()] == ["ep_a", "ep_b"]
+        assert seen.texts
+        assert not [text for text in seen.texts if "settings" in text]
+        await outbox.change_endpoint("ep_b", EndpointChange(description="changed"))
+        assert [each.description for each in await outbox.endpoints()] == ["", "changed"]
+        await store(outbox, event(1))
+        failed = [outcome(each, DeliveryState.PENDING, NOW, started_at=NOW) for each in await lease(outbox)]
+        await outbox.finish("w", failed, NOW)
+        assert [each.failing_since for each in await outbox.endpoints()] == [NOW, NOW]
+        await outbox.change_endpoint("ep_a", EndpointChange(enabled=True))
+        assert [each.failing_since for each in await outbox.endpoints()] == [None, NOW]
+        await outbox.close()

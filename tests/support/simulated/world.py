@@ -128,8 +128,8 @@ def _undelivered(stage: Stage) -> list[DeliveryView]:
 def _operate(stage: Stage) -> None:
     """Enable endpoints and retry dead letters, as an operator does."""
     database = SqliteDatabase(stage.disk.database)
-    found = finished(endpoints.opened(database, [], lambda each: each))
-    for _, endpoint in found:
+    found = finished(endpoints.opened(database, endpoints.OpenedEndpoints(), lambda each: each))
+    for _, endpoint in found.all:
         if not endpoint.enabled:
             stage.history.note(f"{endpoint.id} is enabled")
             finished(endpoints.change(database, endpoint.id, EndpointChange(enabled=True, disabled_reason="")))

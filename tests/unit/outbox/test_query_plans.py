@@ -18,6 +18,7 @@ WALKS = {
     "subscribers": {"endpoint"},
     **{name: {"endpoint_version"} for name in ("store_begin", "endpoints_version")},  # one row
     "endpoints": {"endpoint"},
+    "failing_endpoints": {"endpoint"},
     "stored_secrets": {"endpoint"},
     **{name: {"active"} for name in ("late_endpoints", "oldest_due")},  # its own findings
     **{name: {"active", "json_each"} for name in ("due_endpoints", "next_due")},
