@@ -86,8 +86,9 @@ class AccessStore(Protocol):
         once a minute (then ``last_used_at`` is ``now``)."""
         ...
 
-    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> None:
-        """Store a link (`Origin.PORTAL_LINK`).  Raises `NotFound` when the token that makes it was removed."""
+    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> PageSession:
+        """Store a link (`Origin.PORTAL_LINK`), and return it: it expires no later than the token that makes it.  Raises
+        `NotFound` when that was removed."""
         ...
 
     async def portal_link(self, digest: str) -> PageSession | None:
@@ -95,8 +96,8 @@ class AccessStore(Protocol):
         ...
 
     async def take_portal_link(self, digest: str, begun: PageSession, entry: AuditEntry) -> bool:
-        """Begin the session in the place of its link; False, and nothing, when the link was used, has expired or was
-        ended."""
+        """Begin the session, which ends no later than its token expires, in the place of its link; False, and nothing,
+        when the link was used, has expired or was ended."""
         ...
 
     async def end_portal(self, name: str, sources: Collection[str], entry: AuditEntry) -> int:

@@ -20,7 +20,7 @@ from cdc.access.model import (
     clean_name,
     user_key,
 )
-from cdc.access.shared import no_token, token_exists
+from cdc.access.shared import no_token, token_exists, within
 from cdc.access.users import user_from
 from cdc.model.audit import AuditEntry
 from cdc.outbox.audit import append
@@ -45,17 +45,25 @@ async def add_session(db: Database, session: PageSession) -> None:
     )
 
 
-async def add_portal_link(db: Database, link: PageSession, entry: AuditEntry) -> None:
-    if link.stamp and await db.row("find_token", token=link.stamp, name_key="") is None:
+async def add_portal_link(db: Database, link: PageSession, entry: AuditEntry) -> PageSession:
+    maker = await _maker(db, link)
+    if link.stamp and maker is None:
         raise no_token(link.stamp)
-    await add_session(db, link)
+    added = within(link, maker)
+    await add_session(db, added)
     await append(db, entry)
+    return added
+
+
+async def _maker(db: Database, link: PageSession) -> ApiToken | None:
+    row = await db.row("find_token", token=link.stamp, name_key="") if link.stamp else None
+    return None if row is None else _token_from(row)
 
 
 async def take_portal_link(db: Database, digest: str, begun: PageSession, entry: AuditEntry) -> bool:
     if not await db.write("take_portal_link", digest=digest, now=begun.created_at):
         return False
-    await add_session(db, begun)
+    await add_session(db, within(begun, await _maker(db, begun)))
     await append(db, entry)
     return True
 

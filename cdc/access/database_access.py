@@ -104,8 +104,8 @@ class DatabaseAccess(ABC):
             session = replace(session, last_used_at=now)
         return session
 
-    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> None:
-        await self._write(credentials.add_portal_link, link, entry)
+    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> PageSession:
+        return await self._write(credentials.add_portal_link, link, entry)
 
     async def portal_link(self, digest: str) -> PageSession | None:
         found = await self._reads.read(credentials.session, digest)

@@ -10,6 +10,7 @@ from cdc.access.model import (
     IDEMPOTENCY_KEPT,
     REQUEST_LEASE,
     USE_NOTED,
+    ApiToken,
     Claim,
     ClaimState,
     IdempotentResponse,
@@ -32,6 +33,12 @@ def alive(session: PageSession, user: User | None, now: datetime, idle: timedelt
     if user is None or user.stamp != session.stamp:
         return None
     return replace(session, role=user.role, sources=user.sources)
+
+
+def within(session: PageSession, token: ApiToken | None) -> PageSession:
+    """Return a portal's link or session so that it ends with the token that made it, if any."""
+    until = None if token is None else token.expires_at
+    return session if until is None else replace(session, expires_at=min(session.expires_at, until))
 
 
 def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:

@@ -71,7 +71,7 @@ class PortalLinks:
         detail: dict[str, Any] = {"sources": ", ".join(portal.sources)[:_LONGEST_URL], "role": role.value}
         if portal.allowed:
             detail["allowed"] = ", ".join(portal.allowed)
-        await self._store.add_portal_link(link, AuditEntry(now, principal.name, "portal.link", name, detail))
+        link = await self._store.add_portal_link(link, AuditEntry(now, principal.name, "portal.link", name, detail))
         return link, f"{self._address()}/portal/{secret}"
 
     async def revoke(self, principal: Principal, tenant: str) -> int:

@@ -82,6 +82,18 @@ async def test_links_and_sessions_end_with_their_token(access: AccessStore) -> N
     assert await access.portal_link("l4") is None
 
 
+async def test_links_and_sessions_end_when_their_token_expires(access: AccessStore) -> None:
+    await access.open()
+    await access.add_token(token(1, expires_at=at(60)), "digest", entry("token.add"))
+    for digest in ("l1", "l2"):
+        added = await access.add_portal_link(link(digest, stamp="tok_1"), entry("portal.link"))
+        assert added.expires_at == at(60)
+    assert await access.take_portal_link("l1", begun(link(stamp="tok_1")), entry("session.begin"))
+    assert await access.use_session("s1", at(59), IDLE) is not None
+    assert await access.use_session("s1", at(60), IDLE) is None
+    assert not await access.take_portal_link("l2", begun(link(stamp="tok_1"), "s2", 60), entry("session.begin"))
+
+
 @pytest.mark.parametrize(("by", "ended"), [((), 2), (("shop",), 1), (("shop", "main", "x"), 2), (("other",), 0)])
 async def test_a_tenants_portal_is_ended_by_those_who_have_its_sources(
     access: AccessStore, by: tuple[str, ...], ended: int

@@ -20,7 +20,7 @@ from cdc.access.model import (
     clean_name,
     user_key,
 )
-from cdc.access.shared import alive, claim_of, no_token, no_user, token_exists, user_exists, worth_noting
+from cdc.access.shared import alive, claim_of, no_token, no_user, token_exists, user_exists, within, worth_noting
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from support.memory_outbox.audit import MemoryAudit
 
@@ -116,10 +116,15 @@ class MemoryAccess:
             session = self._sessions[digest] = replace(session, last_used_at=now)
         return session
 
-    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> None:
-        if link.stamp and all(each.id != link.stamp for each in self._tokens.values()):
+    async def add_portal_link(self, link: PageSession, entry: AuditEntry) -> PageSession:
+        if link.stamp and self._maker(link) is None:
             raise no_token(link.stamp)
-        await self.add_session(link, [entry])
+        added = within(link, self._maker(link))
+        await self.add_session(added, [entry])
+        return added
+
+    def _maker(self, link: PageSession) -> ApiToken | None:
+        return next((each for each in self._tokens.values() if each.id == link.stamp), None)
 
     async def portal_link(self, digest: str) -> PageSession | None:
         found = self._sessions.get(digest)
@@ -130,7 +135,7 @@ class MemoryAccess:
         if found is None or found.expires_at <= begun.created_at:
             return False
         del self._sessions[digest]
-        await self.add_session(begun, [entry])
+        await self.add_session(within(begun, self._maker(begun)), [entry])
         return True
 
     async def end_portal(self, name: str, sources: Collection[str], entry: AuditEntry) -> int:
