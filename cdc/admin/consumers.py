@@ -2,8 +2,8 @@
 
 A fetched delivery is leased, as by a dispatcher: until the lease ends nobody else gets it, nor a later event of its
 record.  The program acknowledges it, reports a failure (the endpoint's retry schedule says when it comes again), or
-gives it back.  It names the delivery and the lease by a receipt: one whose lease has passed to somebody else changes
-nothing.
+gives it back; a lease that ends unanswered counts as an attempt.  It names the delivery and the lease by a receipt: one
+whose lease has passed to somebody else changes nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from cdc.model.errors import NotFound, UsageError
 GONE_EVERY: Final = 1.0
 #: Attempts of a program that reports a failure have this error; its reason is stored as the answer.
 FAILED: Final = "The consumer reported a failure."
+#: The last attempt of a delivery whose leases ended unanswered as often as its endpoint's retry schedule allows.
+UNANSWERED: Final = "The consumer fetched it and did not answer before the lease ended."
 #: Delivery, lease (the name of its worker), and when it began: milliseconds since 1970.
 _RECEIPT: Final = re.compile(r"(dlv_[0-9]{1,18})\.(pull-([0-9a-f]{1,11})-[0-9a-f]{16})")
 
@@ -100,8 +102,16 @@ class Consumers(UseCases):
 
     async def _lease(self, consumer: Endpoint, limit: int, lease: timedelta, now: datetime) -> list[Fetched]:
         worker = f"pull-{int(now.timestamp() * 1000):x}-{secrets.token_hex(8)}"
-        leased = await self._store.lease_of(consumer.id, worker, now, now + lease, limit)
-        return [Fetched(each, f"{each.id}.{worker}") for each in leased]
+        while leased := await self._store.lease_of(consumer.id, worker, now, now + lease, limit):
+            # judged by the number of the lease before, which ended unanswered
+            spent = [each for each in leased if each.attempt > len(consumer.retry_schedule) + 1]
+            if spent:
+                held = (_Lease(worker, now, each) for each in spent)
+                dead = [made for each in held for made in _outcomes(consumer, each, now, "", UNANSWERED)]
+                await self._record(consumer, {worker: dead}, now)
+            if len(spent) < len(leased):
+                return [Fetched(each, f"{each.id}.{worker}") for each in leased if each not in spent]
+        return []
 
     async def answer(
         self, consumer: Endpoint, acknowledged: Sequence[str], failed: Mapping[str, str], released: Sequence[str]
@@ -139,12 +149,16 @@ class Consumers(UseCases):
         return found
 
     async def _finish(self, consumer: Endpoint, leases: Mapping[str, _Lease], failed: Mapping[str, str]) -> None:
-        from cdc.dispatch.outcome_writer import Finished, log_attempts
-
         now = self._clock.now()
         outcomes: defaultdict[str, list[Outcome]] = defaultdict(list)
         for receipt, lease in leases.items():
             outcomes[lease.worker] += _outcomes(consumer, lease, now, failed.get(receipt))
+        await self._record(consumer, outcomes, now)
+
+    async def _record(self, consumer: Endpoint, outcomes: Mapping[str, Sequence[Outcome]], now: datetime) -> None:
+        """``outcomes``: by the worker that holds the leases."""
+        from cdc.dispatch.outcome_writer import Finished, log_attempts
+
         for worker, each in outcomes.items():
             # A lease that passes to somebody else this very moment keeps its state: the event comes once more.
             await self._store.finish(worker, each, now)
@@ -154,7 +168,9 @@ class Consumers(UseCases):
                 self._service.process.fetched(finished)
 
 
-def _outcomes(consumer: Endpoint, lease: _Lease, now: datetime, reason: str | None) -> list[Outcome]:
+def _outcomes(
+    consumer: Endpoint, lease: _Lease, now: datetime, reason: str | None, error: str = FAILED
+) -> list[Outcome]:
     """``reason``: of the failure; None where the delivery is acknowledged."""
     from cdc.dispatch.attempt import outcomes
     from cdc.dispatch.retry import Answer, judge
@@ -163,7 +179,7 @@ def _outcomes(consumer: Endpoint, lease: _Lease, now: datetime, reason: str | No
     answer = (
         Answer(HTTPStatus.OK.value, duration)
         if reason is None
-        else Answer(None, duration, body=reason.encode(errors="replace"), error=FAILED)
+        else Answer(None, duration, body=reason.encode(errors="replace"), error=error)
     )
     verdict = judge(answer, consumer.retry_schedule, lease.delivery.attempt, now, random)
     return outcomes((lease.delivery,), consumer.url, answer, verdict, lease.began)

@@ -133,7 +133,8 @@ OPERATIONS = (
         tag=_TAG,
         waits=True,
         description="`name`: of an endpoint `pull:NAME`, or its id. While an event is leased, or waits for a retry, no "
-        "later event of its record comes.",
+        "later event of its record comes. A lease that ends without an answer counts as a failed attempt: when "
+        "the endpoint's retries are used up, the event becomes a dead letter.",
     ),
     ApiOperation(
         "POST",

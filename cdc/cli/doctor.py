@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
 
 import click
 
@@ -18,7 +20,7 @@ from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError
-from cdc.model.finding import Finding, Severity, grouped
+from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
@@ -26,6 +28,8 @@ from cdc.runtime.doctor import disk_finding, file_findings
 from cdc.runtime.running import consumer_findings
 from cdc.web.health import overdue, unreplicated
 
+#: A consumer's program may run once a day.
+UNFETCHED: Final = timedelta(days=1)
 _INDENT = " " * 9
 _MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
@@ -120,6 +124,7 @@ async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check],
             now = SystemClock().now()
             checks += endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
             checks += quarantine_checks(await store.count_quarantined())
+            checks += await _check_unfetched(store, now)
             if not answered:
                 checks += await _check_overdue(config, store)
             for source in config.source.values():
@@ -140,6 +145,18 @@ async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:
     severity = Severity.WARNING if danger else Severity.OK
     detail = danger or "each commit waits for a standby"
     return [Check("outbox", Finding("replication", severity, detail, "Set synchronous_standby_names: docs/scale.md"))]
+
+
+async def _check_unfetched(store: OutboxStore, now: datetime) -> list[Check]:
+    """Return the consumers whose events no program has fetched for long; health leaves them out."""
+    checks = []
+    for each in await store.endpoints():
+        due = await store.due_of(each.id) if is_pull(each.url) else None
+        if due is not None and now - due >= UNFETCHED:
+            detail = f"An event for {each.url} has not been fetched for {span((now - due).total_seconds())}."
+            remedy = f"Run the program that fetches them (cdc consume), or cdc endpoint disable {each.id}"
+            checks.append(Check(f"endpoint {each.id}", Finding("fetched", Severity.WARNING, detail, remedy)))
+    return checks
 
 
 async def _check_overdue(config: Config, store: OutboxStore) -> list[Check]:

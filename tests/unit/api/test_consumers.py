@@ -117,6 +117,26 @@ async def test_a_failure_is_retried_by_the_schedule_and_then_a_dead_letter(api: 
     assert [each["id"] for each in await _fetched(api)] == ["evt_2"]
 
 
+@pytest.mark.parametrize("reported", [False, True])
+async def test_event_whose_leases_end_unanswered_is_a_dead_letter_by_the_retry_schedule(
+    api: Managed, reported: bool
+) -> None:
+    """A failure that the program reports, and a lease that ends, count alike."""
+    await _consumer(api, retries=[30])
+    await _stored(api, 1, 2, record="facturascli:7")
+    for attempt in (1, 2):
+        (got,) = await _fetched(api, "?lease=60")
+        assert (got["id"], got["attempt"]) == ("evt_1", attempt)
+        if reported and attempt == 1:
+            await _answer(api, failed=[{"receipt": got["receipt"]}])
+        api.clock.advance(61)
+    assert [each["id"] for each in await _fetched(api)] == ["evt_2"]
+    assert await state_of(api.store, "evt_1") is DeliveryState.DEAD
+    log = (await api.ask("GET", f"/deliveries/{got['delivery']}")).json["log"]
+    assert log[-1]["error"] == "The consumer fetched it and did not answer before the lease ended."
+    assert (await _answer(api, acknowledged=[got["receipt"]]))["late"] == [got["receipt"]]
+
+
 async def test_a_released_event_comes_again_at_once_and_uncounted(api: Managed) -> None:
     await _consumer(api)
     await _stored(api, 1)

@@ -323,6 +323,24 @@ def test_doctor_reports_what_waits_what_was_skipped_and_a_full_disk(
     assert "WRONG    outbox: disk: 1.0 MB are free" in run_cdc("doctor", code=1).stdout
 
 
+@pytest.mark.parametrize(("hours", "warned"), [(23, False), (25, True)])
+def test_doctor_warns_of_a_consumer_whose_events_nobody_fetches(
+    run_cdc: Callable, folder: Path, hours: int, warned: bool
+) -> None:
+    added = json.loads(run_cdc("endpoint", "add", "pull:orders", "--events", "*", "--json").stdout)
+    before = datetime.now(UTC) - timedelta(hours=hours)
+
+    async def fill() -> None:
+        async with opened(open_outbox(load_config(environment={}, folder=folder))) as outbox:
+            await outbox.store("main", Position("1"), [stored_event(1, before)], {}, before)
+
+    asyncio.run(fill())
+    checks = json.loads(run_cdc("doctor", "--json", code=1).stdout)["checks"]
+    found = [each for each in checks if each["check"] == "fetched"]
+    assert [(each["about"], each["severity"]) for each in found] == [(f"endpoint {added['id']}", "warning")] * warned
+    assert not [each for each in checks if each["check"] == "overdue"]
+
+
 def test_doctor_warns_of_an_endpoint_that_accepts_nothing() -> None:
     failing = Endpoint("ep_1", URL, ("*",), SECRET, NOW, failing_since=NOW - timedelta(minutes=12))
     (found,) = endpoint_findings(failing, {DeliveryState.WAITING: 2, DeliveryState.DELIVERED: 5}, NOW)
