@@ -107,7 +107,7 @@ class Consumers(UseCases):
             spent = [each for each in leased if each.attempt > len(consumer.retry_schedule) + 1]
             if spent:
                 held = (_Lease(worker, now, each) for each in spent)
-                dead = [made for each in held for made in _outcomes(consumer, each, now, "", UNANSWERED)]
+                dead = [made for each in held for made in _outcomes(consumer, each, now, "", error=UNANSWERED)]
                 await self._record(consumer, {worker: dead}, now)
             if len(spent) < len(leased):
                 return [Fetched(each, f"{each.id}.{worker}") for each in leased if each not in spent]
@@ -152,7 +152,7 @@ class Consumers(UseCases):
         now = self._clock.now()
         outcomes: defaultdict[str, list[Outcome]] = defaultdict(list)
         for receipt, lease in leases.items():
-            outcomes[lease.worker] += _outcomes(consumer, lease, now, failed.get(receipt))
+            outcomes[lease.worker] += _outcomes(consumer, lease, now, failed.get(receipt), error=FAILED)
         await self._record(consumer, outcomes, now)
 
     async def _record(self, consumer: Endpoint, outcomes: Mapping[str, Sequence[Outcome]], now: datetime) -> None:
@@ -168,9 +168,7 @@ class Consumers(UseCases):
                 self._service.process.fetched(finished)
 
 
-def _outcomes(
-    consumer: Endpoint, lease: _Lease, now: datetime, reason: str | None, error: str = FAILED
-) -> list[Outcome]:
+def _outcomes(consumer: Endpoint, lease: _Lease, now: datetime, reason: str | None, *, error: str) -> list[Outcome]:
     """``reason``: of the failure; None where the delivery is acknowledged."""
     from cdc.dispatch.attempt import outcomes
     from cdc.dispatch.retry import Answer, judge
