@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from itertools import pairwise
+from typing import Final
 
 from cdc.admin.base import UseCases
 from cdc.model.delivery import Activity
+
+#: Endpoints, and sources, that are named where all are summed up.
+TOP: Final = 20
 
 
 class Period(StrEnum):
@@ -50,7 +54,8 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class PeriodFigures:
-    """``starts``: of the slots, oldest first.  ``endpoints`` (by id) and ``sources``: those with attempts."""
+    """``starts``: of the slots, oldest first.  ``endpoints`` (by id) and ``sources``: at least the `TOP` ones with the
+    most attempts."""
 
     starts: Sequence[datetime]
     slots: Sequence[Figures]
@@ -89,10 +94,23 @@ class Statistics(UseCases):
         endpoints: defaultdict[str, Figures] = defaultdict(Figures)
         sources: defaultdict[str, Figures] = defaultdict(Figures)
         owned = await self._owned()
-        for each in await self._store.activity(edges, None if endpoint_id is None else [endpoint_id]):
-            if source in (None, each.source) and self._sees(each, owned):
-                for figures in (slots[each.since], total, endpoints[each.endpoint_id], sources[each.source]):
-                    figures.add(each)
+        if endpoint_id is None and source is None and owned is None:
+            summary = await self._store.activity_summary(edges, TOP)
+            counted: Sequence[Activity] = summary.periods
+            for each in summary.endpoints:
+                endpoints[each.endpoint_id].add(each)
+            for each in summary.sources:
+                sources[each.source].add(each)
+        else:
+            asked = owned if endpoint_id is None else [endpoint_id]
+            found = await self._store.activity(edges, None if asked is None else sorted(asked), source)
+            counted = [each for each in found if self._sees(each, owned)]
+            for each in counted:
+                endpoints[each.endpoint_id].add(each)
+                sources[each.source].add(each)
+        for each in counted:
+            slots[each.since].add(each)
+            total.add(each)
         return PeriodFigures(list(slots), list(slots.values()), total, endpoints, sources)
 
     async def totals(self, period: Period, zone: tzinfo, endpoint_ids: Sequence[str]) -> dict[str, Figures]:

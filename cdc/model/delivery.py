@@ -327,6 +327,14 @@ class Activity(NamedTuple):
     seconds: float
 
 
+class ActivitySummary(NamedTuple):
+    """Attempts of each period, and of the endpoints and of the sources with the most; what is summed up is empty."""
+
+    periods: Sequence[Activity]
+    endpoints: Sequence[Activity]
+    sources: Sequence[Activity]
+
+
 def counted(outcomes: Iterable[Outcome], now: datetime) -> list[Activity]:
     """Return the counters of the attempts, each once.  Tests and cancelled deliveries do not count."""
     found: dict[tuple[str, str], list[float]] = {}

@@ -30,6 +30,7 @@ from cdc.model.backfill import BackfillStore
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotStore
 from cdc.model.delivery import (
     Activity,
+    ActivitySummary,
     Attempt,
     DeliveryFilter,
     DeliveryState,
@@ -248,9 +249,17 @@ class EndpointReader(Protocol):
         all.  ``endpoint_ids``: of these endpoints only; None: of all."""
         ...
 
-    async def activity(self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None) -> list[Activity]:
+    async def activity(
+        self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None, source: str | None = None
+    ) -> list[Activity]:
         """Return the attempts of each period from one edge to the next, by endpoint and source, where there are any.
-        Periods that ended more than two hours ago are known by the hour only.  ``endpoint_ids``: as in `counts`."""
+        Periods that ended more than two hours ago are known by the hour only.  ``endpoint_ids``: as in `counts`.
+        ``source``: of this one only."""
+        ...
+
+    async def activity_summary(self, edges: Sequence[datetime], most: int) -> ActivitySummary:
+        """Return the attempts of all in each period, and in all periods those of the ``most`` endpoints and sources
+        that have the most of them."""
         ...
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:

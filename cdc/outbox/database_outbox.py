@@ -17,6 +17,7 @@ from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.delivery import (
     Activity,
+    ActivitySummary,
     Attempt,
     DeliveryFilter,
     DeliveryState,
@@ -273,8 +274,13 @@ class DatabaseOutbox(ABC):
     ) -> dict[str, dict[DeliveryState, int]]:
         return await self._log.read(log.counts, most, endpoint_ids)
 
-    async def activity(self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None) -> list[Activity]:
-        return await self._log.read(log.activity, edges, endpoint_ids)
+    async def activity(
+        self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None, source: str | None = None
+    ) -> list[Activity]:
+        return await self._log.read(log.activity, edges, endpoint_ids, source)
+
+    async def activity_summary(self, edges: Sequence[datetime], most: int) -> ActivitySummary:
+        return await self._log.read(log.activity_summary, edges, most)
 
     async def gather_activity(self, since: datetime, now: datetime) -> None:
         await self._tidy(retention.gather_activity, since, now)

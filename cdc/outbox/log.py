@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from cdc.model.delivery import Activity, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter
+from cdc.model.delivery import (
+    Activity,
+    ActivitySummary,
+    Attempt,
+    DeliveryFilter,
+    DeliveryState,
+    DeliveryView,
+    EventFilter,
+)
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
 from cdc.outbox.rows import ACTIVE, STATES, attempt_from, event_from, view_from
@@ -146,8 +154,23 @@ async def search_events(
     return walk.page(event_from, lambda row: str(row[0]), str)
 
 
-async def activity(db: Database, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None) -> list[Activity]:
+async def activity(
+    db: Database, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None, source: str | None
+) -> list[Activity]:
     columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
+    if source is not None:
+        found = [Activity(*row) for row in await db.rows_each("activity_source", columns, source=source)]
+        return found if endpoint_ids is None else [each for each in found if each.endpoint_id in set(endpoint_ids)]
     if endpoint_ids is None:
         return [Activity(*row) for row in await db.rows_each("activity", columns)]
     return [Activity(*row) for row in await db.rows_each("activity_of", columns, ids=list(endpoint_ids))]
+
+
+async def activity_summary(db: Database, edges: Sequence[datetime], most: int) -> ActivitySummary:
+    columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
+    whole = {"since": edges[0], "before": edges[-1], "limit": most}
+    return ActivitySummary(
+        [Activity(*row) for row in await db.rows_each("activity_slots", columns)],
+        [Activity(edges[0], each, "", *rest) for each, *rest in await db.rows("activity_endpoints", **whole)],
+        [Activity(edges[0], "", each, *rest) for each, *rest in await db.rows("activity_sources", **whole)],
+    )

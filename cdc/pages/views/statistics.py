@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
 
-from cdc.admin.statistics import Figures, Period, PeriodFigures
+from cdc.admin.statistics import TOP, Figures, Period, PeriodFigures
 from cdc.pages import chart
 from cdc.pages.chart import Bar, Bars
 from cdc.pages.language import Language
 from cdc.pages.page import Page
-
-#: Endpoints, or sources, in the table of those with the most attempts.
-_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ async def statistics(
 
 def _top(figures: Mapping[str, Figures]) -> dict[str, Figures]:
     """Return those with the most attempts, which a table shows; the most first."""
-    return {name: figures[name] for name in nlargest(_ROWS, figures, key=lambda each: figures[each].attempts)}
+    return {name: figures[name] for name in nlargest(TOP, figures, key=lambda each: figures[each].attempts)}
 
 
 def _label(language: Language, period: Period, start: datetime) -> str:

@@ -26,6 +26,32 @@ CROSS JOIN LATERAL (
 ) AS counted
 WHERE endpoint.id = ANY (:ids::text[])
 
+-- name: activity_source
+-- Attempts in periods for one source, by endpoint.
+SELECT given.period_start, endpoint.id, :source::text, counted.delivered, counted.failed, counted.seconds
+FROM unnest(:period_start::timestamptz[], :period_end::timestamptz[]) AS given (period_start, period_end)
+CROSS JOIN LATERAL (
+    SELECT activity.endpoint, sum(activity.delivered)::bigint AS delivered,
+           sum(activity.failed)::bigint AS failed, sum(activity.seconds) AS seconds
+    FROM cdc_outbox.activity
+    WHERE activity.source = :source::text
+      AND activity.period_start >= given.period_start AND activity.period_start < given.period_end
+    GROUP BY activity.endpoint
+) AS counted
+JOIN cdc_outbox.endpoint ON endpoint.number = counted.endpoint
+
+-- name: activity_slots
+-- All attempts in periods.
+SELECT given.period_start, '', '', counted.delivered, counted.failed, counted.seconds
+FROM unnest(:period_start::timestamptz[], :period_end::timestamptz[]) AS given (period_start, period_end)
+CROSS JOIN LATERAL (
+    SELECT sum(activity.delivered)::bigint AS delivered, sum(activity.failed)::bigint AS failed,
+           sum(activity.seconds) AS seconds
+    FROM cdc_outbox.activity
+    WHERE activity.period_start >= given.period_start AND activity.period_start < given.period_end
+) AS counted
+WHERE counted.delivered IS NOT NULL
+
 -- name: gather_activity
 -- Adds the minutes of a period to their hours; `drop_minutes` removes them.
 INSERT INTO cdc_outbox.activity (period_start, endpoint, source, shard, delivered, failed, seconds)

@@ -22,6 +22,23 @@ WHERE endpoint.id IN (SELECT value FROM json_each(:ids))
   AND activity.period_start >= :period_start AND activity.period_start < :period_end
 GROUP BY activity.endpoint, activity.source
 
+-- name: activity_source
+-- Attempts in a period for one source, by endpoint.
+SELECT :period_start AS period_start, endpoint.id, :source,
+       SUM(activity.delivered), SUM(activity.failed), SUM(activity.seconds)
+FROM activity CROSS JOIN endpoint ON endpoint.number = activity.endpoint
+WHERE activity.source = :source AND activity.period_start >= :period_start AND activity.period_start < :period_end
+GROUP BY activity.endpoint
+
+-- name: activity_slots
+-- All attempts in a period.
+SELECT :period_start AS period_start, '', '', counted.delivered, counted.failed, counted.seconds
+FROM (
+    SELECT SUM(delivered) AS delivered, SUM(failed) AS failed, SUM(seconds) AS seconds
+    FROM activity WHERE period_start >= :period_start AND period_start < :period_end
+) AS counted
+WHERE counted.delivered IS NOT NULL
+
 -- name: gather_activity
 -- Adds the minutes of a period to their hours; `drop_minutes` removes them.
 INSERT INTO activity (period_start, endpoint, source, shard, delivered, failed, seconds)

@@ -283,3 +283,25 @@ async def test_due_deliveries_are_found_behind_a_long_log(postgres_db: Database)
         await finish(outbox, *await lease(outbox, limit=500))
     await outbox.close()
     assert read[1] < read[0] * 1.5, read
+
+
+async def test_the_statistics_of_a_source_read_its_rows_only(postgres_db: Database) -> None:
+    outbox = PostgresOutbox(postgres_db.info)
+    await outbox.open()
+    await outbox.add_endpoint(endpoint())
+    postgres_db.execute(
+        "INSERT INTO cdc_outbox.activity SELECT %s - ago * interval '1 hour', 1, 'tenant' || n, 0, 1, 0, 0.1 "
+        "FROM generate_series(1, 1000) AS n, generate_series(1, 24) AS ago",
+        [NOW],
+    )
+    postgres_db.execute("VACUUM ANALYZE cdc_outbox.activity")
+    planner = Planner(postgres_db.info)
+    text = postgres_statements()["activity_source"]
+    values = {"period_start": [NOW - timedelta(hours=24)], "period_end": [NOW], "source": "tenant7"}
+    row = planner._connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(), values).fetchone()
+    planner.close()
+    await outbox.close()
+    assert row is not None
+    reads = [step for step in _flat(row[0][0]["Plan"]) if step.get("Relation Name") == "activity"]
+    assert [step["Actual Rows"] for step in reads] == [24], reads
+    assert not any(step.get("Rows Removed by Filter") for step in reads), reads

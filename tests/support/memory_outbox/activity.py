@@ -7,7 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT, Activity
+from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT, Activity, ActivitySummary
+
+
+def _summed(counters: Sequence[Activity]) -> list[Activity]:
+    found: defaultdict[tuple[datetime, str, str], list[Activity]] = defaultdict(list)
+    for each in counters:
+        found[each[:3]].append(each)
+    return [
+        Activity(*key, sum(a.delivered for a in those), sum(a.failed for a in those), sum(a.seconds for a in those))
+        for key, those in found.items()
+    ]
+
+
+def _most(counters: Sequence[Activity], most: int) -> list[Activity]:
+    return sorted(counters, key=lambda each: -each.delivered - each.failed)[:most]
 
 
 class MemoryActivity:
@@ -21,16 +35,27 @@ class MemoryActivity:
         sums = (before.delivered + added.delivered, before.failed + added.failed, before.seconds + added.seconds)
         self._activity[key] = Activity(*key, *sums)
 
-    async def activity(self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None) -> list[Activity]:
-        found: defaultdict[tuple[datetime, str, str], list[Activity]] = defaultdict(list)
-        for since, until in pairwise(edges):
-            for each in self._activity.values():
-                if since <= each.since < until and (endpoint_ids is None or each.endpoint_id in endpoint_ids):
-                    found[since, each.endpoint_id, each.source].append(each)
-        return [
-            Activity(*key, sum(a.delivered for a in those), sum(a.failed for a in those), sum(a.seconds for a in those))
-            for key, those in found.items()
-        ]
+    async def activity(
+        self, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None, source: str | None = None
+    ) -> list[Activity]:
+        return _summed(
+            [
+                each._replace(since=since)
+                for since, until in pairwise(edges)
+                for each in self._activity.values()
+                if since <= each.since < until
+                and (endpoint_ids is None or each.endpoint_id in endpoint_ids)
+                and source in (None, each.source)
+            ]
+        )
+
+    async def activity_summary(self, edges: Sequence[datetime], most: int) -> ActivitySummary:
+        every, first = await self.activity(edges), edges[0]
+        return ActivitySummary(
+            _summed([each._replace(endpoint_id="", source="") for each in every]),
+            _most(_summed([each._replace(since=first, source="") for each in every]), most),
+            _most(_summed([each._replace(since=first, endpoint_id="") for each in every]), most),
+        )
 
     async def gather_activity(self, since: datetime, now: datetime) -> None:
         before = (now - MINUTES_KEPT).replace(minute=0, second=0, microsecond=0)

@@ -31,6 +31,8 @@ WALKS = {
     "all_unfinished": {"counted"},  # up to its limit
     "counts": {"endpoint", "json_each", "wanted", "unfinished", "given", "looked_at", "counted"},
     **{name: {"json_each"} for name in ("endpoints_of", "activity_of")},
+    "activity_endpoints": {"top"},  # its own findings, as the next one
+    "activity_slots": {"counted"},
     "search_endpoints": {"json_each", "named"},
     "insert_delivery": {"CONSTANT", "given"},  # its own parameters
     "known_events": {"json_each"},
@@ -99,6 +101,11 @@ def test_no_statement_scans_a_table(db: sqlite3.Connection, name: str) -> None:
     steps = plan(db, sqlite_statements()[name])
     found = {table for step in steps if (table := scanned(step))}
     assert found <= WALKS.get(name, set()), steps
+
+
+def test_the_statistics_of_a_source_read_no_other_sources(db: sqlite3.Connection) -> None:
+    wanted = "activity_source (source=? AND period_start>? AND period_start<?)"
+    assert any(wanted in step for step in plan(db, sqlite_statements()["activity_source"]))
 
 
 @pytest.mark.parametrize(
