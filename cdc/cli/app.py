@@ -68,7 +68,7 @@ COMMANDS = {
     "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
     "table": ("cdc.cli.table:table", "List tables, and why each is captured or not."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
-    "consume": ("cdc.cli.consume:consume", "Fetch a consumer's events, and run a command for each."),
+    "consume": ("cdc.cli.consume:consume", "Fetch a consumer's events, and run a program for each."),
     "apply": ("cdc.cli.apply:apply", "Make endpoints equal to those in a file."),
     "export": ("cdc.cli.apply:export", "Print endpoints as a file for cdc apply."),
     "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),

@@ -38,14 +38,21 @@ _SHOWN_NAMES: Final = {field: name for name, field in FIELD_NAMES.items()} | {"c
 def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_json: bool) -> int:
     """Make endpoints equal to those in a file.
 
-    FILE is TOML, a table [endpoint.NAME] each, with the fields of the HTTP API (docs/api.md): url and events, and what
-    differs from the defaults. Secrets are named, not written: secret_file = "PATH" or secret_env = "NAME"; a header's
-    value, and client_secret or private_key of authentication, may be "@PATH" or "env:NAME". Without secret, headers
-    and enabled these stay as they are, and the secret of authentication does; a new endpoint gets
-    a secret, which is printed once. id = "ep_…" takes over an endpoint that is there.
+    FILE is TOML with a table for each endpoint; cdc export prints such a file:
 
-    All of the file is checked before anything changes. A second apply changes nothing. Endpoints of a file are marked
-    with its name. Ends with 0 when all is done, 2 when the file is wrong.
+    \b
+      [endpoint.shop]
+      url = "https://shop.example.com/hook"
+      events = ["invoice.*"]
+      secret_env = "SHOP_SECRET"
+
+    The keys are the fields of the HTTP API (docs/api.md). A field that is left out has its default; but secrets,
+    headers and enabled stay as they are. Secrets are not written into the file: secret_file = "PATH" or secret_env =
+    "NAME"; a header's value, and client_secret or private_key of authentication, may be "@PATH" or "env:NAME". A new
+    endpoint without a secret gets one, which is printed once. id = "ep_…" takes over an existing endpoint.
+
+    The whole file is checked before anything changes. A second apply changes nothing. The page marks these endpoints
+    with the file's name. The exit code is 0 when all is done, 2 when the file is wrong.
     """
     config = quiet_configuration(session)
     steps = run_async(applied(config, file, read(file), dry_run=dry_run, prune=prune))
@@ -53,7 +60,7 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     if as_json:
         print_json({"applied": not dry_run, "steps": [_as_json(step, applied=not dry_run) for step in steps]})
     else:
-        print_steps(steps)
+        print_steps(steps, planned=dry_run)
         for step in steps if not dry_run else ():
             if _made_secret(step):
                 echo(f"{step.name}: {' '.join(revealed(step.endpoint))}")
@@ -61,8 +68,17 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     return 1 if dry_run and pending else 0
 
 
-def print_steps(steps: Sequence[Step]) -> None:
-    rows = [(_WORDS.get(each.action, each.action), each.name, each.endpoint.id, _what(each)) for each in steps]
+def print_steps(steps: Sequence[Step], *, planned: bool = False) -> None:
+    """``planned``: new endpoints have no id yet."""
+    rows = [
+        (
+            _WORDS.get(each.action, each.action),
+            each.name,
+            "" if planned and each.action is Action.CREATE else each.endpoint.id,
+            _what(each),
+        )
+        for each in steps
+    ]
     print_table(("action", "name", "id", "what"), rows, "The file describes no endpoint.")
 
 
@@ -123,8 +139,8 @@ def _as_json(step: Step, *, applied: bool) -> dict[str, Any]:
 def export(session: CommandSession, endpoint_ids: Sequence[str]) -> None:
     """Print endpoints as a file for cdc apply.
 
-    All of them, or those with these ids. No secret and no header value is in it; URLs are written whole. Applied to
-    the outbox that it comes from, it takes these endpoints over and changes nothing else.
+    All of them, or those with these ids. It contains no secrets and no values of headers; URLs are complete. Applied to
+    the same outbox, it takes these endpoints over and changes nothing else.
     """
 
     async def found(admin: Admin) -> list[Endpoint]:

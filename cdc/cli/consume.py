@@ -40,7 +40,11 @@ _BUSY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 @click.command()
 @click.argument("name")
 @click.option(
-    "--exec", "command", required=True, metavar="COMMAND", help="Run this for each event: 'php handler.php'. No shell."
+    "--exec",
+    "command",
+    required=True,
+    metavar="COMMAND",
+    help="Program to run for each event: 'php handler.php'. Without a shell.",
 )
 @click.option(
     "--url", envvar="CDC_API_URL", default="http://127.0.0.1:8600", show_default=True, metavar="URL",
@@ -63,15 +67,16 @@ _BUSY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 def consume(
     *, name: str, command: str, url: str, place: str, once: bool, limit: int, timeout: int, lease: int | None
 ) -> int:
-    """Fetch a consumer's events, and run a command for each.
+    """Fetch a consumer's events, and run a program for each.
 
-    NAME is that of the endpoint pull:NAME.  It works on another machine, also behind NAT, and needs only the API's
-    address and a token.  The command gets the payload on standard input, and CDC_EVENT, CDC_EVENT_ID, CDC_RECORD and
-    CDC_ATTEMPT in its environment.  Exit code 0 acknowledges the event; any other fails it, with the last line on
-    standard error as the reason, and it comes again as the retries of the endpoint say.
+    NAME is a consumer that cdc endpoint add pull:NAME created.  The command works on any machine, also behind NAT: it
+    needs only the API's address and a token.  The program after --exec gets the payload on standard input, and
+    CDC_EVENT, CDC_EVENT_ID, CDC_RECORD and CDC_ATTEMPT in its environment.  With exit code 0 the event is
+    acknowledged.  With any other it has failed: the last line on standard error is the reason, and it comes again
+    after the waits of the endpoint's --retries.
 
-    After a crash an event comes again, with the same id.  Several processes share the work; events of one record come
-    one after the other.  With --once the exit code is 1 when an event failed.
+    After a crash an event comes again, with the same id: handle it once.  Several processes with the same NAME share
+    the work; events of one record come one after the other.  With --once the exit code is 1 when an event failed.
     """
     words, held = _words(command), lease or timeout + _MARGIN
     if held <= timeout:

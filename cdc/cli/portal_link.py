@@ -94,7 +94,7 @@ def add(
 def revoke(session: CommandSession, tenant: str) -> None:
     """End all links and sessions of TENANT."""
     ended = _with_links(quiet_configuration(session), lambda links: links.revoke(_operator(), tenant))
-    say(f"Ended: {ended}.")
+    say(f"Links and sessions ended: {ended}.")
 
 
 def _operator() -> Principal:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -301,7 +302,8 @@ async def _perform(connection: psycopg.AsyncConnection, paragraph: Paragraph, in
 
 async def _fetch(config: Config, say: Say) -> list[str]:
     """Fetch and acknowledge the consumer's events, as `cdc consume demo` does over the API; return what went wrong."""
-    say("\nInvoices, fetched and acknowledged by a program (pull:demo), as behind NAT:")
+    say("\nInvoices, fetched and acknowledged by a program (pull:demo), as behind NAT.")
+    say("Each record's events come in order; others do not wait for them:")
     store = outboxes.open_outbox(config)
     await store.open()
     try:
@@ -322,7 +324,7 @@ async def _chat(chat: Inbox, say: Say) -> list[str]:
     await chat.wait_for(1)
     say("\nA message for a chat (cdc endpoint add URL --preset slack):")
     for each in chat.accepted:
-        say(f"  {each.event.get('text')}")
+        say(f"  {unescape(str(each.event.get('text')))}")  # as Slack shows it
     return ["a chat's message had no valid signature"] if chat.unverified else []
 
 

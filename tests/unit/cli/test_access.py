@@ -280,6 +280,6 @@ def test_a_portal_link_is_printed_once_opens_and_is_revoked(run_cdc: Callable, f
         return f"{opened.session.user} {opened.session.role} {opened.session.sources}"
 
     assert asyncio.run(open_it()) == "portal:acme manager ('shop',)"
-    assert "Ended: 2." in run_cdc("portal-link", "revoke", "acme").stderr
+    assert "Links and sessions ended: 2." in run_cdc("portal-link", "revoke", "acme").stderr
     listed = json.loads(run_cdc("audit", "list", "--json").stdout)
     assert url[-43:] not in json.dumps(listed)
