@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -37,6 +37,19 @@ class Described(NamedTuple):
     adopts: str = ""
 
 
+class DescribedFile(NamedTuple):
+    """``name``: the one that the file gives itself, by which its endpoints are marked; empty: they are marked by the
+    name of the path, ``path_name``, without folders."""
+
+    name: str
+    path_name: str
+    endpoints: Sequence[Described]
+
+    @property
+    def mark(self) -> str:
+        return self.name or self.path_name
+
+
 class Action(StrEnum):
     CREATE = "create"
     CHANGE = "change"
@@ -62,31 +75,38 @@ class Step(NamedTuple):
 
 
 def mark(file: str, name: str) -> str:
-    """The value of `Endpoint.managed`.  ``file``: its name, without folders."""
+    """The value of `Endpoint.managed`.  ``file``: `DescribedFile.mark`."""
     return f"{file}:{name}"
 
 
 class Managed(UseCases):
-    """``file``: the name of the file, without folders."""
+    def plan(self, file: DescribedFile, present: Sequence[Endpoint], *, prune: bool) -> list[Step]:
+        """Return what is to be done; raises `ConfigError` with the place of an endpoint that cannot be.
 
-    def plan(
-        self, file: str, described: Iterable[Described], present: Sequence[Endpoint], *, prune: bool
-    ) -> list[Step]:
-        """Return what is to be done; raises `ConfigError` with the place of an endpoint that cannot be."""
+        A file that got a name takes over its endpoints from before, with the same name and URL: others may be those of
+        a file with the same path name."""
+        if prune and not file.name:
+            raise ConfigError(
+                f"{file.path_name} has no name: --prune would also remove the endpoints of other files so called.",
+                'Write name = "…" at its top, another one in each file.  Applied without --prune first, it takes over '
+                "the endpoints that it describes.",
+            )
         by_mark = {each.managed: each for each in present if each.managed}
         by_id = {each.id: each for each in present}
         steps, used = [], set[str]()
-        for each in described:
-            found = by_mark.get(mark(file, each.name)) or by_id.get(each.adopts)
+        for each in file.endpoints:
+            former = by_mark.get(mark(file.path_name, each.name))
+            same = former is not None and former.url == each.fields.get("url")
+            found = by_mark.get(mark(file.mark, each.name)) or (former if same else by_id.get(each.adopts))
             if found is not None and found.id in used:
                 raise ConfigError(f"{each.place}: another table of the file means the endpoint {found.id} too.")
             try:
-                steps.append(self._step(mark(file, each.name), each, found))
+                steps.append(self._step(mark(file.mark, each.name), each, found))
             except UsageError as error:
                 raise ConfigError(f"{each.place}: endpoint {each.name}: {error.message}", error.hint) from None
             used |= {found.id} if found else set()
         gone = Action.REMOVE if prune else Action.LEFT
-        rest = [each for each in present if each.id not in used and each.managed_by == file]
+        rest = [each for each in present if each.id not in used and each.managed_by == file.mark]
         return steps + [Step(gone, each.managed.rpartition(":")[2], each, {}) for each in rest]
 
     def _step(self, managed: str, each: Described, found: Endpoint | None) -> Step:

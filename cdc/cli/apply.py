@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from cdc.admin.admin import Admin
-from cdc.admin.managed import Action, Described, Step
+from cdc.admin.managed import Action, DescribedFile, Step
 from cdc.api.endpoint_resource import FIELD_NAMES
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened, opened_outbox, run_async
@@ -32,7 +32,9 @@ _SHOWN_NAMES: Final = {field: name for name, field in FIELD_NAMES.items()} | {"c
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing; ends with 1 when something differs.")
-@click.option("--prune", is_flag=True, help="Remove endpoints that an earlier version of this file described.")
+@click.option(
+    "--prune", is_flag=True, help="Remove endpoints that an earlier version of this file described; it needs a name."
+)
 @json_option
 @pass_session
 def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_json: bool) -> int:
@@ -52,10 +54,11 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     endpoint without a secret gets one, which is printed once. id = "ep_…" takes over an existing endpoint.
 
     The whole file is checked before anything changes. A second apply changes nothing. The page marks these endpoints
-    with the file's name. The exit code is 0 when all is done, 2 when the file is wrong.
+    with the file's name: that of the key name at its top (name = "shop"), else the name of the file without folders,
+    which other files must not have. The exit code is 0 when all is done, 2 when the file is wrong.
     """
     config = quiet_configuration(session)
-    steps = run_async(applied(config, file, read(file), dry_run=dry_run, prune=prune))
+    steps = run_async(applied(config, read(file), dry_run=dry_run, prune=prune))
     pending = sum(step.pending for step in steps)
     if as_json:
         print_json({"applied": not dry_run, "steps": [_as_json(step, applied=not dry_run) for step in steps]})
@@ -82,19 +85,17 @@ def print_steps(steps: Sequence[Step], *, planned: bool = False) -> None:
     print_table(("action", "name", "id", "what"), rows, "The file describes no endpoint.")
 
 
-async def applied(
-    config: Config, file: Path, described: Sequence[Described], *, dry_run: bool, prune: bool
-) -> list[Step]:
+async def applied(config: Config, file: DescribedFile, *, dry_run: bool, prune: bool) -> list[Step]:
     store = outboxes.open_outbox(config)
     if not await store.exists():  # before the first endpoint, whose addition creates it
-        steps = admin_of(config, store).managed.plan(file.name, described, (), prune=prune)
+        steps = admin_of(config, store).managed.plan(file, (), prune=prune)
         if dry_run or not steps:
             return steps
         async with opened_outbox(config, create=True) as created:
             return await _carried_out(admin_of(config, created), steps)
     async with opened(store):
         admin = admin_of(config, store)
-        steps = admin.managed.plan(file.name, described, await admin.endpoints.all(), prune=prune)
+        steps = admin.managed.plan(file, await admin.endpoints.all(), prune=prune)
         return steps if dry_run else await _carried_out(admin, steps)
 
 

@@ -41,4 +41,4 @@ def demo(session: CommandSession, once: bool, further: str) -> int:
 
 
 async def _apply(config: Config, file: Path) -> None:
-    print_steps(await applied(config, file, read(file), dry_run=False, prune=False))
+    print_steps(await applied(config, read(file), dry_run=False, prune=False))

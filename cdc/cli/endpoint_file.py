@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.admin.endpoint_checks import new_endpoint
-from cdc.admin.managed import Described
+from cdc.admin.managed import Described, DescribedFile
 from cdc.api.endpoint_resource import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
 from cdc.cli.endpoint_input import is_place, secret_from
 from cdc.dispatch.signing import Signature, signature_of
@@ -43,11 +43,12 @@ class EndpointEntry(EndpointFields):
 class EndpointFile(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,100}$")] | None = None
     endpoint: dict[Annotated[str, Field(pattern=f"^{_NAME}$")], EndpointEntry] = Field(default_factory=dict)
 
 
-def read(path: Path) -> list[Described]:
-    """Return the endpoints of a file.  Raises `ConfigError` with the file and the line."""
+def read(path: Path) -> DescribedFile:
+    """Return the endpoints of a file, and its name.  Raises `ConfigError` with the file and the line."""
     try:
         text = path.read_text("utf-8-sig")
         places = Places(str(path), text, user=True)
@@ -59,7 +60,8 @@ def read(path: Path) -> list[Described]:
         raise ConfigError(f"{path} is not valid TOML: {error}.", "Correct that line and try again.") from error
     except ValidationError as error:
         raise _wrong(error.errors(include_url=False, include_input=False)[0], places) from None
-    return [_described(name, entry, places, path.parent) for name, entry in content.endpoint.items()]
+    described = [_described(name, entry, places, path.parent) for name, entry in content.endpoint.items()]
+    return DescribedFile(content.name or "", path.name, described)
 
 
 def _wrong(error: ErrorDetails, places: Places) -> ConfigError:

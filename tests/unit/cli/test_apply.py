@@ -126,13 +126,31 @@ def test_what_leaves_the_file_is_removed_only_when_asked(cdc: Callable, folder: 
     cdc("apply", "endpoints.toml")
     cdc("endpoint", "add", "http://127.0.0.1:9/other", "--events", "*", "--description", "other", "--json")
     text = (folder / "endpoints.toml").read_text()
-    (folder / "endpoints.toml").write_text(text[: text.index("[endpoint.chat]")])
+    (folder / "endpoints.toml").write_text('name = "endpoints.toml"\n' + text[: text.index("[endpoint.chat]")])
     assert actions(cdc) == {"shop": "none", "chat": "left"}
-    (folder / "more.toml").write_text('[endpoint.more]\nurl = "pull:more"\nevents = ["*"]\n')
+    (folder / "more.toml").write_text('name = "more.toml"\n[endpoint.more]\nurl = "pull:more"\nevents = ["*"]\n')
     assert "whsec_" not in cdc("apply", "more.toml", "--prune").stdout, "a consumer verifies no signature"
     assert actions(cdc, "--dry-run", "--prune", code=1) == {"shop": "none", "chat": "remove"}
     assert actions(cdc, "--prune") == {"shop": "none", "chat": "remove"}
     assert stored(folder).keys() == {"endpoints.toml:shop", "more.toml:more", "other"}
+
+
+def test_files_of_the_same_file_name_keep_each_others_endpoints(cdc: Callable, folder: Path) -> None:
+    """One was applied before it had a name: it keeps its endpoint's id."""
+    file = '[endpoint.hook]\nurl = "http://127.0.0.1:9/{}"\nevents = ["*"]\n'
+    for tenant in ("a", "b"):
+        (folder / tenant).mkdir()
+        (folder / tenant / "hooks.toml").write_text(file.format(tenant))
+    cdc("apply", "a/hooks.toml")
+    before = stored(folder)["hooks.toml:hook"]
+    assert "hooks.toml has no name" in cdc("apply", "a/hooks.toml", "--prune", code=2).stderr
+    for tenant in ("b", "a"):
+        (folder / tenant / "hooks.toml").write_text(f'name = "{tenant}"\n' + file.format(tenant))
+    for tenant in ("b", "a", "b", "a"):
+        cdc("apply", f"{tenant}/hooks.toml", "--prune")
+    found = stored(folder)
+    assert {name: each.url[-1] for name, each in found.items()} == {"a:hook": "a", "b:hook": "b"}
+    assert found["a:hook"].id == before.id
 
 
 def test_an_export_takes_over_what_is_there_and_holds_no_secret(cdc: Callable, folder: Path) -> None:
