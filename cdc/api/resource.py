@@ -41,15 +41,15 @@ _EVENT_ID = "evt_"
 
 
 class ResponseModel(BaseModel):
-    """Base of answers; immutable."""
+    """Base of answers; immutable.  Built when it is first used: all of them take 1 MB."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class RequestModel(BaseModel):
     """The body of a request: no unknown keys, and its values never in an error's text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class PageQuery(RequestModel):
