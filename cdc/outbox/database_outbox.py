@@ -229,7 +229,7 @@ class DatabaseOutbox(ABC):
         return await self._dispatch(dispatch.give_back, worker, deliveries, now)
 
     async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
-        return await self._due.read(dispatch.due_endpoints, now, most, place, without)
+        return await self._due.read(dispatch.due_endpoints, now, most, place, without=without)
 
     async def next_due(
         self,

@@ -66,17 +66,17 @@ async def reorder(db: Database, endpoint: int, order: Order) -> None:
 async def settle(db: Database, lanes: Collection[Lane]) -> None:
     """Make the oldest unfinished delivery of each lane the active one, unless one is leased."""
     if lanes:
-        await db.write_each("demote", _columns(lanes))
+        await db.write_each("demote", lane_columns(lanes))
         await promote(db, lanes)
 
 
 async def promote(db: Database, lanes: Collection[Lane]) -> None:
     """`settle`, where nothing can be pending: behind a finished delivery."""
     if lanes:
-        await db.write_each("promote", _columns(lanes))
+        await db.write_each("promote", lane_columns(lanes))
 
 
-def _columns(lanes: Collection[Lane]) -> dict[str, list[int]]:
+def lane_columns(lanes: Collection[Lane]) -> dict[str, list[int]]:
     return {"endpoint": [each[0] for each in lanes], "lane": [each[1] for each in lanes]}
 
 
@@ -114,11 +114,22 @@ async def give_back(db: Database, worker: str, deliveries: Sequence[LeasedDelive
     return len(held)
 
 
-async def due_endpoints(db: Database, now: datetime, most: int, place: int, without: Collection[str]) -> DueEndpoints:
-    common = {"now": now, "without": list(without)}
-    found = await db.rows("due_endpoints", after=place, upto=_LAST, most=most, **common)
+async def due_endpoints(
+    db: Database,
+    /,
+    now: datetime,
+    most: int,
+    place: int,
+    *,
+    without: Collection[str],
+    name: str = "due_endpoints",
+    **given: object,
+) -> DueEndpoints:
+    """``name``, ``given``: the statement, and more parameters of it."""
+    common = {"now": now, "without": list(without), **given}
+    found = await db.rows(name, after=place, upto=_LAST, most=most, **common)
     if place and len(found) < most:
-        found += await db.rows("due_endpoints", after=0, upto=place, most=most - len(found), **common)
+        found += await db.rows(name, after=0, upto=place, most=most - len(found), **common)
     return DueEndpoints([endpoint for _, endpoint in found], found[-1][0] if len(found) == most else 0)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from string import Template
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
+from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
+from cdc.outbox import dispatch
 from cdc.outbox.database import Row, postgres_statements
-from cdc.outbox.dispatch import Lane, promote, settle
+from cdc.outbox.dispatch import Lane, lane_columns
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
 from cdc.outbox.retention import forget_answers
@@ -36,8 +39,105 @@ class _Held(NamedTuple):
     crowded: bool
 
 
+#: Seconds between two looks at how much searches for due deliveries read.
+CHECK: Final = 1.0
+#: Index entries that all searches between two looks read, and each of them, where an old transaction is open.
+MANY_READS: Final = 10_000
+LONG_SEARCH: Final = 1000
+#: Seconds for which searches then continue, and at least between two whole ones.
+CONTINUED: Final = 120.0
+WHOLE: Final = 10.0
+#: A whole search takes at most this part of the time.
+PART: Final = 20
+#: A search continues so long before the time at which the former one ended: what was just stored may be that old.
+MARGIN: Final = timedelta(seconds=1)
+
+_EVER: Final = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class DueFloors:
+    """Due times from which searches for due deliveries continue, by endpoint, while an old transaction is open.
+
+    Until it ends, PostgreSQL keeps the index entries of all that was leased and finished since, and a search would read
+    them.  ``active``: searches read many.  What falls due with an earlier time (the next delivery of a record, a store
+    that took long, an endpoint that was enabled) is found by a whole search.
+    """
+
+    def __init__(self) -> None:
+        self.active = False
+        self._check_at = self._whole_at = self._began = 0.0
+        self._whole = False
+        self._seen: tuple[int, int] | None = None
+        self._base = _EVER  # of endpoints that are not in _floors
+        self._floors: dict[str, datetime] = {}
+        self._lowered: dict[str, datetime] = {}  # since the search began, which may not have seen it
+
+    async def check(self, db: PostgresDatabase) -> None:
+        """Look at how much searches read, if it is time to."""
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        ((searches, reads),) = await db.rows("due_reads")
+        before, self._seen = self._seen or (searches, reads), (searches, reads)
+        searches, reads = searches - before[0], reads - before[1]
+        self.active = not self.active and reads >= max(MANY_READS, LONG_SEARCH * searches)
+        self._check_at = now + (CONTINUED if self.active else CHECK)
+        self._whole_at = 0.0
+
+    def begin(self) -> dict[str, Any]:
+        """Return the parameters of a search."""
+        self._began = time.monotonic()
+        self._whole = self._began >= self._whole_at
+        self._lowered.clear()
+        if self._whole:
+            self._base = _EVER
+            self._floors.clear()
+        return {"floors": orjson.dumps(self._floors).decode(), "base": self._base}
+
+    def leased(self, rows: Sequence[Row], now: datetime, limit: int, room: Mapping[str, int], *, only: bool) -> None:
+        """Continue behind what was leased.  Below the limit, endpoints with room left have nothing else due."""
+        for row in rows:
+            self._raise(row[1], row[-1] - MARGIN)
+        if len(rows) < limit:
+            got = Counter(row[1] for row in rows)
+            for endpoint, most in room.items():
+                self._raise(endpoint, now - MARGIN if got[endpoint] < most else _EVER)
+            if not only:
+                self._base = max(self._base, now - MARGIN)
+        self._end()
+
+    def found(self, found: DueEndpoints, now: datetime, without: Collection[str]) -> None:
+        """Continue behind ``now`` where no other endpoints than these have something due."""
+        if found.place == 0:
+            for endpoint in (*found.ids, *without):
+                self._raise(endpoint, _EVER)
+            self._base = max(self._base, now - MARGIN)
+        self._end()
+
+    def promoted(self, promoted: Sequence[Row]) -> None:
+        """Go back to the due times of what follows in its lane: it was stored with what it waited for, or later."""
+        if self.active:
+            for endpoint, due in promoted:
+                self._lowered[endpoint] = min(self._lowered.get(endpoint, due), due)
+            self._lower()
+
+    def _lower(self) -> None:
+        for endpoint, due in self._lowered.items():
+            self._floors[endpoint] = min(self._floors.get(endpoint, self._base), due)
+
+    def _raise(self, endpoint: str, floor: datetime) -> None:
+        self._floors[endpoint] = max(self._floors.get(endpoint, self._base), floor)
+
+    def _end(self) -> None:
+        self._lower()
+        if self._whole:
+            ended = time.monotonic()
+            self._whole_at = ended + max(WHOLE, PART * (ended - self._began))
+
+
 async def lease(
     db: PostgresDatabase,
+    floors: DueFloors,
     worker: str,
     now: datetime,
     until: datetime,
@@ -49,14 +149,43 @@ async def lease(
     """One statement, which needs no lock of lanes."""
     rooms = orjson.dumps({endpoint: (most, turn) for turn, (endpoint, most) in enumerate(room.items())}).decode()
     given = {"worker": worker, "now": now, "until": until, "limit": limit, "rooms": rooms}
-    return _leased(await db.query(lease_statement(only=only), {**given, "ids": list(room)} if only else given), until)
+    given = {**given, "ids": list(room)} if only else given
+    await floors.check(db)
+    if not floors.active:
+        return _leased(await db.query(lease_statement(only=only), given), until)
+    rows = await db.query(lease_statement(only=only, resumed=True), given | floors.begin())
+    floors.leased(rows, now, limit, room, only=only)
+    return _leased(rows, until)
 
 
 async def lease_of(
-    db: PostgresDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, *, limit: int
+    db: PostgresDatabase,
+    floors: DueFloors,
+    endpoint_id: str,
+    worker: str,
+    *,
+    now: datetime,
+    until: datetime,
+    limit: int,
 ) -> list[LeasedDelivery]:
     given = {"endpoint": endpoint_id, "worker": worker, "now": now, "until": until, "limit": limit}
-    return _leased(await db.rows("lease_of", **given), until)
+    await floors.check(db)
+    if not floors.active:
+        return _leased(await db.query(lease_of_statement(), given), until)
+    rows = await db.query(lease_of_statement(resumed=True), given | floors.begin())
+    floors.leased(rows, now, limit, {endpoint_id: limit}, only=True)
+    return _leased(rows, until)
+
+
+async def due_endpoints(
+    db: PostgresDatabase, floors: DueFloors, now: datetime, *, most: int, place: int, without: Collection[str]
+) -> DueEndpoints:
+    if not floors.active:
+        return await dispatch.due_endpoints(db, now, most, place, without=without)
+    given = floors.begin()
+    found = await dispatch.due_endpoints(db, now, most, place, without=without, name="due_endpoints_from", **given)
+    floors.found(found, now, without)
+    return found
 
 
 def _leased(rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
@@ -72,15 +201,26 @@ def _leased(rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
             body_event=payload,
             source=source,
         )
-        for number, endpoint_id, event_id, name, record, attempts, payload, source in rows
+        for number, endpoint_id, event_id, name, record, attempts, payload, source, *_ in rows
     ]
 
 
 @cache
-def lease_statement(*, only: bool) -> str:
-    """``only``: of the endpoints in ``ids``."""
+def lease_statement(*, only: bool, resumed: bool = False) -> str:
+    """``only``: of the endpoints in ``ids``; ``resumed``: with the parameters of `DueFloors.begin`."""
     which = "endpoint.id = ANY (%(ids)s::text[])" if only else "true"
-    return Template(postgres_statements()["lease"]).substitute(which=which)
+    return _search("lease", "endpoint.id", resumed=resumed, which=which)
+
+
+@cache
+def lease_of_statement(*, resumed: bool = False) -> str:
+    return _search("lease_of", "%(endpoint)s::text", resumed=resumed)
+
+
+def _search(name: str, endpoint: str, *, resumed: bool, **parts: str) -> str:
+    floor = f"AND delivery.due >= COALESCE((%(floors)s::jsonb ->> {endpoint})::timestamptz, %(base)s)"
+    parts |= {"from": floor, "due": ", taken.due"} if resumed else {"from": "", "due": ""}
+    return Template(postgres_statements()[name]).substitute(parts)
 
 
 async def finish(
@@ -91,8 +231,10 @@ async def finish(
     *,
     announcements: Sequence[Event],
     freely: bool,
-) -> None:
-    """``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
+) -> list[Row]:
+    """Return what follows in the lanes: endpoints and due times.
+
+    ``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
     if not freely and (announcements or any(outcome.disable_reason for outcome in outcomes)):
         raise Crowded
     if announcements:  # first: it may merge lanes
@@ -107,7 +249,7 @@ async def finish(
     if len(ending) < len(outcomes):
         await forget_answers(db, [each.id for each in held.values()])
     if not ending:
-        return
+        return []
     if not freely and any(each.crowded for each, _ in ending):
         raise Crowded
     await db.write(
@@ -121,10 +263,10 @@ async def finish(
         if outcome.disable_reason:
             await db.write("disable_endpoint", number=each.lane[0], reason=outcome.disable_reason)
             db.due()
+    lanes = lane_columns({each.lane for each, outcome in ending if freely or outcome.state.final})
     if freely:
-        await settle(db, {each.lane for each, _ in ending})
-    else:
-        await promote(db, {each.lane for each, outcome in ending if outcome.state.final})
+        await db.write_each("demote", lanes)
+    return await db.rows("promote", **lanes) if lanes["lane"] else []
 
 
 async def _note_health(db: PostgresDatabase, attempted: Sequence[tuple[_Held, Outcome]]) -> None:

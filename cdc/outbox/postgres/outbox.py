@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ import structlog
 
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import LeasedDelivery, Outcome
+from cdc.model.delivery import DueEndpoints, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
 from cdc.outbox import endpoints
@@ -43,6 +43,8 @@ log = structlog.get_logger()
 SOON_SECONDS: Final = 15.0
 #: Seconds that a step of a source's move may take: the last one lets all its deliveries go.
 ALTER_SECONDS: Final = 3600.0
+#: After this the dispatcher looks again, while it would cost too much to say when something is due.
+SOON: Final = timedelta(seconds=1)
 
 
 class Listener:
@@ -148,6 +150,7 @@ class PostgresOutbox(DatabaseOutbox):
         self._altering = PostgresSession(info, token, durable=True, seconds=ALTER_SECONDS)
         self._listener = Listener(info, token)
         self.workers = self._readers = PostgresWorkers(info, token)
+        self._floors = dispatch.DueFloors()
         self._own_writes = 0
         self._seen: tuple[int, int] | None = None
 
@@ -227,16 +230,27 @@ class PostgresOutbox(DatabaseOutbox):
         only: bool = False,
     ) -> list[LeasedDelivery]:
         lease = dispatch.lease
-        leased = await self._leasing.read(lease, worker, now, until, limit=limit, room=room or {}, only=only)
+        floors = self._floors
+        leased = await self._leasing.read(lease, floors, worker, now, until, limit=limit, room=room or {}, only=only)
         self._own_writes += len(leased)
         return leased
 
     async def lease_of(
         self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
     ) -> list[LeasedDelivery]:
-        leased = await self._leasing.read(dispatch.lease_of, endpoint_id, worker, now, until, limit=limit)
+        lease_of = dispatch.lease_of
+        floors = self._floors
+        leased = await self._leasing.read(lease_of, floors, endpoint_id, worker, now=now, until=until, limit=limit)
         self._own_writes += len(leased)
         return leased
+
+    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+        find, floors = dispatch.due_endpoints, self._floors
+        return await self._leasing.read(find, floors, now, most=most, place=place, without=without)
+
+    async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
+        """While an old transaction makes the answer dear, it is soon, whatever is due."""
+        return now + SOON if self._floors.active else await super().next_due(now, without)
 
     async def finish(
         self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
@@ -244,9 +258,12 @@ class PostgresOutbox(DatabaseOutbox):
         self._own_writes += 1
         write, finish = self._recording.write, dispatch.finish
         try:
-            await write(Lock.IN_TURN, finish, worker, outcomes, now, announcements=announcements, freely=False)
+            lock = Lock.IN_TURN
+            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, freely=False)
         except dispatch.Crowded:
-            await write(Lock.FREELY, finish, worker, outcomes, now, announcements=announcements, freely=True)
+            lock = Lock.FREELY
+            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, freely=True)
+        self._floors.promoted(promoted)
 
     async def changed(self) -> bool:
         """Return whether this or, by its notices, another process changed something; leases do not count.  True while

@@ -1,7 +1,8 @@
 -- name: lease
 -- Takes due deliveries of enabled endpoints ($which: of all, or those in :ids) until :until: one of each endpoint before a
 -- second of any; their attempts count from here.  What another process is taking this moment is passed over.
--- :rooms: endpoint id → how many at most, and the endpoint's turn.
+-- :rooms: endpoint id → how many at most, and the endpoint's turn.  $from: nothing, or a condition on the due time, by
+-- which the search continues where a former one ended; $due: then the column that says where this one ends.
 WITH head AS MATERIALIZED (
     SELECT head.id, head.due, endpoint.id AS endpoint_id
     FROM cdc_outbox.endpoint
@@ -9,7 +10,7 @@ WITH head AS MATERIALIZED (
         SELECT oldest.id, oldest.due, row_number() OVER () AS rank
         FROM (
             SELECT delivery.id, delivery.due FROM cdc_outbox.delivery
-            WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
+            WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now $from
             ORDER BY delivery.due, delivery.id
             LIMIT GREATEST(0, LEAST(:limit, COALESCE((:rooms::jsonb -> endpoint.id ->> 0)::integer, :limit)))
             FOR UPDATE SKIP LOCKED
@@ -25,7 +26,7 @@ taken AS (
     WHERE delivery.id = head.id
     RETURNING delivery.id, delivery.event, delivery.attempts, head.due, head.endpoint_id
 )
-SELECT taken.id, taken.endpoint_id, event.id, event.name, event.record, taken.attempts, event.payload, event.source
+SELECT taken.id, taken.endpoint_id, event.id, event.name, event.record, taken.attempts, event.payload, event.source $due
 FROM taken
 JOIN cdc_outbox.event ON event.sequence = taken.event
 ORDER BY taken.due, taken.id
@@ -37,7 +38,7 @@ WITH head AS MATERIALIZED (
     WHERE delivery.endpoint = (
             SELECT number FROM cdc_outbox.endpoint WHERE id = :endpoint AND enabled AND removed_at IS NULL
         )
-        AND delivery.state = 1 AND delivery.due <= :now
+        AND delivery.state = 1 AND delivery.due <= :now $from
     ORDER BY delivery.due, delivery.id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -48,7 +49,7 @@ taken AS (
     WHERE delivery.id = head.id
     RETURNING delivery.id, delivery.event, delivery.attempts, head.due
 )
-SELECT taken.id, :endpoint, event.id, event.name, event.record, taken.attempts, event.payload, event.source
+SELECT taken.id, :endpoint, event.id, event.name, event.record, taken.attempts, event.payload, event.source $due
 FROM taken
 JOIN cdc_outbox.event ON event.sequence = taken.event
 ORDER BY taken.due, taken.id
@@ -182,6 +183,27 @@ WHERE active.endpoint <= :upto::bigint
       OFFSET 0
   )
 LIMIT :most
+
+-- name: due_endpoints_from
+-- `due_endpoints`, while each search continues where a former one ended (`DueFloors`).
+SELECT endpoint.number, endpoint.id
+FROM cdc_outbox.endpoint
+WHERE endpoint.number > :after::bigint AND endpoint.number <= :upto::bigint
+  AND endpoint.enabled AND endpoint.removed_at IS NULL AND endpoint.id <> ALL (:without::text[])
+  AND EXISTS (
+      SELECT FROM cdc_outbox.delivery
+      WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now
+        AND delivery.due >= COALESCE((:floors::jsonb ->> endpoint.id)::timestamptz, :base)
+      ORDER BY delivery.due
+      LIMIT 1 OFFSET 0
+  )
+ORDER BY endpoint.number
+LIMIT :most
+
+-- name: due_reads
+-- How often the index of what is due was searched, and entries read from it, those of finished deliveries included.
+SELECT pg_stat_get_numscans(its.oid), pg_stat_get_tuples_returned(its.oid)
+FROM (SELECT 'cdc_outbox.delivery_due'::regclass::oid) AS its (oid)
 
 -- name: late_endpoints
 -- Endpoints with something that is due after a moment.  (Read as `due_endpoints`.)

@@ -16,7 +16,8 @@ WHERE delivery.endpoint = given.endpoint AND delivery.lane = given.lane AND deli
   AND delivery.worker IS NULL
 
 -- name: promote
--- The oldest waiting delivery of each lane goes, unless one is active.  ("state > 0": see `hold`.)
+-- The oldest waiting delivery of each lane goes, unless one is active.  ("state > 0": see `hold`.)  Those that go, by
+-- their endpoints, and since when each is due.
 UPDATE cdc_outbox.delivery SET state = 1
 FROM unnest(:endpoint::bigint[], :lane::bigint[]) AS given (endpoint, lane)
 CROSS JOIN LATERAL (
@@ -31,6 +32,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS busy ON true
 WHERE delivery.id = oldest.id AND busy.yes IS NULL
+RETURNING (SELECT endpoint.id FROM cdc_outbox.endpoint WHERE endpoint.number = delivery.endpoint), delivery.due
 
 -- name: reorder
 -- New lanes (merges followed) of deliveries, by id only: a term on the endpoint would have its whole lane index read for

@@ -21,7 +21,7 @@ from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
 from cdc.outbox.database import postgres_statements
-from cdc.outbox.postgres.dispatch import lease_statement
+from cdc.outbox.postgres.dispatch import lease_of_statement, lease_statement
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
 from cdc.sqlfile import load
@@ -55,12 +55,19 @@ MOVES = {
     for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
 }
 STATEMENTS = sorted(postgres_statements().keys() - SCRIPTS - ACCESS - MOVES)
-#: The two forms of leasing.
-LEASE = {name: lease_statement(only=only) for name, only in (("lease", False), ("lease_only", True))}
+#: The forms of leasing: at first, and continued beside an old transaction.
+LEASE = {
+    "lease": lease_statement(only=False),
+    "lease_only": lease_statement(only=True),
+    "lease_of": lease_of_statement(),
+    "lease_resumed": lease_statement(only=False, resumed=True),
+    "lease_only_resumed": lease_statement(only=True, resumed=True),
+    "lease_of_resumed": lease_of_statement(resumed=True),
+}
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "latest": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}),
     "created_at": NOW, "minute": NOW, "counters": Jsonb([]),
-    "earliest": NOW, "above": 0, "upto": 9,
+    "base": NOW, "floors": "{}", "earliest": NOW, "above": 0, "upto": 9,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
     "row_count": 3, "most": 5, "epoch": 1, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
@@ -71,7 +78,15 @@ LISTS: dict[str, Any] = {
     "events": [1], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
 }  # fmt: skip
 #: statements that name the endpoint by its id
-_BY_ID = ("unfinished", "insert_backfill", "bring_forward", "bring_forward_waiting", "due_of", "lease_of")
+_BY_ID = (
+    "unfinished",
+    "insert_backfill",
+    "bring_forward",
+    "bring_forward_waiting",
+    "due_of",
+    "lease_of",
+    "lease_of_resumed",
+)
 _BY_NUMBER = ("attempts", "hurry", "reopen", "retriable", "place")
 NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 
@@ -175,6 +190,7 @@ def test_no_statement_walks_a_table(planner: Planner) -> None:
         ("lease", "delivery_due"),
         ("lease_only", "delivery_due"),
         ("lease_only", "endpoint_id_key"),
+        ("lease_of", "delivery_due"),
         ("due_endpoints", "delivery_due"),
         ("due_endpoints", "endpoint_pkey"),
         ("late_endpoints", "delivery_due"),
@@ -202,6 +218,15 @@ def test_a_hot_statement_uses_its_index(planner: Planner, name: str, index: str)
     steps = planner.steps(text, parameters(name, text))
     used = {step["Index Name"] for step in steps if "Index Name" in step}
     assert index in used, steps
+
+
+@pytest.mark.parametrize("name", ["lease_resumed", "lease_only_resumed", "lease_of_resumed", "due_endpoints_from"])
+def test_a_continued_search_begins_behind_the_former_one(planner: Planner, name: str) -> None:
+    text = LEASE.get(name) or postgres_statements()[name]
+    (search,) = [
+        step for step in planner.steps(text, parameters(name, text)) if step.get("Index Name") == "delivery_due"
+    ]
+    assert re.search(r"endpoint = .*due <= .*due >= ", search["Index Cond"]), search
 
 
 @pytest.mark.parametrize("name", ["hold", "promote", "demote", "insert_delivery"])
