@@ -42,6 +42,9 @@ _WHEN_REFUSED: Final = {
     1698: _WRONG_LOGIN,
 }
 MISSING_TABLE = 1146
+#: Seconds between two statements that open MariaDB's registry of transactions.
+REGISTRY_SECONDS: Final = 0.2
+_NOT_VERSIONED, _UNKNOWN_TRANSACTION = 4124, 4129
 BAD_COLUMN = 1054
 
 
@@ -92,6 +95,22 @@ def literal(text: str) -> str:
 def code_of(error: BaseException) -> int:
     """The server's or client's error number; 0 when there is none."""
     return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+
+def open_registry(connection: Connection[Any], database: str) -> bool:
+    """Have MariaDB open `mysql.transaction_registry`; return whether this installation and account can.
+
+    When opening it fails once (a KILL while a transaction commits), the server refuses every commit of rows that are
+    versioned by transactions, whoever's they are, with error 4133, until a query of the past that finds a row opens it.
+    """
+    try:
+        rows(connection, f"SELECT 1 FROM {quote(database)}.`cdc_probe` FOR SYSTEM_TIME AS OF TRANSACTION 1")  # noqa: S608 - `quote` quotes the name
+    except pymysql.err.MySQLError as error:
+        code = code_of(error)
+        if code not in (_UNKNOWN_TRANSACTION, _NOT_VERSIONED, MISSING_TABLE, *NO_PRIVILEGE):
+            raise
+        return code == _UNKNOWN_TRANSACTION  # looked for in the registry, which is thus open
+    return False
 
 
 def tls_arguments(tls: Tls) -> dict[str, Any]:

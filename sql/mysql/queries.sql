@@ -42,6 +42,11 @@ SELECT `TABLE_NAME`, `TABLE_COMMENT` FROM information_schema.TABLES
 WHERE `TABLE_SCHEMA` = DATABASE()
   AND `TABLE_NAME` IN ('cdc_journal', 'cdc_shape', 'cdc_installation', 'cdc_probe', 'cdc_marker')
 
+-- name: inspect_versioned_probe
+-- Whether the probe is the one for MariaDB without a binlog.
+SELECT COUNT(*) FROM information_schema.TABLES
+WHERE `TABLE_SCHEMA` = DATABASE() AND `TABLE_NAME` = 'cdc_probe' AND `TABLE_TYPE` = 'SYSTEM VERSIONED'
+
 -- name: inspect_routines
 -- The wait routine, with the comment that says which version it is: not every account may see the body.
 SELECT `ROUTINE_NAME`, `ROUTINE_TYPE`, `ROUTINE_COMMENT` FROM information_schema.ROUTINES

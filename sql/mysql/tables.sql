@@ -59,6 +59,23 @@ CREATE TABLE `cdc_probe` (
   PRIMARY KEY (`id`)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT = 'facturascripts-cdc'
 
+-- name: probe_row_start
+-- The probe (see above) for MariaDB without a binlog.  Its versions are numbered by transaction, as the journal's, and it
+-- keeps the row below: a query of the past finds that row, for which the server opens mysql.transaction_registry.
+CREATE TABLE `cdc_probe` (
+  `id` BIGINT UNSIGNED NOT NULL,
+  `n` INT UNSIGNED NOT NULL,
+  `txn` BIGINT UNSIGNED GENERATED ALWAYS AS ROW START INVISIBLE,
+  `txn_end` BIGINT UNSIGNED GENERATED ALWAYS AS ROW END INVISIBLE,
+  PERIOD FOR SYSTEM_TIME (`txn`, `txn_end`),
+  PRIMARY KEY (`id`)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT = 'facturascripts-cdc'
+  WITH SYSTEM VERSIONING
+
+-- name: probe_row
+-- Before the probe has triggers.
+INSERT INTO `cdc_probe` VALUES (0, 0)
+
 -- name: journal_row_start
 -- The journal (see mysql/journal.sql) for MariaDB without a binlog, where nothing cheap tells a trigger its transaction:
 -- the table is system-versioned by transaction id, so InnoDB itself fills txn.  Deleted rows become history, which the

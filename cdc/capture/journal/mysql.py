@@ -28,7 +28,7 @@ from cdc.capture.journal.mysql_watch import JournalWatch, Watched
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
-from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
+from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, REGISTRY_SECONDS, code_of, open_registry, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
 from cdc.database.mysql_tables import MySQLTable, text
 from cdc.model.change import Row, Value
@@ -82,6 +82,7 @@ class MySQLJournal:
         self._versioned = False
         self._history = 0
         self._history_at = 0.0
+        self._registry_at = -math.inf
         self._routine = False
         self._markable = False
         self._unmarked: Marker | None = None
@@ -92,7 +93,7 @@ class MySQLJournal:
     async def connect(self) -> None:
         await self._session.connect(self._prepare)
         if self._watch is not None:
-            self._watched = self._watch.join(self._info.database)
+            self._watched = self._watch.join(self._info.database, versioned=self._versioned)
 
     def _prepare(self, connection: Connection[Any]) -> None:
         rows(connection, sqlfile.load("mysql/journal_session.sql"))
@@ -114,6 +115,8 @@ class MySQLJournal:
         self._installed = tuple(captures_from_json(captures))
         self._versioned = tokens == Tokens.ROW_START
         self._history = 1  # of an earlier consumer, perhaps
+        self._registry_at = -math.inf
+        self._open_registry(connection)
         self._routine = _has_routine(connection)
         self._reader = RowReader()
         self._lookup = MySQLLookup(self._secrets())
@@ -222,6 +225,7 @@ class MySQLJournal:
             self._unmarked = marker
             if time.monotonic() - self._marked_at >= _MARK:
                 self._mark(connection)
+        self._open_registry(connection)
         _delete_rows(connection, ids)
         deleted = len(ids)
         while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
@@ -236,6 +240,12 @@ class MySQLJournal:
         if self._unmarked is not None:
             rows(connection, sqlfile.load("mysql/set_marker.sql"), self._unmarked)
             self._unmarked, self._marked_at = None, time.monotonic()
+
+    def _open_registry(self, connection: Connection[Any]) -> None:
+        """Open the registry that a system-versioned journal needs, at most every `REGISTRY_SECONDS`."""
+        if self._versioned and time.monotonic() >= self._registry_at:
+            opened = open_registry(connection, self._info.database)
+            self._registry_at = time.monotonic() + REGISTRY_SECONDS if opened else math.inf
 
     def _forget_history(self, connection: Connection[Any]) -> None:
         """Remove what deletions leave in a system-versioned journal.  The server refuses while a transaction that has
@@ -265,6 +275,7 @@ class MySQLJournal:
 
     def _tidy(self, connection: Connection[Any]) -> None:
         self._mark(connection)
+        self._open_registry(connection)
         if self._versioned and self._history:
             self._forget_history(connection)
 

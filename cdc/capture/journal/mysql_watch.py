@@ -7,6 +7,7 @@ look at one of fifty journals in one statement costs 6 to 12 µs.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import structlog
 from pymysql.connections import Connection
 
 from cdc.capture.mysql_session import MySQLSession
-from cdc.database.mysql_connection import UNAVAILABLE, code_of, quote, rows
+from cdc.database.mysql_connection import REGISTRY_SECONDS, UNAVAILABLE, code_of, open_registry, quote, rows
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceError
@@ -42,9 +43,11 @@ _ANSWER: Final = 10.0
 @dataclass(eq=False)
 class Watched:
     """One journal.  ``seen``: the number of the last row that was read.  ``waiting``: set to True when it has rows or
-    the time is over, to False when it is not watched.  ``refused``: monotonic time until which it is not."""
+    the time is over, to False when it is not watched.  ``refused``: monotonic time until which it is not.
+    ``versioned``: its server must have MariaDB's registry of transactions open."""
 
     database: str
+    versioned: bool
     seen: int = 0
     waiting: asyncio.Future[bool] | None = None
     refused: float = 0.0
@@ -65,8 +68,8 @@ class JournalWatch:
         self._task: asyncio.Task[None] | None = None
         self.connected = False
 
-    def join(self, database: str) -> Watched:
-        member = Watched(database)
+    def join(self, database: str, *, versioned: bool) -> Watched:
+        member = Watched(database, versioned)
         self._members.add(member)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -116,6 +119,7 @@ class JournalWatch:
             await asyncio.sleep(delay)
 
     async def _watch(self) -> None:
+        opened = -math.inf
         while True:
             self._wanted.clear()
             waiting = [member for member in self._members if member.waiting is not None]
@@ -123,6 +127,10 @@ class JournalWatch:
                 await self._wanted.wait()
                 continue
             found, refused = await self._session.run(partial(_look, members=waiting))
+            versioned = [member.database for member in waiting if member.versioned]
+            if versioned and time.monotonic() - opened >= REGISTRY_SECONDS:
+                opened = time.monotonic()
+                await self._session.run(partial(open_registry, database=versioned[0]))
             for member in refused:
                 log.info("journal watched alone", database=member.database, reason="the common look failed there")
                 member.refused = time.monotonic() + _REFUSED

@@ -23,6 +23,7 @@ from cdc.model.finding import Finding, Repaired
 _LOCK_WAIT_TIMEOUT = 1205
 _DEADLOCK = 1213
 _BINLOG_NEEDS_SUPER = 1419
+_REGISTRY_CLOSED = 4133
 #: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
 SESSION = ("SET NAMES utf8mb4", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'", "SET SESSION autocommit = 1")
 #: What the plan was made from is not there any more (a column, a table, a trigger), or what it creates is there by now
@@ -127,6 +128,11 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
         return InstallError(
             f"{where}: this account may not create triggers while the server writes a binlog (error 1419).",
             "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+        )
+    if code == _REGISTRY_CLOSED:
+        return InstallError(
+            f"{where}: MariaDB does not open mysql.transaction_registry (error {code}).",
+            "Restart the server, then run this again.",
         )
     if code in NO_PRIVILEGE:
         return InstallError(

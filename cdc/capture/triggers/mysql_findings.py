@@ -43,7 +43,7 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
     findings += _trigger_findings(found, captures, cascades_only=False)
     findings += _definers(found)
-    findings += _silent_cascades(found)
+    findings += (*_silent_cascades(found), *_registry(found))
     findings.append(_backlog(connection, found))
     return findings
 
@@ -104,6 +104,15 @@ def _tokens(found: MySQLState) -> Finding:
         fix = f"GRANT SELECT ON {TRANSACTIONS} to the definer; cdc install-triggers --transaction-tokens"
         return Finding("transactions", Severity.WARNING, detail, fix)
     return Finding("transactions", Severity.OK, f"distinguished by {tokens}")
+
+
+def _registry(found: MySQLState) -> Iterator[Finding]:
+    if found.installation is not None and found.installation.tokens is Tokens.ROW_START and not found.versioned_probe:
+        detail = (
+            "A KILL at the wrong moment makes MariaDB refuse all commits to captured tables (error 4133), "
+            "and this installation, of an earlier version, cannot end that."
+        )
+        yield Finding("registry", Severity.WARNING, detail, _INSTALL)
 
 
 def _wait(found: MySQLState) -> Finding:

@@ -24,6 +24,7 @@ from cdc.database.mysql_connection import (
     code_of,
     connect,
     errors_of,
+    open_registry,
     quote,
     rows,
     server_of,
@@ -57,6 +58,8 @@ _CHANGES = (
 _LAST = "SELECT COALESCE(MAX(`id`), 0) FROM `cdc_journal`"
 _RECORDED = "SELECT `id`, `txn`, `gap` FROM `cdc_journal` WHERE `id` > %s AND `shape` = %s ORDER BY `id`"
 _DELETE = "DELETE FROM `cdc_journal` WHERE `id` = %s"
+#: Where the proof commits: @@last_gtid moves with nothing else; a commit also needs the registry of transactions.
+_COMMITTED = (Tokens.GTID, Tokens.ROW_START)
 Recorded = list[tuple[Any, ...]]
 
 
@@ -76,10 +79,17 @@ def probe_steps(found: MySQLState, dialect: Dialect) -> list[Step]:
     wanted = row_triggers(_TARGET, dialect)
     there = {trigger.name: trigger.body.strip() for trigger in found.probe_triggers}
     lost = any(trigger.definer in found.lost_definers for trigger in found.probe_triggers)
-    if there == {trigger.name: trigger.body.strip() for trigger in wanted} and not lost:
+    versioned = dialect.tokens is Tokens.ROW_START
+    if (
+        there == {trigger.name: trigger.body.strip() for trigger in wanted}
+        and not lost
+        and found.versioned_probe is versioned
+    ):
         return []
     drop = [f"DROP TABLE {quote(PROBE)}"] if PROBE in found.own_objects else []
-    statements = (*drop, statement("mysql/tables.sql#probe"), *(trigger.statement for trigger in wanted))
+    tables = ("probe_row_start", "probe_row") if versioned else ("probe",)
+    made = (statement(f"mysql/tables.sql#{name}") for name in tables)
+    statements = (*drop, *made, *(trigger.statement for trigger in wanted))
     return [Step("create the probe", PROBE, statements)]
 
 
@@ -98,6 +108,8 @@ def prove(info: ConnectionInfo, step: Proof) -> Finding:
                 wanted = _prepare(connection)
                 if denied := _denied(connection):
                     return denied
+                if step.tokens is Tokens.ROW_START:
+                    open_registry(connection, info.database)
                 for _ in range(2):
                     recorded = _transaction(connection, step)
                     if failure := _judge(recorded, tokens, step):
@@ -155,12 +167,12 @@ def _transaction(connection: Connection[Any], step: Proof) -> Recorded:
     for sql in _CHANGES:
         rows(connection, sql)
     recorded = rows(connection, _RECORDED, (last, PROBE_SHAPE))
-    if step.tokens is not Tokens.GTID or step.cascades_only:
+    if step.tokens not in _COMMITTED or step.cascades_only:
         rows(connection, "ROLLBACK")
         return recorded
     for number, _, _ in recorded:
         rows(connection, _DELETE, (number,))
-    rows(connection, "COMMIT")  # @@last_gtid moves with nothing else
+    rows(connection, "COMMIT")
     return recorded
 
 

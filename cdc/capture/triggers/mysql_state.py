@@ -124,6 +124,7 @@ class MySQLState:
     ``stale_wait``: our routine is of another version.
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     ``rereads``: tables whose triggers a run that was interrupted began to replace.
+    ``versioned_probe``: the probe can have the registry of transactions opened.
     """
 
     server: MySQLServer
@@ -145,6 +146,7 @@ class MySQLState:
     asked_tokens: Tokens | None = None
     stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
+    versioned_probe: bool = False
 
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> MySQLState:
         """Return the same, as if what is installed were captured with these patterns."""
@@ -221,6 +223,7 @@ def inspect(connection: Connection[Any]) -> MySQLState:
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
         stale_wait=stale_wait,
         rereads=rereads,
+        versioned_probe=bool(rows(connection, sqlfile.load("mysql/queries.sql#inspect_versioned_probe"))[0][0]),
     )
 
 

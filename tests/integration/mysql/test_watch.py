@@ -81,7 +81,7 @@ async def test_a_journal_that_is_gone_or_locked_is_left_to_itself(databases: lis
     async with watched(databases) as (watch, _):
         holder.cursor().execute("LOCK TABLES cdc_journal WRITE")
         databases[1].execute("DROP TABLE cdc_journal")
-        members = [watch.join(each.info.database) for each in databases]
+        members = [watch.join(each.info.database, versioned=False) for each in databases]
         try:
             waits = [asyncio.create_task(watch.wait(each, 0, LONG)) for each in members]
             async with asyncio.timeout(HANG_SECONDS):
@@ -98,7 +98,7 @@ async def test_a_journal_that_is_gone_or_locked_is_left_to_itself(databases: lis
 
 async def test_waits_end_when_the_connection_is_lost_or_a_source_is_closed(databases: list[Database]) -> None:
     async with watched(databases) as (watch, _):
-        members = [watch.join(each.info.database) for each in databases[:2]]
+        members = [watch.join(each.info.database, versioned=False) for each in databases[:2]]
         waits = [asyncio.create_task(watch.wait(each, 0, LONG)) for each in members]
         await asyncio.sleep(0)
         async with asyncio.timeout(HANG_SECONDS):
