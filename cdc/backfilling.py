@@ -6,6 +6,7 @@ The outbox keeps how far each is, in the transaction that stores its events: not
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final, Protocol
 
 import structlog
@@ -32,14 +33,39 @@ class BackfillingStore(BackfillStore, EndpointReader, Protocol):
     """The parts of the outbox that backfills need."""
 
 
+class BackfilledSources:
+    """The sources of which a backfill runs, asked for at most once a second for all sources of a process."""
+
+    def __init__(self, store: BackfillStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._asked = -math.inf
+        self._sources: Collection[str] | None = None
+
+    async def have(self, source: str) -> bool:
+        now = self._clock.monotonic()
+        if self._sources is None or now - self._asked >= LOOK_EVERY:
+            self._asked = now  # until it is answered, the answer before is good enough for others
+            self._sources = await self._store.backfilled_sources()
+        return source in self._sources
+
+
 class Backfilling:
     """A `cdc.capture.base.Backfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
-    one."""
+    one.  ``backfilled``: is asked for a new one first; None: each source asks the outbox itself."""
 
     def __init__(
-        self, store: BackfillingStore, source: str, clock: Clock, backlog: int = BACKLOG, *, look: float = LOOK_EVERY
+        self,
+        store: BackfillingStore,
+        source: str,
+        clock: Clock,
+        backlog: int = BACKLOG,
+        *,
+        look: float = LOOK_EVERY,
+        backfilled: BackfilledSources | None = None,
     ) -> None:
         self._look = look
+        self._backfilled = backfilled
         self._store = store
         self._source = source
         self._clock = clock
@@ -58,7 +84,8 @@ class Backfilling:
         now = self._clock.monotonic()
         if now < self._not_before:
             return None
-        backfill = await self._store.next_backfill(self._source)
+        known = self._job or self._backfilled is None or await self._backfilled.have(self._source)
+        backfill = await self._store.next_backfill(self._source) if known else None
         if backfill is None:
             self._job = ""
             self._not_before = now + self._look

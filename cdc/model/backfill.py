@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -109,6 +109,10 @@ class BackfillStore(Protocol):
 
     async def next_backfill(self, source: str) -> Backfill | None:
         """The oldest of a source that runs."""
+        ...
+
+    async def backfilled_sources(self) -> Collection[str]:
+        """Return the sources of which a backfill runs."""
         ...
 
     async def set_backfill(

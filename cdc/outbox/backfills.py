@@ -44,6 +44,10 @@ async def oldest(db: Database, source: str) -> Backfill | None:
     return None if row is None else _from(row)
 
 
+async def sources(db: Database) -> frozenset[str]:
+    return frozenset(source for (source,) in await db.rows("backfilled_sources"))
+
+
 async def advance(db: Database, step: BackfillStep, now: datetime) -> None:
     place = None if step.after is None else orjson.dumps(step.after).decode()
     await db.write("advance_backfill", id=step.job, row_count=step.rows, place=place, finished=step.finished, now=now)

@@ -356,6 +356,9 @@ class DatabaseOutbox(ABC):
     async def next_backfill(self, source: str) -> Backfill | None:
         return await self._log.read(backfills.oldest, source)
 
+    async def backfilled_sources(self) -> frozenset[str]:
+        return await self._log.read(backfills.sources)
+
     async def set_backfill(
         self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
     ) -> Backfill:

@@ -34,6 +34,7 @@ from cdc.runtime.sources import check_connections, probe_of, source_of
 from cdc.runtime.supervisor import Supervisor, keep_alive
 
 if TYPE_CHECKING:
+    from cdc.backfilling import BackfilledSources
     from cdc.capture.base import Backfills
     from cdc.dispatch.dispatcher import Dispatcher
     from cdc.dispatch.sender import Sender
@@ -80,12 +81,19 @@ class Wake:
 
 
 def relay_of(
-    source: SourceConfig, store: OutboxStore, stored: Callable[[], Awaitable[None]], observer: Observer, share: Share
+    source: SourceConfig,
+    store: OutboxStore,
+    stored: Callable[[], Awaitable[None]],
+    observer: Observer,
+    share: Share,
+    *,
+    backfilled: BackfilledSources | None = None,
 ) -> Relay:
-    from cdc.backfilling import Backfilling
+    from cdc.backfilling import LOOK_EVERY, Backfilling
     from cdc.relay import Relay
 
-    clock = SystemClock()
+    clock, look = SystemClock(), share.pace.idle
+    backfills = Backfilling(store, source.name, clock, look=look, backfilled=backfilled if look > LOOK_EVERY else None)
     return Relay(
         source_of(source, store, share),
         mapper_of(source),
@@ -95,7 +103,7 @@ def relay_of(
         observer,
         opening=share.opening,
         retry=share.pace.retry,
-        backfills=_due_records(source, store, Backfilling(store, source.name, clock, look=share.pace.idle), clock),
+        backfills=_due_records(source, store, backfills, clock),
     )
 
 
@@ -128,6 +136,7 @@ class ConsumerParts:
     _wake: Wake = field(default_factory=Wake)
     _watch: tuple[Monitor, Config] | None = None
     _placement: Placement | None = None
+    _backfilled: BackfilledSources | None = None
     _config: Config = field(default_factory=Config)
 
     def __post_init__(self) -> None:
@@ -179,7 +188,12 @@ class ConsumerParts:
         known = self._relays.get(name)
         if known is not None and known[0] == key:
             return known
-        return key, relay_of(source, self.store, self._wake.wake_and_yield, self.observer, share)
+        if self._backfilled is None:
+            from cdc.backfilling import BackfilledSources
+
+            self._backfilled = BackfilledSources(self.store, SystemClock())
+        stored = self._wake.wake_and_yield
+        return key, relay_of(source, self.store, stored, self.observer, share, backfilled=self._backfilled)
 
     def _lags(self) -> dict[str, float]:
         """Seconds that the oldest unread change of a source waits, as the monitor's last question found."""

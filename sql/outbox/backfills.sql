@@ -11,6 +11,10 @@ SELECT id, created_at, actor, source, table_name, condition, endpoint, rate, est
 FROM cdc_outbox.backfill
 WHERE id = :id
 
+-- name: backfilled_sources
+-- Sources of which a backfill runs.
+SELECT DISTINCT source FROM cdc_outbox.backfill WHERE state = 'running'
+
 -- name: next_backfill
 -- The oldest backfill of a source that runs.
 SELECT id, created_at, actor, source, table_name, condition, endpoint, rate, estimate, state, row_count, place, finished_at,

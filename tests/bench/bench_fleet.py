@@ -1,19 +1,25 @@
 """Thousands of sources and endpoints, shared by workers on one PostgreSQL outbox.  Prints figures; no test.
 
-    python tests/bench/bench_fleet.py [--workers 4] [--sources 5000] [--endpoints 20000] [--capture binlog]
+    python tests/bench/bench_fleet.py [--workers 4] [--sources 5000] [--endpoints 20000] [--capture binlog | --fake]
 
 The sources are schemas of one private MariaDB, each with three tables of FacturaScripts; an endpoint wants the events
 of one source.  The outbox is on a private PostgreSQL.  Single updates of a customer in a source drawn at
 random; latency is from "COMMIT returned" to "the POST to the last of its endpoints has arrived".  Then one worker is
 killed (``kill -9``) and another one is stopped in good order.
+
+``--fake``: the sources are journals in the workers' memory (`fleet_worker.py`), which cost nothing: what is measured is
+the product's part and PostgreSQL's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,15 +32,16 @@ import bench_sources
 import orjson
 import psutil
 import psycopg
-from bench_sources import SPECS, Side, Writers, _Reached, configuration, side
+from bench_sources import PAUSES, SPECS, Side, Writers, _Reached, configuration, side
 from measure import cpu_seconds, percentile, process_at
 from product import receiving
 
 from cdc.database.postgres_connection import conninfo
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo, Engine
 from support.consumer import database_url
 from support.database import Database
-from support.server import Spec, postgres_server
+from support.ports import free_port
+from support.server import Server, Spec, postgres_server
 from support.servers import TestServer
 from support.team import Worker
 
@@ -77,13 +84,41 @@ class Arrivals:
                 await self.news.wait()
 
 
+class FakeWorker(Worker):
+    def command(self, *more: str) -> list[str]:
+        return [sys.executable, str(Path(__file__).with_name("fleet_worker.py")), *self.arguments(*more)]
+
+
+class FakeWriters(Writers):
+    """Datagrams to all workers: that which reads the source has the change."""
+
+    def __init__(self, databases: dict[str, ConnectionInfo], ports: Sequence[int]) -> None:
+        super().__init__(databases)
+        self._ports = ports
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def connect(self, sources: Sequence[str]) -> None:
+        self.connections = dict.fromkeys(sources)
+
+    def write(self, sources: Sequence[str], numbers: Sequence[int]) -> dict[int, float]:
+        committed: dict[int, float] = {}
+        for number in numbers:
+            time.sleep(random.uniform(*PAUSES))
+            name = random.choice(sources)
+            for port in self._ports:
+                self._socket.sendto(f"{name} {number}".encode(), ("127.0.0.1", port))
+            committed[number] = time.perf_counter()
+        return committed
+
+
 class Fleet:
     def __init__(self, outbox: ConnectionInfo, databases: Side, workers: Mapping[str, Worker]) -> None:
         self._outbox = outbox
         self._databases = databases
         self.workers = dict(workers)
         self.processes: dict[str, psutil.Process] = {}
-        self._servers = [databases.process, process_at(outbox.port)]
+        fake = databases.flavour == "fake"
+        self._servers = {"PostgreSQL": process_at(outbox.port)} | ({} if fake else {"MariaDB": databases.process})
         self._numbers = iter(range(1, 1_000_000))
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
@@ -131,14 +166,15 @@ class Fleet:
 
     def _cpu(self) -> Callable[[], str]:
         """Return a function that returns how much of a core each part has taken since."""
-        every, begun = [*self.processes.values(), *self._servers], time.perf_counter()
+        every, begun = [*self.processes.values(), *self._servers.values()], time.perf_counter()
         before = [cpu_seconds(each) for each in every]
 
         def spent() -> str:
             seconds = time.perf_counter() - begun
             shares = [(cpu_seconds(each) - then) / seconds for each, then in zip(every, before, strict=True)]
-            *workers, mariadb, postgresql = shares
-            return f"{sum(workers):.0%} of a core for all workers, MariaDB {mariadb:.0%}, PostgreSQL {postgresql:.0%}"
+            workers, servers = shares[: -len(self._servers)], shares[-len(self._servers) :]
+            named = [f"{name} {share:.0%}" for name, share in zip(self._servers, servers, strict=True)]
+            return ", ".join([f"{sum(workers):.0%} of a core for all workers", *named])
 
         return spent
 
@@ -159,12 +195,16 @@ class Fleet:
 
     def _statements(self) -> dict[str, int]:
         """Return what the servers have done so far: figures that do not depend on the machine's load."""
-        database = Database(cast("TestServer", _Reached(SPECS["mariadb"], self._databases.server.port)), "mysql")
-        wanted = "('Questions', 'Queries', 'Connections', 'Com_select', 'Com_call_procedure')"
-        found = database.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN {wanted}")
-        database.close()
+        found: list[tuple[object, object]] = []
+        if "MariaDB" in self._servers:
+            database = Database(cast("TestServer", _Reached(SPECS["mariadb"], self._databases.server.port)), "mysql")
+            wanted = "('Questions', 'Queries', 'Connections', 'Com_select', 'Com_call_procedure')"
+            found = database.execute(f"SHOW GLOBAL STATUS WHERE Variable_name IN {wanted}")
+            database.close()
         ((commits,),) = self.ask("SELECT sum(xact_commit) FROM pg_stat_database")
-        return {f"MariaDB {name}": int(value) for name, value in found} | {"PostgreSQL transactions": int(str(commits))}
+        return {f"MariaDB {name}": int(str(value)) for name, value in found} | {
+            "PostgreSQL transactions": int(str(commits))
+        }
 
     async def latency(self, what: str, writers: Writers, arrivals: Arrivals, changes: int) -> None:
         numbers = [next(self._numbers) for _ in range(changes)]
@@ -201,17 +241,19 @@ async def measure(options: argparse.Namespace) -> None:
     )
     with ExitStack() as at_end:
         begun = time.perf_counter()
-        databases = at_end.enter_context(side("mariadb", options.sources))
+        databases = (
+            _fake_side(options.sources) if options.fake else at_end.enter_context(side("mariadb", options.sources))
+        )
         outbox = at_end.enter_context(postgres_server("max_connections=200"))
         folder = Path(at_end.enter_context(tempfile.TemporaryDirectory()))
         workers = {
-            f"w{number}": _worker(folder / f"w{number}", databases, outbox, options.capture)
+            f"w{number}": _worker(folder / f"w{number}", databases, outbox, options.capture, fake=options.fake)
             for number in range(options.workers)
         }
         print(f"{options.sources} schemas after {time.perf_counter() - begun:.0f} s", flush=True)
         begun = time.perf_counter()
         first = workers["w0"]
-        if options.capture == "triggers":
+        if options.capture == "triggers" and not options.fake:
             await _install(first, databases.all)
             print(f"triggers are installed after {time.perf_counter() - begun:.0f} s more", flush=True)
         arrivals = Arrivals(options.endpoints, options.sources)
@@ -240,19 +282,30 @@ async def _install(worker: Worker, sources: Sequence[str]) -> None:
         raise SystemExit("the triggers could not be installed")
 
 
-def _worker(folder: Path, databases: Side, outbox: ConnectionInfo, capture: str) -> Worker:
+def _fake_side(count: int) -> Side:
+    infos = {
+        f"mariadb-{number}": ConnectionInfo(Engine.MYSQL, f"fs_{number}", "cdc", port=1) for number in range(count)
+    }
+    return Side("fake", cast("Server", None), psutil.Process(), infos)
+
+
+def _worker(folder: Path, databases: Side, outbox: ConnectionInfo, capture: str, *, fake: bool) -> Worker:
     folder.mkdir()
     sources = configuration([databases]).replace("\n[source.", f'\ncapture = "{capture}"\n[source.')
     text = f'{sources}\ncapture = "{capture}"\n[outbox]\nurl = "{database_url(outbox)}"\n'
     text += f'[dispatch]\nallow_private = true\nworker = "{folder.name}"\n[web]\nlisten = ""\n[process]\nnice = 0\n'
     (folder / "cdc.toml").write_text(text, encoding="utf-8")
-    return Worker(folder, name=folder.name, as_installed=True)
+    if not fake:
+        return Worker(folder, name=folder.name, as_installed=True)
+    port = {"FLEET_PORT": str(free_port())}
+    return FakeWorker(folder, name=folder.name, as_installed=True, environment=port)
 
 
 async def run(fleet: Fleet, databases: Side, arrivals: Arrivals, options: argparse.Namespace) -> None:
     await fleet.start()
     await fleet.idle(options.idle)
-    writers = Writers(databases.databases)
+    ports = [int(worker.environment["FLEET_PORT"]) for worker in fleet.workers.values() if worker.environment]
+    writers = FakeWriters(databases.databases, ports) if options.fake else Writers(databases.databases)
     await asyncio.to_thread(writers.connect, databases.all[:: max(len(databases.all) // 200, 1)])
     await fleet.latency("warming up", writers, arrivals, 50)
     await fleet.latency("single changes", writers, arrivals, options.changes)
@@ -267,6 +320,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=5000)
     parser.add_argument("--endpoints", type=int, default=20_000)
     parser.add_argument("--capture", choices=["triggers", "binlog"], default="triggers")
+    parser.add_argument("--fake", action="store_true")
     parser.add_argument("--idle", type=float, default=60)
     parser.add_argument("--changes", type=int, default=400)
     asyncio.run(measure(parser.parse_args()))

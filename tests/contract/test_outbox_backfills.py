@@ -58,9 +58,11 @@ async def test_the_newest_come_first_and_in_pages(outbox: OutboxStore) -> None:
 
 async def test_those_of_a_source_go_one_after_the_other(outbox: OutboxStore) -> None:
     assert await outbox.next_backfill("main") is None
+    assert not await outbox.backfilled_sources()
     for number in (3, 2):
         await outbox.add_backfill(backfill(number))
     await outbox.add_backfill(backfill(1, source="other"))
+    assert set(await outbox.backfilled_sources()) == {"main", "other"}
     first = await outbox.next_backfill("main")
     assert first == backfill(2)
     await outbox.set_backfill("bf_2", PAUSED, "", at(5))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cdc.backfilling import LOOK_EVERY, Backfilling
+from cdc.backfilling import LOOK_EVERY, BackfilledSources, Backfilling
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Position
 from cdc.model.endpoint import Endpoint
@@ -109,3 +109,31 @@ async def test_one_that_cannot_go_on_fails_with_a_sentence() -> None:
     failed = await outbox.find_backfill("bf_1")
     assert failed is not None
     assert replace(failed, finished_at=None) == job(state=BackfillState.FAILED, error="The table is gone.")
+
+
+async def test_many_sources_ask_the_outbox_together() -> None:
+    asked: list[str] = []
+
+    class Asked(MemoryOutbox):
+        async def next_backfill(self, source: str) -> Backfill | None:
+            asked.append(source)
+            return await super().next_backfill(source)
+
+        async def backfilled_sources(self) -> set[str]:
+            asked.append("all")
+            return await super().backfilled_sources()
+
+    outbox, clock = Asked(), ManualClock()
+    together = BackfilledSources(outbox, clock)
+    names = ["main", *(f"tenant{number}" for number in range(99))]
+    every = [Backfilling(outbox, name, clock, look=5.0, backfilled=together) for name in names]
+    assert [await each.next() for each in every] == [None] * 100
+    assert asked == ["all"]
+    await outbox.add_backfill(job(1))
+    clock.advance(5.0)
+    found = [await each.next() for each in every]
+    assert found[0] is not None
+    assert found[1:] == [None] * 99
+    assert asked == ["all", "all", "main"]
+    assert await every[0].next() is not None
+    assert asked[3:] == ["main"], "while it runs, nothing else is asked"

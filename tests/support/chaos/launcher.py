@@ -61,8 +61,8 @@ def patch_components(chaos: Chaos) -> None:
     parts = cdc.runtime.consumer_parts
     relay_of = parts.relay_of
 
-    def sick_relay(source: Any, *arguments: Any) -> Any:
-        relay = relay_of(source, *arguments)
+    def sick_relay(source: Any, *arguments: Any, **named: Any) -> Any:
+        relay = relay_of(source, *arguments, **named)
         if source.name in sick:
             relay.source = SickSource(relay.source, chaos)
             relay.backfills = SickBackfills(relay.backfills, source.name, chaos)

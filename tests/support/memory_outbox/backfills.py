@@ -39,6 +39,9 @@ class MemoryBackfills:
         )
         return min(running, key=_place, default=None)
 
+    async def backfilled_sources(self) -> set[str]:
+        return {each.source for each in self._backfills.values() if each.state is BackfillState.RUNNING}
+
     async def set_backfill(
         self, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
     ) -> Backfill:

@@ -25,7 +25,7 @@ WALKS = {
     **{name: {"json_each"} for name in ("enabled_endpoints", "held")},
     "events_newest": {"event", "newest"},
     "replays": {"replay"},
-    "backfills": {"backfill"},
+    **{name: {"backfill"} for name in ("backfills", "backfilled_sources")},
     "quarantined": {"quarantine"},
     "unfinished": {"counted"},  # up to its limit
     "all_unfinished": {"counted"},  # up to its limit
