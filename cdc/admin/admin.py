@@ -17,6 +17,7 @@ from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
 from cdc.admin.managed import Managed
 from cdc.admin.principal import Principal
 from cdc.admin.statistics import Statistics
+from cdc.config.rules import DueStatus, due_status
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import NotFound
@@ -63,6 +64,12 @@ class Sources(UseCases):
 
     def visible(self, name: str) -> bool:
         return self._principal.sees(name)
+
+    async def due(self, name: str) -> Sequence[DueStatus]:
+        """Return its rules by time, and how far each is.  Raises `NotFound`."""
+        if name not in self._config.source or not self._principal.sees(name):
+            raise _no_source(name)
+        return due_status(self._config.source[name], await self._store.states(name), self._clock.now())
 
     async def examine(self, name: str) -> Sequence[Finding]:
         """Return the doctor's findings.  Raises `NotFound`."""

@@ -32,6 +32,21 @@ class SourceList(ResponseModel):
     next: str | None = Field(description=NEXT)
 
 
+class DueRule(ResponseModel):
+    """A rule by time."""
+
+    event: str = Field(examples=["receipt.due"])
+    column: str = Field(description="Table and column of the date.", examples=["recibospagoscli.vencimiento"])
+    days: list[int] = Field(description="Days since the date that make events; negative: before it.")
+    complete: str | None = Field(description="The last day that was worked through.", examples=["2026-11-24"])
+    next: Moment = Field(description="When the next day begins.")
+    problem: str | None = Field(description="Why the rule is off all the same.")
+
+
+class DueRules(ResponseModel):
+    items: list[DueRule]
+
+
 class SourcesQuery(RequestModel):
     limit: Annotated[int | None, Field(ge=1, le=MOST, description="At most so many; all when it is left out.")] = None
     cursor: Annotated[str, Field(max_length=200, description="`next` of the page before.")] = ""
@@ -49,6 +64,22 @@ async def _list(call: OperationCall[SourcesQuery, None]) -> Response:
     return Response(SourceList(items=shown, next=page.further))
 
 
+async def _due(call: OperationCall[None, None]) -> Response:
+    found = await call.admin.sources.due(call.path["name"])
+    shown = [
+        DueRule(
+            event=each.event,
+            column=each.column,
+            days=list(each.days),
+            complete=each.complete or None,
+            next=each.next,
+            problem=each.problem or None,
+        )
+        for each in found
+    ]
+    return Response(DueRules(items=shown))
+
+
 OPERATIONS = (
     ApiOperation(
         "GET",
@@ -59,6 +90,16 @@ OPERATIONS = (
         _list,
         answer=SourceList,
         query=SourcesQuery,
+        tag="sources",
+    ),
+    ApiOperation(
+        "GET",
+        "/sources/{name}/due",
+        "listDueRules",
+        "The rules by time of a source, and how far each is.",
+        Scope.READ,
+        _due,
+        answer=DueRules,
         tag="sources",
     ),
 )

@@ -11,9 +11,10 @@ from cdc.cli.output import json_option, print_json, print_table
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import of_each, quiet_configuration, select_sources, sources_option
 from cdc.config import Config, SourceConfig
+from cdc.config.rules import DueStatus, due_status
 from cdc.model.clock import SystemClock
 from cdc.model.event import Event
-from cdc.runtime.due import DueStatus, described, preview
+from cdc.runtime.due import preview
 
 
 @click.command()
@@ -45,7 +46,7 @@ def due(session: CommandSession, sources: tuple[str, ...], day: datetime | None,
 async def _described(config: Config, sources: list[SourceConfig]) -> list[DueStatus]:
     now = SystemClock().now()
     async with opened_outbox(config) as store:
-        return [each for source in sources for each in described(source, await store.states(source.name), now)]
+        return [each for source in sources for each in due_status(source, await store.states(source.name), now)]
 
 
 def _list(found: list[DueStatus], *, as_json: bool) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cdc.config import Config, SourceConfig
@@ -13,7 +14,7 @@ from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.model.due import Schedule
+from cdc.model.due import NOT_BY_API, Schedule, progress
 from cdc.model.label import Label
 
 if TYPE_CHECKING:
@@ -41,6 +42,34 @@ def schedule_of(source: SourceConfig) -> Schedule | None:
     rules = catalogue(source)
     due = tuple(rules.due_rules())
     return Schedule(due, rules.due_at, ZoneInfo(rules.due_zone or source.timezone() or "UTC")) if due else None
+
+
+class DueStatus(NamedTuple):
+    """``complete``: the last day that is complete; empty: none yet.  ``next``: when the next day begins, UTC.
+    ``problem``: why the rule is off all the same."""
+
+    source: str
+    event: str
+    column: str
+    days: tuple[int, ...]
+    complete: str
+    next: datetime
+    problem: str
+
+
+def due_status(source: SourceConfig, states: Mapping[str, str], now: datetime) -> list[DueStatus]:
+    """Return how far each rule by time is.  ``states``: the source's.  Raises `ConfigError`."""
+    schedule = schedule_of(source)
+    if schedule is None:
+        return []
+    found = []
+    for rule in schedule.rules:
+        complete = progress(states, rule.event, schedule.today(now)).done
+        problem = NOT_BY_API if source.capture == "rest" else ""
+        shown = "" if complete is None else complete.isoformat()
+        column = f"{rule.table}.{rule.column}"
+        found.append(DueStatus(source.name, rule.event, column, rule.days, shown, schedule.next(now), problem))
+    return found
 
 
 def label(config: Config, source: str, event: str) -> Label:

@@ -1,10 +1,8 @@
-"""Rules by time for operators: how far each is, and what a day brings."""
+"""Rules by time for operators: what a day brings, and the doctor's check."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime
-from typing import NamedTuple
 
 from cdc.capture.due_rows import due_rows
 from cdc.config import SourceConfig
@@ -12,37 +10,9 @@ from cdc.config.rules import catalogue, mapper_of, schedule_of
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.merge import merged
 from cdc.model.change import Existing, Operation, RowChange, Transaction
-from cdc.model.due import NOT_BY_API, progress
+from cdc.model.due import NOT_BY_API
 from cdc.model.event import Event
 from cdc.model.finding import Finding, Severity
-
-
-class DueStatus(NamedTuple):
-    """``complete``: the last day that is complete; empty: none yet.  ``next``: when the next day begins, UTC.
-    ``problem``: why the rule is off all the same."""
-
-    source: str
-    event: str
-    column: str
-    days: tuple[int, ...]
-    complete: str
-    next: datetime
-    problem: str
-
-
-def described(source: SourceConfig, states: Mapping[str, str], now: datetime) -> list[DueStatus]:
-    """``states``: the source's.  Raises `ConfigError`."""
-    schedule = schedule_of(source)
-    if schedule is None:
-        return []
-    found = []
-    for rule in schedule.rules:
-        complete = progress(states, rule.event, schedule.today(now)).done
-        problem = NOT_BY_API if source.capture == "rest" else ""
-        shown = "" if complete is None else complete.isoformat()
-        column = f"{rule.table}.{rule.column}"
-        found.append(DueStatus(source.name, rule.event, column, rule.days, shown, schedule.next(now), problem))
-    return found
 
 
 async def preview(source: SourceConfig, day: date, now: datetime) -> list[Event]:

@@ -280,7 +280,8 @@ where = { cerrado = false }
   record that is created, or gets its date, later that day has no event for that day.
 * `receipt.overdue` stays what FacturaScripts says: its own mark has turned.
 * The table is read in small pages in the order of its key, gently while the ERP writes. No index is needed.
-* Not with `capture = "rest"`. `cdc due` lists the rules, and shows what a day brings; `cdc doctor` checks them.
+* Not with `capture = "rest"`. `cdc due`, the source's page and the API list the rules; `cdc due --day` shows
+  what a day brings; `cdc doctor` checks them.
 
 ### Accounting entries
 

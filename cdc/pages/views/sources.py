@@ -63,6 +63,7 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
         "source.html",
         source=admin.sources.get(name),
         findings=findings,
+        due=await admin.sources.due(name),
         endpoints=receivers.found,
         more=page.link("endpoints", source=name) if receivers.further else "",
         all_endpoints={**endpoints, **await admin.endpoints.of(shown.endpoints)},
