@@ -27,7 +27,7 @@ from cdc.model.errors import SourceError
 log = structlog.get_logger()
 
 #: Seconds between two looks at all journals: at least, and for each that is waited for.  So a process costs the server
-#: 2 to 3 % of a core, however many journals it waits for.
+#: 3 % of a core (7 % where other work empties the processor's caches), however many journals it waits for.
 _LEAST, _EACH = 0.05, 0.0004
 #: Rows before the last one that was read, among which those of transactions that committed late are searched for.
 #: Deleted rows that InnoDB keeps for an old snapshot cost time at each look: not all of them are searched.
