@@ -18,7 +18,7 @@ from hashlib import blake2b
 import orjson
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, Source
+from cdc.capture.base import NO_BACKFILLS, Backfills, EventBatch, Source
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
@@ -269,8 +269,9 @@ class Relay:
 
 def _events(source: str, batch: Batch, mapped: Mapped) -> Sequence[Event]:
     """Return the events of a batch, and after them one for each table with a gap."""
+    events = batch.events if isinstance(batch, EventBatch) else mapped.events
     gaps = {event.id: event for event in (source_gap(source, gap) for gap in batch.gaps)}
-    return [*mapped.events, *gaps.values()] if gaps else mapped.events
+    return [*events, *gaps.values()] if gaps else events
 
 
 def _apply(states: dict[str, str], mapped: Mapped) -> None:

@@ -37,7 +37,7 @@ ExistingTables = Callable[[SourceConfig], Collection[str]]
 def named_tables(source: SourceConfig) -> dict[str, str]:
     """Return table → the name of its entity, of tables whose existing rows can be sent, without those that a pattern
     means.  Raises `ConfigError`."""
-    if source.capture == "rest":
+    if not source.has_database:
         return {}
     rules = catalogue(source)
     return {entity.table: entity.title for entity in rules.entities if _tells(rules, entity)}
@@ -51,6 +51,11 @@ async def planned(
     `SourceError`."""
     from cdc.capture.estimate import estimate
 
+    if source.capture == "nats":
+        raise UsageError(
+            f"Source {source.name} is read from a stream of NATS, which a backfill cannot do.",
+            "Run it in the cell that captures: its events come through the stream.",
+        )
     if source.capture == "rest":
         raise UsageError(
             f"Source {source.name} is read through FacturaScripts' API, which a backfill cannot do.",
@@ -84,7 +89,7 @@ async def planned_reread(
             "cdc quarantine show prints what is known of it.",
         )
     asked = Asked((change.table,))
-    if source.capture != "rest":  # whose refusal is the same for every row
+    if source.has_database:  # otherwise the refusal is the same for every row
         where = key_condition(change.key, "`" if source.connection().engine is Engine.MYSQL else '"')
         asked = Asked((change.table,), where, endpoint)
     (found,) = await planned(source, asked, actor, existing_tables, own_columns=False)

@@ -231,8 +231,7 @@ class Endpoints(UseCases):
     def _check(self, endpoint: Endpoint, given: Mapping[str, Any]) -> None:
         if "events" in given:
             check_patterns(self._config, endpoint.events)
-        for name in endpoint.sources if "sources" in given else ():
-            self._config.select_source(name)
+        self._config.known_sources(endpoint.sources if "sources" in given else ())
         most = self._config.dispatch.max_timeout_seconds
         if "timeout" in given and not 0 < endpoint.timeout <= most:
             option = ", the max_timeout_seconds under [dispatch]" if self._principal.operator else ""

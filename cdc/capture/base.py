@@ -14,6 +14,14 @@ import structlog
 from cdc.model.backfill import Backfill
 from cdc.model.change import Batch, Position, Row, Value
 from cdc.model.column import Capture, Table
+from cdc.model.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch(Batch):
+    """A batch of a source that another cell has mapped: ``events`` instead of transactions."""
+
+    events: tuple[Event, ...] = ()
 
 
 class Lookup(Protocol):

@@ -51,8 +51,8 @@ class Overlap:
 
 
 def captured(position: Position | None) -> Position | None:
-    """Return the position; None for one of a source that only compares, which means nothing to these capture modes."""
-    return None if position is not None and position.startswith('{"rest":') else position
+    """Return the position; None for one of a source without a database, which means nothing to these capture modes."""
+    return None if position is not None and position.startswith(('{"rest":', '{"nats":')) else position
 
 
 def read_position(position: Position) -> CaptureMode | Overlap:

@@ -11,9 +11,9 @@ from cdc.model.change import Position
 
 
 class PositionPart(NamedTuple):
-    """``kind``: ``file`` (with the offset), ``gtids``, ``lsn``, ``transactions`` (the last of a journal), ``known`` and
-    ``unknown`` (tables that were compared, or are read the first time), ``large`` (records of a transaction that is
-    stored in parts), ``rereads`` (tables that are read again)."""
+    """``kind``: ``file`` (with the offset), ``gtids``, ``lsn``, ``message`` (the last of a stream), ``transactions``
+    (the last of a journal), ``known`` and ``unknown`` (tables that were compared, or are read the first time),
+    ``large`` (records of a transaction that is stored in parts), ``rereads`` (tables that are read again)."""
 
     kind: str
     values: Sequence[str]
@@ -37,6 +37,8 @@ def _parts(fields: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield "gtids", [each.strip() for each in gtids.split(",") if each.strip()]
     if "lsn" in fields:
         yield "lsn", [fields["lsn"]]
+    if "nats" in fields:
+        yield "message", [str(fields["nats"][1])]
     yield "transactions", fields.get("done", [])[:-6:-1]
     progress = fields.get("rest", {})
     yield "known", [table for table, (_, known, *_) in progress.items() if known]

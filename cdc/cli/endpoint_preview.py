@@ -70,8 +70,7 @@ def preview(
         raise UsageError("Neither an endpoint nor events are named.", "Name an ID, or write --events invoice.paid")
     config = quiet_configuration(session)
     patterns = None if events is None else check_patterns(config, parse_events(events))
-    for name in sources:
-        config.select_source(name)
+    config.known_sources(sources)
     transform = given_transform(transform_file, preset)
     present, shape, stored = run_async(_look(config, endpoint_id, last))
     wanted: dict[str, Any] = {"patterns": patterns, "sources": tuple(sources) or None, "condition": condition}

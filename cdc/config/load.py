@@ -332,7 +332,7 @@ def _depth(path: tuple[str, ...]) -> int:
     match path:
         case ("source", _, "rest", "resources", *_):
             return 6
-        case ("source", _, "rest", *_):
+        case ("source", _, inner, *_) if inner in SOURCE_TABLES:
             return 4
         case ("source", *_):
             return 3

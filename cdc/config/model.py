@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from cdc.config.outbox import OutboxConfig, RetentionConfig
 from cdc.config.section import Networks, Section, matching, read_password
-from cdc.config.source import RestConfig, SourceConfig
+from cdc.config.source import NatsConfig, RestConfig, SourceConfig
 from cdc.model.colour import LIGHT_SURFACE, READABLE, contrast
 from cdc.model.endpoint import is_address
 from cdc.model.errors import ConfigError
@@ -317,12 +317,15 @@ class Config(Section):
         return self.source[name]
 
     def known_sources(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the names, each once.  Raises `ConfigError` for one that is no source."""
+        """Return the names, each once.  Raises `ConfigError` for one that is no source of events here; the events of a
+        stream have the names of the sources that were captured."""
+        if any(source.capture == "nats" for source in self.source.values()):
+            return tuple(dict.fromkeys(names))
         return tuple(self.select_source(name).name for name in dict.fromkeys(names))
 
 
 #: Tables within the table of a source.
-SOURCE_TABLES: Mapping[str, type[Section]] = {"rest": RestConfig}
+SOURCE_TABLES: Mapping[str, type[Section]] = {"rest": RestConfig, "nats": NatsConfig}
 #: Name of each table of the file → what may stand in it ("source": in each source).
 SECTIONS: Mapping[str, type[Section]] = {
     "source": SourceConfig,

@@ -39,6 +39,8 @@ def mapper_of(source: SourceConfig) -> Mapper:
 
 def schedule_of(source: SourceConfig) -> Schedule | None:
     """Return the rules by time; None where none is on.  Raises `ConfigError`."""
+    if source.capture == "nats":  # the cell that captures has them
+        return None
     rules = catalogue(source)
     due = tuple(rules.due_rules())
     return Schedule(due, rules.due_at, ZoneInfo(rules.due_zone or source.timezone() or "UTC")) if due else None

@@ -30,6 +30,8 @@ def masked(config: Config) -> dict[str, Any]:
     for source in values["source"].values():
         if source["rest"]["token"] is not None:
             source["rest"]["token"] = MASK
+        if source["nats"]["url"] is not None:
+            source["nats"]["url"] = mask_url(source["nats"]["url"])
     for table in [*values["source"].values(), values["outbox"]]:
         for option in _URL_OPTIONS:
             if table.get(option) is not None:

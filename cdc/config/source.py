@@ -11,8 +11,9 @@ from yarl import URL
 from cdc.config.php import read_config_php, read_timezone
 from cdc.config.section import Section, read_password, reason, with_password
 from cdc.config.url import parse_database_url
+from cdc.model.broker import StreamUrl, stream_url, subject_problem
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import ConfigError
+from cdc.model.errors import ConfigError, UsageError
 
 Seconds = Annotated[float, Field(ge=1.0, le=86_400.0)]
 
@@ -83,6 +84,38 @@ class RestConfig(Section):
         return token
 
 
+class NatsConfig(Section):
+    """A stream of NATS, to which another cell publishes; without a ``url`` it is not used."""
+
+    url: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    subject: str = ""
+    existing: Literal["read", "skip"] = "read"
+
+    @field_validator("url")
+    @classmethod
+    def _a_stream(cls, value: str | None) -> str | None:
+        try:
+            _ = value is None or stream_url(value)
+        except UsageError as error:
+            raise ValueError(f"is no stream of NATS. {error.hint}") from None
+        return value
+
+    @field_validator("subject")
+    @classmethod
+    def _a_subject(cls, value: str) -> str:
+        if value and (problem := subject_problem(value)):
+            raise ValueError(problem)
+        return value
+
+    def stream(self) -> StreamUrl:
+        """Read the password's file now, if it is in one; raises `ConfigError`."""
+        assert self.url is not None, "guaranteed by SourceConfig"
+        stream = stream_url(self.url)
+        return stream if self.password_file is None else stream._replace(password=read_password(self.password_file))
+
+
 class RulesText(NamedTuple):
     """The user's rules: a TOML text, the path of its file for errors, and where in it the rules are (empty: all of it).
     These are the arguments of `cdc.mapping.catalogue.load_catalogue`."""
@@ -100,7 +133,7 @@ class SourceConfig(Section):
     password_file: Path | None = None
     admin_url: str | None = Field(default=None, repr=False)
     admin_password_file: Path | None = None
-    capture: Literal["triggers", "binlog", "logical", "rest"] = "triggers"
+    capture: Literal["triggers", "binlog", "logical", "rest", "nats"] = "triggers"
     reader: Literal["native", "mysql-replication"] = "native"
     on_purged: Literal["stop", "reread"] = "stop"
     slot_limit_mb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
@@ -111,6 +144,7 @@ class SourceConfig(Section):
     include: tuple[Literal["lines", "receipts"], ...] = ()
     repair: bool = True
     rest: RestConfig = RestConfig()
+    nats: NatsConfig = NatsConfig()
     _name: str = PrivateAttr(default="")
     _inline_rules: RulesText | None = PrivateAttr(default=None)
 
@@ -127,10 +161,12 @@ class SourceConfig(Section):
         neither = self.url is None and self.facturascripts is None
         if self.url is not None and self.facturascripts is not None:
             raise ValueError("needs `url` or `facturascripts` (the path of its config.php), and has both")
-        if neither and self.capture != "rest":
+        if neither and self.has_database:
             raise ValueError("needs `url` or `facturascripts` (the path of its config.php), and has neither")
         if self.capture == "rest":
             self._check_api()
+        if self.capture == "nats" and self.nats.url is None:
+            raise ValueError('has capture = "nats" and no `url` below [source.….nats]: the stream')
         if self.admin_password_file is not None and self.admin_url is None:
             raise ValueError("has an `admin_password_file` but no `admin_url` that it belongs to")
         return self
@@ -146,6 +182,11 @@ class SourceConfig(Section):
     def name(self) -> str:
         return self._name
 
+    @property
+    def has_database(self) -> bool:
+        """Return whether it is read from FacturaScripts' database."""
+        return self.capture not in ("rest", "nats")
+
     def rules_text(self) -> RulesText | None:
         """The user's own rules, from their file (read now; raises `ConfigError`) or from the configuration itself."""
         if not isinstance(self.rules, Path):
@@ -160,6 +201,11 @@ class SourceConfig(Section):
 
     def connection(self) -> ConnectionInfo:
         """The consumer's account.  Reads ``config.php`` and the password file now; raises `ConfigError`."""
+        if self.url is None and self.facturascripts is None and self.capture == "nats":
+            raise ConfigError(
+                f"Source {self.name!r} is read from a stream of NATS: it has no database.",
+                "Run this in the cell that captures.",
+            )
         if self.url is None and self.facturascripts is None:
             raise ConfigError(
                 f"Source {self.name!r} is read through the API: its database is not known.",

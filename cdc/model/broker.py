@@ -1,15 +1,17 @@
 """URLs of message brokers: ``redis://host:port/DATABASE/STREAM``.
 
 The last parts of the path are templates: ``{source}``, ``{event}`` and ``{entity}`` (what the event's name begins with)
-are replaced by those of each event."""
+are replaced by those of each event; in a subject of NATS also ``{record}``.
+
+A stream of NATS is a source, too: `StreamUrl`, `StreamState`, `StreamMessage` and `EventStream`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import quote, unquote, urlsplit
 
 from cdc.model.errors import UsageError
 
@@ -50,6 +52,12 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
 }
 #: What a template may name.
 FIELDS: Final = ("source", "event", "entity")
+#: In a subject of NATS alone: a stream may hold any number of them.
+RECORD: Final = "record"
+#: The header that names the event's record, as `record_token` writes it.
+RECORD_HEADER: Final = "X-Webhook-Record"
+#: Characters of a record in a subject, which a server limits to 4 KB.
+_LONGEST_TOKEN: Final = 200
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 #: Tokens and dots, without wildcards, outside the server's own subjects.
 _SUBJECT: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
@@ -69,9 +77,11 @@ class BrokerUrl(NamedTuple):
         """Return host and port, for sentences."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    def filled(self, event: str, source: str) -> tuple[str, ...]:
+    def filled(self, event: str, source: str, record: str) -> tuple[str, ...]:
         """Return the place of an event."""
         values = {"event": event, "source": source, "entity": event.rpartition(".")[0] or event}
+        if self.scheme.broker is _NATS:
+            values[RECORD] = record_token(record).replace(".", "%2E")[:_LONGEST_TOKEN]
         return tuple(_FIELD.sub(lambda found: values[found[1]], part) for part in self.place)
 
 
@@ -104,9 +114,10 @@ def broker_url(url: str) -> BrokerUrl:
         raise UsageError(f"The endpoint's URL does not name the place for events in {broker.title}.", hint)
     if not all(part.isprintable() for part in place):
         raise UsageError("The endpoint's URL has characters that cannot be shown.", hint)
-    unknown = [name for part in place for name in _FIELD.findall(part) if name not in FIELDS]
+    fields = (*FIELDS, RECORD) if broker is _NATS else FIELDS
+    unknown = [name for part in place for name in _FIELD.findall(part) if name not in fields]
     if unknown or any("{" in part or "}" in part for part in [*place[: broker.fixed], *_without_fields(place)]):
-        known = ", ".join(f"{{{each}}}" for each in FIELDS)
+        known = ", ".join(f"{{{each}}}" for each in fields)
         raise UsageError(
             "The endpoint's URL has braces that name nothing.",
             f"In {' and '.join(broker.place[broker.fixed :])}, {known} are replaced by those of the event.",
@@ -122,3 +133,103 @@ def broker_url(url: str) -> BrokerUrl:
 
 def _without_fields(place: tuple[str, ...]) -> list[str]:
     return [_FIELD.sub("", part) for part in place]
+
+
+def record_token(record: str) -> str:
+    """Return a record's name as printable ASCII without spaces; `unquote` gives it back."""
+    return quote(record, safe=":")
+
+
+class StreamUrl(NamedTuple):
+    """A stream as a source.  ``servers``: hosts and ports of one cluster.  ``password``: a token without ``user``."""
+
+    tls: bool
+    servers: tuple[tuple[str, int], ...]
+    stream: str
+    user: str = ""
+    password: str = ""
+
+    @property
+    def where(self) -> str:
+        """Return the stream and its servers, for sentences."""
+        servers = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.servers)
+        return f"{self.stream} at {servers}"
+
+
+_STREAM: Final = re.compile(r"[^\s.*>/\\]+")
+_EXAMPLE: Final = "nats://cdc:password@one.example.com,two.example.com/EVENTS"
+
+
+def stream_url(url: str) -> StreamUrl:
+    """Parse ``nats://user:password@host:port,host:port/STREAM``.  Raises `UsageError`, which names no password."""
+    wrong = UsageError("The URL does not name a stream of NATS and its servers.", f"Write {_EXAMPLE}")
+    scheme, _, rest = url.partition("://")
+    place, _, stream = rest.partition("/")
+    account, _, hosts = place.rpartition("@")
+    kind = SCHEMES.get(scheme.lower())
+    if kind is None or kind.broker is not _NATS or not _STREAM.fullmatch(unquote(stream)):
+        raise wrong
+    try:
+        servers = tuple(_server(each, kind.port) for each in hosts.split(","))
+    except ValueError:
+        raise wrong from None
+    user, _, password = account.partition(":")
+    if password and not user:
+        raise wrong
+    return StreamUrl(kind.tls, servers, unquote(stream), unquote(user), unquote(password))
+
+
+def _server(text: str, port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.query or parts.fragment or not text.isprintable():
+        raise ValueError
+    return parts.hostname, parts.port or port
+
+
+def subject_problem(subject: str) -> str:
+    """Return the reason why this is no subject, or pattern of subjects, of a source; empty: it is one."""
+    *tokens, last = subject.split(".")
+    right = all(re.fullmatch(r"\*|[^\s*>]+", each) for each in tokens) and re.fullmatch(r"[*>]|[^\s*>]+", last)
+    return "" if right and not subject.startswith("$") else f"has {subject!r}, which is no subject of NATS"
+
+
+class StreamState(NamedTuple):
+    """``created``: when, which tells a stream from another one of its name.  ``first`` and ``last``: sequences of its
+    messages; ``first`` is one more than ``last`` where there are none.  ``retention``: the reason for which messages
+    are removed: ``limits``, ``interest`` or ``workqueue``.  ``replicas``, ``age`` (seconds, 0: any): as configured."""
+
+    created: str
+    first: int
+    last: int
+    retention: str = "limits"
+    replicas: int = 1
+    age: float = 0.0
+
+
+class StreamMessage(NamedTuple):
+    """``record``: of the header, as `record_token` writes it; empty: there is none."""
+
+    sequence: int
+    record: str
+    body: bytes
+
+
+class EventStream(Protocol):
+    """A connection to a server, for one stream.  All methods raise `SourceUnavailable` when it is gone."""
+
+    async def state(self) -> StreamState:
+        """Raises `SourceError` when there is no such stream."""
+        ...
+
+    async def follow(self, subject: str, after: int) -> None:
+        """Begin to read the messages behind the sequence ``after``, of subjects that match; empty: of all."""
+        ...
+
+    async def messages(self, most: int) -> tuple[Sequence[StreamMessage], int]:
+        """Wait for messages, in their order, or a sign of life.  Return them and the sequence up to which nothing else
+        is to be read."""
+        ...
+
+    async def close(self) -> None:
+        """Safe to call twice and in any state."""
+        ...

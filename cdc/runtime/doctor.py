@@ -44,6 +44,10 @@ def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | Non
             from cdc.runtime.rest import rest_findings
 
             return due_findings(source) + asyncio.run(rest_findings(source, outbox))
+        if source.capture == "nats":
+            from cdc.runtime.bus import bus_findings
+
+            return asyncio.run(bus_findings(source, position))
         position = captured(position)
         inspect = inspector(source)
         wanted, notes = checked(source, inspect)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdc.config import Config, SourceConfig
-from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import ConfigError
 from cdc.runtime.components import ProcessRole
 
@@ -44,11 +43,15 @@ def check_reloadable(present: Config, wanted: Config, role: ProcessRole) -> None
 def source_key(source: SourceConfig) -> object:
     """Equal for equal sources, what their files hold included.  Raises `ConfigError` for rules that cannot be read."""
     rules = source.rules_text() if isinstance(source.rules, Path) else None
-    token = _read(lambda: source.rest.read_token(source.name)) if source.capture == "rest" else None
+    token: object = None
+    if source.capture == "rest":
+        token = _read(lambda: source.rest.read_token(source.name))
+    elif source.capture == "nats":
+        token = _read(source.nats.stream)
     return source.model_dump(), _read(source.connection), _read(source.admin_connection), token, rules
 
 
-def _read(what: Callable[[], ConnectionInfo | str]) -> ConnectionInfo | str:
+def _read(what: Callable[[], object]) -> object:
     """Return the value, or why it cannot be read: one faulty source must not affect the others."""
     try:
         return what()

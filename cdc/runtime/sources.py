@@ -41,6 +41,10 @@ def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = N
 
         parts = RestParts.of(source, kept)
         return rest_source(source, kept, lambda: _as_source_error(parts.client))
+    if source.capture == "nats":
+        from cdc.runtime.bus import bus_source
+
+        return bus_source(source, kept)
     from cdc.capture.moving import CaptureMode, MovingSource
 
     shared = share or alone()
@@ -75,6 +79,8 @@ def check_connections(sources: Collection[SourceConfig]) -> None:
 def _check_connection(source: SourceConfig) -> None:
     if source.capture == "rest":
         source.rest.read_token(source.name)
+    elif source.capture == "nats":
+        source.nats.stream()
     elif source.capture == "triggers":
         source.connection()
     else:
@@ -284,6 +290,10 @@ def _probe(source: SourceConfig) -> Probe:
         from cdc.capture.probe import RestProbe
 
         return RestProbe(source.rest.url or "")
+    if source.capture == "nats":
+        from cdc.runtime.bus import bus_probe
+
+        return bus_probe(source)
     if source.capture == "logical":
         from cdc.capture.postgres_probe import LogicalProbe
 

@@ -21,6 +21,7 @@ import orjson
 
 from cdc import __version__
 from cdc.config import Config
+from cdc.config.model import SOURCE_TABLES
 from cdc.config.section import Section
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
@@ -97,6 +98,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
         "capture", "reader", "on_purged", "slot_limit_mb", "html", "tables", "include", "repair", "new_tables_seconds",
     ),
     "rest": ("requests_per_minute", "page_size", "interval_seconds", "compare_seconds", "existing"),
+    "nats": ("existing",),
     "outbox": (),
     "dispatch": (
         "allow_private", "allow_http", "proxy_resolves", "concurrency", "lease_seconds", "max_timeout_seconds",
@@ -118,12 +120,14 @@ GIVEN: Final = "(given)"
 def open_configuration(config: Config) -> dict[str, Any]:
     """Return the open part of the configuration, as JSON values."""
     facts: dict[str, Any] = {
-        name: _open_section(name, getattr(config, name)) for name in OPEN if name not in ("source", "rest")
+        name: _open_section(name, getattr(config, name)) for name in OPEN if name not in ("source", *SOURCE_TABLES)
     }
     facts["outbox"]["engine"] = "postgresql" if config.outbox.path is None else "sqlite"
     sources = config.source.items()
     facts["source"] = {
-        name: _open_section("source", each) | {"rest": _open_section("rest", each.rest)} for name, each in sources
+        name: _open_section("source", each)
+        | {table: _open_section(table, getattr(each, table)) for table in SOURCE_TABLES}
+        for name, each in sources
     }
     return facts
 
@@ -138,7 +142,7 @@ def _open_section(name: str, section: Section) -> dict[str, Any]:
     given = [
         option
         for option in values
-        if option not in facts and option != "rest" and getattr(section, option) != defaults[option]
+        if option not in facts and option not in SOURCE_TABLES and getattr(section, option) != defaults[option]
     ]
     return facts | dict.fromkeys(given, GIVEN)
 

@@ -63,7 +63,7 @@ def _source(source: SourceConfig, text: str) -> DescribedSource | None:
     """Describe a source with this text in its name or database; None: it has not."""
     reads, problem = "", ""
     try:
-        reads = source.rest.url or "" if source.capture == "rest" else source.connection().describe()
+        reads = _reads(source)
     except ConfigError as error:
         problem = error.message
     if text not in f"{source.name}\n{reads}".lower():
@@ -75,8 +75,17 @@ def _source(source: SourceConfig, text: str) -> DescribedSource | None:
     return DescribedSource(source.name, source.capture, reads, source.tables, problem)
 
 
+def _reads(source: SourceConfig) -> str:
+    """Raises `ConfigError`."""
+    if source.capture == "nats":
+        return source.nats.stream().where
+    return source.rest.url or "" if source.capture == "rest" else source.connection().describe()
+
+
 def described_tables(source: SourceConfig) -> list[DescribedTable]:
     """Every table of the source's database, by name.  Raises `CdcError`."""
+    if source.capture == "nats":
+        source.connection()  # which says that there is none
     if source.capture == "rest":
         raise ConfigError(
             f"Source {source.name!r} is read through FacturaScripts' API, which lists no tables.",
@@ -141,7 +150,7 @@ async def event_types_of(source: SourceConfig) -> list[EventType]:
     from cdc.mapping import schema
 
     rules = catalogue(source)
-    if source.capture == "rest":
+    if not source.has_database:
         from cdc.facturascripts.schema import tables
 
         return schema.event_types(rules, tables())

@@ -124,6 +124,8 @@ def secret_files(config: Config) -> Iterator[tuple[tuple[str, ...], Path]]:
     for name, source in config.source.items():
         if source.rest.token_file is not None:
             yield ("source", name, "rest", "token_file"), source.rest.token_file
+        if source.nats.password_file is not None:
+            yield ("source", name, "nats", "password_file"), source.nats.password_file
 
 
 def _path(path: Path) -> str:

@@ -29,8 +29,12 @@ admin_url = "{url}"
 """
 #: Options that are never told, on purpose; every other one is told.  A new option needs a decision.
 WITHHELD = {
-    "source": {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest"},
+    "source": {
+        *("url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules"),
+        *("rest", "nats"),
+    },
     "rest": {"url", "token", "token_file", "resources"},
+    "nats": {"url", "password_file", "ca_file", "subject"},
     "outbox": {"url", "password_file", "secret_key_file", "synchronous"},
     "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin"},
     "mail": {"host", "user", "password_file", "sender", "ca_file"},

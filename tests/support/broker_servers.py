@@ -15,8 +15,9 @@ from typing import NamedTuple
 import aiormq
 import nats
 import redis
-from nats.js.api import AckPolicy, ConsumerConfig
-from nats.js.errors import NotFoundError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import AckPolicy, ConsumerConfig, SubjectTransform
+from nats.js.errors import APIError, NotFoundError
 
 from cdc.dispatch.address import EgressPolicy
 from cdc.dispatch.broker.sender import BrokerSender
@@ -192,6 +193,49 @@ class Nats(BrokerServer):
         found = [await subscription.next_msg(timeout=HANG_SECONDS) for _ in range(count)]
         await client.close()
         return [Got(each.subject, dict(each.headers or {}), each.data) for each in found]
+
+
+class NatsCluster:
+    """Three servers that store each message on all of them, in the stream ``events``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.nodes = [Nats(folder / f"node{number}") for number in range(3)]
+        routes = [free_port() for _ in self.nodes]
+        listed = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        for number, (node, port) in enumerate(zip(self.nodes, routes, strict=True)):
+            cluster = f"cluster {{ name: cells, listen: 127.0.0.1:{port}, routes: [{listed}] }}"
+            node.settings = f"server_name: node{number}\n{cluster}"
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        asyncio.run(self._add_stream())
+
+    async def _add_stream(self) -> None:
+        client = await nats.connect(f"nats://127.0.0.1:{self.nodes[0].port}")
+        async with asyncio.timeout(HANG_SECONDS):
+            while True:
+                try:
+                    await client.jetstream().add_stream(
+                        name="events",
+                        subjects=["facturascripts.>"],
+                        num_replicas=len(self.nodes),
+                        subject_transform=SubjectTransform(PARTED, PARTITION),
+                    )
+                    break
+                except (APIError, NatsTimeoutError):  # until the three have found each other
+                    await asyncio.sleep(0.1)
+        await client.close()
+
+    def end(self) -> None:
+        for node in self.nodes:
+            node.end()
+
+
+#: What a stream makes of subjects: the events of one source come to one of two parts.
+PARTED = "facturascripts.*.>"
+PARTITION = "facturascripts.{{partition(2,1)}}.{{wildcard(1)}}.>"
 
 
 class RabbitMQ(BrokerServer):

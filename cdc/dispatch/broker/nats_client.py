@@ -1,22 +1,32 @@
 """NATS JetStream: a message on a subject, confirmed by the stream that stores it.  ``Nats-Msg-Id`` is the event's id:
 a stream drops a repetition within its duplicate window.  A delivery that is replayed within it is published under an id
-of its own, which its retries have too."""
+of its own, which its retries have too.
+
+A stream is also read here, for sources: by a consumer that the server forgets with the connection.  The reader knows
+its place, so nothing is acknowledged."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import re
+import ssl
+from collections import deque
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Final
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, Error, SecureConnRequiredError
-from nats.js.api import PubAck
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, RetentionPolicy
 from nats.js.client import JetStreamContext
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from cdc.dispatch.broker.base import Message, Refused, Target
+from cdc.dispatch.failure import error_detail, system_error
+from cdc.model.broker import RECORD_HEADER, StreamMessage, StreamState, StreamUrl, record_token
+from cdc.model.errors import SourceError, SourceUnavailable
 
 #: What no subject may hold; values that fill a template may.
 _NOT_IN_SUBJECTS: Final = re.compile(r"[\s*>]")
@@ -25,6 +35,13 @@ _UNAVAILABLE: Final = 503
 _TOO_LARGE: Final = 413
 #: Bytes of a header besides name and value, and of the block of them.
 _AROUND, _AROUND_ALL = 4, 12
+#: Seconds between signs of life of a consumer that has no message, and without one until it counts as gone.
+_HEARTBEAT, _SILENT = 1.0, 6.0
+#: Seconds that connecting to a server, or its answer, may take.
+_SECONDS: Final = 5.0
+#: Messages that wait to be stored; with more the server is asked for no more.
+_MOST_WAITING: Final = 4000
+_CONTROL: Final = "100"
 
 
 class _Checked(Client):
@@ -57,7 +74,7 @@ class JetStream:
         self._client = _Checked()
         self._client.encrypted = target.tls is not None
         self._seconds = target.seconds
-        self._context: JetStreamContext = self._client.jetstream()
+        self._context: JetStreamContext = self._client.jetstream(timeout=target.seconds)
         self._ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     async def open(self, target: Target) -> None:
@@ -94,7 +111,7 @@ class JetStream:
 
     async def _stored(self, message: Message, message_id: str) -> PubAck:
         subject = _NOT_IN_SUBJECTS.sub("_", message.place[0])
-        headers = {**message.headers, "Nats-Msg-Id": message_id}
+        headers = {**message.headers, RECORD_HEADER: record_token(message.key), "Nats-Msg-Id": message_id}
         size = (
             len(message.body) + sum(len(name) + len(value) + _AROUND for name, value in headers.items()) + _AROUND_ALL
         )
@@ -140,3 +157,140 @@ async def connect(target: Target) -> JetStream:
     opened = JetStream(target)
     await opened.open(target)
     return opened
+
+
+class StreamReader(JetStream):
+    """A `cdc.model.broker.EventStream`: one consumer, whose messages are numbered, so that none is missed."""
+
+    def __init__(self, target: Target, url: StreamUrl) -> None:
+        super().__init__(target)
+        self._url = url
+        self._waiting: deque[StreamMessage] = deque()
+        self._arrived = asyncio.Event()
+        self._number = 0  # of the consumer's last message
+        self._reached = 0
+        self._resume = ""  # the subject by which the server waits to be asked for more
+        self._missed = False
+
+    async def state(self) -> StreamState:
+        try:
+            info = await self._context.stream_info(self._url.stream)
+        except NotFoundError as error:
+            raise SourceError(
+                f"There is no stream {self._url.where}.", "Create it: nats stream add, with retention limits."
+            ) from error
+        except (Error, OSError) as error:
+            raise self._gone(_reason(error)) from error
+        config, state = info.config, info.state
+        return StreamState(
+            created=str(info.created),
+            first=state.first_seq if state.messages else state.last_seq + 1,
+            last=state.last_seq,
+            retention=RetentionPolicy(config.retention or "limits").value,
+            replicas=config.num_replicas or 1,
+            age=config.max_age or 0.0,
+        )
+
+    async def follow(self, subject: str, after: int) -> None:
+        inbox = self._client.new_inbox()
+        self._reached = after
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=after + 1,
+            ack_policy=AckPolicy.NONE,
+            max_deliver=1,
+            flow_control=True,
+            idle_heartbeat=_HEARTBEAT,
+            deliver_subject=inbox,
+            filter_subject=subject or None,  # one: with several, nats-server 2.10 finds a hundred messages a second
+            num_replicas=1,
+            mem_storage=True,
+        )
+        try:
+            await self._client.subscribe(inbox, cb=self._take)
+            await self._context.add_consumer(self._url.stream, config)
+        except (Error, OSError) as error:
+            raise self._gone(_reason(error)) from error
+
+    async def messages(self, most: int) -> tuple[Sequence[StreamMessage], int]:
+        if not self._waiting:
+            await self._wait()
+        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        if not self._waiting:
+            self._arrived.clear()
+        try:
+            await self._ask_for_more()
+        except Error as error:
+            raise self._gone(_reason(error)) from error
+        return taken, self._waiting[0].sequence - 1 if self._waiting else self._reached
+
+    async def _wait(self) -> None:
+        if self._missed:
+            raise self._gone("messages are missing")
+        arriving = asyncio.ensure_future(self._arrived.wait())
+        both: set[asyncio.Future[Any]] = {arriving, self._ended}
+        try:
+            done, _ = await asyncio.wait(both, timeout=_SILENT, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arriving.cancel()
+        if not done:
+            raise self._gone(f"silent for {_SILENT:g} s")
+        if arriving not in done:
+            raise self._gone(_reason(self._ended.result()))
+
+    async def _take(self, message: Msg) -> None:
+        """Take what the consumer sends: a message, a sign of life, or a request to say when there is room for more."""
+        headers = message.headers or {}
+        if message.reply.startswith("$JS.ACK."):
+            sequence = message.metadata.sequence
+            if self._follows(sequence.consumer - 1):
+                self._number, self._reached = sequence.consumer, sequence.stream
+                self._waiting.append(StreamMessage(sequence.stream, headers.get(RECORD_HEADER, ""), message.data))
+        elif headers.get("Status") == _CONTROL:
+            self._resume = message.reply or headers.get("Nats-Consumer-Stalled", "") or self._resume
+            if "Nats-Last-Stream" in headers and self._follows(int(headers["Nats-Last-Consumer"])):
+                self._reached = max(self._reached, int(headers["Nats-Last-Stream"]))
+            await self._ask_for_more()
+        self._arrived.set()
+
+    def _follows(self, before: int) -> bool:
+        """Return whether nothing is missing.  ``before``: the number that the last message must have had."""
+        self._missed |= before != self._number
+        return not self._missed
+
+    async def _ask_for_more(self) -> None:
+        if self._resume and len(self._waiting) < _MOST_WAITING and not self.closed:
+            resume, self._resume = self._resume, ""
+            await self._client.publish(resume)
+
+    def _gone(self, why: str) -> SourceUnavailable:
+        return SourceUnavailable(f"The stream {self._url.where} cannot be read now: {why}.")
+
+
+async def read_stream(url: StreamUrl, tls: ssl.SSLContext | None) -> StreamReader:
+    """Connect to the first server that answers.  ``tls``: for an encrypted connection.  Raises `SourceUnavailable`."""
+    account = {"user": url.user, "password": url.password} if url.user else {"token": url.password}
+    failures: list[str] = []
+    for host, port in url.servers:
+        target = Target(host, host, port, tls, (), _SECONDS, _as_named, **account)
+        reader = StreamReader(target, url)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await reader.open(target)
+        except Exception as error:  # noqa: BLE001 - whatever a server does, the next one may answer; raised below
+            failures.append(f"{host}:{port} ({_reason(error)})")
+        else:
+            return reader
+    raise SourceUnavailable(f"No server of the stream {url.stream} answers: {', '.join(failures)}.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Refused):
+        return error.reason
+    cause = system_error(error)
+    return error_detail(cause) if isinstance(cause, OSError) else _words(error)
+
+
+async def _as_named(host: str, _port: int) -> str:
+    """Return the host itself: the configuration names the servers of a source."""
+    return host

@@ -152,7 +152,7 @@ class BrokerSender:
         about = request.about
         assert about is not None, "one delivery makes one message"
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
-        place = url.filled(about.event_name, about.source)
+        place = url.filled(about.event_name, about.source, about.record)
         replays = partial(self._replays, about.id)
         return Message(place, about.record, request.headers["webhook-id"], headers, request.body, replays)
 

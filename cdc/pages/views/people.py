@@ -95,10 +95,13 @@ def _sources(page: Page, text: str) -> tuple[str, ...]:
     """Return the sources of a list with commas.  Raises `UsageError` for an unknown name, which must not give access to
     all."""
     names = tuple(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
-    unknown = [each for each in names if each not in list(page.site.service.config.source)]
-    if unknown or (text.strip() and not names):
+    try:
+        known = page.site.service.config.known_sources(names)
+    except UsageError:
+        known = ()
+    if text.strip() and not known:
         raise UsageError(page.language.text("There is no such source here."))
-    return names
+    return known
 
 
 async def remove_token(page: Page) -> web.StreamResponse:

@@ -55,7 +55,8 @@ async def test_event_arrives_with_headers_and_signature(server: BrokerServer) ->
     assert "main" in one.place
     request = build_request(leased(1), to, START)
     expected = {name: request.headers[name] for name in request.headers if not name.startswith(("Accept", "User"))}
-    assert one.headers == expected | ({"Nats-Msg-Id": "evt_1"} if server.name == "nats" else {})
+    own = {"Nats-Msg-Id": "evt_1", "X-Webhook-Record": "facturascli:1"} if server.name == "nats" else {}
+    assert one.headers == expected | own
     assert expected["webhook-id"] == "evt_1"
     assert expected["X-Tenant"] == "42"
     assert one.body == request.body

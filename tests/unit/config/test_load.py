@@ -52,7 +52,7 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     assert set(values["source"]["main"]) == set(SECTIONS["source"].model_fields)
     for table, model in SOURCE_TABLES.items():
         assert set(values["source"]["main"][table]) == set(model.model_fields)
-    examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest"}
+    examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest", "nats"}
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
     files = {"password_file", "secret_key_file", "metrics_token_file", "brand_logo"}
@@ -151,6 +151,9 @@ def test_rules_in_their_file_or_inline(tmp_path: Path) -> None:
         ("[dispatch]\nzzz = 1\n", "line 2: there is no option 'zzz'", "There are: allow_private"),
         (f'[source.main]\nurl = "{URL}"\ncaptur = "x"\n', "line 3: there is no option 'captur'", "'capture'"),
         ('[source.main]\ncapture = "rest"\n', "and no `url` below [source.….rest]", ""),
+        ('[source.main]\ncapture = "nats"\n', "and no `url` below [source.….nats]", ""),
+        ('[source.main]\ncapture = "nats"\nnats = {url = "nats://u:p@h"}\n', "is no stream of NATS. Write nats://", ""),
+        ('[source.main]\ncapture = "nats"\nnats = {subject = "a b"}\n', "has 'a b', which is no subject of NATS", ""),
         ('[source.main]\ncapture = "rest"\nrest = {url = "https://a"}\n', "needs `token` or `token_file`", ""),
         ('[source.main.rest]\nurl = "https://u:hunter2@a"\n', "line 2, [source.main.rest] url holds a user", ""),
         ('[source.main.rest]\nurl = "ftp://a"\n', "[source.main.rest] url is not the address of", ""),

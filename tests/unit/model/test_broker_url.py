@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.dispatch.address import EgressPolicy, check_url, public_url
-from cdc.model.broker import broker_url
+from cdc.model.broker import StreamUrl, broker_url, stream_url, subject_problem
 from cdc.model.endpoint import origin_of
 from cdc.model.errors import UsageError
 
@@ -15,12 +15,16 @@ PLAIN = EgressPolicy(plain=True)
 def test_place_is_filled_with_what_the_event_is() -> None:
     url = broker_url("rediss://Broker.example:7000/12/fs.%C3%B1.{source}.{entity}.{event}")
     assert (url.host, url.port, url.scheme.tls) == ("broker.example", 7000, True)
-    assert url.filled("invoice.line.paid", "shop") == ("12", "fs.ñ.shop.invoice.line.invoice.line.paid")
+    assert url.filled("invoice.line.paid", "shop", "facturascli:1") == (
+        "12",
+        "fs.ñ.shop.invoice.line.invoice.line.paid",
+    )
 
 
 def test_values_are_not_templates() -> None:
     assert (
-        broker_url("redis://broker.example/0/{source}.{event}").filled("{source}", "{event}")[1] == "{event}.{source}"
+        broker_url("redis://broker.example/0/{source}.{event}").filled("{source}", "{event}", "")[1]
+        == "{event}.{source}"
     )
 
 
@@ -85,3 +89,44 @@ def test_without_tls_it_must_be_allowed() -> None:
         check_url("redis://broker.example/0/x", EgressPolicy())
     assert check_url("rediss://broker.example/0/x", EgressPolicy()) == "rediss://broker.example/0/x"
     assert check_url("redis://broker.example/0/x", PLAIN) == public_url("redis://broker.example/0/x")
+
+
+def test_record_is_one_token_of_a_subject() -> None:
+    url = broker_url("nats://broker.example/fs.{source}.{record}")
+    assert url.filled("invoice.paid", "shop", "facturascli:12") == ("fs.shop.facturascli:12",)
+    assert url.filled("invoice.paid", "shop", "clientes:a.b ñ*>") == ("fs.shop.clientes:a%2Eb%20%C3%B1%2A%3E",)
+    assert len(url.filled("invoice.paid", "shop", "ñ" * 5000)[0]) < 300
+
+
+def test_stream_url() -> None:
+    url = stream_url("tls://cdc:p%40ss@one.example,two.example:4333,[::1]:1/EVENTS")
+    assert url == StreamUrl(True, (("one.example", 4222), ("two.example", 4333), ("::1", 1)), "EVENTS", "cdc", "p@ss")
+    assert url.where == "EVENTS at one.example:4222,two.example:4333,[::1]:1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://broker.example",
+        "nats://broker.example/",
+        "nats://broker.example/a.b",
+        "nats://broker.example/a/b",
+        "nats://broker.example:99999/EVENTS",
+        "nats://one.example,,two.example/EVENTS",
+        "nats://:hunter2@broker.example/EVENTS",
+        "redis://broker.example/EVENTS",
+        "broker.example/EVENTS",
+    ],
+)
+def test_url_that_names_no_stream(url: str) -> None:
+    with pytest.raises(UsageError) as error:
+        stream_url(url)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(("subject", "right"), [
+    ("fs.>", True), ("fs.*.x", True), ("*", True), (">", True), ("fs", True),
+    ("", False), ("fs..x", False), ("fs.>.x", False), ("fs x", False), ("$JS.x", False), ("fs.a*", False), (".", False),
+])  # fmt: skip
+def test_subjects_of_a_source(subject: str, right: bool) -> None:
+    assert (subject_problem(subject) == "") is right

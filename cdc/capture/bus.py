@@ -1,0 +1,305 @@
+"""Events that another cell published to a stream of NATS: a `cdc.capture.base.Source` that needs no mapping.
+
+Invariant: the position is the stream's identity and the sequence of the last stored message, and is stored with the
+events.  The stream is read from there on; the server remembers no reader, and nothing is acknowledged to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import orjson
+import structlog
+
+from cdc.capture.base import NO_BACKFILLS, Backfills, CaptureLimits, ConsumerTurn, EventBatch
+from cdc.capture.probe import Backlog, Ends
+from cdc.model.broker import EventStream, StreamMessage, StreamState
+from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, SnapshotStore, Value
+from cdc.model.clock import Clock
+from cdc.model.column import Table
+from cdc.model.errors import LogPurged, SourceError, SourceUnavailable
+from cdc.model.event import Event, record_name
+
+#: Characters that are kept of a message that is no event.
+_LARGEST: Final = 64 * 1024
+_WAY_OUT: Final = (
+    'With on_purged = "reread" it continues with the first message there is. Send what is missing again from the cell '
+    "that captures: cdc replay."
+)
+
+log = structlog.get_logger()
+
+#: Connects to the stream; raises `SourceError`.
+Connect = Callable[[], Awaitable[EventStream]]
+#: An event's name and data → code and name by which people search its record.
+Searched = Callable[[str, Row], tuple[str, str]]
+
+
+class StreamPosition(NamedTuple):
+    """``created``: of the stream, which tells it from another one of its name.  ``sequence``: of the last message."""
+
+    created: str
+    sequence: int
+
+    def dump(self) -> Position:
+        return Position(orjson.dumps({"nats": tuple(self)}).decode())
+
+    @classmethod
+    def load(cls, position: Position) -> StreamPosition:
+        """Raises `SourceError` for a position of another kind of source."""
+        try:
+            created, sequence = orjson.loads(position)["nats"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise SourceError(
+                "The position in the outbox is not that of a stream of NATS.", "Give this source another name."
+            ) from error
+        return cls(created, sequence)
+
+
+def missing(position: StreamPosition, state: StreamState) -> str:
+    """Return what is missing between a position and the stream as it is, as a sentence; empty: nothing."""
+    if position.created != state.created:
+        return f"It was created again on {state.created}: what it held behind message {position.sequence} is gone."
+    if state.last < position.sequence:
+        return f"It ends with message {state.last}, and message {position.sequence} was read: it is an older copy."
+    if state.first > position.sequence + 1:
+        return f"Messages {position.sequence + 1} to {state.first - 1} were removed before they were read."
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class BusSettings:
+    """``stream``: its name.  ``subject``: which of its messages are read; empty: all.  ``existing``: whether a new
+    source begins with the first message.  ``reread``: whether it continues where messages are missing.  ``searched``:
+    how people search records."""
+
+    stream: str
+    searched: Searched
+    subject: str = ""
+    existing: bool = True
+    reread: bool = False
+    limits: CaptureLimits = field(default_factory=CaptureLimits)
+
+
+class BusSource:
+    def __init__(self, name: str, connect: Connect, settings: BusSettings, store: SnapshotStore, clock: Clock) -> None:
+        """``store``: knows which process reads the source."""
+        self._name = name
+        self._connect = connect
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._turn = ConsumerTurn(name)
+        self._stream: EventStream | None = None
+        self._position = StreamPosition("", 0)
+        self._first: Batch | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def standby(self) -> bool:
+        return self._turn.awaited
+
+    @property
+    def problems(self) -> Sequence[str]:
+        return ()
+
+    async def open(self, position: Position | None) -> None:
+        known = None if position is None else StreamPosition.load(position)
+        await self._turn.take(self._become_reader, 1.0)
+        self._stream = await self._connect()
+        state = await self._stream.state()
+        if known is None:
+            self._position = StreamPosition(state.created, state.first - 1 if self._settings.existing else state.last)
+            self._first = Batch((), self._position.dump())
+        else:
+            self._position, self._first = known, None
+            if lost := missing(known, state):
+                self._first = self._lost(lost, StreamPosition(state.created, state.first - 1))
+
+    async def _become_reader(self, seconds: float) -> bool:
+        if await self._store.become_reader(self._name):
+            return True
+        await self._clock.wait(asyncio.Event(), seconds)
+        return False
+
+    async def begin(self) -> Batch | None:
+        first, self._first = self._first, None
+        return first
+
+    async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
+        if (first := await self.begin()) is not None:
+            yield first
+        stream = self._opened
+        await stream.follow(self._settings.subject, self._position.sequence)
+        stored_at = self._clock.monotonic()
+        while True:
+            messages, reached = await stream.messages(self._settings.limits.batch)
+            if reached == self._position.sequence:
+                continue
+            if await self._has_gap(messages, reached):
+                state = await stream.state()
+                lost = missing(self._position, state) or f"Messages behind {self._position.sequence} were removed."
+                yield self._lost(lost, StreamPosition(state.created, self._before(messages, reached)))
+            if messages or self._clock.monotonic() - stored_at >= self._settings.limits.progress:
+                self._position = self._position._replace(sequence=reached)
+                yield self._batch(messages)
+                stored_at = self._clock.monotonic()
+
+    async def _has_gap(self, messages: Sequence[StreamMessage], reached: int) -> bool:
+        """Return whether messages were removed that this source should have read.  Of a part of the subjects the
+        others' are always absent: there the stream's beginning says it."""
+        expected = self._position.sequence + 1
+        if not self._settings.subject:
+            return self._before(messages, reached) >= expected or any(
+                after.sequence != before.sequence + 1 for before, after in pairwise(messages)
+            )
+        whole = reached == self._position.sequence + len(messages)
+        return not whole and (await self._opened.state()).first > expected
+
+    @staticmethod
+    def _before(messages: Sequence[StreamMessage], reached: int) -> int:
+        return messages[0].sequence - 1 if messages else reached
+
+    def _lost(self, lost: str, reached: StreamPosition) -> Batch:
+        """Return the report of what is missing, and continue at ``reached``.  Raises `LogPurged` where that is not
+        wanted."""
+        sentence = f"The stream {self._settings.stream} of source {self._name} does not continue the position. {lost}"
+        if not self._settings.reread:
+            raise LogPurged(sentence, _WAY_OUT)
+        log.error("lost", source=self._name, stream=self._settings.stream, reason=lost)
+        self._position = reached
+        gap = Gap(self._settings.stream, Operation.READ, self._clock.now(), f"{sentence} {_WAY_OUT}")
+        return Batch((), reached.dump(), (gap,))
+
+    def _batch(self, messages: Sequence[StreamMessage]) -> Batch:
+        events: list[Event] = []
+        wrong: list[Quarantined] = []
+        for message in messages:
+            try:
+                event = event_of(message, self._settings.searched)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                wrong.append(self._quarantined(message, error))
+            else:
+                events += () if event is None else (event,)
+        batch = EventBatch((), self._position.dump(), events=tuple(events))
+        return replace(batch, quarantined=tuple(wrong), gaps=tuple(map(_gap_of, wrong))) if wrong else batch
+
+    def _quarantined(self, message: StreamMessage, error: Exception) -> Quarantined:
+        token = f"{self._settings.stream} {self._position.created} {message.sequence}"
+        reason = f"It is no event in the format facturascripts ({type(error).__name__})."
+        identity = blake2b(f"{self._name}\0{token}".encode(), digest_size=8).hexdigest()
+        log.error("message quarantined", source=self._name, stream=self._settings.stream, sequence=message.sequence)
+        body = message.body[:_LARGEST].decode("utf-8", "replace").replace("\0", "\ufffd")
+        now, key = self._clock.now(), {"sequence": message.sequence}
+        return Quarantined(f"qr_{identity}", self._settings.stream, Operation.READ, key, token, now, reason, after=body)
+
+    # -- what only databases have -----------------------------------------------------------------------------------
+
+    async def acknowledge(self, position: Position) -> None:
+        """Do nothing: the stream keeps its messages for as long as it is configured to."""
+
+    async def rows(self, _table: str, _column: str, _values: Sequence[Value]) -> list[Row]:
+        return []
+
+    async def all_rows(self, _table: str) -> list[Row]:
+        return []
+
+    async def tables(self) -> dict[str, Table]:
+        return {}
+
+    async def close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+        await self._store.stop_reading(self._name)
+
+    @property
+    def _opened(self) -> EventStream:
+        if self._stream is None:
+            raise SourceUnavailable(f"The source {self._name} is not open.")
+        return self._stream
+
+
+def _gap_of(skipped: Quarantined) -> Gap:
+    reason = (
+        f"The message {(skipped.key or {})['sequence']} of the stream {skipped.table} was skipped. {skipped.reason} "
+        f"`cdc quarantine show {skipped.id}` prints it."
+    )
+    return Gap(skipped.table, skipped.operation, skipped.changed_at, reason, skipped.key)
+
+
+def event_of(message: StreamMessage, searched: Searched) -> Event | None:
+    """Return the event of a message, as the other cell has stored it; None for one that tries an endpoint.  Raises
+    `ValueError`, `TypeError`, `KeyError` or `AttributeError` for a message that is none."""
+    payload: dict[str, Any] = orjson.loads(message.body)
+    if payload.get("test"):
+        return None
+    identity, name, source, key = payload["id"], payload["event"], payload["source"], payload["key"]
+    data, previous, record = payload["data"], payload.get("previous"), unquote(message.record, errors="strict")
+    time = datetime.fromisoformat(payload["timestamp"])
+    table = record.partition(":")[0]
+    texts = (identity, name, source, payload["transaction"])
+    rows = (key, data, {} if previous is None else previous)
+    if not all(isinstance(each, str) for each in texts) or not all(isinstance(each, dict) for each in rows):
+        raise TypeError
+    if not identity.startswith("evt_") or not table or time.tzinfo is None:
+        raise ValueError
+    former = {column: previous[column] for column in key if column in previous} if previous else {}
+    return Event(
+        identity,
+        name,
+        source,
+        table,
+        record,
+        key,
+        data,
+        previous,
+        time,
+        payload["transaction"],
+        inferred=bool(payload.get("inferred")),
+        renamed_from=record_name(table, {**key, **former}) if former else None,
+        observed=bool(payload.get("observed")),
+        labels=searched(name, data),
+        days=payload.get("days"),
+    )
+
+
+class BusProbe:
+    """A `cdc.capture.probe.Probe` of a stream, over a connection of its own."""
+
+    def __init__(self, where: str, connect: Connect) -> None:
+        self._where = where
+        self._connect = connect
+        self._stream: EventStream | None = None
+        self._ends = Ends[int](lambda place, other: place >= other)
+
+    @property
+    def server(self) -> str:
+        return f"NATS: {self._where}"
+
+    async def ask(self, position: Position | None, /) -> Backlog | None:
+        if position is None:
+            return None
+        try:
+            self._stream = self._stream or await self._connect()
+            state = await self._stream.state()
+        except SourceError:
+            await self.close()
+            raise
+        known = StreamPosition.load(position)
+        return None if known.created != state.created else self._ends.ahead(state.last, known.sequence)
+
+    async def close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
