@@ -48,6 +48,8 @@ FEW = 32
 YIELD = 0.01
 #: What recording, and releasing leases, may each take at a stop (seconds).
 CLOSING = 0.75
+#: Seconds that a call under way may take at the stop: a server that is slow answers in them, one that is deaf does not.
+LEASING = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,12 @@ class Dispatcher:
         """Dispatch until `stop`.  Only defects escape; a failing outbox is waited for."""
         async with asyncio.TaskGroup() as group:
             recording = group.create_task(self._recorder.run())
-            await self._lease_until_stopped(group)
-            await self._wind_down(recording)
+            leasing = group.create_task(self._lease_until_stopped(group))
+            await self._stop.wait()
+            ends = self._clock.monotonic() + self._settings.grace
+            if not await self._within(LEASING, leasing):  # what it may have leased is released below, or expires
+                self._log.error("leasing given up at stop: the outbox does not answer")
+            await self._wind_down(recording, ends - self._clock.monotonic())
 
     # -- leasing ----------------------------------------------------------------------------------------------------
 
@@ -340,10 +346,10 @@ class Dispatcher:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    async def _wind_down(self, recording: asyncio.Task[None]) -> None:
+    async def _wind_down(self, recording: asyncio.Task[None], grace: float) -> None:
         if self._scheduler.in_flight:
             self._landed.clear()
-            await self._clock.wait(self._landed, self._settings.grace)
+            await self._clock.wait(self._landed, max(grace, 0.0))
         unfinished = list(self._tasks)
         for task in unfinished:
             task.cancel()

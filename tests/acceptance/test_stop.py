@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from support.consumer import Consumer, Inbox, answering, receiving
+from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.database import Database
 from support.tcp_proxy import proxy
 from support.waiting import HANG_SECONDS
@@ -159,6 +159,30 @@ async def test_a_database_that_does_not_answer_does_not_keep_it(
             between.deaf.set()
             assert await asyncio.to_thread(between.kept.wait, HANG_SECONDS)
             assert await _ended(consumer, signal.SIGTERM) == 0
+
+
+async def test_outbox_that_does_not_answer_does_not_keep_it_and_nothing_is_lost(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    """A call waits for 90 s."""
+    consumer, inbox = Consumer.of_one_table(tmp_path, postgres_db), Inbox()
+    file = consumer.folder / "cdc.toml"
+    with proxy(postgres_db.info.port) as between:
+        url = database_url(postgres_db.info).replace(f":{postgres_db.info.port}/", f":{between.port}/")
+        file.write_text(file.read_text().replace("sqlite:///cdc.db", url))
+        async with receiving(inbox) as hook:
+            await asyncio.to_thread(consumer.add_endpoint, hook)
+            async with consumer.running():
+                _write(postgres_db, 2)
+                await inbox.until_count(2)
+                between.deaf.set()
+                assert await asyncio.to_thread(between.kept.wait, HANG_SECONDS)
+                postgres_db.execute("INSERT INTO contadores VALUES (2, 0, NULL)")
+                async with asyncio.timeout(60):
+                    assert await consumer.stop(signal.SIGTERM) == 0
+            between.deaf.clear()
+            async with consumer.running():
+                await inbox.until(lambda inbox: len({event["id"] for event in inbox.events}) == 3)
 
 
 @contextmanager
