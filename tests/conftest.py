@@ -140,6 +140,13 @@ def postgres_db(keeper: KeeperClient) -> Iterator[Database]:
 
 
 @pytest.fixture
+def postgres_outbox_db(keeper: KeeperClient) -> Iterator[Database]:
+    """With the tables of an empty outbox."""
+    with fresh_database(shared_server(keeper, Spec("postgresql")), outbox=True) as database:
+        yield database
+
+
+@pytest.fixture
 def mariadb_db(keeper: KeeperClient) -> Iterator[Database]:
     """MariaDB as Debian installs it: without a binlog."""
     yield from _database(keeper, Spec("mariadb"))

@@ -22,7 +22,7 @@ async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     """An open outbox without endpoints."""
     store: OutboxStore
     if request.param == "postgresql":
-        store = PostgresOutbox(request.getfixturevalue("postgres_db").info)
+        store = PostgresOutbox(request.getfixturevalue("postgres_outbox_db").info)
     else:
         store = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
     await store.open()
@@ -35,7 +35,7 @@ async def access(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     """An open store of access, with nobody in it."""
     store: AccessStore
     if request.param == "postgresql":
-        store = PostgresAccess(request.getfixturevalue("postgres_db").info)
+        store = PostgresAccess(request.getfixturevalue("postgres_outbox_db").info)
     else:
         store = MemoryAccess() if request.param == "memory" else SqliteAccess(tmp_path / "outbox.db")
     await store.open()

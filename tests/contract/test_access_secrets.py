@@ -34,7 +34,7 @@ class Kept:
         self._path = folder / "outbox.db"
         self._database: Database | None = None
         if request.param == "postgresql":
-            self._database = request.getfixturevalue("postgres_db")
+            self._database = request.getfixturevalue("postgres_outbox_db")
 
     def store(self, *keys: str) -> AccessStore:
         box = SecretBox(keys)

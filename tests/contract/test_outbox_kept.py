@@ -124,7 +124,7 @@ async def test_one_of_several_processes_reads_a_source(
         return (
             SqliteOutbox(tmp_path / "cdc.db")
             if kind == "sqlite"
-            else PostgresOutbox(request.getfixturevalue("postgres_db").info)
+            else PostgresOutbox(request.getfixturevalue("postgres_outbox_db").info)
         )
 
     first, second = process(), process()

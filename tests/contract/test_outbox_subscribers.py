@@ -23,7 +23,7 @@ async def process(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
     async def another() -> OutboxStore:
         if request.param == "postgresql":
-            opened.append(PostgresOutbox(request.getfixturevalue("postgres_db").info))
+            opened.append(PostgresOutbox(request.getfixturevalue("postgres_outbox_db").info))
         else:
             opened.append(SqliteOutbox(tmp_path / "outbox.db"))
         await opened[-1].open()

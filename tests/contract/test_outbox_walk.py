@@ -131,7 +131,7 @@ async def fill(outbox: OutboxStore) -> None:
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     outbox: OutboxStore
     if request.param == "postgresql":
-        outbox = PostgresOutbox(request.getfixturevalue("postgres_db").info)
+        outbox = PostgresOutbox(request.getfixturevalue("postgres_outbox_db").info)
     else:
         outbox = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
     with asyncio.Runner() as runner:

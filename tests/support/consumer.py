@@ -215,6 +215,8 @@ class Inbox:
 
     received: list[Received] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _copied: list[Received] = field(default_factory=list)
+    _events: list[dict[str, Any]] = field(default_factory=list)  # of `_copied`: waiting tests ask at each arrival
 
     async def take(self, received: Received) -> None:
         self.received.append(received)
@@ -222,7 +224,12 @@ class Inbox:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return [dict(each.event) for each in self.received]
+        known = len(self._copied)
+        if known and (len(self.received) < known or self.received[known - 1] is not self._copied[-1]):
+            self._copied, self._events, known = [], [], 0  # a test has cleared what was received
+        self._copied += self.received[known:]
+        self._events += [dict(each.event) for each in self.received[known:]]
+        return self._events[:]
 
     @property
     def accepted(self) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -17,10 +19,10 @@ from pymysql.constants import CLIENT
 
 from cdc.demo import tables
 from cdc.model.connection import ConnectionInfo
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.servers import TestServer
 from support.waiting import HANG_SECONDS
 
-ERP_TEMPLATE = "cdc_erp_template"
 _numbers = count(1)
 
 
@@ -105,11 +107,12 @@ class Database:
 
 
 @contextmanager
-def fresh_database(server: TestServer, *, erp: bool) -> Iterator[Database]:
-    """An empty database, or one with FacturaScripts' tables and seed rows; dropped afterwards."""
+def fresh_database(server: TestServer, *, erp: bool = False, outbox: bool = False) -> Iterator[Database]:
+    """An empty database, or one with FacturaScripts' tables and seed rows, or (PostgreSQL) with the tables of an empty
+    outbox; dropped afterwards."""
     administration = Database(server, server.info().database)
     try:
-        name = _create(administration, erp=erp)
+        name = _create(administration, erp=erp, outbox=outbox)
         database = Database(server, name)
         try:
             yield database
@@ -130,37 +133,57 @@ def create_database(server: TestServer, *, erp: bool) -> str:
         administration.close()
 
 
-def _create(administration: Database, *, erp: bool) -> str:
+def _create(administration: Database, *, erp: bool, outbox: bool = False) -> str:
     name = f"cdc_{os.getpid()}_{next(_numbers)}"
-    create = _create_postgres if administration.flavour == "postgresql" else _create_mysql
-    create(administration, name, erp=erp)
+    if administration.flavour == "postgresql":
+        template = _template(administration, "cdc_erp_template", _fill_erp) if erp else "template0"
+        if outbox:
+            template = _template(administration, "cdc_outbox_template", _fill_outbox)
+        _create_postgres(administration, name, template)
+    else:
+        _create_mysql(administration, name, erp=erp)
     return name
 
 
-def _create_postgres(administration: Database, name: str, *, erp: bool) -> None:
-    if erp:
-        _prepare_template(administration)
+def _create_postgres(administration: Database, name: str, template: str) -> None:
     (version,) = administration.execute("SHOW server_version_num")[0]
     # a copy of the files takes half of what it takes to log every page of them; before 15 there is no other way
     strategy = " STRATEGY file_copy" if int(version) >= 150000 else ""
-    administration.execute(f"CREATE DATABASE {name} TEMPLATE {ERP_TEMPLATE if erp else 'template0'}{strategy}")
+    administration.execute(f"CREATE DATABASE {name} TEMPLATE {template}{strategy}")
 
 
-def _prepare_template(administration: Database) -> None:
+def _template(administration: Database, name: str, fill: Callable[[Database], None]) -> str:
     """Make the template once a server, whichever process is first."""
     exists = "SELECT 1 FROM pg_database WHERE datname = %s"
-    if administration.execute(exists, [ERP_TEMPLATE]):
-        return
+    if administration.execute(exists, [name]):
+        return name
     administration.execute("SELECT pg_advisory_lock(1)")
-    if not administration.execute(exists, [ERP_TEMPLATE]):
-        building = f"{ERP_TEMPLATE}_building"
+    if not administration.execute(exists, [name]):
+        building = f"{name}_building"
         administration.execute(f"CREATE DATABASE {building} TEMPLATE template0")
         template = Database(administration.server, building)
-        template.script(tables.ddl("postgresql"))
-        template.script(tables.seed("postgresql"))
+        fill(template)
         template.close()
-        administration.execute(f"ALTER DATABASE {building} RENAME TO {ERP_TEMPLATE}")
+        administration.execute(f"ALTER DATABASE {building} RENAME TO {name}")
     administration.execute("SELECT pg_advisory_unlock(1)")
+    return name
+
+
+def _fill_erp(template: Database) -> None:
+    template.script(tables.ddl("postgresql"))
+    template.script(tables.seed("postgresql"))
+
+
+def _fill_outbox(template: Database) -> None:
+    """Apply all migrations, in a thread: an event loop may run in this one."""
+
+    async def create() -> None:
+        outbox = PostgresOutbox(template.info)
+        await outbox.open()
+        await outbox.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, create()).result()
 
 
 def _create_mysql(administration: Database, name: str, *, erp: bool) -> None:

@@ -41,13 +41,13 @@ async def journal(shop: Shop) -> AsyncIterator[PostgresJournal]:
 
 
 @pytest.fixture
-async def processes(postgres_db: Database) -> AsyncIterator[Processes]:
+async def processes(postgres_outbox_db: Database) -> AsyncIterator[Processes]:
     """``await processes(2)``: that many open outboxes on one database."""
     made: list[PostgresOutbox] = []
 
     async def make(count: int) -> list[PostgresOutbox]:
         for _ in range(count):
-            made.append(PostgresOutbox(postgres_db.info))
+            made.append(PostgresOutbox(postgres_outbox_db.info))
             await made[-1].open()
         return made
 

@@ -23,8 +23,8 @@ def size(database: Database) -> int:
     return int(database.execute(f"SELECT {relations}")[0][0])
 
 
-async def test_tables_and_indexes_stay_of_a_size(postgres_db: Database) -> None:
-    outbox = PostgresOutbox(postgres_db.info)
+async def test_tables_and_indexes_stay_of_a_size(postgres_outbox_db: Database) -> None:
+    outbox = PostgresOutbox(postgres_outbox_db.info)
     await outbox.open()
     await outbox.add_endpoint(endpoint())
     sizes = []
@@ -41,7 +41,7 @@ async def test_tables_and_indexes_stay_of_a_size(postgres_db: Database) -> None:
         while after is not None:
             step = await outbox.retain(Retention(now, finished_before=now - 2 * DAY), 100, after)
             after = step.after
-        sizes.append(size(postgres_db))
+        sizes.append(size(postgres_outbox_db))
     assert len(await outbox.events(10_000)) == 3 * EVENTS
     assert await outbox.counts() == {"ep_a": {DeliveryState.DELIVERED: 3 * EVENTS}}
     assert max(sizes[5:]) <= sizes[4] * 1.25, sizes

@@ -142,14 +142,14 @@ async def test_a_write_wakes_the_others(processes: Processes) -> None:
     assert (there._listener.writes, await there.changed(), await there.changed()) == (5, True, False)
 
 
-async def test_who_is_cut_off_hears_again_and_looks(processes: Processes, postgres_db: Database) -> None:
+async def test_who_is_cut_off_hears_again_and_looks(processes: Processes, postgres_outbox_db: Database) -> None:
     here, there = await processes(2)
     woken = asyncio.Event()
     there.on_write(woken.set)
     await there.changed()
     woken.clear()
     listening = "FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^LISTEN'"
-    postgres_db.execute(f"SELECT pg_terminate_backend(pid) {listening}")
+    postgres_outbox_db.execute(f"SELECT pg_terminate_backend(pid) {listening}")
     async with asyncio.timeout(HANG_SECONDS):
         await woken.wait()  # whatever it missed meanwhile
     await here.add_endpoint(endpoint())
@@ -170,7 +170,7 @@ async def test_the_same_outcome_recorded_again_is_recorded_once(processes: Proce
 
 
 async def test_endpoints_changed_in_opposite_orders_by_two_processes_make_no_deadlock(
-    processes: Processes, postgres_db: Database
+    processes: Processes, postgres_outbox_db: Database
 ) -> None:
     """The trigger of their version locks it beside their rows: one that changes several waits before the first."""
     (outbox,) = await processes(1)
@@ -179,12 +179,12 @@ async def test_endpoints_changed_in_opposite_orders_by_two_processes_make_no_dea
     await outbox.store("main", Position("1"), [event(1)], {}, NOW)
     leased = sorted(await outbox.lease("w", NOW, at(60), 2), key=lambda each: each.endpoint_id)
     gone = [outcome(each, DeliveryState.DEAD, disable_reason="gone") for each in leased]
-    other = postgres_db.connect()
+    other = postgres_outbox_db.connect()
     other.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
     other.execute("UPDATE cdc_outbox.endpoint SET enabled = true WHERE id = 'ep_b'")
     disabling = asyncio.create_task(outbox.finish("w", gone, NOW))
     async with asyncio.timeout(HANG_SECONDS):
-        await asyncio.to_thread(_until_one_waits, postgres_db)
+        await asyncio.to_thread(_until_one_waits, postgres_outbox_db)
     other.execute("UPDATE cdc_outbox.endpoint SET enabled = true WHERE id = 'ep_a'")
     other.commit()
     await disabling
@@ -199,22 +199,22 @@ def _until_one_waits(database: Database) -> None:
 
 
 async def test_a_process_that_stands_still_in_a_transaction_does_not_stop_the_others(
-    processes: Processes, postgres_db: Database
+    processes: Processes, postgres_outbox_db: Database
 ) -> None:
     """The lock that storing needs, held by somebody; given up by the server when its time is over."""
     (outbox,) = await processes(1)
     await outbox.add_endpoint(endpoint())
-    still = postgres_db.connect()
+    still = postgres_outbox_db.connect()
     still.execute("SET idle_in_transaction_session_timeout = '1s'")
     still.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
     async with asyncio.timeout(HANG_SECONDS):
         assert (await outbox.store("main", Position("1"), [event(1)], {}, NOW)).deliveries == 1
 
 
-async def test_a_cancelled_call_leaves_no_lock_and_no_half(processes: Processes, postgres_db: Database) -> None:
+async def test_a_cancelled_call_leaves_no_lock_and_no_half(processes: Processes, postgres_outbox_db: Database) -> None:
     one, two = await processes(2)
     await one.add_endpoint(endpoint())
-    holder = postgres_db.connect()
+    holder = postgres_outbox_db.connect()
     holder.execute("SELECT pg_advisory_xact_lock(1667523328, 4)")
     storing = asyncio.create_task(one.store("main", Position("1"), [event(1)], {}, NOW))
     await asyncio.sleep(0.2)  # it waits for the lock: nothing tells

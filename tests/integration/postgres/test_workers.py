@@ -62,14 +62,14 @@ async def test_a_worker_whose_process_died_loses_its_sources_at_once(processes: 
 
 
 async def test_a_worker_that_gives_no_sign_loses_its_sources_and_cannot_store(
-    processes: Processes, postgres_db: Database
+    processes: Processes, postgres_outbox_db: Database
 ) -> None:
     one, two = await processes(2)
     await one.add_endpoint(endpoint())
     await one.workers.sign("a", SOURCES, {})
     await one.workers.take("a", SOURCES)
     await store(one, 1, None, 1)
-    postgres_db.execute("UPDATE cdc_outbox.worker SET seen_at = seen_at - interval '9 seconds' WHERE name = 'a'")
+    postgres_outbox_db.execute("UPDATE cdc_outbox.worker SET seen_at = seen_at - interval '9 seconds' WHERE name = 'a'")
     await two.workers.sign("b", SOURCES, {})
     assert await two.workers.take("b", ["main"]) == {"main": 2}
     with pytest.raises(PositionMoved):  # nobody has stored since: the epoch alone tells
@@ -133,14 +133,14 @@ async def test_a_worker_that_starts_again_has_its_sources_under_new_epochs(proce
 
 
 async def test_a_worker_that_comes_back_gives_the_others_time_to_come_back(
-    processes: Processes, postgres_db: Database
+    processes: Processes, postgres_outbox_db: Database
 ) -> None:
     """The server was restarted: all sessions ended, and the first worker there must not take everything."""
     one, two = await processes(2)
     await one.workers.sign("a", SOURCES, {})
     await one.workers.take("a", ["main"])
     await two.workers.sign("b", SOURCES, {})
-    postgres_db.execute(
+    postgres_outbox_db.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )
