@@ -22,6 +22,7 @@ from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge, longest_wait
 from cdc.dispatch.scheduler import Flight, Scheduler
 from cdc.dispatch.sender import Sender
+from cdc.dispatch.shared_limits import SharedLimits
 from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Backoff, Clock
 from cdc.model.delivery import DeliveryState, Outcome
@@ -89,7 +90,8 @@ class Dispatcher:
         self._stop = asyncio.Event()
         self._landed = asyncio.Event()
         self._recorder = OutcomeWriter(store, settings.worker, clock, self._wake.set, observer)
-        self._scheduler = Scheduler(settings.concurrency, clock, rand)
+        self._scheduler = Scheduler(settings.concurrency, clock, rand, shared=store.limits is not None)
+        self._limits = SharedLimits(store.limits, settings.worker, clock, self._scheduler)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoints_stale = True
         self._endpoints_version: int | None = None
@@ -143,6 +145,7 @@ class Dispatcher:
                 if not mine_released:
                     await self._store.release(self._settings.worker, self._clock.now())
                     mine_released = True
+                self._endpoints_stale |= await self._limits.publish()
                 await self._refresh_endpoints()
                 await self._bring_forward()
                 await self._give_back()
@@ -169,6 +172,7 @@ class Dispatcher:
                 self._scheduler.follow(await self._store.endpoints())
                 self._lease_time = self._longest_lease()
                 self._endpoints_version = version
+            await self._limits.follow()
             self._endpoints_stale = False
 
     async def _bring_forward(self) -> bool:
@@ -233,6 +237,8 @@ class Dispatcher:
             for delivery in self._scheduler.adopt():
                 self._recorder.add([removed(delivery, self._clock.now())], delivery.endpoint_id)
         self._scheduler.complete()
+        if await self._limits.admit():
+            self._wake.set()  # what cannot be sent soon is given back
         while (flight := self._start()) is not None:
             task = group.create_task(self._fly(flight))
             self._tasks.add(task)
@@ -243,7 +249,7 @@ class Dispatcher:
         if self._stop.is_set() or self._recorder.full:
             return None
         flight = self._scheduler.start()
-        if self._scheduler.to_release:
+        if self._scheduler.to_release or self._scheduler.unadmitted:
             self._wake.set()
         return flight
 
@@ -327,6 +333,8 @@ class Dispatcher:
             self._log.exception("attempt broke off", delivery=batch[0].id, batch=len(batch), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
         doubt = flight.answered(answer, self._clock)
+        if self._limits.ended(flight.channel):
+            self._wake.set()
         now = self._clock.now()
         verdict = judge(answer, endpoint.retry_schedule, batch[0].attempt, now, self._rand, doubt=doubt)
         if verdict.disable_reason and await self._changed(endpoint):

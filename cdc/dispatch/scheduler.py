@@ -108,17 +108,20 @@ class _Batch:
 
 class Scheduler:
     """``limit``: requests at once, in all; those that stall do not count, so that receivers that hang, however many of
-    them, never use up what the others need."""
+    them, never use up what the others need.  ``shared``: limits hold over several processes.  ``unadmitted``:
+    a request was passed over that must be admitted by all of them."""
 
-    def __init__(self, limit: int, clock: Clock, rand: Random) -> None:
+    def __init__(self, limit: int, clock: Clock, rand: Random, *, shared: bool = False) -> None:
         self._limit = limit
+        self._shared = shared
+        self.unadmitted = False
         self._clock = clock
         self._rand = rand
         self._log = structlog.get_logger().bind()
         self._queue: deque[tuple[Channel, RequestBatch]] = deque()
         self._batches: dict[tuple[Channel, int], _Batch] = {}  # by attempt number: a request has one fate for all in it
         self.channels: dict[str, Channel] = {}
-        self._active: set[Channel] = set()  # all with requests, or whose flow control may hold something back
+        self.active: set[Channel] = set()  # all with requests, or whose flow control may hold something back
         self._leases = 0
         self._never_sent: list[str] = []
         self.in_flight: dict[Flight, None] = {}  # in order of start
@@ -138,13 +141,14 @@ class Scheduler:
                 since = endpoint.failing_since
                 failing = since is not None and self._clock.now() - since > timedelta(seconds=WINDOW)
                 failing = failing and endpoint.concurrency > 0  # nothing that a consumer fetches is held back
-                channel = Channel(endpoint, FlowControl(endpoint.rate, self._rand, trying=failing))
+                flow = FlowControl(endpoint.rate, self._rand, trying=failing, shared=self._shared)
+                channel = Channel(endpoint, flow)
             else:
                 channel.follow(endpoint)
             self.channels[endpoint.id] = channel
             if channel.flow.hold(self._clock.monotonic()) is not None:
-                self._active.add(channel)
-        self._active.difference_update(before.values())
+                self.active.add(channel)
+        self.active.difference_update(before.values())
         self._never_sent = [each.endpoint.id for each in self.channels.values() if not each.endpoint.concurrency]
         self.orphans += self._drop(before.values())
 
@@ -159,11 +163,11 @@ class Scheduler:
         """Endpoints of which due deliveries are held back.  Endpoints that are idle are looked at no longer."""
         now, time = self._clock.monotonic(), self._clock.now()
         found = {}
-        for channel in tuple(self._active):
+        for channel in tuple(self.active):
             by = channel.flow.hold(now)
             if by is None:
                 if not (channel.in_flight or channel.ready or channel.gathered):
-                    self._active.discard(channel)
+                    self.active.discard(channel)
             elif channel.endpoint.enabled:
                 wait = channel.flow.wait(now)
                 found[channel.endpoint.id] = Held(by, time + timedelta(seconds=wait if wait < math.inf else 0.0))
@@ -173,21 +177,21 @@ class Scheduler:
         """Return when (monotonic seconds) the first endpoint that is held back may send again; infinite when waiting
         changes nothing."""
         now = self._clock.monotonic()
-        waits = (each.flow.wait(now) for each in self._active if each.endpoint.enabled)
+        waits = (each.flow.wait(now) for each in self.active if each.endpoint.enabled)
         return now + min((wait for wait in waits if wait), default=math.inf)
 
     # -- how much to lease ------------------------------------------------------------------------------------------
 
     def capacity(self) -> int:
         """Return how many requests to lease deliveries for, in all."""
-        free, ready = self._free(), len(self._queue)
+        free, ready = self.free(), len(self._queue)
         return 0 if not free and ready > self._limit // 2 else max(free + self._limit - ready, 0)
 
     def full(self) -> list[str]:
         """Return the endpoints that have no room for more, consumers that fetch their events among them."""
         return self._never_sent + [
             each.endpoint.id
-            for each in self._active
+            for each in self.active
             if (self._deliveries(each) if each.endpoint.batched else self._requests(each)) <= 0
         ]
 
@@ -254,7 +258,7 @@ class Scheduler:
                 for delivery in alike:
                     self._append(channel, (delivery,))
         self._leases += 1
-        self._active |= came | alone
+        self.active |= came | alone
         more = any(not each.together for each in came - alone)
         for channel in came | alone:
             channel.leased_at = self._leases
@@ -274,7 +278,7 @@ class Scheduler:
     def release_held(self) -> None:
         """Leases on which nothing will be sent soon: others must not wait for them, and their attempts do not count."""
         now = self._clock.monotonic()
-        held = [each for each in self._active if each.ready or each.gathered]
+        held = [each for each in self.active if each.ready or each.gathered]
         self.to_release += self._drop(
             [each for each in held if not each.endpoint.concurrency or each.flow.wait(now) > PATIENCE]
         )
@@ -322,7 +326,7 @@ class Scheduler:
 
     def start(self) -> Flight | None:
         """Return the next request that may be sent now, counted as in flight."""
-        while self._free() and (found := self._next()) is not None:
+        while self.free() and (found := self._next()) is not None:
             channel, batch = found
             endpoint = channel.endpoint
             lease_until = batch[0].lease_until if len(batch) == 1 else min(each.lease_until for each in batch)
@@ -350,7 +354,11 @@ class Scheduler:
         for place, (channel, batch) in enumerate(self._queue):
             if channel in shut:
                 continue
-            if channel.room() <= 0 or channel.flow.wait(now):
+            if channel.room() <= 0:
+                shut.add(channel)
+                continue
+            if not channel.flow.may_start(now):
+                self.unadmitted = self.unadmitted or not channel.flow.wait(now)
                 shut.add(channel)
                 continue
             size = channel.endpoint.batch_size
@@ -363,7 +371,7 @@ class Scheduler:
             return channel, batch[:size]
         return None
 
-    def _free(self) -> int:
+    def free(self) -> int:
         """Return how many more requests may start now, in all."""
         count = counted = len(self.in_flight)
         if count >= self._limit:

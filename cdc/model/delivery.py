@@ -123,6 +123,34 @@ class Held(NamedTuple):
     until: datetime
 
 
+class EndpointHold(NamedTuple):
+    """The breaker and pause of an endpoint as all processes keep to them.  ``held``: seconds until a probe may start;
+    None: the breaker is closed.  ``probed``: this is the result of a probe.  ``paused``: seconds."""
+
+    held: float | None = None
+    failed_probes: int = 0
+    paused: float = 0.0
+    probed: bool = False
+
+
+class Wanted(NamedTuple):
+    """Requests that are to be admitted: one each ``spacing`` seconds (0: any number), as many as fit into ``slack``
+    seconds sooner.  ``claim``: seconds that a probe has before another process may probe."""
+
+    requests: int
+    spacing: float
+    slack: float
+    claim: float
+
+
+class Admitted(NamedTuple):
+    """``booked``: seconds that the requests admitted before fill the rate."""
+
+    requests: int
+    booked: float
+    hold: EndpointHold
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
     """A delivery as the log shows it.  ``expunged``: what it carried is gone, so that it cannot be sent again."""

@@ -31,13 +31,16 @@ from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange
 from cdc.model.delivery import (
     Activity,
     ActivitySummary,
+    Admitted,
     Attempt,
     DeliveryFilter,
     DeliveryState,
     DeliveryView,
+    EndpointHold,
     EventFilter,
     PullStore,
     QueueStore,
+    Wanted,
 )
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
@@ -320,8 +323,30 @@ class QuarantineStore(Protocol):
         ...
 
 
+class LimitStore(Protocol):
+    """Rates, breakers and pauses of endpoints over all processes, by the clock of the database."""
+
+    async def holds(self) -> dict[str, EndpointHold]:
+        """Return the endpoints with an open breaker or a pause."""
+        ...
+
+    async def publish(self, worker: str, holds: Mapping[str, EndpointHold]) -> None:
+        """Tell all processes of breakers that opened here, of results of probes, and of pauses.  What another process
+        published first counts."""
+        ...
+
+    async def admit(self, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+        """Admit requests as far as they may start within a second; one where the breaker is open: the probe."""
+        ...
+
+
 class DispatchStore(QueueStore, LogStore, EndpointReader, Protocol):
     """The parts of the outbox that a dispatcher needs."""
+
+    @property
+    def limits(self) -> LimitStore | None:
+        """Limits over all processes; None where one process dispatches."""
+        ...
 
 
 class OutboxStore(

@@ -42,7 +42,7 @@ from cdc.outbox import (
     retention,
 )
 from cdc.outbox.audit import noting
-from cdc.outbox.base import Fence, Replication, Stored, StoredEvent
+from cdc.outbox.base import Fence, LimitStore, Replication, Stored, StoredEvent
 from cdc.outbox.database import Database, Session
 from cdc.outbox.relay import written
 from cdc.outbox.secret_box import SecretBox
@@ -64,6 +64,7 @@ class DatabaseOutbox(ABC):
     _due: Session
 
     workers: WorkerStore | None = None
+    limits: LimitStore | None = None
 
     def __init__(self, box: SecretBox) -> None:
         self._box = box

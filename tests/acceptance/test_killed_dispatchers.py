@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,11 +23,10 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from support.commands import Forked, start_command
-from support.consumer import NO_STANDING_BACK, database_url
+from support.consumer import database_url
 from support.database import Database
+from support.dispatchers import Dispatcher, configure
 from support.first_sight import FirstSight, watching
-from support.notify_socket import NotifySocket, notify_socket
 from support.outboxes import endpoint, event
 from support.waiting import HANG_SECONDS
 
@@ -42,49 +38,6 @@ BETWEEN = (3000, 7000) if FULL else (300, 1000)  # new deliveries between two ki
 MOMENT = 0.02  # seconds: at most between the last of these and the kill
 #: Path and event of a delivery → how often its dispatcher was killed while it was leased.
 Interrupted = Counter[tuple[int, int]]
-
-
-@dataclass
-class Dispatcher:
-    """``cdc run --role dispatch``, with a name that it keeps when it is started again."""
-
-    folder: Path
-    name: str
-    process: Forked | None = None
-    manager: NotifySocket | None = None
-    _sockets: ExitStack = field(default_factory=ExitStack)
-
-    def start(self) -> None:
-        self._sockets.close()
-        self.manager = self._sockets.enter_context(notify_socket(self.folder, f"@cdc-{secrets.token_hex(8)}"))
-        arguments = ["--config", str(self.folder / "cdc.toml"), "run", "--role", "dispatch"]
-        environment = os.environ | {"CDC_DISPATCH_WORKER": self.name, "NOTIFY_SOCKET": self.manager.address}
-        self.process = start_command(arguments, self.log, self.log, environment)
-
-    @property
-    def log(self) -> Path:
-        return self.folder / f"{self.name}.log"
-
-    async def kill(self) -> None:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        self.process.kill()
-        await asyncio.to_thread(self.process.wait)
-
-    async def stop(self) -> int:
-        """The exit code.  One that was started a moment ago must be there before it can be asked to stop."""
-        assert self.process is not None
-        assert self.manager is not None
-        await self.manager.until(lambda told: "READY" in told)
-        self.process.terminate()
-        code = await asyncio.to_thread(self.process.wait, HANG_SECONDS)
-        self._sockets.close()
-        return code
-
-
-def configure(folder: Path, url: str) -> None:
-    text = f'[outbox]\nurl = "{url}"\n{NO_STANDING_BACK}[dispatch]\nallow_private = true\n'
-    (folder / "cdc.toml").write_text(f'{text}[web]\nlisten = ""\n[log]\nlevel = "warning"\n')
 
 
 async def fill(outbox: OutboxStore, url: str) -> None:

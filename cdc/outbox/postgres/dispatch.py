@@ -12,7 +12,16 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outcome, counted
+from cdc.model.delivery import (
+    Admitted,
+    DeliveryState,
+    DueEndpoints,
+    EndpointHold,
+    LeasedDelivery,
+    Outcome,
+    Wanted,
+    counted,
+)
 from cdc.model.event import Event
 from cdc.outbox import dispatch
 from cdc.outbox.database import Row, postgres_statements
@@ -324,3 +333,36 @@ async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: dateti
             ]
         ).decode(),
     )
+
+
+#: Seconds in which an admitted request may start by its endpoint's rate.
+AHEAD: Final = 1.0
+
+
+async def holds(db: PostgresDatabase) -> dict[str, EndpointHold]:
+    rows = await db.rows("holds")
+    return {endpoint_id: EndpointHold(held, failed, paused) for endpoint_id, held, failed, paused in rows}
+
+
+async def publish_holds(db: PostgresDatabase, worker: str, given: Mapping[str, EndpointHold]) -> None:
+    rows = [{"id": endpoint_id, **hold._asdict()} for endpoint_id, hold in given.items()]
+    await db.write("publish_holds", worker=worker, holds=orjson.dumps(rows).decode())
+
+
+async def admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+    """One statement; more where an endpoint is limited for the first time."""
+    admitted = await _admit(db, worker, wanted)
+    missing = {endpoint_id: each for endpoint_id, each in wanted.items() if endpoint_id not in admitted}
+    if missing:
+        await db.write("add_limits", ids=list(missing))
+        admitted |= await _admit(db, worker, missing)
+    return admitted
+
+
+async def _admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+    given = [{"id": endpoint_id, **each._asdict()} for endpoint_id, each in wanted.items()]
+    rows = await db.rows("admit", worker=worker, wanted=orjson.dumps(given).decode(), ahead=AHEAD)
+    return {
+        endpoint_id: Admitted(requests, booked, EndpointHold(held, failed, paused))
+        for endpoint_id, requests, booked, held, failed, paused in rows
+    }

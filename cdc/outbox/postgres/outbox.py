@@ -20,7 +20,7 @@ import structlog
 
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import DueEndpoints, LeasedDelivery, Outcome
+from cdc.model.delivery import Admitted, DueEndpoints, EndpointHold, LeasedDelivery, Outcome, Wanted
 from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
 from cdc.outbox import endpoints
@@ -133,6 +133,22 @@ def _owner(api: str) -> str:
     return f"api {api}"
 
 
+class PostgresLimits:
+    """A `cdc.outbox.base.LimitStore`, on the connection that leases."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session = session
+
+    async def holds(self) -> dict[str, EndpointHold]:
+        return await self._session.read(dispatch.holds)
+
+    async def publish(self, worker: str, holds: Mapping[str, EndpointHold]) -> None:
+        await self._session.write(Lock.IN_TURN, dispatch.publish_holds, worker, holds)
+
+    async def admit(self, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+        return await self._session.read(dispatch.admit, worker, wanted)
+
+
 class PostgresOutbox(DatabaseOutbox):
     """`OutboxStore` in the schema ``cdc_outbox`` of a database.  ``box``: seals the endpoints' secrets in it."""
 
@@ -144,6 +160,7 @@ class PostgresOutbox(DatabaseOutbox):
         self._own = self._kept = self._durable = PostgresSession(info, token, durable=True, subscribers=subscribers)
         soon = SOON_SECONDS if info.others else CALL_SECONDS
         self._due = self._leasing = PostgresSession(info, token, durable=False, seconds=soon)
+        self.limits = PostgresLimits(self._leasing)
         self._recording = PostgresSession(info, token, durable=True, seconds=soon, subscribers=subscribers)
         self._log = self._reading = PostgresSession(info, token, durable=True, plain=True)
         self._upkeep = PostgresSession(info, token, durable=False)

@@ -16,7 +16,7 @@ from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outc
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, Order
 from cdc.model.event import Event, event_payload
 from cdc.model.worker import WorkerStore
-from cdc.outbox.base import Fence, Replication, Stored
+from cdc.outbox.base import Fence, LimitStore, Replication, Stored
 from cdc.outbox.shared import (
     check_fence,
     delivery_id,
@@ -41,6 +41,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     """`OutboxStore` in dictionaries and lists."""
 
     workers: WorkerStore | None = None
+    limits: LimitStore | None = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.dispatch.flow_control import (
+    ADMITTED_FOR,
     ANY_NUMBER,
+    CLAIM_MARGIN,
     FIRST_PROBE,
     JITTER,
     LAST_PROBE,
@@ -19,7 +21,7 @@ from cdc.dispatch.flow_control import (
     FlowControl,
     TokenBucket,
 )
-from cdc.model.delivery import Hold
+from cdc.model.delivery import Admitted, EndpointHold, Hold
 
 
 def no_jitter() -> float:
@@ -266,3 +268,78 @@ def test_probes_keep_to_the_rate() -> None:
     one = FlowControl(0.05, no_jitter, trying=True)
     result(one, 0.0, trouble=True)
     assert one.wait(0.0) == 20
+
+
+# -- shared with other processes --------------------------------------------------------------------------------------
+
+
+def shared(rate: float = 0.0) -> FlowControl:
+    return FlowControl(rate, no_jitter, shared=True)
+
+
+def test_requests_by_a_shared_rate_start_when_admitted() -> None:
+    one = shared(10)
+    assert not one.may_start(0.0)
+    wanted = one.wanted(3, 5.0, 0.0)
+    assert wanted == (3, 0.1, pytest.approx(0.9), 5.0 + CLAIM_MARGIN)
+    one.admit(Admitted(2, 0.85, EndpointHold()), 0.0)
+    one.start(0.0)
+    assert not one.may_start(0.0), "others have booked 0.85 s: the second starts a little later"
+    assert one.wait(0.0) == pytest.approx(0.05)
+    one.start(0.06)
+    assert not one.may_start(10.0), "none is left"
+    one.admit(Admitted(5, 0.0, EndpointHold()), 20.0)
+    assert one.may_start(20.0)
+    assert not one.may_start(20.0 + ADMITTED_FOR), "what was admitted is not for later"
+
+
+def test_without_rate_and_with_closed_breaker_nothing_is_asked() -> None:
+    one = shared()
+    assert one.may_start(0.0)
+    assert one.wanted(9, 5.0, 0.0) is None
+    assert not one.unpublished
+    result(one, 0.0, trouble=False)
+    assert not one.unpublished
+
+
+def test_opening_is_published_and_the_probe_waits_to_be_admitted() -> None:
+    one = shared()
+    for _ in range(LEAST_RESULTS):
+        result(one, 0.0, trouble=True)
+    assert one.unpublished
+    one.follow(EndpointHold(), 0.0)
+    assert one.hold(0.0) is Hold.BREAKER, "what others do not know yet is not undone"
+    hold = one.take(0.0)
+    assert hold == EndpointHold(FIRST_PROBE, 0)
+    assert not one.unpublished
+    one.put_back(hold)
+    assert one.take(0.0) == hold, "publishing failed"
+    assert one.wanted(4, 5.0, 0.0) is None, "it is not time"
+    now = FIRST_PROBE
+    assert one.wanted(4, 5.0, now) == (1, 0.0, 0.0, 5.0 + CLAIM_MARGIN)
+    one.admit(Admitted(0, 0.0, EndpointHold(15.0, 0)), now)
+    assert one.wait(now) == pytest.approx(15.0), "another process probes"
+    one.follow(EndpointHold(0.0, 2), now)
+    one.admit(Admitted(1, 0.0, EndpointHold(-0.1, 2)), now)
+    assert one.may_start(now)
+    started = one.start(now)
+    one.follow(EndpointHold(20.0, 2), now)
+    one.ended(started, now, trouble=True)
+    assert one.take(now) == EndpointHold(FIRST_PROBE * 8, 3, probed=True)
+
+
+def test_success_of_another_process_closes() -> None:
+    one = shared()
+    one.follow(EndpointHold(30.0, 1, paused=5.0), 0.0)
+    assert one.hold(0.0) is Hold.BREAKER
+    one.follow(EndpointHold(paused=5.0), 0.0)
+    assert one.hold(0.0) is Hold.PAUSE
+    one.follow(EndpointHold(), 0.0)
+    assert one.hold(0.0) is None
+    assert one.may_start(0.0)
+
+
+def test_pause_is_published() -> None:
+    one = shared()
+    one.ended(one.start(0.0), 0.0, trouble=True, retry_after=60.0)
+    assert one.take(10.0) == EndpointHold(None, 0, 50.0)

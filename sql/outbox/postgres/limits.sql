@@ -1,0 +1,73 @@
+-- name: holds
+-- Endpoints with an open breaker or a pause: seconds until a probe may start, failed probes, seconds of the pause.
+SELECT endpoint.id, extract(epoch FROM its.held_until - clock_timestamp())::double precision, its.failed_probes,
+       GREATEST(extract(epoch FROM its.paused_until - clock_timestamp()), 0)::double precision
+FROM cdc_outbox.endpoint_limit AS its
+JOIN cdc_outbox.endpoint ON endpoint.number = its.endpoint
+WHERE its.held_until IS NOT NULL OR its.paused_until IS NOT NULL
+
+-- name: publish_holds
+-- Takes over breakers that opened here, if they are closed; results of probes (`probed`), if the worker still has the right
+-- to probe; and pauses.
+INSERT INTO cdc_outbox.endpoint_limit AS its (endpoint, held_until, failed_probes, prober, paused_until)
+SELECT endpoint.number, clock_timestamp() + make_interval(secs => given.held), given.failed_probes,
+       CASE WHEN given.probed THEN :worker END, clock_timestamp() + make_interval(secs => NULLIF(given.paused, 0))
+FROM jsonb_to_recordset(:holds::jsonb)
+     AS given (id text, held double precision, failed_probes integer, probed boolean, paused double precision)
+JOIN cdc_outbox.endpoint ON endpoint.id = given.id
+ORDER BY endpoint.number
+ON CONFLICT (endpoint) DO UPDATE SET
+    held_until = excluded.held_until, failed_probes = excluded.failed_probes, prober = NULL,
+    paused_until = GREATEST(its.paused_until, excluded.paused_until)
+WHERE CASE WHEN excluded.prober IS NULL THEN its.held_until IS NULL ELSE its.prober = excluded.prober END
+
+-- name: add_limits
+INSERT INTO cdc_outbox.endpoint_limit (endpoint)
+SELECT number FROM cdc_outbox.endpoint WHERE id = ANY (:ids::text[])
+ORDER BY number
+ON CONFLICT (endpoint) DO NOTHING
+
+-- name: admit
+-- Admits requests as far as they may start within :ahead seconds by the endpoint's rate (one each `spacing` seconds,
+-- `slack` seconds' worth of them sooner); of an open breaker one, the probe, which has `claim` seconds.  Times further away
+-- than anything makes them are of a clock that was wrong.
+WITH locked AS MATERIALIZED (
+    SELECT wanted.*, its.*
+    FROM jsonb_to_recordset(:wanted::jsonb)
+         AS wanted (id text, requests integer, spacing double precision, slack double precision, claim double precision)
+    JOIN cdc_outbox.endpoint ON endpoint.id = wanted.id
+    JOIN cdc_outbox.endpoint_limit AS its ON its.endpoint = endpoint.number
+    ORDER BY its.endpoint
+    FOR UPDATE OF its
+),
+timed AS MATERIALIZED (
+    SELECT locked.*, clock_timestamp() AS now FROM locked
+),
+counted AS (
+    SELECT endpoint, id, requests, spacing, slack, claim, failed_probes, now,
+           LEAST(GREATEST(extract(epoch FROM booked_until - now), 0), :ahead + slack + spacing) AS booked,
+           CASE WHEN held_until < now + interval '2 hours' THEN extract(epoch FROM held_until - now)
+                WHEN held_until IS NOT NULL THEN 0 END AS held,
+           CASE WHEN paused_until BETWEEN now AND now + interval '2 hours'
+                THEN extract(epoch FROM paused_until - now) ELSE 0 END AS paused
+    FROM timed
+),
+judged AS MATERIALIZED (
+    SELECT counted.*,
+           CASE WHEN held > 0 OR paused > 0 THEN 0
+                ELSE LEAST(CASE WHEN held IS NULL THEN requests ELSE 1 END,
+                           CASE WHEN spacing = 0 THEN requests
+                                ELSE GREATEST(floor((:ahead + slack - booked) / spacing) + 1, 0) END)
+           END::integer AS admitted
+    FROM counted
+),
+admitted AS (
+    UPDATE cdc_outbox.endpoint_limit AS its
+    SET booked_until = now + make_interval(secs => booked + admitted * spacing),
+        held_until = CASE WHEN held IS NOT NULL THEN now + make_interval(secs => claim) END,
+        prober = CASE WHEN held IS NOT NULL THEN :worker END
+    FROM judged
+    WHERE its.endpoint = judged.endpoint AND judged.admitted > 0
+)
+SELECT id, admitted, booked::double precision, held::double precision, failed_probes, paused::double precision
+FROM judged
