@@ -142,7 +142,8 @@ def _print_bodies(looked_at: Sequence[Previewed]) -> None:
     for each in delivered[-_BODIES:]:
         echo(f"\n{each.event.name} {each.event.record}")
         echo(f"{each.body.content_type}: {each.body.content.decode()}" if each.body else each.failure)
-    say(_failures(delivered))
+    if delivered:
+        say(_failures(delivered))
 
 
 def _failures(delivered: Sequence[Previewed]) -> str:
