@@ -70,11 +70,11 @@ async def test_breaker_opened_by_one_holds_all_back(processes: Processes) -> Non
     assert (await one.admit("w0", {"ep_a": Wanted(5, 0.05, 0.95, 20)}))["ep_a"].requests == 0, "its rate is no excuse"
 
 
-async def test_one_process_probes_and_its_result_counts(processes: Processes, postgres_db: Database) -> None:
+async def test_one_process_probes_and_its_result_counts(processes: Processes, postgres_outbox_db: Database) -> None:
     members = [each.limits for each in await opened(processes, 3)]
     await members[0].publish("w0", {"ep_a": OPEN})
     assert await claims(*members) == [0, 0, 0]
-    pass_time(postgres_db)
+    pass_time(postgres_outbox_db)
     admitted = await claims(*members)
     assert sorted(admitted) == [0, 0, 1]
     prober = admitted.index(1)
@@ -83,23 +83,23 @@ async def test_one_process_probes_and_its_result_counts(processes: Processes, po
     assert "ep_a" in await members[other].holds(), "a late result of another probe changes nothing"
     await members[prober].publish(f"w{prober}", {"ep_a": EndpointHold(20.0, 1, probed=True)})
     assert (await members[other].holds())["ep_a"].failed_probes == 1
-    pass_time(postgres_db)
+    pass_time(postgres_outbox_db)
     admitted = await claims(*members)
     prober = admitted.index(1)
     await members[prober].publish(f"w{prober}", {"ep_a": EndpointHold(probed=True)})
     assert [await each.holds() for each in members] == [{}, {}, {}]
 
 
-async def test_another_process_probes_after_the_prober_died(processes: Processes, postgres_db: Database) -> None:
+async def test_another_process_probes_after_the_prober_died(processes: Processes, postgres_outbox_db: Database) -> None:
     one, two = [each.limits for each in await opened(processes, 2)]
     await one.publish("w0", {"ep_a": OPEN})
-    pass_time(postgres_db)
+    pass_time(postgres_outbox_db)
     assert await claims(one) == [1]
     assert await claims(one, two) == [0, 0]
     held = (await two.holds())["ep_a"].held
     assert held is not None
     assert held <= PROBE["ep_a"].claim
-    pass_time(postgres_db)  # the claim ends
+    pass_time(postgres_outbox_db)  # the claim ends
     assert (await two.admit("w1", PROBE))["ep_a"].requests == 1
     await one.publish("w0", {"ep_a": EndpointHold(60.0, 3, probed=True)})
     assert (await one.holds())["ep_a"].failed_probes == 0, "the right to probe had passed to another"
@@ -141,13 +141,13 @@ async def test_limits_do_not_change_the_version_of_endpoints(processes: Processe
     assert await outbox.endpoints_version() == before
 
 
-async def test_times_of_a_wrong_clock_hold_nothing_back(processes: Processes, postgres_db: Database) -> None:
+async def test_times_of_a_wrong_clock_hold_nothing_back(processes: Processes, postgres_outbox_db: Database) -> None:
     (outbox,) = await opened(processes, 1)
     await outbox.limits.publish("w0", {"ep_a": EndpointHold(5.0, paused=5.0)})
     for column in ("held_until", "paused_until", "booked_until"):
-        pass_time(postgres_db, column, "interval '1 year'")
+        pass_time(postgres_outbox_db, column, "interval '1 year'")
     wanted = {"ep_a": Wanted(1, 10.0, 0.0, 20.0)}
     admitted = (await outbox.limits.admit("w0", wanted))["ep_a"]
     assert admitted.booked <= 10 + AHEAD
-    pass_time(postgres_db, "booked_until")
+    pass_time(postgres_outbox_db, "booked_until")
     assert (await outbox.limits.admit("w0", wanted))["ep_a"].requests == 1
