@@ -159,9 +159,10 @@ class Nats(BrokerServer):
     name = "nats"
     ready = "Server is ready"
     settings = ""
+    sync = "always"
 
     def command(self, program: Path) -> list[str]:
-        store = f"jetstream {{ store_dir: {self.folder}/data, sync_interval: always }}"
+        store = f"jetstream {{ store_dir: {self.folder}/data, sync_interval: {self.sync} }}"
         file = self.folder / "nats.conf"
         file.write_text(f"listen: 127.0.0.1:{self.port}\n{store}\n{self.settings}\n")
         return [str(program), "-c", str(file)]

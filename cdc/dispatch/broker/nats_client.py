@@ -65,6 +65,7 @@ class _Checked(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+        self._pending, self._pending_data_size = [], 0  # else closing fails in the attempt to send it
 
 
 class JetStream:

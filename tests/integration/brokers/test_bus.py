@@ -19,6 +19,7 @@ from nats.js.client import JetStreamContext
 from cdc.capture.base import CaptureLimits
 from cdc.capture.bus import BusSettings, event_of
 from cdc.config import SourceConfig
+from cdc.dispatch.broker.nats_client import read_stream
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.model.broker import StreamMessage
@@ -181,6 +182,14 @@ async def test_stored_event_comes_once_and_reading_continues_at_the_position(
     async with reading(bus(stream), outbox) as watch:
         await watch.until(lambda seen: len(seen.events) == 1)
     assert len(await outbox.events(10)) == 3
+
+
+async def test_reader_closes_with_something_unsent(stream: Nats) -> None:
+    reader = await read_stream(bus(stream).nats.stream(), None)
+    await reader.follow("", 0)
+    await reader._client.publish("x", b"y")
+    await reader.close()
+    assert reader.closed
 
 
 async def test_new_source_begins_at_now_if_wanted(stream: Nats, outbox: SqliteOutbox) -> None:
