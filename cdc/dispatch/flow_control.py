@@ -230,7 +230,7 @@ class FlowControl:
         """Return what must be admitted so that so many requests may start now; None: nothing, or they may not."""
         if not self._shared or (self._pace is None and self._breaker.closed) or self.unpublished or self.wait(now):
             return None
-        missing = (requests if self._breaker.closed else 1) - self._left(now)
+        missing = (requests if self._breaker.closed else min(requests, 1)) - self._left(now)
         if missing <= 0:
             return None
         spacing, slack = (self._pace.interval, self._pace.slack) if self._pace else (0.0, 0.0)

@@ -316,6 +316,7 @@ def test_opening_is_published_and_the_probe_waits_to_be_admitted() -> None:
     assert one.take(0.0) == hold, "publishing failed"
     assert one.wanted(4, 5.0, 0.0) is None, "it is not time"
     now = FIRST_PROBE
+    assert one.wanted(0, 5.0, now) is None, "no request has room: another process may probe"
     assert one.wanted(4, 5.0, now) == (1, 0.0, 0.0, 5.0 + CLAIM_MARGIN)
     one.admit(Admitted(0, 0.0, EndpointHold(15.0, 0)), now)
     assert one.wait(now) == pytest.approx(15.0), "another process probes"
