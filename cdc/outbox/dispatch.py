@@ -26,7 +26,7 @@ from typing import Final
 from cdc.model.delivery import DueEndpoints, LeasedDelivery
 from cdc.model.endpoint import Order
 from cdc.outbox.database import Database
-from cdc.outbox.shared import delivery_id, delivery_number, lane_for, lane_of
+from cdc.outbox.shared import delivery_id, delivery_number, endpoint_moving, lane_for, lane_of
 
 #: (endpoint's number, lane)
 Lane = tuple[int, int]
@@ -55,9 +55,12 @@ async def _root(db: Database, lane: int) -> int:
 
 
 async def reorder(db: Database, endpoint: int, order: Order) -> None:
-    """Put the unfinished deliveries of an endpoint into the lanes of its new order."""
+    """Put the unfinished deliveries of an endpoint into the lanes of its new order.  Raises `UsageError` while some are
+    moving to another outbox: they would be sent here, too."""
     rows = await db.rows("unfinished_of_endpoint", endpoint=endpoint)
-    lanes = [lane_for(order, source, record, event_id) for _, source, record, event_id in rows]
+    if any(held for *_, held in rows):
+        raise endpoint_moving()
+    lanes = [lane_for(order, source, record, event_id) for _, source, record, event_id, _ in rows]
     await db.write_each("reorder", {"id": [row[0] for row in rows], "lane": lanes})
     await db.write("demote_endpoint", endpoint=endpoint)
     await db.write("promote_endpoint", endpoint=endpoint)

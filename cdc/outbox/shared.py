@@ -217,6 +217,13 @@ def no_endpoint(text: str) -> NotFound:
     return NotFound(f"There is no endpoint {text}.", "`cdc endpoint list` shows the endpoints.")
 
 
+def endpoint_moving() -> UsageError:
+    return UsageError(
+        "A source of this endpoint is moving to another outbox: the order cannot change now.",
+        "Try again when the move has ended.",
+    )
+
+
 def endpoint_exists(text: str) -> UsageError:
     return UsageError(f"There is or was an endpoint {text}.", "Choose another id.")
 

@@ -11,7 +11,7 @@ UPDATE cdc_outbox.lane_alias SET root = :into WHERE root = :lane
 SELECT root FROM cdc_outbox.lane_alias WHERE lane = :lane
 
 -- name: unfinished_of_endpoint
--- What of an endpoint's is not finished, with what its lane is made of.
-SELECT delivery.id, event.source, event.record, event.id
+-- What of an endpoint's is not finished, with what its lane is made of, and whether it is held (`move.sql`).
+SELECT delivery.id, event.source, event.record, event.id, delivery.state = 0 AND delivery.worker IS NOT NULL
 FROM cdc_outbox.delivery JOIN cdc_outbox.event ON event.sequence = delivery.event
 WHERE delivery.endpoint = :endpoint AND delivery.state < 2

@@ -22,7 +22,7 @@ from cdc.model.change import Operation, Position, Quarantined, SnapshotChange, S
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.departure import check_present
-from cdc.model.endpoint import Order
+from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import PositionMoved, SourceError, UsageError
 from cdc.outbox import departures
 from cdc.outbox.base import Fence, OutboxStore
@@ -300,6 +300,37 @@ async def test_a_source_that_moves_back_continues(places: tuple[Outbox, Outbox])
             views = await outbox.deliveries(DeliveryFilter(endpoint_id=each.id), 1000)
             for state in (DeliveryState.DELIVERED, DeliveryState.CANCELLED):
                 assert counted[each.id].get(state, 0) == sum(view.state is state for view in views), (each.id, state)
+        await outbox.close()
+
+
+async def test_order_of_an_endpoint_cannot_change_while_its_deliveries_move(places: tuple[Outbox, Outbox]) -> None:
+    old, new = places
+    work = Work(old, new)
+    await fill(old, new)
+    await work.store(old)
+
+    class Interrupted(Exception):
+        pass
+
+    def at(step: str) -> None:
+        if step == "held":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        await move(old, new, at).run()
+    for name, order in (("ep_own", Order.ENDPOINT), ("ep_line", Order.RECORD)):
+        with pytest.raises(UsageError, match="is moving to another outbox"):
+            await old.change_endpoint(name, EndpointChange(order=order))
+        await old.change_endpoint(name, EndpointChange(description="still changed"))
+    assert not await work.send(old, 100)
+    await move(old, new).run()
+    changed = await new.change_endpoint("ep_own", EndpointChange(order=Order.ENDPOINT))
+    assert changed.description == "still changed"
+    while await work.send(new, 100):
+        pass
+    assert sorted(work.sent["ep_own"]) == sorted(work.sent["ep_line"]) == sorted(work.stored)
+    work.judge("ep_line", whole=True)
+    for outbox in places:
         await outbox.close()
 
 
