@@ -12,7 +12,7 @@ import pytest
 from cdc.mapping.catalogue import load_catalogue
 from support.database import Database
 from support.pipeline import install, pipeline
-from support.routes import commit, each, routes
+from support.routes import ROUTES, commit, each, routes
 
 TABLES = (
     "CREATE TABLE pedidoscli (idpedido integer PRIMARY KEY, nombrecliente varchar(40), total double precision)",
@@ -87,7 +87,10 @@ def _sorted(events: list[tuple[Any, ...]]) -> dict[int, list[tuple[Any, ...]]]:
 
 @pytest.mark.timeout(600)
 async def test_change_of_lines_alone_updates_document(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """First as each transaction is committed, then all together, as after a stop of the consumer."""
+    """First as each transaction is committed, then all together, as after a stop of the consumer.
+
+    A log may give these in several batches.  Lines that a transaction did not change are then as they are in the
+    database when its batch is read: only those of the newest event are certain."""
     expected = _sorted([event for _, events in STEPS for event in events])
     async with routes(request, tmp_path, TABLES, "order.*", 'include = ["lines"]') as running:
         async with running.running():
@@ -104,13 +107,19 @@ async def test_change_of_lines_alone_updates_document(request: pytest.FixtureReq
             assert _seen(events[-1]) == ("order.deleted", 1, "A", None), source
             merged = next(event for event in events if "total" in event.get("previous", {}))
             assert (merged["previous"]["total"], merged["data"]["total"]) == (10.0, 11.0), source
-        for statements, _ in STEPS:
+        backlog = STEPS[:-1]  # a document that is gone when its lines are read has no event
+        for statements, _ in backlog:
             await running.commit(*statements)
+        expected = _sorted([event for _, events in backlog for event in events])
         async with running.running():
-            await running.until(2 * count - 1)
+            await running.until(count + sum(map(len, expected.values())))
         for source in running.databases:
-            again = [_seen(event) for event in running.of(source)[count:]]
-            assert _sorted(again) == expected, source
+            again = _sorted([_seen(event) for event in running.of(source)[count:]])
+            if ROUTES[source][1] == "triggers":
+                assert again == expected, source
+            for order, events in again.items():
+                assert [event[:2] for event in events] == [event[:2] for event in expected[order]], source
+                assert events[-1] == expected[order][-1], source
 
 
 async def test_huge_transactions_give_one_event_for_each_document(database: Database) -> None:

@@ -325,8 +325,8 @@ include = ["lines", "receipts"]
 
 puts the rows of `lineasfacturascli` and `recibospagoscli` into `data.lines` and `data.receipts` of every event of the
 invoice, as the same transaction left them; rows that it did not change are read from the database when the event is
-created. Documents other than invoices have `lines` only. The tables are then captured: run `cdc install-triggers`,
-`cdc install-slot` or `cdc grants` again after a change of `include`.
+created, and may show later changes, whose events follow. Documents other than invoices have `lines` only. The tables
+are then captured: run `cdc install-triggers`, `cdc install-slot` or `cdc grants` again after a change of `include`.
 
 A change of lines changes the document: one `updated` a transaction and document, with the former lines in
 `previous.lines`, also where no column of the document changed. A line that moves to another document changes both. A
