@@ -32,7 +32,7 @@ def outbox() -> None:
 
 
 @outbox.command()
-@click.option("--anyway", is_flag=True, help="Also when a source was read by another outbox, now lost.")
+@click.option("--anyway", is_flag=True, help="Also when another outbox, lost or of another cell, has read a source.")
 @pass_session
 def create(session: CommandSession, anyway: bool) -> None:
     """Create an empty outbox, before the first `cdc run`.

@@ -52,7 +52,8 @@ async def create(config: Config, store: OutboxFile, *, anyway: bool = False) -> 
         raise OutboxMissing(
             f"There is no outbox {config.outbox.describe()}, but one has read source {source!r}.",
             "Restore it from a backup: docs/operations.md.  To begin with an empty one: cdc outbox create --anyway, "
-            f"cdc endpoint add for each endpoint, cdc source adopt {source}.",
+            f"cdc endpoint add for each endpoint, cdc source adopt {source}.  In a new cell, to which the source is to "
+            "move: cdc outbox create --anyway, cdc source move-outbox.",
         )
     try:
         await store.open()
