@@ -6,6 +6,7 @@ the answer no.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import click
@@ -21,6 +23,21 @@ from cdc import __version__
 from cdc.cli.session import CommandSession, pass_session
 from cdc.model.errors import CdcError, reportable_error
 from cdc.model.printable import printable
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a command's module without Python's garbage collector, which would look through what imports make again
+    and again, and once more at the end: a third of the processor's time of a short command."""
+    if module in sys.modules:
+        return sys.modules[module]
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.freeze()  # what was imported stays until the process ends
+        if collecting:
+            gc.enable()
 
 
 class LazyGroup(click.Group):
@@ -37,7 +54,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.lazy:
             return None
         module, _, attribute = self.lazy[cmd_name][0].partition(":")
-        command = getattr(import_module(module), attribute)
+        command = getattr(_imported(module), attribute)
         assert isinstance(command, click.Command), f"{module}:{attribute} is no command"
         return command
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -9,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click import Command, Context, Group
 from click.testing import CliRunner
 
 from cdc import __version__
-from cdc.cli.app import COMMANDS, cdc
+from cdc.cli.app import COMMANDS, LazyGroup, cdc
 from cdc.model.errors import OutboxError
 from support.cli_page import reference
 
@@ -35,6 +37,25 @@ def test_the_start_is_light(argument: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.endswith("heavy: []\n")
     assert (f"cdc {__version__}" in done.stdout) == (argument == "--version")
+
+
+def test_garbage_is_collected_after_the_import_of_a_command_not_during_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    during, frozen = [], gc.get_freeze_count()
+
+    def imported(name: str) -> SimpleNamespace:
+        during.append(gc.isenabled())
+        if name == "broken":
+            raise ImportError
+        return SimpleNamespace(command=Command("made"))
+
+    monkeypatch.setattr("cdc.cli.app.import_module", imported)
+    group = LazyGroup(lazy={"made": ("nowhere:command", ""), "broken": ("broken:command", "")})
+    assert group.get_command(Context(group), "made") is not None
+    with pytest.raises(ImportError):
+        group.get_command(Context(group), "broken")
+    assert during == [False, False]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen
 
 
 @pytest.mark.parametrize("name", COMMANDS)
