@@ -75,6 +75,7 @@ def installed() -> MySQLState:
         shapes={1: Shape("item", (Column("id", ColumnKind.INTEGER, "int(11)"),), ("id",))},
         installation=Installation(VERSION, Tokens.ROW_START, tuple(CAPTURES)),
         own_objects=frozenset({*TABLES, WAIT}),
+        versioned_probe=True,
     )
 
 
