@@ -15,6 +15,7 @@ import pytest
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.programs import find
+from support.waiting import HANG_SECONDS
 
 
 def _insert(database: Database, *numbers: int) -> None:
@@ -74,7 +75,11 @@ async def test_a_slot_does_not_go_back(postgres_log_db: Database, tmp_path: Path
             await inbox.until_count(1)
             await consumer.call("outbox", "backup", str(backup))
             _insert(postgres_log_db, 2)
+            ((written,),) = postgres_log_db.execute("SELECT pg_current_wal_lsn()::text")
             await inbox.until_count(2)
+            async with asyncio.timeout(HANG_SECONDS):
+                while not await asyncio.to_thread(_let_go, postgres_log_db, written):
+                    pass
         _put_back(consumer, backup)
         _insert(postgres_log_db, 3)
         consumer.start()
@@ -88,6 +93,12 @@ async def test_a_slot_does_not_go_back(postgres_log_db: Database, tmp_path: Path
     told = _told(inbox)
     assert len(told) == len(set(told)), "nothing comes twice, under another id or the same"
     assert told[:2] == [("created", 1), ("created", 2)]
+
+
+def _let_go(database: Database, written: str) -> bool:
+    """Return whether the server was told that the log up to ``written`` is not needed any more."""
+    sql = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE database = current_database()"
+    return database.execute(sql, (written,)) == [(True,)]
 
 
 def _told(inbox: Inbox) -> list[tuple[str, int]]:

@@ -38,13 +38,13 @@ UPDATE cdc_outbox.delivery SET state = 2, worker = NULL, finished_at = due
 
 
 @pytest.fixture
-def old(postgres_db: Database) -> psycopg.Connection:
-    return psycopg.connect(conninfo(postgres_db.info, "backup"))
+def old(postgres_outbox_db: Database) -> psycopg.Connection:
+    return psycopg.connect(conninfo(postgres_outbox_db.info, "backup"))
 
 
 @pytest_asyncio.fixture
 async def outboxes(
-    processes: Processes, postgres_db: Database, old: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    processes: Processes, postgres_outbox_db: Database, old: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[list[PostgresOutbox]]:
     """Two processes; the first has noticed that searches for due deliveries read much, and has made a whole one."""
     monkeypatch.setattr(dispatch, "MANY_READS", FINISHED)
@@ -56,7 +56,7 @@ async def outboxes(
     old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     old.execute("SELECT count(*) FROM cdc_outbox.delivery")
     for statement in STORED:
-        postgres_db.execute(statement, {"number": FINISHED, "now": NOW})
+        postgres_outbox_db.execute(statement, {"number": FINISHED, "now": NOW})
     await look(first, active=True)
     assert not await lease(first, NOW)
     yield [first, second]
@@ -87,12 +87,14 @@ def ids(leased: list[LeasedDelivery]) -> set[tuple[str, str]]:
     return {(each.endpoint_id, each.event_id) for each in leased}
 
 
-async def test_a_lease_reads_little_of_what_was_finished(outboxes: list[PostgresOutbox], postgres_db: Database) -> None:
+async def test_a_lease_reads_little_of_what_was_finished(
+    outboxes: list[PostgresOutbox], postgres_outbox_db: Database
+) -> None:
     outbox, _ = outboxes
     await store(outbox, *map(event, range(1, 4)), now=at(20))
     await finish(outbox, *await lease(outbox, at(20)))
-    whole = pages(postgres_db, lease_statement(only=False))
-    continued = pages(postgres_db, lease_statement(only=False, resumed=True), **outbox._floors.begin())
+    whole = pages(postgres_outbox_db, lease_statement(only=False))
+    continued = pages(postgres_outbox_db, lease_statement(only=False, resumed=True), **outbox._floors.begin())
     assert continued < whole / 10, "all pages of rows and index, and a few"
     assert await outbox.next_due(at(30)) == at(30) + SOON, "and what is due next is not searched"
 
@@ -149,11 +151,11 @@ async def test_of_many_endpoints_those_with_something_due_are_found(outboxes: li
 
 
 async def test_searches_are_whole_again_when_the_transaction_ended(
-    outboxes: list[PostgresOutbox], postgres_db: Database, old: psycopg.Connection
+    outboxes: list[PostgresOutbox], postgres_outbox_db: Database, old: psycopg.Connection
 ) -> None:
     outbox, _ = outboxes
     old.close()
-    postgres_db.execute("VACUUM cdc_outbox.delivery")
+    postgres_outbox_db.execute("VACUUM cdc_outbox.delivery")
     await look(outbox, active=False)
     await store(outbox, event(1), now=at(-100))
     assert len(await lease(outbox, at(1))) == 2

@@ -10,6 +10,7 @@ received requests and logs.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -17,16 +18,21 @@ import tempfile
 from pathlib import Path
 
 from support.cluster.run import Plan, Result, run
+from support.memory import WANTED
 from support.servers import KeeperClient, KeeperProcess
 
 #: Share of repetitions that is too much.
 MOST_AGAIN = 0.01
+#: Events whose databases need less than 4 GB; those of more are kept on the disk ($TMPDIR).
+FEW = 200_000
 
 
 def main() -> int:
     plan = _plan()
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
     _say(f"seed {plan.seed}; {folder}")
+    if plan.events > FEW:
+        os.environ.setdefault(WANTED, "0")
     keeper = KeeperProcess()
     try:
         client = KeeperClient(keeper.address)
