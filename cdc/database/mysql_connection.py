@@ -100,8 +100,8 @@ def code_of(error: BaseException) -> int:
 def open_registry(connection: Connection[Any], database: str) -> bool:
     """Have MariaDB open `mysql.transaction_registry`; return whether this installation and account can.
 
-    When opening it fails once (a KILL while a transaction commits), the server refuses every commit of rows that are
-    versioned by transactions, whoever's they are, with error 4133, until a query of the past that finds a row opens it.
+    After one failure to open it (a KILL while a transaction commits), the server refuses all commits to tables that are
+    versioned by transactions, in all databases, with error 4133.  A query of the past that finds a row opens it again.
     """
     try:
         rows(connection, f"SELECT 1 FROM {quote(database)}.`cdc_probe` FOR SYSTEM_TIME AS OF TRANSACTION 1")  # noqa: S608 - `quote` quotes the name

@@ -331,8 +331,8 @@ class LimitStore(Protocol):
         ...
 
     async def publish(self, worker: str, holds: Mapping[str, EndpointHold]) -> None:
-        """Tell all processes of breakers that opened here, of results of probes, and of pauses.  What another process
-        published first counts."""
+        """Publish breakers that opened here, results of probes, and pauses, for all processes.  Where another process
+        published first, its state stays."""
         ...
 
     async def admit(self, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:

@@ -43,7 +43,7 @@ WHERE `TABLE_SCHEMA` = DATABASE()
   AND `TABLE_NAME` IN ('cdc_journal', 'cdc_shape', 'cdc_installation', 'cdc_probe', 'cdc_marker')
 
 -- name: inspect_versioned_probe
--- Whether the probe is the one for MariaDB without a binlog.
+-- 1 when the probe is the one for MariaDB without a binlog.
 SELECT COUNT(*) FROM information_schema.TABLES
 WHERE `TABLE_SCHEMA` = DATABASE() AND `TABLE_NAME` = 'cdc_probe' AND `TABLE_TYPE` = 'SYSTEM VERSIONED'
 

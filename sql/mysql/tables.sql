@@ -50,6 +50,10 @@ CREATE TABLE `cdc_marker` (
   PRIMARY KEY (`id`)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT = 'facturascripts-cdc'
 
+-- name: marker_row
+-- No outbox has read the journal yet.
+INSERT INTO `cdc_marker` VALUES (1, '', 0)
+
 -- name: probe
 -- The table whose triggers, the same as those of captured tables, prove that changes are captured.  Always empty for others:
 -- its rows and what is journaled of them are deleted by the transaction that wrote them.  id: the connection's number.

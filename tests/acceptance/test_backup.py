@@ -96,7 +96,7 @@ async def test_a_slot_does_not_go_back(postgres_log_db: Database, tmp_path: Path
 
 
 def _let_go(database: Database, written: str) -> bool:
-    """Return whether the server was told that the log up to ``written`` is not needed any more."""
+    """Return whether the slot has released the log up to ``written``."""
     sql = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE database = current_database()"
     return database.execute(sql, (written,)) == [(True,)]
 

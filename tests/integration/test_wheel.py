@@ -76,6 +76,6 @@ def test_demo_and_help_of_an_installed_wheel(wheel: Path, tmp_path: Path) -> Non
     assert run("-c", "import cdc; print(cdc.__file__)").strip() == str(site / "cdc" / "__init__.py")
     program = str(site / "bin" / "cdc")
     assert "setup" in run(program, "--help")
-    told = run(program, "demo", "--once")
-    assert "every signature verified." in told
-    assert "Invoice FAC2026A1 paid · O'Brien & Sons SL · €121.00" in told, "a message for Slack"
+    output = run(program, "demo", "--once")
+    assert "every signature verified." in output
+    assert "Invoice FAC2026A1 paid · O'Brien & Sons SL · €121.00" in output, "a message for Slack"

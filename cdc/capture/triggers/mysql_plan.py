@@ -226,8 +226,8 @@ def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> l
     if found.stale_wait:
         steps.append(Step(f"replace routine {WAIT}", "", _replaced(found, wait)))
     if MARKER not in found.own_objects:
-        row = f"INSERT INTO {quote(MARKER)} VALUES (1, '', 0)"  # noqa: S608 - MARKER is a constant of this package, and nothing else is inserted into the text
-        steps.append(Step(MARK, "", (statement("mysql/tables.sql#marker"), row)))
+        made = (statement("mysql/tables.sql#marker"), statement("mysql/tables.sql#marker_row"))
+        steps.append(Step(MARK, "", made))
     return steps
 
 

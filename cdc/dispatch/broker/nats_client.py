@@ -278,7 +278,7 @@ async def read_stream(url: StreamUrl, tls: ssl.SSLContext | None) -> StreamReade
         try:
             async with asyncio.timeout(_SECONDS):
                 await reader.open(target)
-        except Exception as error:  # noqa: BLE001 - whatever a server does, the next one may answer; raised below
+        except Exception as error:  # noqa: BLE001 - a server may make its client fail in any way; the next one is tried, and the error below names each failure
             failures.append(f"{host}:{port} ({_reason(error)})")
         else:
             return reader

@@ -266,7 +266,7 @@ class PostgresOutbox(DatabaseOutbox):
         return await self._leasing.read(find, floors, now, most=most, place=place, without=without)
 
     async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
-        """While an old transaction makes the answer dear, it is soon, whatever is due."""
+        """Return `SOON` from now while an old transaction makes the search for the next due time expensive."""
         return now + SOON if self._floors.active else await super().next_due(now, without)
 
     async def finish(

@@ -67,7 +67,7 @@ async def outbox(tmp_path: Path) -> AsyncIterator[SqliteOutbox]:
 
 
 class Watch(Observer):
-    """What a relay reports: events stored, positions, the first failure."""
+    """Reports of a relay: events stored, positions, the first failure."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -225,7 +225,7 @@ async def _created_again(context: JetStreamContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reason"),
     [
         (_created_again, "It was created again on "),
         (lambda context: context.purge_stream("events"), "Messages 2 to 3 were removed before they were read."),
@@ -233,7 +233,7 @@ async def _created_again(context: JetStreamContext) -> None:
     ],
 )
 async def test_missing_messages_are_reported(
-    stream: Nats, outbox: SqliteOutbox, damage: Callable[[JetStreamContext], Awaitable[object]], told: str
+    stream: Nats, outbox: SqliteOutbox, damage: Callable[[JetStreamContext], Awaitable[object]], reason: str
 ) -> None:
     await publish(stream.url, event(1))
     async with reading(bus(stream), outbox) as watch:
@@ -244,13 +244,13 @@ async def test_missing_messages_are_reported(
     async with reading(bus(stream), outbox) as watch, asyncio.timeout(HANG_SECONDS):
         error = await watch.failure
         assert not watch.events
-    assert told in error.message
+    assert reason in error.message
     assert "on_purged" in error.hint
     async with reading(bus(stream, on_purged="reread"), outbox) as watch:
         await watch.until(lambda seen: any(each.id == "evt_4" for each in seen.events))
     gap = watch.events[0]
     assert gap.name == "source.gap"
-    assert told in gap.data["message"]
+    assert reason in gap.data["message"]
 
 
 async def test_message_that_is_no_event_is_kept_and_reported(stream: Nats, outbox: SqliteOutbox) -> None:
