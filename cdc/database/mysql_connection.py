@@ -43,7 +43,7 @@ _WHEN_REFUSED: Final = {
 }
 MISSING_TABLE = 1146
 #: Seconds between two statements that open MariaDB's registry of transactions.
-REGISTRY_SECONDS: Final = 0.2
+REGISTRY_SECONDS: Final = 0.8
 _NOT_VERSIONED, _UNKNOWN_TRANSACTION = 4124, 4129
 BAD_COLUMN = 1054
 
