@@ -38,7 +38,7 @@ demo: $(VENV)/demo-installed
 	@$(BIN)/cdc demo $(ARGS)
 
 test: $(VENV)/dev-installed databases
-	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) || { [ $$? = 1 ] && PYTHONPATH=tests $(BIN)/python -m support.again; }
+	$(BIN)/pytest --tx '$(JOBS)*popen//python=$(BIN)/python tests/support/forked_worker.py' --dist worksteal $(ARGS) || { [ $$? = 1 ] && PYTHONPATH=tests $(BIN)/python -m support.again; }
 
 check: $(VENV)/dev-installed guards
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from cdc.cli.asynchronous import LOOP_FACTORY
 from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
+from support.forked_worker import forking
 from support.memory import in_memory
 from support.server import Spec
 from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
@@ -42,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address
+        if any("forked_worker" in each for each in config.getoption("tx", None) or ()):
+            workers = ExitStack()
+            workers.enter_context(forking(config.invocation_params.args))
+            config.add_cleanup(workers.close)
         if memory := in_memory():  # outboxes are written through at each commit
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
