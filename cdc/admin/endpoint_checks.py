@@ -15,9 +15,8 @@ from cdc.config import Config
 from cdc.config.rules import catalogues
 from cdc.config.sending import reach
 from cdc.dispatch.address import check_spelling, check_url, public_url
-from cdc.dispatch.authentication import check_authentication, check_header_names
+from cdc.dispatch.authentication import check_authentication, check_header_names, check_headers
 from cdc.dispatch.broker.base import credentials
-from cdc.dispatch.headers import check_headers
 from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.transform import check_transform
 from cdc.extras import check_client

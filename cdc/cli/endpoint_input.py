@@ -11,8 +11,7 @@ from typing import Any, Final
 import click
 
 from cdc.admin.endpoint_checks import basic, bearer
-from cdc.dispatch.authentication import LONGEST, SHORTEST
-from cdc.dispatch.headers import check_headers
+from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers
 from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.dispatch.transform import PRESETS, preset

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdc.dispatch.headers import check_headers
+from cdc.dispatch.authentication import check_headers
 from cdc.model.endpoint import Header
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.filter.functions import text_of_span, text_of_time

@@ -15,7 +15,7 @@ from pymysql.protocol import MysqlPacket
 from pymysqlreplication.packet import BinLogPacketWrapper
 from pymysqlreplication.row_event import DeleteRowsEvent, TableMapEvent, UpdateRowsEvent, WriteRowsEvent
 
-from cdc.capture.binlog.match import members_of
+from cdc.capture.binlog.layout import members_of
 from cdc.database.mysql_types import GEOMETRY, MySQLColumn
 from cdc.model.normal import NORMALISERS
 from support.binlog_events import TABLE_MAP, Event

@@ -120,7 +120,7 @@ def _with_length(width: int) -> ColumnCodec:
 
 
 def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
-    """The form of a column that the log and information_schema describe alike (see `cdc.capture.binlog.match`)."""
+    """The form of a column that the log and information_schema describe alike (see `cdc.capture.binlog.layout`)."""
     form = stored(log)
     if log.type in _INTEGER_BYTES:
         return _integer(log, known)

@@ -9,8 +9,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
-from cdc.capture.binlog.cursor import EventCursor
-from cdc.capture.binlog.event import LogEventType
+from cdc.capture.binlog.event import EventCursor, LogEventType
 from cdc.extras import zstandard
 from cdc.model.errors import MalformedEvent
 

@@ -14,9 +14,8 @@ from typing import Any, Self
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.binlog.gtid import GtidSet
 from cdc.capture.binlog.item import Item, Layouts
-from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.log_position import GtidSet, LogPosition
 from cdc.capture.binlog.missing import another_history, begins_after, missing
 from cdc.capture.binlog.stream import FIRST_UNASKABLE, read_log
 from cdc.database.mysql_connection import (

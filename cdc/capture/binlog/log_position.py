@@ -1,9 +1,17 @@
-"""A position in a server's log."""
+"""Positions in a server's log: file and offset, and global transaction ids (MySQL's sets, with tags; MariaDB's states
+of domains), with the events that hold them.  Pure."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from bisect import bisect_right
+from functools import lru_cache
+from struct import Struct
+from typing import NamedTuple, Self
+from uuid import UUID
+
+from cdc.capture.binlog.event import EventCursor
+from cdc.model.errors import MalformedEvent, SourceError
 
 _NUMBER = re.compile(r"\.(\d+)\Z")
 
@@ -35,3 +43,278 @@ class LogPosition(NamedTuple):
         """Return a description for people."""
         gtids = f" ({self.gtids[:200]})" if self.gtids else ""
         return f"{self.file}:{self.offset}{gtids}"
+
+
+_UUID_BYTES = 16
+_LONGEST_TAG = 32
+_LAST = 2**63 - 1
+#: Both in the first and in the last of the eight bytes that a set begins with, when it has tags.
+_TAGGED = 1
+_INTERVAL = Struct("<QQ")
+_END_MARK = "\0"
+#: Inclusive first and exclusive last.
+Intervals = list[list[int]]
+
+
+class GtidSet:
+    """A set of transactions by server, as MySQL counts them; grows with `add`.
+
+    A key is a server's uuid (16 bytes) and a tag ("" for none); its intervals are sorted and do not touch.
+    """
+
+    def __init__(self) -> None:
+        self._intervals: dict[bytes, dict[str, Intervals]] = {}
+        #: The interval that grew last, and the text before and after its end.
+        self._growing: list[int] | None = None
+        self._frame: tuple[str, str] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``uuid:1-5:7:tag:1-3,uuid:2``; white space, and order, as anyone likes.  Raises `SourceError`."""
+        made = cls()
+        for member in text.split(","):
+            server, *parts = (part.strip() for part in member.split(":"))
+            if not server and not parts:
+                continue
+            try:
+                made._add_member(UUID(server).bytes, parts)
+            except ValueError as error:
+                raise SourceError(
+                    "A GTID set is not written as MySQL writes one.",
+                    "Such as 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5.",
+                ) from error
+        return made
+
+    def _add_member(self, server: bytes, parts: list[str]) -> None:
+        tag = ""
+        for part in parts:
+            if part[:1].isdigit():
+                first, _, last = part.partition("-")
+                self.add_interval(server, tag, int(first), int(last or first) + 1)
+            elif part.isidentifier() and part.isascii() and len(part) <= _LONGEST_TAG:
+                tag = part.lower()
+            else:
+                raise ValueError
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Decode the format of PREVIOUS_GTIDS and of the dump command."""
+        reader, made = EventCursor(data), cls()
+        head = reader.integer(8)
+        tagged = head >> 56 == _TAGGED
+        for _ in range(head >> 8 & 0xFFFFFFFFFFFF if tagged else head):
+            server = reader.take(_UUID_BYTES)
+            tag = reader.text(_number(reader)) if tagged else ""
+            for _ in range(reader.integer(8)):
+                made._add_encoded(server, tag, *_INTERVAL.unpack(reader.take(_INTERVAL.size)))
+        return made
+
+    def _add_encoded(self, server: bytes, tag: str, start: int, end: int) -> None:
+        try:
+            self.add_interval(server, tag, start, end)
+        except ValueError as error:
+            raise MalformedEvent("A GTID set in the log has an invalid interval.") from error
+
+    def encode(self) -> bytes:
+        """Return the bytes for the dump command: with tags only if there are any, which servers before 8.3 do not
+        know."""
+        members = [
+            (server, tag, kept) for server, tags in sorted(self._intervals.items()) for tag, kept in _by_tag(tags)
+        ]
+        tagged = any(tag for _, tag, _ in members)
+        head = len(members) << 8 | _TAGGED << 56 | _TAGGED if tagged else len(members)
+        parts = [head.to_bytes(8, "little")]
+        for server, tag, intervals in members:
+            parts.append(server)
+            if tagged:
+                parts.append(bytes([len(tag) << 1]) + tag.encode())  # a length below 128 in their packed form
+            parts.append(len(intervals).to_bytes(8, "little"))
+            parts += [_INTERVAL.pack(start, end) for start, end in intervals]
+        return b"".join(parts)
+
+    def add(self, server: bytes, tag: str, number: int) -> None:
+        """One transaction; quick when it is the next one of its server.  Raises `ValueError` when it is none."""
+        tags = self._intervals.get(server)
+        intervals = tags.get(tag) if tags else None
+        if not intervals or intervals[-1][1] != number:
+            self.add_interval(server, tag, number, number + 1)
+            return
+        last = intervals[-1]
+        last[1] = number + 1
+        if last is not self._growing:
+            self._growing, self._frame = last, None
+
+    def add_interval(self, server: bytes, tag: str, start: int, end: int) -> None:
+        """``end`` is exclusive.  Raises `ValueError` when it is no interval."""
+        if not 0 < start < end <= _LAST:
+            raise ValueError
+        self._growing = self._frame = None
+        intervals = self._intervals.setdefault(server, {}).setdefault(tag, [])
+        index = bisect_right(intervals, [start])
+        if index and intervals[index - 1][1] >= start:
+            index -= 1
+            start = intervals[index][0]
+        behind = index
+        while behind < len(intervals) and intervals[behind][0] <= end:
+            end = max(end, intervals[behind][1])
+            behind += 1
+        intervals[index:behind] = [[start, end]]
+
+    def update(self, other: GtidSet) -> None:
+        for server, tags in other._intervals.items():
+            for tag, intervals in tags.items():
+                for start, end in intervals:
+                    self.add_interval(server, tag, start, end)
+
+    def contains(self, server: bytes, tag: str, number: int) -> bool:
+        intervals = self._intervals.get(server, {}).get(tag, [])
+        index = bisect_right(intervals, [number, _LAST + 1])
+        return bool(index) and number < intervals[index - 1][1]
+
+    def text(self) -> str:
+        """Return the text as the server prints it, on one line."""
+        if self._growing is None:
+            return self._text(None)
+        if self._frame is None:
+            before, _, behind = self._text(self._growing).partition(_END_MARK)
+            self._frame = before, behind
+        return f"{self._frame[0]}{self._growing[1] - 1}{self._frame[1]}"
+
+    def _text(self, growing: list[int] | None) -> str:
+        """Return the text with a mark in the place of the end of that interval."""
+        return ",".join(_member_text(*member, growing) for member in sorted(self._intervals.items()))
+
+
+def _by_tag(tags: dict[str, Intervals]) -> list[tuple[str, Intervals]]:
+    return sorted(tags.items())
+
+
+def _member_text(server: bytes, tags: dict[str, Intervals], growing: list[int] | None) -> str:
+    parts = [uuid_text(server)]
+    for tag, intervals in _by_tag(tags):
+        if tag:
+            parts.append(tag)
+        for interval in intervals:
+            start, last = interval[0], interval[1] - 1
+            parts.append(f"{start}-{_END_MARK if interval is growing else last}" if last > start else str(start))
+    return ":".join(parts)
+
+
+@lru_cache(1024)
+def uuid_text(server: bytes) -> str:
+    text = server.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class MySQLGtid(NamedTuple):
+    """``micros``: of the commit on the server that it was first made on, since 1970; 0 when the event does not say."""
+
+    server: bytes
+    number: int
+    tag: str
+    micros: int
+
+    def text(self) -> str:
+        server = uuid_text(self.server)
+        return f"{server}:{self.tag}:{self.number}" if self.tag else f"{server}:{self.number}"
+
+
+#: Flags, uuid, number, kind and values of the logical clock, time of the commit.
+_GTID = Struct("<x16sq17x7s")
+_GTID_WITHOUT_TIME = Struct("<x16sq")
+_TIME_BYTES = 7
+_BOTH_TIMES = 1 << 55
+_EIGHT_MORE = 0xFF  # first byte of a packed integer that eight bytes follow
+
+
+def parse_gtid(body: bytes) -> MySQLGtid:
+    """GTID and ANONYMOUS_GTID."""
+    if len(body) < _GTID.size:
+        server, number = _GTID_WITHOUT_TIME.unpack_from(body)
+        return MySQLGtid(server, number, "", 0)
+    server, number, time = _GTID.unpack_from(body)
+    micros = int.from_bytes(time, "little")
+    if micros & _BOTH_TIMES:  # this server's time, then the first one's
+        micros = int.from_bytes(body[_GTID.size : _GTID.size + _TIME_BYTES], "little")
+    return MySQLGtid(server, number, "", micros)
+
+
+def parse_tagged_gtid(body: bytes) -> MySQLGtid:
+    """Numbered fields, in the order of their numbers; those behind the times are of no interest here."""
+    reader = EventCursor(body)
+    _number(reader)  # version
+    _number(reader)  # bytes in all
+    _number(reader)  # the last field that every reader must know
+    server, tag, number, first, original = b"", "", 0, 0, 0
+    while reader.left:
+        match _number(reader):
+            case 1:
+                server = bytes(_number(reader) & 0xFF for _ in range(_UUID_BYTES))
+            case 2:
+                number = _signed(reader)
+            case 3:
+                tag = reader.text(_number(reader))
+            case 0 | 4 | 5:
+                _number(reader)
+            case 6:
+                first = _number(reader)
+            case 7:
+                original = _number(reader)
+            case _:
+                break
+    if not server:
+        raise MalformedEvent("A transaction in the log has a GTID without a server.")
+    return MySQLGtid(server, number, tag, original or first)
+
+
+def _number(reader: EventCursor) -> int:
+    """MySQL's packed integers: the ones at the low end of the first byte say how many bytes follow."""
+    first, more = reader.integer(1), 0
+    if first == _EIGHT_MORE:
+        return reader.integer(8)
+    while first >> more & 1:
+        more += 1
+    return (first | reader.integer(more) << 8) >> more + 1
+
+
+def _signed(reader: EventCursor) -> int:
+    number = _number(reader)
+    return number >> 1 ^ -(number & 1)
+
+
+_GTID_LIST_ENTRY = Struct("<IIQ")
+_GTID_LIST_FLAGS = 28  # bits that count entries
+_MARIADB_GTID = re.compile(r"(\d+)-(\d+)-(\d+)", re.ASCII)  # domain, server, number
+
+
+class DomainState:
+    """The last transaction of each of MariaDB's replication domains: domain → (server id, number)."""
+
+    def __init__(self, last: dict[int, tuple[int, int]] | None = None) -> None:
+        self.last = last or {}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``0-1-5,1-2-7``.  Raises `SourceError`."""
+        made = cls()
+        for member in text.split(","):
+            if not member.strip():
+                continue
+            written = _MARIADB_GTID.fullmatch(member.strip())
+            if written is None:
+                raise SourceError("A GTID position is not written as MariaDB writes one.", "Such as 0-1-5,1-2-7.")
+            domain, server, number = map(int, written.groups())
+            made.last[domain] = server, number
+        return made
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        """Decode a GTID_LIST event.  Several servers of one domain may be in it; the last one that wrote comes last."""
+        reader, made = EventCursor(body), cls()
+        for _ in range(reader.integer(4) & (1 << _GTID_LIST_FLAGS) - 1):
+            domain, server, number = _GTID_LIST_ENTRY.unpack(reader.take(_GTID_LIST_ENTRY.size))
+            made.last[domain] = server, number
+        return made
+
+    def text(self) -> str:
+        return ",".join([f"{domain}-{server}-{number}" for domain, (server, number) in self.last.items()])

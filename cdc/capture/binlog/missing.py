@@ -7,8 +7,7 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.capture.binlog.gtid import DomainState
-from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.log_position import DomainState, LogPosition
 from cdc.database.mysql_connection import Flavour, rows
 from cdc.model.errors import LogPurged, SourceError, SourceUnavailable
 

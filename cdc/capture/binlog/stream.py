@@ -12,11 +12,9 @@ from datetime import UTC, datetime
 from struct import Struct
 
 from cdc.capture.binlog.compressed import payload, plain_statement
-from cdc.capture.binlog.cursor import UnreadBytes
-from cdc.capture.binlog.event import HEADER_BYTES, LogEventType, Query, parse_query
-from cdc.capture.binlog.gtid import DomainState, GtidSet, parse_gtid, parse_tagged_gtid
+from cdc.capture.binlog.event import HEADER_BYTES, LogEventType, Query, UnreadBytes, parse_query
 from cdc.capture.binlog.item import Item, Layouts
-from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.log_position import DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
 from cdc.capture.binlog.log_reader import LogReader, moment
 from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour
 from cdc.model.errors import LogRefused, MalformedEvent, SourceError, SourceUnavailable

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdc.capture.binlog.charset import charset_of, text_decoder
-from cdc.capture.binlog.cursor import EventCursor
+from cdc.capture.binlog.event import EventCursor
 from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymysqlreplication import gtid as other
 
-from cdc.capture.binlog.gtid import DomainState, GtidSet, MySQLGtid, parse_gtid, parse_tagged_gtid, uuid_text
+from cdc.capture.binlog.log_position import DomainState, GtidSet, MySQLGtid, parse_gtid, parse_tagged_gtid, uuid_text
 from cdc.model.errors import MalformedEvent, SourceError
 from support.log_stream import SERVER, packed, tagged
 
