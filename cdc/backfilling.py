@@ -1,18 +1,21 @@
-"""The backfill that a source reads now: the oldest running one, as fast as its rate and its endpoints' backlogs allow.
+"""Rows that are read beside a source's changes: the oldest running backfill, as fast as its rate and its endpoints'
+backlogs allow; and each day, records whose date has come, which are read in the same way.
 
-The outbox keeps how far each is, in the transaction that stores its events: nothing here has to survive.
-"""
+The outbox keeps how far each is, in the transaction that stores its events: nothing here has to survive."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, Protocol
 
 import structlog
 
+from cdc.capture.base import SourceBackfills
 from cdc.model.backfill import EXISTING, Backfill, BackfillState, BackfillStore
 from cdc.model.clock import Clock
+from cdc.model.due import CATCH_UP, Schedule, progress
 from cdc.model.endpoint import Endpoint, usable_rate
 from cdc.model.event import names_last
 from cdc.outbox.base import EndpointReader
@@ -23,7 +26,7 @@ LOOK_EVERY: Final = 1.0
 BACKLOG: Final = 10_000
 #: Of a rate, what is read at once (seconds).
 _SHARE: Final = 0.1
-#: Rows that may be read at once without a rate.
+#: Rows that may be read at once, of a backfill without a rate or of what is due.
 _ANY: Final = 1_000_000
 
 log = structlog.get_logger()
@@ -51,7 +54,7 @@ class BackfilledSources:
 
 
 class Backfilling:
-    """A `cdc.capture.base.Backfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
+    """A `cdc.capture.base.SourceBackfills`.  ``backlog``: see `BACKLOG`.  ``look``: seconds between two looks for a new
     one.  ``backfilled``: is asked for a new one first; None: each source asks the outbox itself."""
 
     def __init__(
@@ -142,3 +145,70 @@ def gets(endpoint: Endpoint, backfill: Backfill) -> bool:
         return endpoint.id == backfill.endpoint
     wanted = not endpoint.sources or backfill.source in endpoint.sources
     return wanted and bool(names_last(endpoint.events, EXISTING))
+
+
+#: Time after which a rule that failed is tried again.
+RETRY: Final = timedelta(minutes=10)
+
+
+class StateReader(Protocol):
+    async def states(self, source: str) -> dict[str, str]: ...
+
+
+class DueRecords:
+    """A `cdc.capture.base.SourceBackfills`: what is due comes before ``backfills``.  Nothing is asked between a day's
+    end and the next hour of the rules."""
+
+    def __init__(
+        self, backfills: SourceBackfills, store: StateReader, source: str, schedule: Schedule, clock: Clock
+    ) -> None:
+        self._backfills = backfills
+        self._store = store
+        self._source = source
+        self._schedule = schedule
+        self._clock = clock
+        self._next_at = datetime.min.replace(tzinfo=UTC)
+        self._failed: dict[str, datetime] = {}  # event → the next try
+        self._skipped: dict[str, date] = {}  # event → the first day that is not
+
+    def rest(self) -> float:
+        waits = (self._next_at - self._clock.now()).total_seconds()
+        return min(self._backfills.rest(), max(0.0, waits))
+
+    async def next(self) -> tuple[Backfill, int] | None:
+        now = self._clock.now()
+        if now >= self._next_at:
+            due = await self._due(now)
+            if due is not None:
+                return due, _ANY
+            self._next_at = min([self._schedule.next(now), *self._failed.values()])
+        return await self._backfills.next()
+
+    async def _due(self, now: datetime) -> Backfill | None:
+        """Return the day of a rule that is to be read now; None when all are complete, or have failed just now."""
+        self._failed = {event: again for event, again in self._failed.items() if again > now}
+        today = self._schedule.today(now)
+        states = await self._store.states(self._source)
+        for rule in self._schedule.rules:
+            found = progress(states, rule.event, today)
+            if found.day > today or rule.event in self._failed:
+                continue
+            if found.skipped and self._skipped.get(rule.event) != found.day:
+                self._skipped[rule.event] = found.day
+                log.warning("days skipped", source=self._source, rule=rule.event, days=found.skipped, most=CATCH_UP)
+            if found.after is None:
+                log.info("due", source=self._source, rule=rule.event, day=str(found.day))
+            return Backfill(
+                f"due/{rule.event}/{found.day}", self._source, rule.table, "", now, after=found.after,
+                due=rule.on(found.day),
+            )  # fmt: skip
+        return None
+
+    async def fail(self, backfill_id: str, error: str) -> None:
+        kind, _, rest = backfill_id.partition("/")
+        if kind != "due":
+            await self._backfills.fail(backfill_id, error)
+            return
+        event = rest.rpartition("/")[0]
+        self._failed[event] = self._clock.now() + RETRY
+        log.error("rule failed", source=self._source, rule=event, error=error, retry_in=RETRY.total_seconds())

@@ -18,7 +18,7 @@ from hashlib import blake2b
 import orjson
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, EventBatch, Source
+from cdc.capture.base import NO_BACKFILLS, EventBatch, Source, SourceBackfills
 from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
@@ -93,7 +93,7 @@ class Relay:
     observer: Observer = SILENT
     opening: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext
     retry: float = 0.5
-    backfills: Backfills = NO_BACKFILLS
+    backfills: SourceBackfills = NO_BACKFILLS
     epoch: int | None = None
 
     _defects: Defects = field(default_factory=Defects)

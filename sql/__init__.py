@@ -1,2 +1,2 @@
 """SQL files: one statement or script each, by engine, or named statements (``outbox``).  Installed as ``cdc.sql``; read
-by `cdc.sqlfile`."""
+by `cdc.database.sqlfile`."""

@@ -30,7 +30,7 @@ class PostgresAccess(DatabaseAccess):
         await self._session.close()
 
     async def rekey(self, note: Note) -> int:
-        return await self._session.write(Lock.FREELY, noting(note, records.rekey), self._box)
+        return await self._session.write(Lock.EXCLUSIVE, noting(note, records.rekey), self._box)
 
     async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` without the locks of lanes and without NOTIFY, because no delivery becomes due."""

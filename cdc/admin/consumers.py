@@ -18,8 +18,7 @@ from http import HTTPStatus
 from random import random
 from typing import Final, NamedTuple
 
-from cdc.admin.base import UseCases
-from cdc.admin.writes import LOOK_EVERY
+from cdc.admin.base import LOOK_EVERY, UseCases
 from cdc.model.delivery import LeasedDelivery, Outcome
 from cdc.model.endpoint import PULL_SCHEME, Endpoint, is_pull
 from cdc.model.errors import NotFound, UsageError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import check_endpoint, check_patterns, moved_credentials, new_endpoint
-from cdc.admin.endpoint_trial import GREETING, Previewed, ShapeWanted, preview, send_test, with_bodies
+from cdc.admin.endpoint_preview import GREETING, Previewed, ShapeWanted, preview, send_test, with_bodies
 from cdc.config.rules import label
 from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of

@@ -9,7 +9,7 @@ from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import matches_any, near_events
 from cdc.config.rules import label
 from cdc.model.delivery import EventFilter
-from cdc.model.label import Label
+from cdc.model.event import Label
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage, TimeBudget
 

@@ -59,7 +59,7 @@ class Action(StrEnum):
     LEFT = "left"
 
 
-class Step(NamedTuple):
+class EndpointStep(NamedTuple):
     """``endpoint``: to be created, or as it is stored.  ``changes``: of an `EndpointChange`.  ``secret``: the one
     that the file names, where it is new."""
 
@@ -80,7 +80,7 @@ def mark(file: str, name: str) -> str:
 
 
 class Managed(UseCases):
-    def plan(self, file: DescribedFile, present: Sequence[Endpoint], *, prune: bool) -> list[Step]:
+    def plan(self, file: DescribedFile, present: Sequence[Endpoint], *, prune: bool) -> list[EndpointStep]:
         """Return what is to be done; raises `ConfigError` with the place of an endpoint that cannot be.
 
         A file that got a name takes over its endpoints from before, with the same name and URL: others may be those of
@@ -107,9 +107,9 @@ class Managed(UseCases):
             used |= {found.id} if found else set()
         gone = Action.REMOVE if prune else Action.LEFT
         rest = [each for each in present if each.id not in used and each.managed_by == file.mark]
-        return steps + [Step(gone, each.managed.rpartition(":")[2], each, {}) for each in rest]
+        return steps + [EndpointStep(gone, each.managed.rpartition(":")[2], each, {}) for each in rest]
 
-    def _step(self, managed: str, each: Described, found: Endpoint | None) -> Step:
+    def _step(self, managed: str, each: Described, found: Endpoint | None) -> EndpointStep:
         endpoints = Endpoints(self._service, self._principal)
         state: dict[str, Any] = {}
         if each.enabled is not None and each.enabled != (found is None or found.enabled):
@@ -118,14 +118,14 @@ class Managed(UseCases):
         kept = {"credential": found.credential} if found is not None and each.fields.get("authentication") else {}
         made = endpoints.new({**kept, **each.fields, **state, "managed": managed}, each.secret, each.signature)
         if found is None:
-            return Step(Action.CREATE, each.name, made, {}, each.secret)
+            return EndpointStep(Action.CREATE, each.name, made, {}, each.secret)
         changes = state | _differences(made, found, each.fields.keys())
         secret = each.secret if each.secret != found.secret else None
         if changes:
             endpoints.changed(found, changes)
-        return Step(Action.CHANGE if changes or secret else Action.NONE, each.name, found, changes, secret)
+        return EndpointStep(Action.CHANGE if changes or secret else Action.NONE, each.name, found, changes, secret)
 
-    async def carry_out(self, step: Step) -> None:
+    async def carry_out(self, step: EndpointStep) -> None:
         """Each change is stored with its audit entry.  A new secret is rotated in: the former one signs too."""
         endpoints = Endpoints(self._service, self._principal)
         match step.action:

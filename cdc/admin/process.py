@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
 
-from cdc.capture.position_parts import PositionPart, position_parts
+from cdc.capture.position import PositionPart, position_parts
 from cdc.capture.probe import Backlog
 from cdc.config import Config
 from cdc.model.backfill import Backfill

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr
 
 from cdc.access.model import Scope
-from cdc.admin.endpoint_trial import Previewed
+from cdc.admin.endpoint_preview import Previewed
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.resource import MOST, NEXT, AttemptResource, EventResource, Moment, RequestModel, ResponseModel
 from cdc.dispatch.address import public_url

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cdc.access.model import Scope
-from cdc.admin.endpoint_trial import ShapeWanted
+from cdc.admin.endpoint_preview import ShapeWanted
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.endpoint_resource import (
     Disabling,

@@ -36,7 +36,7 @@ class Lookup(Protocol):
         ...
 
 
-class Backfills(Protocol):
+class SourceBackfills(Protocol):
     """The backfills of a source: existing rows that are wanted beside its changes."""
 
     async def next(self) -> tuple[Backfill, int] | None:
@@ -66,7 +66,7 @@ class NoBackfills:
         raise AssertionError((backfill_id, error))
 
 
-NO_BACKFILLS: Final[Backfills] = NoBackfills()
+NO_BACKFILLS: Final[SourceBackfills] = NoBackfills()
 
 
 #: Seconds of silence after which the server ends the session that holds the lock.  A consumer queries every few
@@ -148,7 +148,7 @@ class Source(Lookup, Protocol):
         itself when this was not called, and yields this batch first."""
         ...
 
-    def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Yield batches for ever, waiting for new changes.  The next one is read only when asked for, and by then the
         outbox has committed the one before.  ``backfills``: what else is to be read, while no change waits."""
         ...
@@ -169,7 +169,7 @@ class Source(Lookup, Protocol):
 log = structlog.get_logger()
 
 
-class ConsumerTurn:
+class ConsumerLock:
     """``awaited``: another consumer reads the database, and we wait for its end."""
 
     def __init__(self, source: str) -> None:

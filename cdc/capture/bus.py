@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, CaptureLimits, ConsumerTurn, EventBatch
+from cdc.capture.base import NO_BACKFILLS, CaptureLimits, ConsumerLock, EventBatch, SourceBackfills
 from cdc.capture.probe import Backlog, Ends
 from cdc.model.broker import EventStream, StreamMessage, StreamState
 from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, SnapshotStore, Value
@@ -96,7 +96,7 @@ class BusSource:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._turn = ConsumerTurn(name)
+        self._lock = ConsumerLock(name)
         self._stream: EventStream | None = None
         self._position = StreamPosition("", 0)
         self._first: Batch | None = None
@@ -107,7 +107,7 @@ class BusSource:
 
     @property
     def standby(self) -> bool:
-        return self._turn.awaited
+        return self._lock.awaited
 
     @property
     def problems(self) -> Sequence[str]:
@@ -115,7 +115,7 @@ class BusSource:
 
     async def open(self, position: Position | None) -> None:
         known = None if position is None else StreamPosition.load(position)
-        await self._turn.take(self._become_reader, 1.0)
+        await self._lock.take(self._become_reader, 1.0)
         self._stream = await self._connect()
         state = await self._stream.state()
         if known is None:
@@ -136,7 +136,7 @@ class BusSource:
         first, self._first = self._first, None
         return first
 
-    async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
+    async def batches(self, _backfills: SourceBackfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
         if (first := await self.begin()) is not None:
             yield first
         stream = self._opened

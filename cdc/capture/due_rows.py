@@ -9,12 +9,12 @@ from cdc.capture.mysql_lookup import MySQLLookup
 from cdc.capture.mysql_session import MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.postgres_lookup import PostgresLookup
+from cdc.database.sqlfile import load
 from cdc.model.backfill import Backfill
 from cdc.model.change import DueDay, Row
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import SourceError
-from cdc.sqlfile import load
 
 #: Rows of a page that is searched.
 _PAGE = 5000

@@ -14,9 +14,9 @@ from cdc.capture.postgres_catalogue import quote as quote_postgres
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.database.mysql_connection import MISSING_TABLE, code_of
 from cdc.database.mysql_connection import quote as quote_mysql
+from cdc.database.sqlfile import load
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import SourceError, SourceUnavailable, UsageError
-from cdc.sqlfile import load
 
 #: MySQL's errors of what is no SQL, of a column and of a function that there is not.
 _OF_THE_TEXT: Final = frozenset({ER.PARSE_ERROR, ER.BAD_FIELD_ERROR, ER.SP_DOES_NOT_EXIST})

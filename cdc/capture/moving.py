@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, Source
+from cdc.capture.base import NO_BACKFILLS, Source, SourceBackfills
 from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.model.change import Batch, Position, Row, Transaction, Value
 from cdc.model.column import Table
@@ -77,7 +77,7 @@ def log_part(position: Position | None) -> Position | None:
     return position if stored is CaptureMode.LOG else None
 
 
-class Mark(NamedTuple):
+class Watermark(NamedTuple):
     """The end of the log at a moment.  ``settled``: whether everything that the log holds before it can be seen in the
     database by now: a server writes a commit to its log first, and shows it a moment later."""
 
@@ -92,7 +92,7 @@ class Bridge(Protocol):
         """Raises when the triggers are not all in place."""
         ...
 
-    async def mark(self) -> Mark:
+    async def mark(self) -> Watermark:
         """Return the end of the log."""
         ...
 
@@ -227,7 +227,7 @@ class MovingSource:
         first = await self._source.begin()
         return None if first is None else await self._without_seen(first)
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Backfills wait until the source has moved."""
         stored = self._way if self._position is None else read_position(self._position)
         if self._way is CaptureMode.JOURNAL and stored is not CaptureMode.JOURNAL:
@@ -239,7 +239,7 @@ class MovingSource:
         async for batch in self._log(backfills) if self._way is CaptureMode.LOG else self._source.batches(backfills):
             yield batch
 
-    async def _log(self, backfills: Backfills) -> AsyncIterator[Batch]:
+    async def _log(self, backfills: SourceBackfills) -> AsyncIterator[Batch]:
         async for batch in self._source.batches(backfills):
             yield await self._without_seen(batch)
 
@@ -282,7 +282,7 @@ class MovingSource:
         await self._use(CaptureMode.LOG, begin)
         yield Batch((), Overlap(begin, tuple(dict.fromkeys(seen)), until).dump())
 
-    async def _left(self, mark: Mark) -> set[str] | None:
+    async def _left(self, mark: Watermark) -> set[str] | None:
         """Return the transactions in the journal, once all that the log holds before the mark can be seen there."""
         if not await mark.settled():
             return None

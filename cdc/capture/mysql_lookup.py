@@ -17,10 +17,10 @@ import pymysql
 import structlog
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.pages import TOO_LONG, PageRequest, TablePage
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
-from cdc.database.mysql_journal import Decoder, Shape, decoder
+from cdc.database.mysql_journal import Decoder, JournalShape, decoder
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.database.mysql_types import MySQLColumn, image, piece
 from cdc.model.change import Row, Value
@@ -61,7 +61,7 @@ def long_rows(
 
 
 def _key_decoder(table: MySQLTable) -> Decoder:
-    return decoder(Shape(table.name, tuple(table.column(name).column for name in table.key), table.key))
+    return decoder(JournalShape(table.name, tuple(table.column(name).column for name in table.key), table.key))
 
 
 def _piece_length(connection: Connection[Any]) -> int:
@@ -313,7 +313,7 @@ def table_names(connection: Connection[Any]) -> list[str]:
 
 
 def _decoder(table: MySQLTable) -> Decoder:
-    return decoder(Shape(table.name, table.as_table.columns, table.key))
+    return decoder(JournalShape(table.name, table.as_table.columns, table.key))
 
 
 def _behind(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:

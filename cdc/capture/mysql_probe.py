@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.binlog.connection import log_head
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.moving import log_part
 from cdc.capture.mysql_session import MySQLSession
 from cdc.capture.probe import Backlog, Ends
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, rows, server_of
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
@@ -53,7 +53,7 @@ class ProbeSession:
         await self._session.disconnect()
 
 
-class _Probe:
+class _MySQLProbe:
     """A `cdc.capture.probe.Probe`, without its question."""
 
     def __init__(self, info: ConnectionInfo) -> None:
@@ -67,14 +67,14 @@ class _Probe:
         await self._session.close()
 
 
-class MySQLJournalProbe(_Probe):
+class MySQLJournalProbe(_MySQLProbe):
     async def ask(self, _position: Position | None, /) -> Backlog:
         sql = sqlfile.load("mysql/journal_waiting.sql")
         ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
         return Backlog(max(float(seconds), 0.0), transactions)
 
 
-class BinlogProbe(_Probe):
+class BinlogProbe(_MySQLProbe):
     def __init__(self, info: ConnectionInfo) -> None:
         super().__init__(info)
         self._ends: Ends[LogPosition] = Ends(holds)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills
+from cdc.capture.base import NO_BACKFILLS, SourceBackfills
 from cdc.capture.position import Reread
 from cdc.capture.window import Window
 from cdc.model.backfill import Backfill, backfill_token
@@ -179,14 +179,14 @@ class PageReader:
         self._clock = clock
         self._not_before: dict[str, float] = {}  # monotonic seconds
         self._reread_at = 0.0  # monotonic seconds: when the next page may be read again
-        self._backfills: Backfills = NO_BACKFILLS
+        self._backfills: SourceBackfills = NO_BACKFILLS
         self._wanted: PageRequest | None = None
         self._page = TablePage((), None, 0)
         self._window = Window("", (), ())
         self._step: BackfillStep | None = None
         self._ahead: asyncio.Task[None] | None = None
 
-    def use(self, backfills: Backfills | None = None) -> None:
+    def use(self, backfills: SourceBackfills | None = None) -> None:
         """Use these from now on (None: the same), and forget unfinished pages."""
         self._backfills = backfills or self._backfills
         self._wanted = self._step = None

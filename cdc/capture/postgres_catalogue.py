@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import orjson
 
 from cdc.database.postgres_types import PgType, ToText, Zone, local, members, plain, to_text, type_of
+from cdc.database.sqlfile import render
 from cdc.model import normal
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import SourceError
 from cdc.model.image import TYPES, ImageReader, Unexpected, object_key_reader, object_reader
-from cdc.sqlfile import render
 
 Decode = Callable[[str], Row]
 _Convert = Callable[[Any], Value]

@@ -24,11 +24,11 @@ from cdc.capture.postgres_catalogue import (
 from cdc.capture.postgres_connection import STATEMENT_SECONDS, PostgresConnection
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_types import PgType, build_types
+from cdc.database.sqlfile import load
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing, SourceUnavailable
-from cdc.sqlfile import load
 
 #: For so many seconds the columns of a table that is read page by page are believed to be the same.
 FRESH_SECONDS: Final = 5.0

@@ -10,10 +10,10 @@ from cdc.capture.moving import log_part
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.capture.probe import Backlog, Ends
 from cdc.database.postgres_capture import lsn_number
+from cdc.database.sqlfile import load
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError
-from cdc.sqlfile import load
 
 #: Seconds that the server gets for an answer.
 SECONDS = 5.0
@@ -45,7 +45,7 @@ class ProbeConnection:
             await link.close()
 
 
-class _Probe:
+class _PostgresProbe:
     """A `cdc.capture.probe.Probe`, without its question."""
 
     def __init__(self, info: ConnectionInfo) -> None:
@@ -59,13 +59,13 @@ class _Probe:
         await self._link.close()
 
 
-class PostgresJournalProbe(_Probe):
+class PostgresJournalProbe(_PostgresProbe):
     async def ask(self, _position: Position | None, /) -> Backlog:
         ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
         return Backlog(max(seconds, 0.0), transactions)
 
 
-class LogicalProbe(_Probe):
+class LogicalProbe(_PostgresProbe):
     def __init__(self, info: ConnectionInfo) -> None:
         super().__init__(info)
         self._ends: Ends[int] = Ends(ge)

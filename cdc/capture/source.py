@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, CaptureLimits, ConsumerTurn, SourceDatabase
+from cdc.capture.base import NO_BACKFILLS, CaptureLimits, ConsumerLock, SourceBackfills, SourceDatabase
 from cdc.capture.new_tables import NOTHING_NEW, Appeared, Check, NewTables, Patterns, TriggerCheck
 from cdc.capture.pages import SOON, EmittedPage, PageReader, PageRequest, TablePage
 from cdc.capture.position import Reread, SourcePosition
@@ -58,7 +58,7 @@ class CaptureSource(ABC, Generic[P]):
         self._limits = limits
         self._clock = clock or SystemClock()
         self._repair = repair
-        self._turn = ConsumerTurn(name)
+        self._lock = ConsumerLock(name)
         self._pages = PageReader(name, limits.batch, limits.reread_pause, self._clock)
         self._trigger_check = TriggerCheck(name, check, limits.check_pause, self._clock)
         self._new_tables = NewTables(name, patterns, self._clock)
@@ -74,7 +74,7 @@ class CaptureSource(ABC, Generic[P]):
 
     @property
     def standby(self) -> bool:
-        return self._turn.awaited
+        return self._lock.awaited
 
     @property
     def problems(self) -> Sequence[str]:
@@ -95,7 +95,7 @@ class CaptureSource(ABC, Generic[P]):
         """Return whether there was another one to wait for."""
         self._begun = False
         try_lock = partial(self._database.try_lock, silent=self._limits.silent)
-        return await self._turn.take(try_lock, self._limits.standby)
+        return await self._lock.take(try_lock, self._limits.standby)
 
     async def begin(self) -> Batch | None:
         if self._begun:
@@ -120,7 +120,7 @@ class CaptureSource(ABC, Generic[P]):
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         self._pages.use(backfills)
         if (first := await self.begin()) is not None:
             yield first

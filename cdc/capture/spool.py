@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import orjson
 
-from cdc import sqlfile
+from cdc.database import sqlfile
 from cdc.model.change import Operation, RowChange, Value
 
 

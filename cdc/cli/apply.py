@@ -1,27 +1,204 @@
-"""``apply`` and ``export``: endpoints as a file."""
+"""``apply`` and ``export``: endpoints as a TOML file, read with the place of each error, and written.  Secrets are
+named, never in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import click
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from cdc.admin.admin import Admin
-from cdc.admin.managed import Action, DescribedFile, Step
-from cdc.api.endpoint_resource import FIELD_NAMES
+from cdc.admin.endpoint_checks import new_endpoint
+from cdc.admin.managed import Action, Described, DescribedFile, EndpointStep
+from cdc.api.endpoint_resource import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened, opened_outbox, run_async
-from cdc.cli.endpoint_file import read, written
+from cdc.cli.endpoint_input import is_place, secret_from
 from cdc.cli.endpoint_show import revealed, secret_json
 from cdc.cli.output import echo, json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.dispatch.address import public_url
-from cdc.model.endpoint import Endpoint, is_mail, is_pull
+from cdc.dispatch.signing import Signature, signature_of
+from cdc.model.authentication import SECRET_NAMES, authentication_of
+from cdc.model.endpoint import Endpoint, Header, is_mail, is_pull
+from cdc.model.errors import ConfigError, UsageError
+from cdc.model.toml_lines import Places
 from cdc.runtime import outboxes
+
+_NAME: Final = "[A-Za-z0-9_-]{1,60}"
+_ABOUT_SECRETS: Final = "Write secret_file or secret_env; a header's value as @FILE or env:NAME."
+
+
+class EndpointEntry(EndpointFields):
+    """A table ``[endpoint.NAME]``: the fields of the API, and where secrets are."""
+
+    url: Url
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
+    signature: Literal["v1", "v1a"] | None = None
+    id: str = ""
+    enabled: bool | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+
+
+class EndpointFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,100}$")] | None = None
+    endpoint: dict[Annotated[str, Field(pattern=f"^{_NAME}$")], EndpointEntry] = Field(default_factory=dict)
+
+
+def read(path: Path) -> DescribedFile:
+    """Return the endpoints of a file, and its name.  Raises `ConfigError` with the file and the line."""
+    try:
+        text = path.read_text("utf-8-sig")
+        places = Places(str(path), text, user=True)
+        content = EndpointFile.model_validate(tomllib.loads(text))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {reason}.", "See: cdc apply --help") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.", "Correct that line and try again.") from error
+    except ValidationError as error:
+        raise _wrong(error.errors(include_url=False, include_input=False)[0], places) from None
+    described = [_described(name, entry, places, path.parent) for name, entry in content.endpoint.items()]
+    return DescribedFile(content.name or "", path.name, described)
+
+
+def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
+    path, key = error["loc"], str(error["loc"][-1])
+    if error["type"] == "extra_forbidden":
+        model: type[BaseModel] = EndpointEntry if path[0] == "endpoint" else EndpointFile
+        model = AuthenticationFields if path[-2:-1] == ("authentication",) else model
+        hint = _ABOUT_SECRETS if key == "secret" else f"Known keys: {', '.join(sorted(model.model_fields))}."
+        return ConfigError(f"{places.of(path, key)}: there is no key {key!r} here.", hint)
+    if error["type"] == "missing":
+        return ConfigError(f"{places.of(path)}: the key {key!r} is missing.", "Add it.")
+    name = ".".join(str(part) for part in path if isinstance(part, str))
+    reason = error["msg"][:1].lower() + error["msg"][1:]
+    return ConfigError(f"{places.of(path)}: {name} is wrong: {reason}.", "See: cdc apply --help")
+
+
+def _described(name: str, entry: EndpointEntry, places: Places, folder: Path) -> Described:
+    place = places.of(("endpoint", name))
+    try:
+        given = {key: value for key, value in entry.given().items() if key not in _ABOUT}
+        if "credential" in given:
+            given["credential"] = _credential(given["credential"], folder)
+        if "headers" in given:
+            given["headers"] = tuple(_header(header, folder) for header in given["headers"])
+        secret = _secret(entry, folder)
+    except UsageError as error:
+        raise ConfigError(f"{place}: endpoint {name}: {error.message}", error.hint) from None
+    return Described(name, place, given, secret, entry.signature, entry.enabled, entry.id)
+
+
+_ABOUT: Final = frozenset({"id", "enabled", "secret_file", "secret_env"})
+
+
+def _header(header: Header, folder: Path) -> Header:
+    name, value = header
+    return name, _named(value, folder, f"the header {name}") if is_place(value) else value
+
+
+def _credential(value: str, folder: Path) -> str:
+    if not is_place(value) or value == "-":
+        raise UsageError("A secret of authentication is named in the file, not written.", "Write @FILE or env:NAME.")
+    return _named(value, folder, "the secret of the authentication")
+
+
+def _secret(entry: EndpointEntry, folder: Path) -> str | None:
+    if entry.secret_file is not None and entry.secret_env is not None:
+        raise UsageError("secret_file and secret_env exclude each other.", "Give one of them.")
+    if entry.secret_file is not None:
+        return _named(f"@{entry.secret_file}", folder, "the signing secret")
+    return None if entry.secret_env is None else _named(f"env:{entry.secret_env}", folder, "the signing secret")
+
+
+def _named(place: str, folder: Path, what: str) -> str:
+    """The secret at a place; a file's path begins at the folder of the file that names it."""
+    return secret_from(f"@{folder / place[1:]}" if place.startswith("@") else place, what)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def written(endpoints: Iterable[Endpoint]) -> str:
+    """Return a file that describes these endpoints: what differs from the defaults, and no secret."""
+    used: set[str] = set()
+    return "\n".join(["# cdc apply FILE makes the endpoints equal to this file.", *_tables(endpoints, used)]) + "\n"
+
+
+def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
+    for endpoint in endpoints:
+        yield ""
+        yield f"[endpoint.{_name(endpoint, used)}]"
+        yield f"id = {_toml(endpoint.id)}"
+        plain = new_endpoint({"url": endpoint.url, "events": ()}, endpoint.secret, datetime.now(UTC))
+        yield f"url = {_toml(endpoint.url)}"
+        for name in ("events", *(each for each in EndpointFields.model_fields if each not in _NOT_PLAIN)):
+            value = getattr(endpoint, FIELD_NAMES.get(name, name))
+            if value != getattr(plain, FIELD_NAMES.get(name, name)):
+                yield f"{name} = {_toml(value)}"
+        yield from _authentication(endpoint)
+        if not endpoint.enabled:
+            yield "enabled = false"
+        if signature_of(endpoint.secret) is Signature.V1A:
+            yield 'signature = "v1a"'
+        yield '# secret_file = "…", or secret_env; without them the secret stays'
+        for name, _ in endpoint.headers:
+            yield f'# headers.{_key(name)} = "env:…" or "@FILE"; without headers they stay'
+
+
+_NOT_PLAIN: Final = frozenset({"headers", "preset", "authentication"})
+
+
+def _authentication(endpoint: Endpoint) -> Iterator[str]:
+    settings = authentication_of(endpoint.authentication)
+    if settings is None:
+        return
+    for name, value in settings.given().items():
+        if isinstance(value, dict):
+            yield from (f"authentication.{name}.{_key(each)} = {_toml(text)}" for each, text in value.items())
+        else:
+            yield f"authentication.{name} = {_toml(value)}"
+    yield f'# authentication.{SECRET_NAMES[settings.type]} = "env:…" or "@FILE"; without it the secret stays'
+
+
+def _name(endpoint: Endpoint, used: set[str]) -> str:
+    parts = urlsplit(endpoint.url)
+    place = parts.path if is_pull(endpoint.url) else parts.hostname or "mail"
+    words = endpoint.managed.rpartition(":")[2] or endpoint.description or place
+    slug = re.sub(r"[^A-Za-z0-9_]+", "-", words).strip("-")[:50] or "endpoint"
+    name = next(each for each in (slug, *(f"{slug}-{number}" for number in range(2, 100_000))) if each not in used)
+    used.add(name)
+    return name
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(_NAME, name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str) and "\n" in value and "'''" not in value and value.replace("\n", "").isprintable():
+        return f"'''\n{value}'''"
+    if isinstance(value, str):
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
+
 
 #: Characters of a value that a plan shows.
 _SHOWN: Final = 60
@@ -71,7 +248,7 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     return 1 if dry_run and pending else 0
 
 
-def print_steps(steps: Sequence[Step], *, planned: bool = False) -> None:
+def print_steps(steps: Sequence[EndpointStep], *, planned: bool = False) -> None:
     """``planned``: new endpoints have no id yet."""
     rows = [
         (
@@ -85,7 +262,7 @@ def print_steps(steps: Sequence[Step], *, planned: bool = False) -> None:
     print_table(("action", "name", "id", "what"), rows, "The file describes no endpoint.")
 
 
-async def applied(config: Config, file: DescribedFile, *, dry_run: bool, prune: bool) -> list[Step]:
+async def applied(config: Config, file: DescribedFile, *, dry_run: bool, prune: bool) -> list[EndpointStep]:
     store = outboxes.open_outbox(config)
     if not await store.exists():  # before the first endpoint, whose addition creates it
         steps = admin_of(config, store).managed.plan(file, (), prune=prune)
@@ -99,18 +276,18 @@ async def applied(config: Config, file: DescribedFile, *, dry_run: bool, prune: 
         return steps if dry_run else await _carried_out(admin, steps)
 
 
-async def _carried_out(admin: Admin, steps: list[Step]) -> list[Step]:
+async def _carried_out(admin: Admin, steps: list[EndpointStep]) -> list[EndpointStep]:
     for step in steps:
         await admin.managed.carry_out(step)
     return steps
 
 
-def _made_secret(step: Step) -> bool:
+def _made_secret(step: EndpointStep) -> bool:
     signed = not is_mail(step.endpoint.url) and not is_pull(step.endpoint.url)
     return step.action is Action.CREATE and step.secret is None and signed
 
 
-def _what(step: Step) -> str:
+def _what(step: EndpointStep) -> str:
     changes = [_change(step.endpoint, name, value) for name, value in step.changes.items()]
     if step.secret is not None:
         changes.append("secret")
@@ -128,7 +305,7 @@ def _change(endpoint: Endpoint, name: str, value: Any) -> str:
     return text if len(text) <= _SHOWN and text.isprintable() else shown
 
 
-def _as_json(step: Step, *, applied: bool) -> dict[str, Any]:
+def _as_json(step: EndpointStep, *, applied: bool) -> dict[str, Any]:
     made = secret_json(step.endpoint) if applied and _made_secret(step) else {}
     changes = [_SHOWN_NAMES.get(name, name) for name in step.changes] + (["secret"] if step.secret else [])
     return {"action": step.action.value, "name": step.name, "id": step.endpoint.id, "changes": changes, **made}

@@ -9,8 +9,7 @@ import click
 from cdc.access.model import AuditFilter
 from cdc.cli.admin import opened_access
 from cdc.cli.asynchronous import run_async
-from cdc.cli.log_json import time_as_json
-from cdc.cli.output import json_option, print_json, print_table
+from cdc.cli.output import json_option, print_json, print_table, time_as_json
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config

@@ -81,7 +81,7 @@ def consume(
     words, held = _words(command), lease or timeout + _MARGIN
     if held <= timeout:
         raise UsageError("--lease must be longer than --timeout.", "Leave it out, or raise it.")
-    client = _Client(url.rstrip("/"), name, secret_from(place, "the API token"), limit, held)
+    client = _ConsumerClient(url.rstrip("/"), name, secret_from(place, "the API token"), limit, held)
     return run_async(_Run(client, words, timeout, once).run())
 
 
@@ -104,7 +104,7 @@ class _Unavailable(CdcError):
 
 
 @dataclass
-class _Client:
+class _ConsumerClient:
     """``lease``: seconds."""
 
     url: str
@@ -155,7 +155,7 @@ def _refused(status: int, problem: Mapping[str, Any], after: str) -> NoReturn:
 class _Run:
     """``seconds``: for one event."""
 
-    def __init__(self, client: _Client, words: Sequence[str], seconds: int, once: bool) -> None:
+    def __init__(self, client: _ConsumerClient, words: Sequence[str], seconds: int, once: bool) -> None:
         self._client = client
         self._words = words
         self._seconds = seconds

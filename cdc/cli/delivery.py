@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from cdc.admin.admin import Admin
+from cdc.api.resource import AttemptResource, DeliveryResource
 from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
-from cdc.cli.log_json import attempt_as_json, delivery_as_json
 from cdc.cli.output import echo, json_option, print_fields, print_json, print_json_line, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
@@ -40,7 +40,7 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
     config = quiet_configuration(session)
     views = run_async(_list(config, delivery_filter(SystemClock().now(), **which), limit, before))
     if as_json:
-        print_json({"deliveries": [delivery_as_json(view) for view in views]})
+        print_json({"deliveries": [DeliveryResource.of(view).model_dump(mode="json") for view in views]})
         return
     titles = ["id", "event", "record", "endpoint", "state", "attempts", "status", "due", "created"]
     rows = [
@@ -72,7 +72,10 @@ def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
 
     view, attempts = with_admin(quiet_configuration(session), one)
     if as_json:
-        print_json(delivery_as_json(view) | {"log": [attempt_as_json(attempt) for attempt in attempts]})
+        print_json(
+            DeliveryResource.of(view).model_dump(mode="json")
+            | {"log": [AttemptResource.of(attempt).model_dump(mode="json") for attempt in attempts]}
+        )
         return
     print_fields(
         [
@@ -132,8 +135,8 @@ async def _export(config: Config, which: DeliveryFilter) -> None:
         while page := await store.deliveries(which, _PAGE, before):
             attempts = await store.attempts_of([view.id for view in page])
             for view in page:
-                log = [attempt_as_json(attempt) for attempt in attempts.get(view.id, [])]
-                print_json_line(delivery_as_json(view) | {"log": log})
+                log = [AttemptResource.of(attempt).model_dump(mode="json") for attempt in attempts.get(view.id, [])]
+                print_json_line(DeliveryResource.of(view).model_dump(mode="json") | {"log": log})
             before = page[-1].id
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from cdc.cli.apply import applied, print_steps
+from cdc.cli.apply import applied, print_steps, read
 from cdc.cli.asynchronous import run_async, until_terminated
-from cdc.cli.endpoint_file import read
 from cdc.cli.output import echo
 from cdc.cli.session import CommandSession, pass_session
 from cdc.config import Config

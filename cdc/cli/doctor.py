@@ -24,8 +24,7 @@ from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
-from cdc.runtime.doctor import disk_finding, file_findings
-from cdc.runtime.running import consumer_findings
+from cdc.runtime.doctor import consumer_findings, disk_finding, file_findings
 from cdc.web.health import overdue, unreplicated
 
 #: A consumer's program may run once a day.
@@ -180,7 +179,7 @@ def line(check: Check) -> tuple[Styled, str]:
     finding = check.finding
     word, colour = _MARKS[finding.severity]
     shown = fitting(f"{word:<8} {check.about}: {finding.check}: {finding.detail}", _INDENT)
-    fix = finding.mend if finding.severity is not Severity.OK else ""
+    fix = finding.fix if finding.severity is not Severity.OK else ""
     last = "\n" + fitting(f"{_INDENT}fix: {fix}", _INDENT + "     ") if fix else ""
     return Styled(shown[:8], colour), shown[8:] + last
 
@@ -192,5 +191,5 @@ def _as_json(check: Check) -> dict[str, str | None]:
         "check": finding.check,
         "severity": finding.severity,
         "detail": finding.detail,
-        "mend": finding.mend or None,
+        "mend": finding.fix or None,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cdc.admin.admin import Admin
+from cdc.api.resource import AttemptResource
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.asynchronous import opened, opened_outbox, run_async
 from cdc.cli.endpoint_input import (
@@ -34,7 +35,6 @@ from cdc.cli.endpoint_show import (
     signature_option,
     validate_option,
 )
-from cdc.cli.log_json import attempt_as_json
 from cdc.cli.loss import endpoint_removal, header_removal, secret_rotation
 from cdc.cli.output import (
     confirm_loss,
@@ -416,7 +416,7 @@ def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) ->
     """
     attempt = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.send_test(endpoint_id, name))
     if as_json:
-        print_json(attempt_as_json(attempt))
+        print_json(AttemptResource.of(attempt).model_dump(mode="json"))
     else:
         result = f"answered {attempt.status}" if attempt.status is not None else "did not answer"
         echo(f"{attempt.url} {result} after {attempt.duration * 1000:.0f} ms.")

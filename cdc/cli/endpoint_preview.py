@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from cdc.admin.endpoint_checks import check_patterns
-from cdc.admin.endpoint_trial import Previewed, ShapeWanted, tried, tried_bodies, with_bodies
-from cdc.admin.endpoint_trial import preview as preview_events
+from cdc.admin.endpoint_preview import Previewed, ShapeWanted, tried, tried_bodies, with_bodies
+from cdc.admin.endpoint_preview import preview as preview_events
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.endpoint_input import given_transform, parse_events, transform_options
 from cdc.cli.output import echo, json_option, print_json, print_table, say

@@ -9,10 +9,10 @@ from typing import Final
 import click
 import orjson
 
+from cdc.api.resource import EventResource
 from cdc.cli.admin import with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
 from cdc.cli.log_filter import event_filter, event_options
-from cdc.cli.log_json import event_as_json
 from cdc.cli.loss import counted
 from cdc.cli.output import (
     confirm,
@@ -56,7 +56,7 @@ async def _export(config: Config, which: EventFilter) -> None:
         after = 0
         while page := await store.find_events(which, _PAGE, after):
             for stored in page:
-                print_json_line(event_as_json(stored))
+                print_json_line(EventResource.of(stored).model_dump(mode="json"))
             after = page[-1].sequence
 
 
@@ -211,7 +211,7 @@ class _EventPrinter:
     def print(self, stored: StoredEvent) -> bool:
         """Print an event.  Return whether enough are printed."""
         if self._as_json:
-            print_json_line(stored.payload if not stored.expunged else event_as_json(stored))
+            print_json_line(stored.payload if not stored.expunged else EventResource.of(stored).model_dump(mode="json"))
         else:
             echo(_line(stored))
         if self._left is not None:

@@ -20,6 +20,7 @@ import click
 import orjson
 
 from cdc.model.errors import UsageError
+from cdc.model.event import format_time
 from cdc.model.printable import printable, printable_line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -181,3 +182,7 @@ def _ask(question: str) -> None:
 
 def _somebody_there() -> bool:
     return sys.stdin.isatty()
+
+
+def time_as_json(time: datetime | None) -> str | None:
+    return None if time is None else format_time(time)

@@ -12,8 +12,7 @@ from cdc.admin.portal_links import LINK_MINUTES, SESSION_MINUTES, PortalLinks, P
 from cdc.admin.principal import Principal
 from cdc.cli.admin import actor, opened_access
 from cdc.cli.asynchronous import run_async
-from cdc.cli.log_json import time_as_json
-from cdc.cli.output import echo, json_option, print_json, say
+from cdc.cli.output import echo, json_option, print_json, say, time_as_json
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cdc.cli.asynchronous import run_async
-from cdc.cli.guide import Guide
+from cdc.cli.guide import Guide, SetupAnswers
 from cdc.cli.output import say
-from cdc.cli.setup_answers import SetupAnswers
 from cdc.config import SourceConfig
 from cdc.config.load import load_config
 from cdc.config.outbox import OutboxConfig

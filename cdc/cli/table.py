@@ -34,7 +34,7 @@ def list_(session: CommandSession, sources: tuple[str, ...], captured: bool | No
         (name, each) for name, tables in described for each in tables if captured is None or each.captured is captured
     ]
     if as_json:
-        print_json({"tables": [{"source": name} | each._asdict() for name, each in found]})
+        print_json({"tables": [_as_json(name, each) for name, each in found]})
     else:
         _print(found)
     if failed:
@@ -58,7 +58,12 @@ def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
     ]
     titles = ("table", "rows", "captured", "events", "why", "model", "hidden")
     print_table((*(["source"] if several else []), *titles), rows, "No table matches.")
-    missing = {each.mend for _, each in found if each.mend}
+    missing = {each.fix for _, each in found if each.fix}
     for command in sorted(missing):
-        names = ", ".join(each.name for _, each in found if each.mend == command)
+        names = ", ".join(each.name for _, each in found if each.fix == command)
         say(f"Not captured yet: {names}.  Run: {command}")
+
+
+def _as_json(source: str, table: survey.DescribedTable) -> dict[str, object]:
+    fields = {"mend" if name == "fix" else name: value for name, value in table._asdict().items()}
+    return {"source": source} | fields

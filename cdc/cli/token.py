@@ -10,9 +10,17 @@ import click
 from cdc.access.model import Allowance, ApiToken, Scope
 from cdc.admin.accounts import Accounts
 from cdc.cli.admin import actor, with_accounts
-from cdc.cli.log_json import time_as_json
 from cdc.cli.loss import token_removal
-from cdc.cli.output import confirm_loss, json_option, print_fields, print_json, print_table, say, yes_option
+from cdc.cli.output import (
+    confirm_loss,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    time_as_json,
+    yes_option,
+)
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 

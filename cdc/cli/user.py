@@ -13,9 +13,17 @@ from cdc.access import totp as codes
 from cdc.access.model import Role, User
 from cdc.admin.accounts import Accounts
 from cdc.cli.admin import actor, with_accounts
-from cdc.cli.log_json import time_as_json
 from cdc.cli.loss import totp_removal, user_removal
-from cdc.cli.output import confirm_loss, json_option, print_fields, print_json, print_table, say, yes_option
+from cdc.cli.output import (
+    confirm_loss,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+    time_as_json,
+    yes_option,
+)
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config.section import read_password as read_password_file

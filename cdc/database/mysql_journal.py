@@ -10,7 +10,7 @@ from functools import cache
 
 import orjson
 
-from cdc import sqlfile
+from cdc.database import sqlfile
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import RowUnreadable
@@ -50,7 +50,7 @@ class Tokens(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class JournalShape:
     """A table as compiled into its triggers: images are arrays of these columns' values, in this order.
 
     ``secrets``: secret columns that the table has; a journal row names those that changed by their index here.
@@ -66,10 +66,10 @@ class Shape:
         return orjson.dumps({"columns": columns, "key": self.key, "secrets": self.secrets}).decode()
 
     @staticmethod
-    def from_json(table: str, text: str) -> Shape:
+    def from_json(table: str, text: str) -> JournalShape:
         found = orjson.loads(text)
         columns = tuple(Column(name, ColumnKind(kind), of) for name, kind, of in found["columns"])
-        return Shape(table, columns, tuple(found["key"]), tuple(found["secrets"]))
+        return JournalShape(table, columns, tuple(found["key"]), tuple(found["secrets"]))
 
     @property
     def as_table(self) -> Table:
@@ -94,11 +94,11 @@ def wait_comment() -> str:
     return f"facturascripts-cdc {zlib.crc32(text.encode()):08x}"
 
 
-def image_reader(shape: Shape) -> ImageReader:
+def image_reader(shape: JournalShape) -> ImageReader:
     return ImageReader(decoder(shape), shape.key, array_key_reader(shape.columns, shape.key))
 
 
-def decoder(shape: Shape) -> Decoder:
+def decoder(shape: JournalShape) -> Decoder:
     """A function from an image to a row in normal form."""
     read, careful = array_reader(shape.columns, _TYPES), _careful(shape)
     booleans = [column.name for column in shape.columns if column.kind is ColumnKind.BOOLEAN]
@@ -121,7 +121,7 @@ def decoder(shape: Shape) -> Decoder:
     return decode
 
 
-def _careful(shape: Shape) -> Callable[[str], Row]:
+def _careful(shape: JournalShape) -> Callable[[str], Row]:
     """Return a decoder that converts each value by its kind's own function."""
     names = [column.name for column in shape.columns]
     normals = [(i, NORMALISERS[c.kind]) for i, c in enumerate(shape.columns) if c.kind in _CALLED | _CAREFUL]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc import sqlfile
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import TABLES
 from cdc.database.mysql_types import MySQLColumn

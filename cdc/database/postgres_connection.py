@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from cdc.database.sqlfile import load
 from cdc.model.connection import ConnectionInfo
-from cdc.sqlfile import load
 
 DEFAULT_PORT = 5432
 _SOCKET_PREFIX = ".s.PGSQL."

@@ -14,7 +14,7 @@ from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Clock
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint
-from cdc.model.label import Labels, no_labels
+from cdc.model.event import Labels, no_labels
 
 
 def outcomes(

@@ -28,7 +28,7 @@ from cdc.model.clock import Backoff, Clock
 from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
-from cdc.model.label import Labels, no_labels
+from cdc.model.event import Labels, no_labels
 from cdc.model.observer import SILENT, Observer
 from cdc.outbox.base import DispatchStore
 

@@ -11,7 +11,7 @@ import math
 from collections import deque
 
 from cdc.dispatch.retry import Random
-from cdc.model.delivery import Admitted, EndpointHold, Hold, Wanted
+from cdc.model.delivery import AdmissionRequest, Admitted, EndpointHold, Hold
 from cdc.model.endpoint import usable_rate
 
 #: The breaker judges results no older than this (seconds) …
@@ -226,7 +226,7 @@ class FlowControl:
         probe_at = None if hold.held is None else now + min(hold.held, LONGEST_PAUSE)
         self._breaker.follow(probe_at, hold.failed_probes, now)
 
-    def wanted(self, requests: int, timeout: float, now: float) -> Wanted | None:
+    def wanted(self, requests: int, timeout: float, now: float) -> AdmissionRequest | None:
         """Return what must be admitted so that so many requests may start now; None: nothing, or they may not."""
         if not self._shared or (self._pace is None and self._breaker.closed) or self.unpublished or self.wait(now):
             return None
@@ -234,7 +234,7 @@ class FlowControl:
         if missing <= 0:
             return None
         spacing, slack = (self._pace.interval, self._pace.slack) if self._pace else (0.0, 0.0)
-        return Wanted(missing, spacing, slack, timeout + CLAIM_MARGIN)
+        return AdmissionRequest(missing, spacing, slack, timeout + CLAIM_MARGIN)
 
     def admit(self, admitted: Admitted, now: float) -> None:
         """Count requests that were admitted; their times by the rate follow those of requests admitted before."""

@@ -8,8 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from cdc.model.event import OPERATIONS, TESTS
-from cdc.model.label import Label
+from cdc.model.event import OPERATIONS, TESTS, Label
 
 #: The languages of messages; the first is for endpoints that name none.
 LANGUAGES: Final = ("en", "es")

@@ -16,7 +16,7 @@ from cdc.dispatch.transform import Body, Shape, shaped
 from cdc.model.authentication import JWT, TokenGrant, authentication_of
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, PayloadFormat, is_mail
-from cdc.model.label import Labels, no_labels
+from cdc.model.event import Labels, no_labels
 
 
 def render(delivery: LeasedDelivery, wanted: PayloadFormat, fields: Collection[str] = ()) -> Body:

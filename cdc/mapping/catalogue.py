@@ -13,7 +13,7 @@ from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference, TablePatter
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.model.column import Capture, SecretPatterns
-from cdc.model.due import DueRule
+from cdc.model.due import DailyRule
 from cdc.model.errors import ConfigError
 from cdc.model.event import matches
 from cdc.model.toml_lines import FilePlace
@@ -108,9 +108,9 @@ class Catalogue:
     def infers_permissions(self) -> bool:
         return any(rule.infer == "permissions" for rule in self.rules)
 
-    def due_rules(self) -> list[DueRule]:
+    def due_rules(self) -> list[DailyRule]:
         """Return the rules by time that are on."""
-        return [DueRule(rule.event, rule.table, rule.date, rule.days) for rule in self.rules if rule.days]
+        return [DailyRule(rule.event, rule.table, rule.date, rule.days) for rule in self.rules if rule.days]
 
     def rules_of(self, entity: str) -> list[Rule]:
         return [rule for rule in self.rules if rule.entity == entity]

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cdc.model.event import matches
-from cdc.model.label import Label
+from cdc.model.event import Label, matches
 from cdc.model.toml_lines import FilePlace
 
 #: Events that every entity has, beside its transitions: name → when it fires.

@@ -21,8 +21,8 @@ from cdc.mapping.rule import (
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
+from cdc.model.event import Label
 from cdc.model.image import Image
-from cdc.model.label import Label
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from cdc.mapping.rule import STATE_TABLE, Rule, named_columns
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
 from cdc.model.errors import ConfigError, UsageError
-from cdc.model.event import check_pattern
-from cdc.model.label import Label
+from cdc.model.event import Label, check_pattern
 from cdc.model.toml_lines import FilePlace, Places, TomlPath
 
 ANY_TABLE = "*"

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import orjson
 
 from cdc.model.audit import Note
-from cdc.model.event import TESTS, Event
+from cdc.model.event import TESTS, Event, searched
 
 _TEST_RECORD: Final = f"{TESTS}:"
 
@@ -133,7 +133,7 @@ class EndpointHold(NamedTuple):
     probed: bool = False
 
 
-class Wanted(NamedTuple):
+class AdmissionRequest(NamedTuple):
     """Requests that are to be admitted: one each ``spacing`` seconds (0: any number), as many as fit into ``slack``
     seconds sooner.  ``claim``: seconds that a probe has before another process may probe."""
 
@@ -295,15 +295,8 @@ class PullStore(Protocol):
 
 #: So many of the newest events are searched for a text.
 TEXT_EVENTS: Final = 20_000
-#: Characters of a code or a name by which a record is found.
-_LONGEST: Final = 100
 #: Behind every text that begins alike.
 _LAST: Final = chr(0x10FFFF)
-
-
-def searched(text: str) -> str:
-    """The text as searches by code and name compare it."""
-    return text.strip().casefold()[:_LONGEST]
 
 
 def label_range(text: str) -> tuple[str, str]:

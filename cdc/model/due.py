@@ -22,7 +22,7 @@ CATCH_UP: Final = 7
 NOT_BY_API: Final = "Events by time are read from the database, which capture through the API does not."
 
 
-class DueRule(NamedTuple):
+class DailyRule(NamedTuple):
     """``days``: numbers of days since the date in ``column``; negative: before it."""
 
     event: str
@@ -55,7 +55,7 @@ def days_since(due: DueDay, row: Row) -> int | None:
 class Schedule:
     """The days of ``rules`` begin at ``at`` in ``zone``."""
 
-    rules: tuple[DueRule, ...]
+    rules: tuple[DailyRule, ...]
     at: time
     zone: tzinfo
 

@@ -1,4 +1,5 @@
-"""Named events, which mapping makes and the outbox stores, and patterns of their names: ``invoice.paid``, ``*``.
+"""Named events, which mapping makes and the outbox stores, patterns of their names (``invoice.paid``, ``*``), and the
+columns by which people know their records.
 
 Event ids and names of records stay the same whenever the same change is mapped again.
 """
@@ -7,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -188,3 +190,41 @@ def _text(value: Value) -> str:
     if value.__class__ is int:  # nearly all keys are numbers or codes
         return str(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+#: Characters of a code or a name by which a record is found.
+_LONGEST_LABEL: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The columns by which people know a record: its code, whose it is, its amount of money; empty: there is none."""
+
+    code: str = ""
+    name: str = ""
+    total: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.code, self.name, self.total)))
+
+    def searched(self, data: Mapping[str, Any]) -> tuple[str, str]:
+        """Code and name as searches compare them."""
+        return _searched(data.get(self.code)), _searched(data.get(self.name))
+
+
+def searched(text: str) -> str:
+    """The text as searches by code and name compare it."""
+    return text.strip().casefold()[:_LONGEST_LABEL]
+
+
+def _searched(value: object) -> str:
+    return searched(value) if isinstance(value, str) else ""
+
+
+#: Source and event → the columns of the event's record.
+Labels = Callable[[str, str], Label]
+
+
+def no_labels(_source: str, _event: str) -> Label:
+    return Label()

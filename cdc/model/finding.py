@@ -20,12 +20,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A result of `cdc doctor`.  ``mend``: the command or statement that fixes it; empty when it is OK."""
+    """A result of `cdc doctor`.  ``fix``: the command or statement that fixes it; empty when it is OK."""
 
     check: str
     severity: Severity
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 #: The checks of one table each, and how many tables a line names.

@@ -182,7 +182,7 @@ class StepAllowance:
         return False
 
 
-class Trial:
+class ConditionTest:
     """A condition that somebody tries with many events, before an endpoint has it."""
 
     def __init__(self, text: str) -> None:

@@ -31,6 +31,7 @@ from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange
 from cdc.model.delivery import (
     Activity,
     ActivitySummary,
+    AdmissionRequest,
     Admitted,
     Attempt,
     DeliveryFilter,
@@ -40,7 +41,6 @@ from cdc.model.delivery import (
     EventFilter,
     PullStore,
     QueueStore,
-    Wanted,
 )
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
@@ -335,7 +335,7 @@ class LimitStore(Protocol):
         published first, its state stays."""
         ...
 
-    async def admit(self, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+    async def admit(self, worker: str, wanted: Mapping[str, AdmissionRequest]) -> dict[str, Admitted]:
         """Admit requests as far as they may start within a second; one where the breaker is open: the probe."""
         ...
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint
-from cdc.outbox.shared import Subscriber
+from cdc.outbox.shared import Subscriber, SubscriberCache, SubscriberIndex
 from cdc.outbox.slices import LogSlice
-from cdc.outbox.subscribers import SubscriberCache, SubscriberIndex
-from cdc.sqlfile import names, parts
 
 P = ParamSpec("P")
 T = TypeVar("T")

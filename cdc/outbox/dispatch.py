@@ -8,10 +8,10 @@ unfinished, or be retried, at any time.  Two records in one lane are ordered mor
 Why processes side by side keep the order in PostgreSQL (SQLite's transactions are alone).  Which deliveries of a lane
 are active is changed only
 
-* under `Lock.FREELY`, which is alone: storing, merging, retrying, releasing, removing an endpoint;
-* under `Lock.IN_TURN`, by the process that leased the one active delivery of the lane and holds its row: no other can
+* under `Lock.EXCLUSIVE`, which is alone: storing, merging, retrying, releasing, removing an endpoint;
+* under `Lock.SHARED`, by the process that leased the one active delivery of the lane and holds its row: no other can
   end it or let the next one go.  Where a lane has several active ones (records renamed while both were being sent), or
-  an older one waits, the transaction is begun again under `Lock.FREELY`.
+  an older one waits, the transaction is begun again under `Lock.EXCLUSIVE`.
 
 Leasing changes only who has an active delivery.  A row that is being leased this moment is waited for, and is then seen
 as leased.

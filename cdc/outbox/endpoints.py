@@ -14,6 +14,7 @@ from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (
     Subscriber,
+    SubscriberIndex,
     delivery_id,
     endpoint_disabled,
     endpoint_exists,
@@ -22,7 +23,6 @@ from cdc.outbox.shared import (
     record_busy,
 )
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
-from cdc.outbox.subscribers import SubscriberIndex
 
 
 async def endpoints_of(db: Database, endpoint_ids: Sequence[str]) -> list[Endpoint]:

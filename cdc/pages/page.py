@@ -27,11 +27,38 @@ from cdc.api.application import body_seconds
 from cdc.api.token_auth import RateLimit
 from cdc.dispatch.address import public_url
 from cdc.model.clock import Clock
+from cdc.model.colour import lightened
 from cdc.model.errors import CdcError
 from cdc.outbox.base import OutboxStore
-from cdc.pages.brand import Brand
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.session_auth import SessionAuth, Visitor
+
+#: The lightest surface of the dark theme of ``page.css`` that links are on.
+_DARK_SURFACE: Final = "#2a2f35"
+_PROGRAM: Final = "facturascripts-cdc"
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """``accent``: ``#rrggbb``, readable on light surfaces; empty: the program's.  ``logo``: its content type and bytes;
+    None: there is none."""
+
+    name: str = _PROGRAM
+    accent: str = ""
+    logo: tuple[str, bytes] | None = None
+
+    @property
+    def style(self) -> str:
+        """Return the stylesheet that goes after ``page.css``; empty where the colour is the program's."""
+        if not self.accent:
+            return ""
+        dark = f"{{ --accent: {lightened(self.accent, _DARK_SURFACE)}; --accent-ink: #10151a; }}"
+        return (
+            f":root {{ --accent: {self.accent}; --accent-ink: #ffffff; }}\n"
+            f'@media (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) {dark} }}\n'
+            f':root[data-theme="dark"] {dark}\n'
+        )
+
 
 #: The documentation.
 _HELP: Final = "https://github.com/facturascripts-cdc/facturascripts-cdc/tree/main/docs"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cdc.access.base import AccessStore
 from cdc.config import Config, SourceConfig
+from cdc.database.sqlfile import load, render
 from cdc.model.clock import Clock
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import SourceError, SourceUnavailable
-from cdc.sqlfile import load, render
 
 if TYPE_CHECKING:
     from cdc.access.facturascripts import FacturaScriptsUser

@@ -145,4 +145,4 @@ def _log(source: SourceConfig) -> CaptureRoute:
     except CdcError as error:
         return CaptureRoute(route.capture, error.message, error.hint)
     wrong = [finding for finding in found if finding.severity is Severity.WRONG]
-    return CaptureRoute(route.capture, wrong[0].detail, wrong[0].mend) if wrong else route
+    return CaptureRoute(route.capture, wrong[0].detail, wrong[0].fix) if wrong else route

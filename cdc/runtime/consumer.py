@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc.config import Config
+from cdc.database.sqlfile import load_all
 from cdc.extras import install_hint
 from cdc.model.clock import Backoff, Clock, SystemClock
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
@@ -20,9 +21,8 @@ from cdc.outbox.base import OutboxFile
 from cdc.runtime.components import Parts, ProcessRole, settled
 from cdc.runtime.consumer_parts import ConsumerParts, Say, sources_of
 from cdc.runtime.outboxes import open_outbox, require, save_lost
+from cdc.runtime.process import Supervisor
 from cdc.runtime.reload import Reload, check_reloadable
-from cdc.runtime.supervisor import Supervisor
-from cdc.sqlfile import load_all
 
 if TYPE_CHECKING:
     from cdc.web.reported import Reported

@@ -22,24 +22,24 @@ from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import QueueStore
 from cdc.model.due import NOT_BY_API
 from cdc.model.errors import first_error
-from cdc.model.label import Label
+from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
 from cdc.runtime.components import Components, ProcessPart, ProcessRole, Work, settled
 from cdc.runtime.placement import Placement
+from cdc.runtime.process import Supervisor, keep_alive
 from cdc.runtime.reload import sending_key, source_key
 from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace, alone
 from cdc.runtime.sources import check_connections, probe_of, source_of
-from cdc.runtime.supervisor import Supervisor, keep_alive
 
 if TYPE_CHECKING:
     from cdc.backfilling import BackfilledSources
-    from cdc.capture.base import Backfills
+    from cdc.capture.base import SourceBackfills
     from cdc.dispatch.dispatcher import Dispatcher
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
-    from cdc.web.monitor import Monitor, Watched
+    from cdc.web.monitor import Monitor, WatchedSource
     from cdc.web.reported import Reported
 
 
@@ -107,7 +107,7 @@ def relay_of(
     )
 
 
-def _due_records(source: SourceConfig, store: OutboxStore, backfills: Backfills, clock: Clock) -> Backfills:
+def _due_records(source: SourceConfig, store: OutboxStore, backfills: SourceBackfills, clock: Clock) -> SourceBackfills:
     """Return the backfills with what is due before them, where a rule by time is on."""
     schedule = schedule_of(source)
     if schedule is None:
@@ -115,7 +115,7 @@ def _due_records(source: SourceConfig, store: OutboxStore, backfills: Backfills,
     if source.capture == "rest":
         log.warning("rules by time are off", source=source.name, reason=NOT_BY_API)
         return backfills
-    from cdc.due import DueRecords
+    from cdc.backfilling import DueRecords
 
     return DueRecords(backfills, store, source.name, schedule, clock)
 
@@ -307,16 +307,16 @@ class ConsumerParts:
         )
 
 
-def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace]) -> dict[str, Watched]:
+def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace]) -> dict[str, WatchedSource]:
     """Watched sources, asked one after the other: the connections of all of them at once would hold the event loop for
     a tenth of a second, at each start of the watch."""
-    from cdc.web.monitor import Watched
+    from cdc.web.monitor import WatchedSource
 
-    found: dict[str, Watched] = {}
+    found: dict[str, WatchedSource] = {}
     for name, relay in relays.items():
         pace = paces[name]
         probe = probe_of(config.select_source(name), pace)
-        found[name] = Watched(relay.source, probe, pace.probe, PROBES_APART * len(found))
+        found[name] = WatchedSource(relay.source, probe, pace.probe, PROBES_APART * len(found))
     return found
 
 

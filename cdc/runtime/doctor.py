@@ -1,4 +1,5 @@
-"""Every check of a source, and of the files that hold secrets: configuration, keys, passwords and the outbox."""
+"""Every check of a source, and of the files that hold secrets: configuration, keys, passwords and the outbox; and the
+health of the running consumer, which is asked for, so that both report the same."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
@@ -32,6 +36,56 @@ from cdc.runtime.installers import (
     of_postgres,
 )
 from cdc.runtime.unit import secret_files
+
+#: Seconds that the consumer may take to answer: health reads memory and asks no database.
+PATIENCE: Final = 10.0
+#: No answer about health is longer (bytes).
+_LONGEST: Final = 1 << 20
+#: Addresses on which everybody listens, and by which nobody is reached.
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - it is read here, and nothing listens
+_START: Final = "cdc run; as a service of systemd: systemctl start facturascripts-cdc"
+
+
+async def consumer_findings(config: Config) -> list[Finding]:
+    """Return why the consumer that serves `[web] listen` is not ready, a finding for each reason, or that it is.  Empty
+    where health is not served."""
+    listen = config.web.listen
+    if not listen:
+        return []
+    host, _, port = listen.rpartition(":")
+    try:
+        report = await _ask(f"http://{_ANYWHERE.get(host, host)}:{port}/health/ready")
+    except TimeoutError:
+        detail = f"What listens on {listen} does not answer within {PATIENCE:g} s."
+        return [Finding("running", Severity.WRONG, detail, "Read the log of cdc run, and start it again.")]
+    except (ClientError, OSError):
+        return [Finding("running", Severity.WARNING, f"No cdc run answers on {listen}: is it stopped?", _START)]
+    if report is None:
+        detail = f"What listens on {listen} is no cdc run."
+        return [Finding("running", Severity.WARNING, detail, "Give [web] listen a free port, then start cdc run.")]
+    if set(report["sources"]) != set(config.source):
+        detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
+        return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]
+    findings = [
+        Finding("ready", Severity.WRONG, str(reason), "Other checks may say how; else read the log of cdc run.")
+        for reason in report["reasons"]
+    ]
+    return findings or [Finding("ready", Severity.OK, f"cdc run works, and answers on {listen}")]
+
+
+async def _ask(url: str) -> dict[str, Any] | None:
+    """Return the answer; None when it is not one of ours."""
+    timeout = ClientTimeout(total=PATIENCE)
+    async with ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as answer:
+        body = await answer.content.read(_LONGEST)
+    try:
+        report = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    ours = (
+        isinstance(report, dict) and isinstance(report.get("reasons"), list) and isinstance(report.get("sources"), dict)
+    )
+    return report if ours else None
 
 
 def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | None = None) -> list[Finding]:
@@ -114,7 +168,7 @@ _OTHERS: Final = stat.S_IRWXO
 _CHANGE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-class _Checked(NamedTuple):
+class _SecretFile(NamedTuple):
     """``refused``: mode bits that nobody else needs.  ``mode``: the mode to have instead."""
 
     path: Path
@@ -149,20 +203,20 @@ def disk_finding(config: Config) -> Finding | None:
     return Finding("disk", severity, f"{size(free)} are free", fix)
 
 
-def _files(config: Config) -> Iterator[_Checked]:
+def _files(config: Config) -> Iterator[_SecretFile]:
     if config.file is not None:
         secret = _holds_password(config.file)
         read, mode = (_OTHERS, "o-rwx,g-w") if secret else (0, "go-w")
-        yield _Checked(config.file, "configuration", read | _CHANGE, mode)
+        yield _SecretFile(config.file, "configuration", read | _CHANGE, mode)
     for path, file in secret_files(config):
         if path[-1] == "facturascripts":  # config.php is the ERP's, and as open as its web server needs it
             continue
-        yield _Checked(file, path[-1], _OTHERS | _CHANGE, "o-rwx,g-w")
+        yield _SecretFile(file, path[-1], _OTHERS | _CHANGE, "o-rwx,g-w")
     for name, file in config.dispatch.client_certificates.items():
-        yield _Checked(file, f"client certificate {name}", _OTHERS | _CHANGE, "o-rwx,g-w")
+        yield _SecretFile(file, f"client certificate {name}", _OTHERS | _CHANGE, "o-rwx,g-w")
     if (outbox := config.outbox.path) is not None:
         for file in (outbox, *sorted(outbox.parent.glob(f"{outbox.name}-*"))):
-            yield _Checked(file, "outbox", stat.S_IRWXG | stat.S_IRWXO, "go-rwx")
+            yield _SecretFile(file, "outbox", stat.S_IRWXG | stat.S_IRWXO, "go-rwx")
 
 
 def _holds_password(file: Path) -> bool:
@@ -172,7 +226,7 @@ def _holds_password(file: Path) -> bool:
         return False
 
 
-def _findings(checked: _Checked, trusted: set[int]) -> Iterator[Finding]:
+def _findings(checked: _SecretFile, trusted: set[int]) -> Iterator[Finding]:
     path, found = shlex.quote(str(checked.path)), checked.path.stat()
     mode = stat.S_IMODE(found.st_mode)
     if mode & checked.refused:

@@ -36,7 +36,7 @@ class DescribedTable(NamedTuple):
     """A table as `cdc table list` shows it.
 
     ``rows``: an estimate; None before the server has one.  ``captured``: a rule names it and it can be captured.
-    ``events``: the beginning of its events' names.  ``why``: the reason why it is captured, or is not.  ``mend``: the
+    ``events``: the beginning of its events' names.  ``why``: the reason why it is captured, or is not.  ``fix``: the
     command that captures it.  ``model``: FacturaScripts' class; empty for a table of another program.  ``hidden``: its
     secret columns."""
 
@@ -45,7 +45,7 @@ class DescribedTable(NamedTuple):
     captured: bool
     events: str
     why: str
-    mend: str
+    fix: str
     model: str
     hidden: tuple[str, ...]
 

@@ -112,8 +112,7 @@ def add_management(
     from cdc.api.application import PREFIX, api_application
     from cdc.api.token_auth import TokenAuth
     from cdc.pages.application import SECTIONS, add_site
-    from cdc.pages.brand import Brand
-    from cdc.pages.page import Site
+    from cdc.pages.page import Brand, Site
     from cdc.pages.session_auth import Proxies, SessionAuth
 
     web = service.config.web

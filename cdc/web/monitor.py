@@ -71,7 +71,7 @@ class Answers(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedSource:
     """A source and what looks at it from outside, every ``interval`` seconds, the first time after ``delay``."""
 
     source: Source
@@ -86,7 +86,7 @@ class Monitor:
     def __init__(
         self,
         store: MonitoredStore,
-        sources: Mapping[str, Watched],
+        sources: Mapping[str, WatchedSource],
         reported: Reported,
         clock: Clock,
         reads: Callable[[str], bool] = lambda _source: True,

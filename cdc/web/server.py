@@ -162,7 +162,7 @@ async def serve(
                 "page, API, health and metrics are not served",
                 listen=listen,
                 error=f"The address cannot be had: {_reason(error)}.",
-                mend="Give [web] listen another port, or stop what uses it; the consumer works without.",
+                fix="Give [web] listen another port, or stop what uses it; the consumer works without.",
             )
         else:
             log.info("serving the page, the API, health and metrics", url=f"http://{listen}/")

@@ -22,7 +22,7 @@ from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
-from cdc.model.selection import Condition, ExceededFilters, Filtered, Trial
+from cdc.model.selection import Condition, ConditionTest, ExceededFilters, Filtered
 from cdc.outbox.base import OutboxStore
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
@@ -168,7 +168,7 @@ def test_limits_are_of_the_tree_and_not_of_the_text() -> None:
 
 
 def test_many_dear_evaluations_are_too_many() -> None:
-    trial, dear = Trial(PAIRS), rows(60)
+    trial, dear = ConditionTest(PAIRS), rows(60)
     meter = Meter()
     Condition(PAIRS).judge(dear, meter)
     assert AVERAGE < STEPS - meter.left < STEPS
@@ -359,5 +359,5 @@ async def test_a_manage_token_cannot_save_it(api: Managed) -> None:
 
 def test_whoever_tries_it_is_told_why() -> None:
     with pytest.raises(UsageError) as refused:
-        Trial(PAIRS).judge(rows(1000))
+        ConditionTest(PAIRS).judge(rows(1000))
     assert "50,000 steps" in str(refused.value)

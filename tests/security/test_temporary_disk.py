@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cdc.capture import spool
-from cdc.capture.base import NO_BACKFILLS, Backfills
+from cdc.capture.base import NO_BACKFILLS, SourceBackfills
 from cdc.capture.spool import RecordIndex, Spool
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
@@ -59,7 +59,7 @@ class SpoolingSource:
     async def begin(self) -> Batch | None:
         return None
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         assert backfills is NO_BACKFILLS
         if len(self.failed) < self.full:
             try:

@@ -9,7 +9,7 @@ from typing import Any
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
-from cdc.database.mysql_journal import Shape, decoder
+from cdc.database.mysql_journal import JournalShape, decoder
 from cdc.database.mysql_tables import MySQLTable, read_tables
 from cdc.database.mysql_types import image
 from cdc.model.change import Row
@@ -58,7 +58,7 @@ class Journal:
     def __init__(self, cursor: Any, found: MySQLTable) -> None:
         self._cursor = cursor
         self._statement = f"SELECT {image(found.columns, found.name)} FROM {found.name} WHERE id = "
-        self._read = decoder(Shape(found.name, tuple(column.column for column in found.columns), found.key))
+        self._read = decoder(JournalShape(found.name, tuple(column.column for column in found.columns), found.key))
 
     def row(self, key: int) -> Row:
         self._cursor.execute(f"{self._statement}{key}")

@@ -32,7 +32,7 @@ from cdc.model.delivery import Outcome
 from cdc.runtime.components import ProcessRole
 from cdc.runtime.consumer_parts import DISPATCH, ConsumerParts
 from cdc.runtime.outboxes import open_outbox
-from cdc.runtime.supervisor import Supervisor
+from cdc.runtime.process import Supervisor
 from cdc.web.reported import Reported
 from support.consumer import Consumer
 from support.database import Database, fresh_database

@@ -51,7 +51,7 @@ NOT_ON_THE_PAGE: Final = (
 )
 #: Calls besides errors → which of their arguments are messages.
 _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
-    "Finding": (0, 2, 3, "check", "detail", "mend"),
+    "Finding": (0, 2, 3, "check", "detail", "fix"),
     "Answer": ("error",),
     "Attempt": ("error",),
     "Stall": (1, "why"),

@@ -11,7 +11,7 @@ from cdc.model.change import Batch, Gap, Operation, Position, RowChange, Transac
 from cdc.model.delivery import Attempt, DeliveryState, Outcome
 from cdc.model.errors import SourceUnavailable
 from cdc.web.health import HealthLimits, reasons
-from cdc.web.monitor import Monitor, Queue, Watched
+from cdc.web.monitor import Monitor, Queue, WatchedSource
 from cdc.web.reported import Reported
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
@@ -56,7 +56,7 @@ class Watch:
         self.reported = Reported(self.clock, ("main",))
         self.source = IdleSource()
         self.probe = AskedProbe()
-        watched = Watched(self.source, self.probe)  # type: ignore[arg-type]  # no more of it is looked at
+        watched = WatchedSource(self.source, self.probe)  # type: ignore[arg-type]  # no more of it is looked at
         self.store = MemoryOutbox()
         self.monitor = Monitor(self.store, {"main": watched}, self.reported, self.clock)
 

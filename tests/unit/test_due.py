@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cdc.backfilling import Backfilling
+from cdc.backfilling import RETRY, Backfilling, DueRecords
 from cdc.capture.pages import PageReader, PageRequest, TablePage
-from cdc.due import RETRY, DueRecords
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
@@ -18,7 +17,7 @@ from cdc.mapping.merge import merged
 from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Operation, Position, Row, RowChange, Transaction
 from cdc.model.column import Table
-from cdc.model.due import DueRule, Schedule, state_after
+from cdc.model.due import DailyRule, Schedule, state_after
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 from support.manual_clock import START, ManualClock
@@ -26,8 +25,8 @@ from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import at
 
 RULES = (
-    DueRule("receipt.due", "recibospagoscli", "vencimiento", (-7, 0)),
-    DueRule("estimate.expiring", "presupuestoscli", "finoferta", (-1,)),
+    DailyRule("receipt.due", "recibospagoscli", "vencimiento", (-7, 0)),
+    DailyRule("estimate.expiring", "presupuestoscli", "finoferta", (-1,)),
 )
 TABLE = Table("recibospagoscli", (), ("idrecibo",))
 #: The clock's start is 22:48 in Madrid.
@@ -35,7 +34,7 @@ DAY = date(2026, 11, 24)
 MAPPER = Mapper(load_catalogue("[[event]]\nentity = 'receipt'\nname = 'due'\ndays = [-7, 0]"))
 
 
-def made(rules: tuple[DueRule, ...] = RULES) -> tuple[MemoryOutbox, ManualClock, DueRecords]:
+def made(rules: tuple[DailyRule, ...] = RULES) -> tuple[MemoryOutbox, ManualClock, DueRecords]:
     outbox, clock = MemoryOutbox(), ManualClock()
     schedule = Schedule(rules, time(6), ZoneInfo("Europe/Madrid"))
     return outbox, clock, DueRecords(Backfilling(outbox, "main", clock), outbox, "main", schedule, clock)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cdc.capture.base import NO_BACKFILLS, Backfills
+from cdc.capture.base import NO_BACKFILLS, SourceBackfills
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Gap, Operation, Position, Row, RowChange, Transaction, Value
@@ -62,7 +62,7 @@ class ListedSource:
     async def begin(self) -> Batch | None:
         return None
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         stored = self.opened_at[-1]
         for number in range(0 if stored is None else int(stored) + 1, len(self.batches_)):
             if number in self.failures:
@@ -448,7 +448,7 @@ class BreakingSource(ListedSource):
 
     left: int = 2
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         async for each in super().batches(backfills):
             if each.position == "1" and self.left:
                 self.left -= 1
@@ -484,7 +484,7 @@ class ReadingSource(ListedSource):
     order: list[str] = field(default_factory=list)
     reading: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         try:
             self.reading.set()
             await asyncio.Event().wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc import sqlfile
+from cdc.database import sqlfile
 
 
 def test_what_was_loaded_needs_no_file_any_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,13 @@ import orjson
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.binlog.connection import LogHistory
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.schema_history import Version, read_schema
 from cdc.capture.journal.database import MOVED, JournalPosition
-from cdc.capture.moving import Mark
+from cdc.capture.moving import Watermark
 from cdc.capture.mysql_session import MySQLSession
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, code_of, rows, server_of
 from cdc.model.change import Position, Transaction
 from cdc.model.column import Capture
@@ -58,10 +58,10 @@ class BinlogBridge:
     async def check_journal(self) -> None:
         await self._check()
 
-    async def mark(self) -> Mark:
+    async def mark(self) -> Watermark:
         session = await self._session_open()
         position = await session.run(self._end)
-        return Mark(position, lambda: session.run(_settled))
+        return Watermark(position, lambda: session.run(_settled))
 
     def _end(self, connection: Connection[Any]) -> Position:
         flavour = server_of(connection).flavour

@@ -51,7 +51,7 @@ def ask_server(connection: Connection[Any], info: ConnectionInfo) -> LogServer:
     """Return the server.  Raises `SourceError` when its log does not hold everything."""
     settings = read_settings(connection)
     for wrong in refused(settings):
-        raise SourceError(f"{info.describe()}: {wrong.detail}", f"{wrong.mend}.")
+        raise SourceError(f"{info.describe()}: {wrong.detail}", f"{wrong.fix}.")
     ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
     flavour, zone = server_of(connection).flavour, measure_server(connection)
     name, _ = log_owner(connection, flavour)

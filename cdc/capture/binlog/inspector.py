@@ -10,13 +10,13 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.binlog.connection import FILE_START, HEARTBEAT, LogConnection, LogHistory, log_head, log_owner
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
 from cdc.capture.journal.mysql_rows import journals_cascades
 from cdc.capture.mysql_session import explained
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import (
     NO_PRIVILEGE,
     Flavour,
@@ -110,11 +110,11 @@ class BinlogInspector:
         with self._connection() as connection:
             server, settings = server_of(connection), read_settings(connection)
             findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
-            wrong = [Finding(each.check, Severity.WRONG, each.detail, each.mend) for each in refused(settings)]
+            wrong = [Finding(each.check, Severity.WRONG, each.detail, each.fix) for each in refused(settings)]
             if wrong:
                 return findings + wrong
             findings.append(Finding("log", Severity.OK, _kept(settings)))
-            findings += [Finding(each.check, Severity.WARNING, each.detail, each.mend) for each in advised(settings)]
+            findings += [Finding(each.check, Severity.WARNING, each.detail, each.fix) for each in advised(settings)]
             findings += self._privileges(connection, server, captures)
             findings += _keys(read_tables(connection), captures)
             findings += _cascades(connection, settings, captures)

@@ -19,10 +19,10 @@ import orjson
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, Flavour, code_of, quote, rows
 from cdc.database.mysql_tables import read_tables
 from cdc.database.mysql_types import MySQLColumn

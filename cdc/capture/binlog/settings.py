@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from pymysql.connections import Connection
 
-from cdc import sqlfile
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import rows
 from cdc.extras import has_zstandard, install_hint
 
@@ -25,11 +25,11 @@ _CONFIGURATION = "and put it into the server's configuration file"
 
 @dataclass(frozen=True, slots=True)
 class WrongSetting:
-    """``check``: the setting's name.  ``detail``: a sentence.  ``mend``: a statement, or what to do."""
+    """``check``: the setting's name.  ``detail``: a sentence.  ``fix``: a statement, or what to do."""
 
     check: str
     detail: str
-    mend: str
+    fix: str
 
 
 def read_settings(connection: Connection[Any]) -> dict[str, str]:

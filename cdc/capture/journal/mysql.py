@@ -12,7 +12,6 @@ import orjson
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.journal.database import (
     NO_MARKER,
@@ -28,6 +27,7 @@ from cdc.capture.journal.mysql_watch import JournalWatch, Watched
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, REGISTRY_SECONDS, code_of, open_registry, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
 from cdc.database.mysql_tables import MySQLTable, text

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.journal.database import JournalRow, unreadable
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
-from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, Shape, image_reader
+from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, JournalShape, image_reader
 from cdc.model.change import Operation, Row, RowChange
 from cdc.model.errors import SourceError
 from cdc.model.image import Image, ImageReader, key_in
@@ -28,7 +28,7 @@ Record = tuple[list[str], str | None, str | None]
 class KnownShape(NamedTuple):
     """The reader of journal rows that name this shape.  ``keys``: the keys in gaps."""
 
-    shape: Shape
+    shape: JournalShape
     images: ImageReader
     keys: ImageReader
 
@@ -47,9 +47,9 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     """Return shapes by number.  They never change."""
     found = {}
     for number, table, layout in rows(connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape`"):
-        shape = Shape.from_json(table, layout)
+        shape = JournalShape.from_json(table, layout)
         columns = {column.name: column for column in shape.columns}
-        keys = Shape(table, tuple(columns[name] for name in shape.key), shape.key)
+        keys = JournalShape(table, tuple(columns[name] for name in shape.key), shape.key)
         found[number] = KnownShape(shape, image_reader(shape), image_reader(keys))
     return found
 
@@ -78,7 +78,7 @@ def images_of(known: KnownShape, operation: Operation, before: str | None, after
     return Images(operation, key_in(old if new is None else new, known.images), old, new, gap=False)
 
 
-def secrets_of(shape: Shape, indexes: str | None) -> frozenset[str]:
+def secrets_of(shape: JournalShape, indexes: str | None) -> frozenset[str]:
     return frozenset(shape.secrets[int(index)] for index in indexes.split(",")) if indexes else _NOTHING
 
 

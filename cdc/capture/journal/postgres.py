@@ -31,12 +31,12 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_catalogue import decode_unknown
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, lsn_number, lsn_text
+from cdc.database.sqlfile import load, render
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing
 from cdc.model.image import Image, ImageReader, key_in, refuse
-from cdc.sqlfile import load, render
 
 CHANNEL = "cdc"
 #: Seconds between two looks while a transaction is open that will not send a NOTIFY, or when none ever will.

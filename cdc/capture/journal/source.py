@@ -22,8 +22,21 @@ from dataclasses import replace
 import structlog
 
 from cdc.capture.base import JournalLimits
-from cdc.capture.journal.batches import ReadAhead, RowDeletion, by_transaction, changes_of, gaps_of, marked, parts
-from cdc.capture.journal.database import MOVED, JournalDatabase, JournalPosition, JournalRow, Marker, TransactionHead
+from cdc.capture.journal.database import (
+    MOVED,
+    JournalDatabase,
+    JournalPosition,
+    JournalRow,
+    Marker,
+    ReadAhead,
+    RowDeletion,
+    TransactionHead,
+    by_transaction,
+    changes_of,
+    gaps_of,
+    marked,
+    parts,
+)
 from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import EmittedPage, PageRequest, TablePage
 from cdc.capture.position import HugePart

@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.logical.position import LogicalPosition
-from cdc.capture.moving import Mark
+from cdc.capture.moving import Watermark
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.database.postgres_capture import lsn_number
+from cdc.database.sqlfile import load
 from cdc.model.change import Position, Transaction
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing
-from cdc.sqlfile import load
 
 _LOWER, _HALF = (1 << 32) - 1, 1 << 31
 #: Seconds between two checks whether a commit that was read from the log is visible: it soon is, as a rule.
@@ -47,11 +47,11 @@ class LogicalBridge:
     async def check_journal(self) -> None:
         await self._check()
 
-    async def mark(self) -> Mark:
+    async def mark(self) -> Watermark:
         link = await self._connected()
         end, system, open_ones = (await link.query(load("postgres/move/mark.sql")))[0]
 
-        return Mark(LogicalPosition(lsn_number(end), system).dump(), lambda: _ended(link, open_ones))
+        return Watermark(LogicalPosition(lsn_number(end), system).dump(), lambda: _ended(link, open_ones))
 
     def passed(self, position: Position, mark: Position) -> bool:
         stand = LogicalPosition.load(position)

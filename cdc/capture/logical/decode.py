@@ -47,7 +47,7 @@ class RelationColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class RelationMessage:
     """A table as it is from here on."""
 
     oid: int
@@ -86,7 +86,7 @@ class Truncate:
 
 
 Change = Insert | Update | Delete | Truncate
-Message = Begin | Commit | Relation | Change
+Message = Begin | Commit | RelationMessage | Change
 
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -144,7 +144,7 @@ def _relation(data: bytes) -> tuple[Message, int]:
         type_, _ = _COLUMN.unpack_from(data, position)
         position += _COLUMN.size
         columns.append(RelationColumn(name, type_))
-    return Relation(oid, schema or "pg_catalog", table, tuple(columns)), position
+    return RelationMessage(oid, schema or "pg_catalog", table, tuple(columns)), position
 
 
 def _insert(data: bytes) -> tuple[Message, int]:

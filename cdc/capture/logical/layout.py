@@ -11,14 +11,14 @@ from datetime import datetime
 
 import structlog
 
-from cdc.capture.logical.decode import Cells, Delete, Insert, Relation, Unchanged, Update
+from cdc.capture.logical.decode import Cells, Delete, Insert, RelationMessage, Unchanged, Update
 from cdc.capture.postgres_catalogue import zone_of
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_types import Convert, PostgresType, Zone, converter, type_of
+from cdc.database.sqlfile import load
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Capture, Table
 from cdc.model.errors import MalformedEvent
-from cdc.sqlfile import load
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -128,7 +128,7 @@ class Names:
 
 
 def layout_of(
-    relation: Relation,
+    relation: RelationMessage,
     key: tuple[str, ...] | None,
     secrets: frozenset[str],
     known: Names,
@@ -169,7 +169,7 @@ class SlotTables:
         self._types: dict[int, PostgresType] = {}
         self._keys: dict[int, tuple[str, ...]] = {}
 
-    async def layout(self, relation: Relation) -> SlotLayout | None:
+    async def layout(self, relation: RelationMessage) -> SlotLayout | None:
         """Return the table's layout; None for one that is not captured.
 
         The key is today's primary key.  Where the table had no such columns at this place of the log (one was renamed
@@ -190,7 +190,7 @@ class SlotTables:
             self._keys[relation.oid] = layout.key
         return layout
 
-    async def _parent(self, relation: Relation) -> Parent | None:
+    async def _parent(self, relation: RelationMessage) -> Parent | None:
         """The captured table of which this is a partition."""
         layouts = self._lookup.catalogue.layouts
         if relation.schema == self._schema and relation.table in self._captures:
@@ -204,13 +204,13 @@ class SlotTables:
         leaves = frozenset(oid for oid, name, is_leaf in records if name == table and is_leaf)
         return Parent(layouts[table].table, leaves)
 
-    def _key(self, relation: Relation, table: str) -> tuple[str, ...] | None:
+    def _key(self, relation: RelationMessage, table: str) -> tuple[str, ...] | None:
         now = self._lookup.catalogue.layouts.get(table)
         key = now.table.key if now is not None else ()
         known = bool(key) and {column.name for column in relation.columns}.issuperset(key)
         return key if known else self._keys.get(relation.oid)
 
-    async def _learn_types(self, relation: Relation) -> None:
+    async def _learn_types(self, relation: RelationMessage) -> None:
         unknown = sorted({column.type for column in relation.columns} - self._types.keys())
         if unknown:
             records = await self._lookup.link.query(load("postgres/read/type_names.sql"), [unknown])

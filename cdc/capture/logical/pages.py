@@ -17,8 +17,8 @@ from cdc.capture.logical.transaction import SlotTransaction
 from cdc.capture.pages import SOON, PageRequest, TablePage
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_capture import lsn_number
+from cdc.database.sqlfile import load
 from cdc.model.clock import Clock
-from cdc.sqlfile import load
 
 #: Seconds that a page waits for others to have the log written to the disk.
 _PATIENCE = 0.01

@@ -28,9 +28,9 @@ from cdc.capture.logical.reader import LogStream
 from cdc.capture.postgres_connection import PostgresConnection, in_our_words, readable
 from cdc.database.postgres_capture import APPLICATION, lsn_number, lsn_text, options
 from cdc.database.postgres_connection import connect_async
+from cdc.database.sqlfile import load, render
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged, MalformedEvent, SourceError, SourceUnavailable
-from cdc.sqlfile import load, render
 
 #: Seconds between two looks at a log that does not grow: doubled from the one to the other.
 _SHORTEST, _LONGEST = 0.02, 0.25

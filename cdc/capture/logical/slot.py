@@ -16,10 +16,10 @@ from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION, SlotMemory, lsn_number, lsn_text, slot_name
+from cdc.database.sqlfile import load
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, LogPurged, SourceError, SourceUnavailable
-from cdc.sqlfile import load
 
 #: Seconds in all, and between two tries, to wait until a reader that was disconnected has let go.
 _BUSY_SECONDS, _BUSY_PAUSE = 5.0, 0.05

@@ -40,12 +40,12 @@ from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
 from cdc.database.postgres_capture import PUBLICATION, slot_name
+from cdc.database.sqlfile import load
 from cdc.model.change import Batch, Position, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged
-from cdc.sqlfile import load
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cdc.capture.logical.decode import Begin, Change, Commit, Delete, Insert, Message, Relation, Truncate, Update
+from cdc.capture.logical.decode import Begin, Change, Commit, Delete, Insert, Message, RelationMessage, Truncate, Update
 from cdc.capture.logical.layout import SlotLayout, UnknownRow
 from cdc.capture.logical.position import StoredCommit
 from cdc.capture.spool import Spool
@@ -19,7 +19,7 @@ from cdc.model.change import Gap, Operation, RowChange
 from cdc.model.errors import MalformedEvent
 
 #: The layout of a table from here on; None when it is not wanted.
-Layouts = Callable[[Relation], Awaitable[SlotLayout | None]]
+Layouts = Callable[[RelationMessage], Awaitable[SlotLayout | None]]
 #: Bytes of messages that one transaction may have in memory.
 _HUGE_BYTES = 16 << 20
 
@@ -69,7 +69,7 @@ class Assembler:
                 self._begin(message)
             case Commit():
                 return self._commit(message)
-            case Relation():
+            case RelationMessage():
                 self._known[message.oid] = await self._layouts(message)
             case _:
                 self._current().size += size

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Final, Protocol
 
 from cdc.capture.rest.doubts import MissingRows, few
-from cdc.capture.rest.position import Progress
+from cdc.capture.rest.position import ResourceProgress
 from cdc.capture.rest.reader import ResourcePage, ResourceReader, SeenRow
 from cdc.capture.rest.resource import Resource, differ, key_value, unpack
 from cdc.model.change import Gap, Operation, Row, RowChange, SnapshotRow, SnapshotStore, Transaction
@@ -35,7 +35,7 @@ class RowDifference:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A comparison of rows of one resource.  ``round``: of its `Progress`; ``time``: UTC."""
+    """A comparison of rows of one resource.  ``round``: of its `ResourceProgress`; ``time``: UTC."""
 
     resource: Resource
     round: int
@@ -120,7 +120,7 @@ class Tools:
     doubts: MissingRows
     existing: bool = False
 
-    def look(self, resource: Resource, progress: Progress) -> Look:
+    def look(self, resource: Resource, progress: ResourceProgress) -> Look:
         return Look(resource, progress.round, self.clock.now())
 
     async def moment(self) -> None:
@@ -130,7 +130,7 @@ class Tools:
         return await self.kept.kept_rows(self.source, resource.table, keys) if keys else {}
 
 
-def comparison(tools: Tools, resource: Resource, progress: Progress) -> Comparison:
+def comparison(tools: Tools, resource: Resource, progress: ResourceProgress) -> Comparison:
     """Return the comparison that continues from ``progress``."""
     if not progress.known:
         return FirstSight(tools, resource, progress)
@@ -141,7 +141,7 @@ class FirstSight:
     """The first comparison of a resource, without any snapshot.  Where the keys are no numbers it begins again after a
     stop."""
 
-    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+    def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
         self._tools = tools
         self._resource = resource
         self._progress = progress
@@ -177,7 +177,7 @@ class Numbered:
     kept.  One that continues after a stop knows nothing of the rows before, and reports no deletion: the next one
     does."""
 
-    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+    def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
         self._tools = tools
         self._resource = resource
         self._progress = progress
@@ -246,7 +246,7 @@ class Unnumbered:
     """A comparison in an order that only the database knows: which keys were seen is remembered, and what was not seen
     in two whole readings, one after the other, is missing."""
 
-    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+    def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
         self._tools = tools
         self._resource = resource
         self._progress = progress
@@ -304,7 +304,7 @@ class Unnumbered:
 class Deletions:
     """The end of a comparison: those of the missing rows that are believed to be deleted."""
 
-    def __init__(self, tools: Tools, resource: Resource, progress: Progress) -> None:
+    def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
         self._tools = tools
         self._resource = resource
         self._look = tools.look(resource, progress)

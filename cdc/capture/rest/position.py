@@ -12,7 +12,7 @@ from cdc.model.change import Position
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ResourceProgress:
     """The progress of one resource.
 
     ``round``: of the comparison that was begun last; each look at a row until the next has this number, which names
@@ -30,13 +30,13 @@ class Progress:
 class RestPosition:
     """``progress``: by table.  ``refused``: when the API refused calls, seconds since 1970, as version 0.1 wrote it."""
 
-    progress: Mapping[str, Progress] = field(default_factory=dict)
+    progress: Mapping[str, ResourceProgress] = field(default_factory=dict)
     refused: tuple[float, ...] = ()
 
-    def of(self, table: str) -> Progress:
-        return self.progress.get(table, Progress())
+    def of(self, table: str) -> ResourceProgress:
+        return self.progress.get(table, ResourceProgress())
 
-    def with_progress(self, table: str, progress: Progress) -> RestPosition:
+    def with_progress(self, table: str, progress: ResourceProgress) -> RestPosition:
         return replace(self, progress={**self.progress, table: progress})
 
     def without(self, table: str) -> RestPosition:
@@ -56,7 +56,7 @@ class RestPosition:
             return None
         fields: dict[str, Any] = {"rest": {}} if position is None else orjson.loads(position)
         progress = {
-            table: Progress(number, known, _bytes(after), _bytes(newest))
+            table: ResourceProgress(number, known, _bytes(after), _bytes(newest))
             for table, (number, known, after, newest) in fields["rest"].items()
         }
         return cls(progress, tuple(fields.get("refused", ())))

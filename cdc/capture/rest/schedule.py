@@ -44,7 +44,7 @@ class _Times:
         self.failures = Backoff(first=5.0, most=300.0)
 
 
-class Schedule:
+class ReadSchedule:
     """``resources``: at least one.  ``now``: seconds of a monotonic clock.  ``failing``: the whole API fails; the first
     resource that answers brings back those that were put aside for failures."""
 

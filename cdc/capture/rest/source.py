@@ -15,16 +15,15 @@ from typing import Final
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, Backfills
-from cdc.capture.base import ConsumerTurn as OnlyReader
+from cdc.capture.base import NO_BACKFILLS, ConsumerLock, SourceBackfills
 from cdc.capture.rest.client import ApiClient
 from cdc.capture.rest.comparison import Comparison, RowDifference, Tools, comparison
 from cdc.capture.rest.doubts import MissingRows
 from cdc.capture.rest.guard import BAN_SECONDS, Withheld, is_refusal
-from cdc.capture.rest.position import Progress, RestPosition
+from cdc.capture.rest.position import ResourceProgress, RestPosition
 from cdc.capture.rest.reader import ApiLookup, ResourceReader
 from cdc.capture.rest.resource import Resource
-from cdc.capture.rest.schedule import Kind, Schedule, ScheduledRead
+from cdc.capture.rest.schedule import Kind, ReadSchedule, ScheduledRead
 from cdc.model.change import Batch, Gap, Position, Row, SnapshotChange, SnapshotStore, Value
 from cdc.model.clock import Clock
 from cdc.model.column import Table
@@ -70,9 +69,9 @@ class RestSource:
         self._connect = connect
         self._polled = polled
         self._kept = kept
-        self._turn_to_read = OnlyReader(name)
+        self._lock = ConsumerLock(name)
         self._clock = clock
-        self._schedule = Schedule(polled.resources, clock.monotonic)
+        self._schedule = ReadSchedule(polled.resources, clock.monotonic)
         self._doubts = MissingRows(name, len(polled.resources), clock.monotonic)
         self._opened: _Opened | None = None
         self._position = RestPosition()
@@ -87,7 +86,7 @@ class RestSource:
 
     @property
     def standby(self) -> bool:
-        return self._turn_to_read.awaited
+        return self._lock.awaited
 
     @property
     def problems(self) -> Sequence[str]:
@@ -95,7 +94,7 @@ class RestSource:
 
     async def open(self, position: Position | None) -> None:
         loaded = RestPosition.load(position)
-        await self._turn_to_read.take(self._become_reader, STANDBY_SECONDS)
+        await self._lock.take(self._become_reader, STANDBY_SECONDS)
         self._foreign = loaded is None
         self._position, self._stored = loaded or RestPosition(), position
         self._comparisons.clear()
@@ -148,7 +147,7 @@ class RestSource:
     async def begin(self) -> None:
         """Do nothing: how far each resource was read is stored with its rows, so nothing is missed."""
 
-    async def batches(self, _backfills: Backfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
+    async def batches(self, _backfills: SourceBackfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
         if self._foreign:
             reason = "another way of capture came before: what changed since it stopped is not told"
             log.warning("moving", source=self._name, to="rest", reason=reason)
@@ -228,12 +227,12 @@ class RestSource:
         if step.done:
             del self._comparisons[table]
             self._schedule.known(table)
-            reached = Progress(progress.round, known=True, newest=newest)
+            reached = ResourceProgress(progress.round, known=True, newest=newest)
         else:
             reached = replace(progress, after=step.after, newest=newest)
         return self._batch(resource, step.difference, reached, reset=step.reset, gaps=step.gaps)
 
-    def _begun(self, progress: Progress) -> Progress:
+    def _begun(self, progress: ResourceProgress) -> ResourceProgress:
         """Return the progress with a round of its own, since event ids hold it: also for a comparison that begins again
         after a stop, and for the first one in a new outbox."""
         if not progress.round:
@@ -244,7 +243,7 @@ class RestSource:
         self,
         resource: Resource,
         difference: RowDifference,
-        reached: Progress,
+        reached: ResourceProgress,
         *,
         reset: bool = False,
         gaps: tuple[Gap, ...] = (),
@@ -262,7 +261,7 @@ class RestSource:
         return Batch(difference.changes, position.dump(), gaps, kept=kept)
 
 
-def _newest(progress: Progress, difference: RowDifference) -> bytes | None:
+def _newest(progress: ResourceProgress, difference: RowDifference) -> bytes | None:
     keys = [row.key for row in difference.written]
     if progress.newest is not None:
         keys.append(progress.newest)

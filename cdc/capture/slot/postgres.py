@@ -19,11 +19,11 @@ from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_pa
 from cdc.capture.triggers.postgres_state import Connection
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION
 from cdc.database.postgres_connection import connect, own_words
+from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, LockTimeout
 from cdc.model.finding import MUCH, Finding, Repaired, Severity, SurveyedTable, size, span
-from cdc.sqlfile import load
 
 INSTALL = "cdc install-slot"
 _GENERATED_VERSION = 180000

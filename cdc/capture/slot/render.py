@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cdc.capture.slot.state import SlotInstallation
 from cdc.capture.triggers.postgres_render import CONSUMER, INSTALLER, consumer_select, literal, qualified, quote
 from cdc.database.postgres_capture import PUBLICATION, Identity, SlotMemory
+from cdc.database.sqlfile import render
 from cdc.model.column import Capture
-from cdc.sqlfile import render
 
 #: Partitions are published as themselves: as their table, messages would not say whether they hold a row or its key.
 _OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false"

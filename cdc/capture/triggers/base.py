@@ -84,7 +84,7 @@ def within(tables: Mapping[str, InspectedTable], captures: Iterable[Capture]) ->
 def require_proof(finding: Finding) -> None:
     """Raise what the proof of capture found wrong."""
     if finding.severity is not Severity.OK:
-        raise InstallError(finding.detail, finding.mend)
+        raise InstallError(finding.detail, finding.fix)
 
 
 C = TypeVar("C")

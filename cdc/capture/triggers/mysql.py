@@ -11,7 +11,6 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, hide_nothing, within
 from cdc.capture.triggers.mysql_apply import SESSION, LockPatience, run, run_each
 from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of, unread_changes
@@ -19,6 +18,7 @@ from cdc.capture.triggers.mysql_plan import extend_plan, install_plan, repair_pl
 from cdc.capture.triggers.mysql_probe import capture_findings, prove
 from cdc.capture.triggers.mysql_rights import grants_text
 from cdc.capture.triggers.mysql_state import Installation, MySQLState, inspect
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_tables import survey

@@ -11,10 +11,10 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.triggers.base import Plan, Progress, Step, require_proof
 from cdc.capture.triggers.mysql_probe import Proof
 from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, inspect
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, Flavour, code_of, quote, rows
 from cdc.database.mysql_journal import WAIT
 from cdc.model.errors import CdcError, InstallError, LockTimeout, TableAltered

@@ -8,13 +8,13 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.triggers.mysql_plan import dialect_of, targets_of, wanted_triggers
 from cdc.capture.triggers.mysql_render import shape_of
 from cdc.capture.triggers.mysql_rights import TRANSACTIONS, obstacle_of, refuse
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, rows
-from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, Shape, Tokens
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, JournalShape, Tokens
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity, backlog
@@ -178,7 +178,7 @@ def _new(found: MySQLState, captures: Sequence[Capture]) -> list[str]:
     return sorted({capture.table for capture in captures} - recorded)
 
 
-def _differences(old: Shape, new: Shape) -> list[str]:
+def _differences(old: JournalShape, new: JournalShape) -> list[str]:
     before = {column.name: column.database_type for column in old.columns}
     after = {column.name: column.database_type for column in new.columns}
     words = [f"column {name} was added" for name in after if name not in before]

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cdc import sqlfile
 from cdc.capture.triggers.mysql_state import ForeignKey, trigger_name
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, quote
-from cdc.database.mysql_journal import CASCADE_ONLY, CODES, Shape, Tokens
+from cdc.database.mysql_journal import CASCADE_ONLY, CODES, JournalShape, Tokens
 from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn, image, same
 from cdc.model.change import Operation
@@ -145,7 +145,7 @@ class CascadeTarget:
     """A captured table at the end of a path, with its shape."""
 
     table: MySQLTable
-    shape: Shape
+    shape: JournalShape
     shape_id: int
 
 
@@ -155,11 +155,11 @@ def statement(name: str, **parts: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip()
 
 
-def shape_of(table: MySQLTable, capture: Capture) -> Shape:
+def shape_of(table: MySQLTable, capture: Capture) -> JournalShape:
     """Return the current shape of this table's images."""
     visible = tuple(column.column for column in table.columns if column.name not in capture.secrets)
     secrets = tuple(column.name for column in table.columns if column.name in capture.secrets)
-    return Shape(table.name, visible, table.key, secrets)
+    return JournalShape(table.name, visible, table.key, secrets)
 
 
 def _journal_parts(target: CascadeTarget, operation: Operation, dialect: Dialect) -> dict[str, str]:
@@ -207,7 +207,7 @@ def _gap_key(target: CascadeTarget, operation: Operation, parts: Mapping[str, st
     return statement("mysql/triggers.sql#gap_key", key_before=image(keys, "OLD"), key_after=after, **parts)
 
 
-def _secrets(table: MySQLTable, shape: Shape, flavour: Flavour) -> str:
+def _secrets(table: MySQLTable, shape: JournalShape, flavour: Flavour) -> str:
     """The expression of the indexes of the secret columns that changed; NULL when there are none."""
     if not shape.secrets:
         return "NULL"

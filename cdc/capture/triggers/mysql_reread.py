@@ -13,7 +13,7 @@ import orjson
 from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap
 from cdc.capture.triggers.mysql_state import MySQLState, shape_ids
 from cdc.database.mysql_connection import Flavour, literal, quote
-from cdc.database.mysql_journal import INSTALLATION, REREAD_ROW, VERSION, Shape
+from cdc.database.mysql_journal import INSTALLATION, REREAD_ROW, VERSION, JournalShape
 from cdc.database.mysql_types import MySQLColumn, same, value
 from cdc.model.column import Column
 
@@ -48,7 +48,7 @@ def _may_have_missed(found: MySQLState, wanted: WantedTrigger, target: CascadeTa
     return shape is None or _differs(shape, target.shape, flavour)
 
 
-def _differs(old: Shape, new: Shape, flavour: Flavour) -> bool:
+def _differs(old: JournalShape, new: JournalShape, flavour: Flavour) -> bool:
     """A longer text, or a column that is secret now, loses nothing."""
     before, after = ({column.name: column for column in shape.columns} for shape in (old, new))
     names = (before.keys() | set(old.secrets), after.keys() | set(new.secrets))

@@ -15,8 +15,8 @@ import orjson
 import pymysql
 from pymysql.connections import Connection
 
-from cdc import sqlfile
 from cdc.capture.triggers.base import within
+from cdc.database import sqlfile
 from cdc.database.mysql_connection import NO_PRIVILEGE, Flavour, MySQLServer, code_of, quote, rows, server_of
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
@@ -28,7 +28,7 @@ from cdc.database.mysql_journal import (
     SHAPES,
     TABLES,
     WAIT,
-    Shape,
+    JournalShape,
     Tokens,
     captures_from_json,
     wait_comment,
@@ -131,7 +131,7 @@ class MySQLState:
     tables: Mapping[str, MySQLTable]
     foreign_keys: tuple[ForeignKey, ...]
     triggers: tuple[MySQLTrigger, ...]
-    shapes: Mapping[int, Shape]
+    shapes: Mapping[int, JournalShape]
     installation: Installation | None
     own_objects: frozenset[str]
     taken: frozenset[str]
@@ -261,9 +261,9 @@ def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], 
     return own, taken, stale and WAIT in own
 
 
-def _shapes(connection: Connection[Any]) -> dict[int, Shape]:
+def _shapes(connection: Connection[Any]) -> dict[int, JournalShape]:
     sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 - the name is a constant
-    return {number: Shape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
+    return {number: JournalShape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
 def _installation(connection: Connection[Any]) -> tuple[Installation | None, frozenset[str]]:

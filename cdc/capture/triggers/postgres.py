@@ -15,11 +15,11 @@ from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_pa
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, PROBE
 from cdc.database.postgres_connection import own_words
+from cdc.database.sqlfile import load, render
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Repaired, Severity, SurveyedTable, backlog
-from cdc.sqlfile import load, render
 
 INSTALL = "cdc install-triggers"
 _CHECK = "capture"

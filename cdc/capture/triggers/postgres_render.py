@@ -11,8 +11,8 @@ import orjson
 
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
+from cdc.database.sqlfile import load, render
 from cdc.model.column import Capture
-from cdc.sqlfile import load, render
 
 _FOLDER = "postgres/trigger"
 #: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.

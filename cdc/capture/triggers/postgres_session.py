@@ -21,10 +21,10 @@ from cdc.capture.triggers.base import Installer, Plan, Progress, S, Step
 from cdc.capture.triggers.postgres_render import qualified
 from cdc.capture.triggers.postgres_state import Connection
 from cdc.database.postgres_connection import connect, own_words
+from cdc.database.sqlfile import load
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import NO_KEY, SurveyedTable
-from cdc.sqlfile import load
 
 
 @dataclass(frozen=True, slots=True)

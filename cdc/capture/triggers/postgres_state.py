@@ -13,8 +13,8 @@ from psycopg.rows import class_row, tuple_row
 
 from cdc.capture.triggers.base import within
 from cdc.database.postgres_capture import PROBE
+from cdc.database.sqlfile import load, render
 from cdc.model.column import Capture, SecretPatterns
-from cdc.sqlfile import load, render
 
 Connection = psycopg.Connection[Any]
 TABLES = ("cdc_installation", "cdc_capture", "cdc_journal")

@@ -25,7 +25,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
-from cdc.dispatch.broker.base import Message, Refused, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target
 
 #: In the URL the exchange without a name, which routes to the queue called like the routing key, has this one.
 DEFAULT_EXCHANGE: Final = "amq.default"
@@ -35,7 +35,7 @@ _UNROUTABLE, _NOT_NOW = 404, 503
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # the delivery log has each failure
 
 
-class _Checked(TransportFactory):
+class _CheckedTransport(TransportFactory):
     """Connects to the address of a target, with TLS for the name of its host."""
 
     def __init__(self, target: Target) -> None:
@@ -61,10 +61,10 @@ class _Checked(TransportFactory):
 
 
 class RabbitChannel:
-    """A `cdc.dispatch.broker.base.Connection`: one channel, which carries what is published at once."""
+    """A `cdc.dispatch.broker.base.BrokerConnection`: one channel, which carries what is published at once."""
 
     def __init__(self, target: Target) -> None:
-        self._transport = _Checked(target)
+        self._transport = _CheckedTransport(target)
         user, password = (target.user, target.password) if target.user else (None, None)
         url = URL.build(scheme="amqp", user=user, password=password, host=target.address, port=target.port)
         self._connection = Connection(url, transport_factory=self._transport)
@@ -77,10 +77,10 @@ class RabbitChannel:
             self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         except (AuthenticationError, ProbableAuthenticationError, ConnectionClosed) as error:
             self._transport.abort()
-            raise Refused(None, _words(error)) from error
+            raise BrokerRefused(None, _words(error)) from error
         except InvalidFrameError as error:
             self._transport.abort()
-            raise Refused(None, f"it does not open the vhost {self._connection.vhost}") from error
+            raise BrokerRefused(None, f"it does not open the vhost {self._connection.vhost}") from error
         except (AMQPConnectionError, RuntimeError) as error:
             self._transport.abort()
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
@@ -110,13 +110,13 @@ class RabbitChannel:
                 mandatory=True,
             )
         except PublishError as error:
-            raise Refused(_UNROUTABLE, f"no queue takes {routing_key} from {exchange}") from error
+            raise BrokerRefused(_UNROUTABLE, f"no queue takes {routing_key} from {exchange}") from error
         except DeliveryError as error:
-            raise Refused(_NOT_NOW, "it did not confirm the message") from error
+            raise BrokerRefused(_NOT_NOW, "it did not confirm the message") from error
         except (AMQPConnectionError, ChannelInvalidStateError) as error:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         except AMQPError as error:
-            raise Refused(None, _words(error)) from error
+            raise BrokerRefused(None, _words(error)) from error
         return f"{routing_key} in {exchange}"
 
     async def close(self) -> None:

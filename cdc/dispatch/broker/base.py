@@ -43,7 +43,7 @@ class Target:
     token: str = field(default="", repr=False)
 
 
-class Connection(Protocol):
+class BrokerConnection(Protocol):
     @property
     def closed(self) -> bool:
         """Return whether it can send no more: another one is needed."""
@@ -52,8 +52,8 @@ class Connection(Protocol):
     async def publish(self, message: Message) -> str:
         """Return the broker's confirmation that it has stored the message, for the log.
 
-        Raises `Refused` where the broker does not take this message and the connection may stay; with any other error
-        the connection is closed."""
+        Raises `BrokerRefused` where the broker does not take this message and the connection may stay; with any other
+        error the connection is closed."""
         ...
 
     async def close(self) -> None:
@@ -61,7 +61,7 @@ class Connection(Protocol):
         ...
 
 
-class Refused(Exception):
+class BrokerRefused(Exception):
     """The broker answered that it does not take a message.  ``status``: the nearest one of HTTP.  ``reason``: one
     clause, in the broker's words."""
 

@@ -1,8 +1,9 @@
 """Kafka: a message in a topic, with the record as its key, stored by all replicas in sync (``acks=all``) of an
 idempotent producer.
 
-A client of Kafka connects to the addresses that brokers name.  `_Connection` opens every socket, to an address that the
-policy has allowed.  ``aiokafka``'s producer would make connections of its own, so its parts are put together here."""
+A client of Kafka connects to the addresses that brokers name.  `_KafkaConnection` opens every socket, to an address
+that the policy has allowed.  ``aiokafka``'s producer would make connections of its own, so its parts are put together
+here."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from cdc.dispatch.address import AddressRefused
-from cdc.dispatch.broker.base import Message, Refused, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target
 from cdc.dispatch.failure import error_detail
 from cdc.dispatch.sender import Deadline
 
@@ -64,23 +65,23 @@ _NOT_IN_TOPICS: Final = re.compile(r"[^A-Za-z0-9._-]")
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the delivery log has each failure
 
 
-class _Reader(asyncio.StreamReader):
+class _BoundedReader(asyncio.StreamReader):
     """Reads answers up to a size."""
 
     async def readexactly(self, n: int) -> bytes:
         if not 0 <= n <= ANSWER_BYTES:
-            raise Refused(None, f"its answer of {n} bytes is longer than {ANSWER_BYTES}")
+            raise BrokerRefused(None, f"its answer of {n} bytes is longer than {ANSWER_BYTES}")
         return await super().readexactly(n)
 
 
 class _Scram(ScramAuthenticator):  # type: ignore[misc]  # aiokafka has no types
     def create_salted_password(self, salt: bytes, iterations: int) -> None:
         if iterations not in ROUNDS:
-            raise Refused(None, f"it asks for {iterations} rounds of SCRAM, not {ROUNDS[0]} to {ROUNDS[-1]}")
+            raise BrokerRefused(None, f"it asks for {iterations} rounds of SCRAM, not {ROUNDS[0]} to {ROUNDS[-1]}")
         super().create_salted_password(salt, iterations)
 
 
-class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no types
+class _KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no types
     """A connection to a checked address, with TLS for the name of its host."""
 
     def __init__(self, target: Target, mechanism: str | None, on_close: Callable[..., None]) -> None:
@@ -102,7 +103,7 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no 
         """Connect to the checked address instead of the name, with the bounded reader; a handshake needs a password."""
         loop = self._loop
         self._closed_fut = loop.create_future()
-        reader = _Reader(limit=READER_LIMIT, loop=loop)
+        reader = _BoundedReader(limit=READER_LIMIT, loop=loop)
         protocol = AIOKafkaProtocol(self._closed_fut, reader, loop=loop)
         transport, _ = await loop.create_connection(
             lambda: protocol,
@@ -135,7 +136,7 @@ class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka has no 
             writer.transport.abort()
 
 
-class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
+class _ClusterClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
     """Knows the cluster, and opens connections to its brokers.  ``ended``: the error that no repetition can change.
     ``trouble``: why the last broker could not be reached."""
 
@@ -162,18 +163,18 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
         if self.ended.done():
             self.give_up()
         if not self.cluster.brokers():
-            raise Refused(None, "it names no broker of its cluster")
+            raise BrokerRefused(None, "it names no broker of its cluster")
         self._sync_task = self._loop.create_task(self._md_synchronizer())
 
     async def partitions(self, topic: str) -> list[int]:
-        """Return those of a topic, in their order.  Raises `Refused` where there is no such topic."""
+        """Return those of a topic, in their order.  Raises `BrokerRefused` where there is no such topic."""
         answers = 0
         while not (found := self.cluster.partitions_for_topic(topic)):
             if topic in self.cluster.unauthorized_topics:
-                raise Refused(None, f"the user may not write to the topic {topic}")
+                raise BrokerRefused(None, f"the user may not write to the topic {topic}")
             if answers == TRIES:
                 self._topics.discard(topic)
-                raise Refused(404, f"it has no topic {topic}")
+                raise BrokerRefused(404, f"it has no topic {topic}")
             self._topics.add(topic)
             answers += bool(await self.force_metadata_update())
         return sorted(found)
@@ -195,7 +196,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
     def _keep_known(self, _: object) -> None:
         brokers = {broker.nodeId for broker in self.cluster.brokers()}
         if len(brokers) > BROKERS:
-            self.end(Refused(None, f"it names {len(brokers)} brokers, more than {BROKERS}"))
+            self.end(BrokerRefused(None, f"it names {len(brokers)} brokers, more than {BROKERS}"))
         for key in [key for key in self._conns if key[0] not in brokers]:
             self._conns.pop(key).abort()
 
@@ -223,27 +224,27 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
                 try:
                     with Deadline(self._target.seconds / 3):  # so that there is time for another broker
                         self._conns[key] = await self._to(broker.host, broker.port)
-                except (AddressRefused, Refused) as error:
+                except (AddressRefused, BrokerRefused) as error:
                     self.end(error)
                 except Exception as error:  # noqa: BLE001 - any error means that this broker cannot be reached now
                     where = f"its cluster advertises a broker at {_shown(broker.host)}:{broker.port}"
-                    self.trouble = Refused(None, f"{where}, which cannot be reached: {_detail(_failure(error))}")
+                    self.trouble = BrokerRefused(None, f"{where}, which cannot be reached: {_detail(_failure(error))}")
                 else:
                     return self._conns[key]
         await asyncio.sleep(PACE)
         self.force_metadata_update()
         return None
 
-    async def _to(self, host: str, port: int) -> _Connection:
+    async def _to(self, host: str, port: int) -> _KafkaConnection:
         if not host or _shown(host) != host:
-            raise Refused(None, "it names a broker that has no valid host")
+            raise BrokerRefused(None, "it names a broker that has no valid host")
         address = await self._target.look_up(host, port)
         return await self._opened(replace(self._target, host=host, address=address, port=port))
 
-    async def _opened(self, target: Target) -> _Connection:
+    async def _opened(self, target: Target) -> _KafkaConnection:
         """Connect, with the strongest mechanism that the broker takes."""
         for mechanism in self._mechanisms:
-            connection = _Connection(target, mechanism, self._on_connection_closed)
+            connection = _KafkaConnection(target, mechanism, self._on_connection_closed)
             try:
                 await connection.connect()
             except UnsupportedSaslMechanismError:
@@ -255,7 +256,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
                 self._mechanisms = (mechanism,)
                 return connection
         names = ", ".join(str(each) for each in self._mechanisms)
-        raise Refused(None, f"it takes user and password by none of {names}")
+        raise BrokerRefused(None, f"it takes user and password by none of {names}")
 
 
 class _Sender(Sender):  # type: ignore[misc]  # aiokafka has no types
@@ -289,10 +290,10 @@ class _Sender(Sender):  # type: ignore[misc]  # aiokafka has no types
 
 
 class KafkaProducer:
-    """A `cdc.dispatch.broker.base.Connection`."""
+    """A `cdc.dispatch.broker.base.BrokerConnection`."""
 
     def __init__(self, target: Target) -> None:
-        self._client = _Client(target)
+        self._client = _ClusterClient(target)
         self._seconds = target.seconds
         numbers = TransactionManager(None, _NO_LIMIT)
         self._waiting = MessageAccumulator(
@@ -331,10 +332,12 @@ class KafkaProducer:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             stored = sending.result() if sending.done() else self._client.give_up()
         except _TOO_LARGE as error:
-            raise Refused(413, f"{len(message.body)} bytes are more than {topic} takes (max.message.bytes)") from error
+            raise BrokerRefused(
+                413, f"{len(message.body)} bytes are more than {topic} takes (max.message.bytes)"
+            ) from error
         except TopicAuthorizationFailedError as error:
-            raise Refused(None, f"the user may not write to the topic {topic}") from error
-        except Refused:
+            raise BrokerRefused(None, f"the user may not write to the topic {topic}") from error
+        except BrokerRefused:
             raise
         except Exception as error:
             self._client.end(ConnectionResetError(errno.ECONNRESET, "connection closed"))
@@ -364,7 +367,7 @@ class KafkaProducer:
 
 def _mechanisms(target: Target) -> tuple[str | None, ...]:
     if target.token:
-        raise Refused(None, "it takes user and password, and the endpoint has a token")
+        raise BrokerRefused(None, "it takes user and password, and the endpoint has a token")
     if not target.user:
         return (None,)
     return _SCRAM if target.tls is None else (*_SCRAM, "PLAIN")
@@ -372,21 +375,23 @@ def _mechanisms(target: Target) -> tuple[str | None, ...]:
 
 def _failure(error: Exception) -> Exception:
     """Return the error that an attempt ends with."""
-    if isinstance(error.__cause__, Refused):
+    if isinstance(error.__cause__, BrokerRefused):
         return error.__cause__
     if isinstance(error, KafkaConnectionError | NodeNotReadyError):
         return ConnectionResetError(errno.ECONNRESET, "connection closed")
     if isinstance(error, BrokerResponseError):
-        return Refused(None, _shown(str(error.args[0]).rstrip(".") if error.args and error.args[0] else error.message))
-    if isinstance(error, OSError | Refused):
+        return BrokerRefused(
+            None, _shown(str(error.args[0]).rstrip(".") if error.args and error.args[0] else error.message)
+        )
+    if isinstance(error, OSError | BrokerRefused):
         return error
-    return Refused(None, f"its answer is not one of Kafka ({type(error).__name__})")
+    return BrokerRefused(None, f"its answer is not one of Kafka ({type(error).__name__})")
 
 
 def _detail(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
-    return error.reason if isinstance(error, Refused) else error_detail(error)
+    return error.reason if isinstance(error, BrokerRefused) else error_detail(error)
 
 
 def _shown(text: str) -> str:

@@ -23,7 +23,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, Retent
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from cdc.dispatch.broker.base import Message, Refused, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target
 from cdc.dispatch.failure import error_detail, system_error
 from cdc.model.broker import RECORD_HEADER, StreamMessage, StreamState, StreamUrl, record_token
 from cdc.model.errors import SourceError, SourceUnavailable
@@ -44,7 +44,7 @@ _MOST_WAITING: Final = 4000
 _CONTROL: Final = "100"
 
 
-class _Checked(Client):
+class _CheckedClient(Client):
     """A client that tries its one server once, and stays with it.  ``encrypted``: without TLS it says nothing, where
     the original would send user and password to a server that does not ask for TLS."""
 
@@ -69,10 +69,10 @@ class _Checked(Client):
 
 
 class JetStream:
-    """A `cdc.dispatch.broker.base.Connection`."""
+    """A `cdc.dispatch.broker.base.BrokerConnection`."""
 
     def __init__(self, target: Target) -> None:
-        self._client = _Checked()
+        self._client = _CheckedClient()
         self._client.encrypted = target.tls is not None
         self._seconds = target.seconds
         self._context: JetStreamContext = self._client.jetstream(timeout=target.seconds)
@@ -95,7 +95,7 @@ class JetStream:
             )
         except Error as error:
             self._client.abort()
-            raise Refused(None, _words(error)) from error
+            raise BrokerRefused(None, _words(error)) from error
         except BaseException:
             self._client.abort()
             raise
@@ -117,7 +117,7 @@ class JetStream:
             len(message.body) + sum(len(name) + len(value) + _AROUND for name, value in headers.items()) + _AROUND_ALL
         )
         if size > self._client.max_payload:  # the server would close the connection
-            raise Refused(_TOO_LARGE, f"{size} bytes are more than its max_payload, {self._client.max_payload}")
+            raise BrokerRefused(_TOO_LARGE, f"{size} bytes are more than its max_payload, {self._client.max_payload}")
         sending: asyncio.Future[PubAck] = asyncio.ensure_future(
             self._context.publish(subject, message.body, timeout=self._seconds, headers=headers)
         )
@@ -128,9 +128,9 @@ class JetStream:
                 raise self._ended.result()
             return sending.result()
         except NoStreamResponseError as error:
-            raise Refused(_UNAVAILABLE, f"no stream listens to {subject}") from error
+            raise BrokerRefused(_UNAVAILABLE, f"no stream listens to {subject}") from error
         except APIError as error:
-            raise Refused(error.code, error.description or _words(error)) from error
+            raise BrokerRefused(error.code, error.description or _words(error)) from error
         except ConnectionClosedError as error:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         finally:
@@ -143,7 +143,7 @@ class JetStream:
     async def _noted(self, error: Exception) -> None:
         """A refusal to publish to a subject comes without saying for which message."""
         if "permissions violation" in str(error).lower() and not self._ended.done():
-            self._ended.set_result(Refused(None, _words(error)))
+            self._ended.set_result(BrokerRefused(None, _words(error)))
 
     async def _closed(self) -> None:
         if not self._ended.done():
@@ -286,7 +286,7 @@ async def read_stream(url: StreamUrl, tls: ssl.SSLContext | None) -> StreamReade
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Refused):
+    if isinstance(error, BrokerRefused):
         return error.reason
     cause = system_error(error)
     return error_detail(cause) if isinstance(cause, OSError) else _words(error)

@@ -11,13 +11,13 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseErro
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.maint_notifications import MaintNotificationsConfig
 
-from cdc.dispatch.broker.base import Message, Refused, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target
 
 #: Answers that say something of the event or its stream, not of the server, and the nearest status of HTTP.
 _OF_THE_EVENT = {"WRONGTYPE": 409}
 
 
-class _Checked(RedisConnection):
+class _CheckedConnection(RedisConnection):
     """A connection to an address, with TLS for the name of its host."""
 
     def __init__(self, *, target: Target, **options: Any) -> None:
@@ -32,14 +32,14 @@ class _Checked(RedisConnection):
 
 
 class RedisStreams:
-    """A `cdc.dispatch.broker.base.Connection`: a pool, since a connection of Redis carries one command at a time.
+    """A `cdc.dispatch.broker.base.BrokerConnection`: a pool, since a connection of Redis carries one command at a time.
 
     A command is sent once: retries are the dispatcher's.  Notifications with which a server sends its clients to
     another address are off."""
 
     def __init__(self, target: Target) -> None:
         pool = ConnectionPool(
-            connection_class=_Checked,
+            connection_class=_CheckedConnection,
             target=target,
             db=int(target.place[0]),
             username=target.user or None,
@@ -62,7 +62,7 @@ class RedisStreams:
         try:
             entry = await self._client.xadd(stream, fields)
         except (ResponseError, AuthenticationError, BusyLoadingError) as error:
-            raise Refused(_OF_THE_EVENT.get(str(error).partition(" ")[0]), str(error).rstrip(".")) from error
+            raise BrokerRefused(_OF_THE_EVENT.get(str(error).partition(" ")[0]), str(error).rstrip(".")) from error
         except ConnectionLost as error:
             raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
         return f"{entry.decode() if isinstance(entry, bytes) else entry} in {stream}"

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Self
 import structlog
 
 from cdc.dispatch.address import AddressRefused, EgressPolicy
-from cdc.dispatch.broker.base import Connection, Message, Refused, Target, credentials
+from cdc.dispatch.broker.base import BrokerConnection, BrokerRefused, Message, Target, credentials
 from cdc.dispatch.connection import CheckedResolver
 from cdc.dispatch.failure import NotConfigured, describe_error, system_error
 from cdc.dispatch.request import WebhookRequest
@@ -50,7 +50,7 @@ class _Link:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.connection: Connection | None = None
+        self.connection: BrokerConnection | None = None
         self.used = 0.0
         self.in_flight = 0
 
@@ -94,14 +94,14 @@ class BrokerSender:
         key = _Key(request.url, _authorization(request), request.client_certificate)
         link = self._links.setdefault(key, _Link())
         link.in_flight += 1
-        connection: Connection | None = None
+        connection: BrokerConnection | None = None
         try:
             url = broker_url(request.url)
             with Deadline(request.timeout):
                 connection = await self._connection(link, url, key, request.timeout)
                 said = await _publish(connection, self._message(url, request))
             return Answer(ACCEPTED, now() - started, body=said.encode())
-        except Refused as refused:
+        except BrokerRefused as refused:
             broker = broker_url(request.url).scheme.broker.title
             return Answer(refused.status, now() - started, error=f"{broker} refused the event: {refused.reason}.")
         except UsageError as error:
@@ -115,7 +115,7 @@ class BrokerSender:
             link.used = now()
             self._sweep = self._sweep or asyncio.get_running_loop().call_later(IDLE, self._close_idle)
 
-    async def _connection(self, link: _Link, url: BrokerUrl, key: _Key, seconds: float) -> Connection:
+    async def _connection(self, link: _Link, url: BrokerUrl, key: _Key, seconds: float) -> BrokerConnection:
         async with link.lock:
             if link.connection is not None and link.connection.closed:
                 await self._drop(link, link.connection)
@@ -160,7 +160,7 @@ class BrokerSender:
         """Return how often a delivery was completed: each time after the first somebody asked for it again."""
         return sum(not each.error for each in await self._attempts(delivery_id)) if self._attempts else 0
 
-    async def _drop(self, link: _Link, connection: Connection | None) -> None:
+    async def _drop(self, link: _Link, connection: BrokerConnection | None) -> None:
         """Close the connection of a failed attempt, so that nothing of it is sent later."""
         if connection is None:
             return
@@ -180,7 +180,7 @@ class BrokerSender:
         self._sweep = loop.call_later(IDLE, self._close_idle) if self._links else None
 
 
-async def _publish(connection: Connection, message: Message) -> str:
+async def _publish(connection: BrokerConnection, message: Message) -> str:
     """A client that lost its connection may cancel what waits for it, which is no cancellation of the attempt."""
     try:
         return await connection.publish(message)
@@ -191,7 +191,7 @@ async def _publish(connection: Connection, message: Message) -> str:
         raise ConnectionResetError(errno.ECONNRESET, "connection closed") from None
 
 
-async def close_connection(connection: Connection) -> None:
+async def close_connection(connection: BrokerConnection) -> None:
     """Close it within `CLOSING` seconds."""
     try:
         with Deadline(CLOSING):

@@ -15,9 +15,8 @@ from cdc.outbox.database import Database, Ledger, Row, postgres_statements
 from cdc.outbox.postgres import search
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres.search import PostgresSearch
-from cdc.outbox.shared import Subscriber
+from cdc.outbox.shared import Subscriber, SubscriberCache
 from cdc.outbox.slices import LogSlice
-from cdc.outbox.subscribers import SubscriberCache
 
 P = ParamSpec("P")
 T = TypeVar("T")

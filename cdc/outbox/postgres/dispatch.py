@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from cdc.model.delivery import (
+    AdmissionRequest,
     Admitted,
     DeliveryState,
     DueEndpoints,
     EndpointHold,
     LeasedDelivery,
     Outcome,
-    Wanted,
     counted,
 )
 from cdc.model.event import Event
@@ -35,7 +35,7 @@ from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 
 class Crowded(Exception):
     """A lane has several active deliveries, or an older one that waits, an endpoint is to be disabled, or there is
-    something to announce: to be finished under `Lock.FREELY`."""
+    something to announce: to be finished under `Lock.EXCLUSIVE`."""
 
 
 class _Held(NamedTuple):
@@ -239,12 +239,12 @@ async def finish(
     now: datetime,
     *,
     announcements: Sequence[Event],
-    freely: bool,
+    exclusive: bool,
 ) -> list[Row]:
     """Return what follows in the lanes: endpoints and due times.
 
-    ``freely``: under `Lock.FREELY`; otherwise raises `Crowded` when that is needed."""
-    if not freely and (announcements or any(outcome.disable_reason for outcome in outcomes)):
+    ``exclusive``: under `Lock.EXCLUSIVE`; otherwise raises `Crowded` when that is needed."""
+    if not exclusive and (announcements or any(outcome.disable_reason for outcome in outcomes)):
         raise Crowded
     if announcements:  # first: it may merge lanes
         await announce(db, written(announcements), now)
@@ -259,7 +259,7 @@ async def finish(
         await forget_answers(db, [each.id for each in held.values()])
     if not ending:
         return []
-    if not freely and any(each.crowded for each, _ in ending):
+    if not exclusive and any(each.crowded for each, _ in ending):
         raise Crowded
     await db.write(
         "finish",
@@ -272,8 +272,8 @@ async def finish(
         if outcome.disable_reason:
             await db.write("disable_endpoint", number=each.lane[0], reason=outcome.disable_reason)
             db.due()
-    lanes = lane_columns({each.lane for each, outcome in ending if freely or outcome.state.final})
-    if freely:
+    lanes = lane_columns({each.lane for each, outcome in ending if exclusive or outcome.state.final})
+    if exclusive:
         await db.write_each("demote", lanes)
     return await db.rows("promote", **lanes) if lanes["lane"] else []
 
@@ -349,7 +349,7 @@ async def publish_holds(db: PostgresDatabase, worker: str, given: Mapping[str, E
     await db.write("publish_holds", worker=worker, holds=orjson.dumps(rows).decode())
 
 
-async def admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+async def admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, AdmissionRequest]) -> dict[str, Admitted]:
     """One statement; more where an endpoint is limited for the first time."""
     admitted = await _admit(db, worker, wanted)
     missing = {endpoint_id: each for endpoint_id, each in wanted.items() if endpoint_id not in admitted}
@@ -359,7 +359,7 @@ async def admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, Wanted])
     return admitted
 
 
-async def _admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+async def _admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, AdmissionRequest]) -> dict[str, Admitted]:
     given = [{"id": endpoint_id, **each._asdict()} for endpoint_id, each in wanted.items()]
     rows = await db.rows("admit", worker=worker, wanted=orjson.dumps(given).decode(), ahead=AHEAD)
     return {

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import psycopg
 
+from cdc.database.sqlfile import load
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.migrate import Migration, migrations
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.session import connect_plainly, sentence
-from cdc.sqlfile import load
 
 
 async def read_schema(info: ConnectionInfo) -> dict[str, object]:

@@ -20,7 +20,7 @@ import structlog
 
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import Admitted, DueEndpoints, EndpointHold, LeasedDelivery, Outcome, Wanted
+from cdc.model.delivery import AdmissionRequest, Admitted, DueEndpoints, EndpointHold, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
 from cdc.outbox import endpoints
@@ -33,8 +33,7 @@ from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
 from cdc.outbox.postgres.session import CALL_SECONDS, CHANNEL, Lock, PostgresSession, connect, sentence
 from cdc.outbox.postgres.workers import PostgresWorkers
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.shared import refusal_lock
-from cdc.outbox.subscribers import SubscriberCache
+from cdc.outbox.shared import SubscriberCache, refusal_lock
 
 log = structlog.get_logger()
 
@@ -143,9 +142,9 @@ class PostgresLimits:
         return await self._session.read(dispatch.holds)
 
     async def publish(self, worker: str, holds: Mapping[str, EndpointHold]) -> None:
-        await self._session.write(Lock.IN_TURN, dispatch.publish_holds, worker, holds)
+        await self._session.write(Lock.SHARED, dispatch.publish_holds, worker, holds)
 
-    async def admit(self, worker: str, wanted: Mapping[str, Wanted]) -> dict[str, Admitted]:
+    async def admit(self, worker: str, wanted: Mapping[str, AdmissionRequest]) -> dict[str, Admitted]:
         return await self._session.read(dispatch.admit, worker, wanted)
 
 
@@ -173,25 +172,25 @@ class PostgresOutbox(DatabaseOutbox):
 
     async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self._own_writes += 1
-        return await self._durable.write(Lock.FREELY, work, *args, **kwargs)
+        return await self._durable.write(Lock.EXCLUSIVE, work, *args, **kwargs)
 
     async def alter(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self._own_writes += 1
-        return await self._altering.write(Lock.FREELY, work, *args, **kwargs)
+        return await self._altering.write(Lock.EXCLUSIVE, work, *args, **kwargs)
 
     async def _add(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._durable.write(Lock.IN_TURN, work, *args, **kwargs)
+        return await self._durable.write(Lock.SHARED, work, *args, **kwargs)
 
     async def _step(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._durable.read(work, *args, **kwargs)
 
     async def _dispatch(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self._own_writes += 1
-        return await self._recording.write(Lock.FREELY, work, *args, **kwargs)
+        return await self._recording.write(Lock.EXCLUSIVE, work, *args, **kwargs)
 
     async def _tidy(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         self._own_writes += 1
-        return await self._upkeep.write(Lock.IN_TURN, work, *args, **kwargs)
+        return await self._upkeep.write(Lock.SHARED, work, *args, **kwargs)
 
     async def exists(self) -> bool:
         return await is_installed(self._info)
@@ -208,7 +207,7 @@ class PostgresOutbox(DatabaseOutbox):
     async def open(self) -> None:
         await migrate_postgres(self._info)
         if await self._log.read(endpoints.seal_secrets, self._box, former=False, dry_run=True):
-            await self._durable.write(Lock.FREELY, endpoints.seal_secrets, self._box, former=False)
+            await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, self._box, former=False)
 
     async def close(self) -> None:
         await self._listener.close()
@@ -275,11 +274,11 @@ class PostgresOutbox(DatabaseOutbox):
         self._own_writes += 1
         write, finish = self._recording.write, dispatch.finish
         try:
-            lock = Lock.IN_TURN
-            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, freely=False)
+            lock = Lock.SHARED
+            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, exclusive=False)
         except dispatch.Crowded:
-            lock = Lock.FREELY
-            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, freely=True)
+            lock = Lock.EXCLUSIVE
+            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, exclusive=True)
         self._floors.promoted(promoted)
 
     async def changed(self) -> bool:

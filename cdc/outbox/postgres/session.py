@@ -20,7 +20,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.database import PostgresDatabase
-from cdc.outbox.subscribers import SubscriberCache
+from cdc.outbox.shared import SubscriberCache
 
 _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
 #: SQLSTATE, or its class of two characters → the problem, and how to fix it
@@ -84,12 +84,12 @@ CHANNEL = "cdc_outbox"
 
 
 class Lock(StrEnum):
-    """The right of a transaction to change lanes.  ``FREELY``: add deliveries to any, change which is active;
-    exclusive.  ``IN_TURN``: end deliveries that its worker leased and activate the next of their lanes; many at once,
-    but not beside the former.  Leasing needs neither: it changes nothing in a lane."""
+    """The right of a transaction to change lanes.  ``EXCLUSIVE``: add deliveries to any, change which is active; alone.
+    ``SHARED``: end deliveries that its worker leased and activate the next of their lanes; many at once, but not beside
+    the former.  Leasing needs neither: it changes nothing in a lane."""
 
-    FREELY = "pg_advisory_xact_lock"
-    IN_TURN = "pg_advisory_xact_lock_shared"
+    EXCLUSIVE = "pg_advisory_xact_lock"
+    SHARED = "pg_advisory_xact_lock_shared"
 
 
 class PostgresSession:

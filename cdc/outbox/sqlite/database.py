@@ -23,12 +23,11 @@ from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import OutboxError, OutboxLost
 from cdc.outbox.database import Database, Ledger, Row, sqlite_statements
-from cdc.outbox.shared import Subscriber
+from cdc.outbox.shared import Subscriber, SubscriberCache
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search
 from cdc.outbox.sqlite.rows import TIMES, endpoint_from, endpoint_row, stored, with_times
 from cdc.outbox.sqlite.search import SqliteLogSearch, SqliteSearch
-from cdc.outbox.subscribers import SubscriberCache
 
 #: primary result code → the problem with the file, and how to fix it
 _SENTENCES: Final[dict[int, tuple[str, str]]] = {

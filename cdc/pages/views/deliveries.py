@@ -19,7 +19,7 @@ from cdc.model.broker import scheme_of
 from cdc.model.delivery import TEXT_EVENTS, DeliveryState, DeliveryView, LeasedDelivery
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import UsageError
-from cdc.model.label import Labels
+from cdc.model.event import Labels
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route

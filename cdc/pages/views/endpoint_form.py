@@ -118,7 +118,7 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
     sources = frozenset(name for text in sent.getall("sources", []) for name in _source_names(page, text))
     if values["preset"] in PRESETS:
         values |= {"preset": "", "transform": preset(values["preset"])}
-    reader = _Reader(page)
+    reader = _FormReader(page)
     fields: dict[str, Any] = {
         "url": values["url"],
         "description": values["description"],
@@ -155,7 +155,7 @@ async def read(page: Page, present: Endpoint | None = None) -> EndpointForm:
     return EndpointForm(values, ticked, sources, tuple(reader.wrong), fields, again)
 
 
-class _Reader:
+class _FormReader:
     """Notes fields that cannot be read, and continues."""
 
     def __init__(self, page: Page) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Role
-from cdc.admin.endpoint_trial import GREETING, Previewed, ShapeWanted
+from cdc.admin.endpoint_preview import GREETING, Previewed, ShapeWanted
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.statistics import Period
 from cdc.dispatch.authentication import public_jwk

@@ -10,7 +10,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.pages.page import Page
 
 if TYPE_CHECKING:
-    from cdc.model.label import Label
+    from cdc.model.event import Label
 
 
 def names(page: Page, events: Iterable[StoredEvent]) -> dict[str, str]:

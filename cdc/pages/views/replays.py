@@ -24,7 +24,7 @@ _STATES = tuple(state for state in DeliveryState if state.final)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReplayForm:
     """The request of a form."""
 
     which: DeliveryFilter
@@ -36,7 +36,7 @@ class DryRun:
     """The result of a dry run.  ``form``: the fields that ask for exactly this."""
 
     found: Replayed
-    wanted: Wanted
+    wanted: ReplayForm
     form: Mapping[str, str]
 
 
@@ -92,7 +92,7 @@ async def _dry_run(page: Page, given: Mapping[str, str], rate: str) -> DryRun:
     return DryRun(await page.admin.deliveries.count_replay(wanted.which), wanted, form)
 
 
-def _wanted(page: Page, given: Mapping[str, str], rate: str) -> Wanted:
+def _wanted(page: Page, given: Mapping[str, str], rate: str) -> ReplayForm:
     """Raises `UsageError`."""
     text = page.language.text
     if not any(given.values()):
@@ -100,7 +100,7 @@ def _wanted(page: Page, given: Mapping[str, str], rate: str) -> Wanted:
     which = delivery_filter(page, given)
     if which.state is not None and which.state not in _STATES:
         raise UsageError(text("Only finished deliveries can be sent again."))
-    return Wanted(meant(which, page.site.clock.now(), hint=""), _rate(page, rate))
+    return ReplayForm(meant(which, page.site.clock.now(), hint=""), _rate(page, rate))
 
 
 def _rate(page: Page, text: str) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from cdc.dispatch.address import EgressPolicy
 from cdc.dispatch.broker import sender as broker_sender
-from cdc.dispatch.broker.base import Connection
+from cdc.dispatch.broker.base import BrokerConnection
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
 from cdc.dispatch.request import build_request
@@ -156,7 +156,7 @@ async def test_idle_connection_is_closed(server: BrokerServer, monkeypatch: pyte
     closed = asyncio.Event()
     close = broker_sender.close_connection
 
-    async def closing(connection: Connection) -> None:
+    async def closing(connection: BrokerConnection) -> None:
         await close(connection)
         closed.set()
 

@@ -289,10 +289,10 @@ def test_the_doctor_looks_at_them(shop: Database) -> None:
     shop.execute("DROP TRIGGER cdc_familias_bd")
     helping = {finding.check: finding for finding in installer(shop).cascade_findings(CAPTURES) or []}
     assert helping["triggers of familias"].severity is Severity.WRONG
-    assert helping["triggers of familias"].mend == "cdc install-triggers --cascades-only"
+    assert helping["triggers of familias"].fix == "cdc install-triggers --cascades-only"
     (check,) = [finding for finding in installer(shop).findings(CAPTURES) if finding.check == "triggers"]
     assert check.severity is Severity.WRONG
-    assert check.mend == "cdc install-triggers"
+    assert check.fix == "cdc install-triggers"
 
 
 def test_a_mysql_whose_log_holds_cascades_needs_none(mysql_db: Database) -> None:

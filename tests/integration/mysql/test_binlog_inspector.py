@@ -102,9 +102,9 @@ async def test_without_any_of_them_the_doctor_says_which(items: Database) -> Non
         with account(items, [*printed(items, user), revocation], user) as info:
             found = findings(items, info)
             assert found[check].severity is Severity.WRONG
-            mend = found[check].mend
-            assert mend.startswith("GRANT ")
-            items.server.admin_execute(mend.partition(";")[0].replace("%", "%%"), ())
+            fix = found[check].fix
+            assert fix.startswith("GRANT ")
+            items.server.admin_execute(fix.partition(";")[0].replace("%", "%%"), ())
             assert Severity.WRONG not in severities(findings(items, info)).values()
 
 
@@ -147,7 +147,7 @@ def test_all_is_well(own_server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "check", "severity", "mend"),
+    ("server", "check", "severity", "fix"),
     [
         ("mysql --skip-log-bin", "log_bin", Severity.WRONG, "log_bin = binlog"),
         ("mariadb --skip-log-bin", "log_bin", Severity.WRONG, "log_bin = binlog"),
@@ -168,14 +168,14 @@ def test_all_is_well(own_server: Any) -> None:
         ("mariadb --max-binlog-total-size=10000000", "max_binlog_total_size", Severity.WARNING, "= 0"),
     ],
 )
-def test_each_setting_has_its_sentence(server: str, check: str, severity: Severity, mend: str, own_server: Any) -> None:
+def test_each_setting_has_its_sentence(server: str, check: str, severity: Severity, fix: str, own_server: Any) -> None:
     flavour, option = server.split()
     database = own_server(flavour, option, binlog=option != "--skip-log-bin")
     prepare(database)
     found = findings(database)
     assert found[check].severity is severity
-    assert mend in found[check].mend
-    if (statement := re.match(r"SET GLOBAL [^;]+", found[check].mend)) is not None:
+    assert fix in found[check].fix
+    if (statement := re.match(r"SET GLOBAL [^;]+", found[check].fix)) is not None:
         database.execute(statement[0])
         assert check not in severities(findings(database))
 
@@ -213,4 +213,4 @@ async def test_where_the_consumer_stands(own_server: Any) -> None:
         database.execute("RESET MASTER" if flavour == "mariadb" else "RESET BINARY LOGS AND GTIDS")
         found = findings(database, position=log.position)["position"]
         assert found.severity is Severity.WRONG
-        assert "on_purged" in found.mend
+        assert "on_purged" in found.fix

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.sqlfile import load
+from cdc.database.sqlfile import load
 from support.database import Database
 
 FOLDER = Path(__file__).resolve().parents[3] / "sql"

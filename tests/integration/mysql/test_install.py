@@ -231,7 +231,7 @@ def test_doctor_names_the_grant_that_the_definer_lost(mysql_db: Database) -> Non
     assert [f for f in erp.findings(captures) if f.severity is not Severity.OK] == []
     mysql_db.execute(f"REVOKE {right} FROM 'erp_{mysql_db.name}'@'%%'", ())
     wrong = [f for f in erp.findings(captures) if f.severity is Severity.WRONG]
-    assert any(f"GRANT {right} TO 'erp_{mysql_db.name}'" in f.mend for f in wrong)
+    assert any(f"GRANT {right} TO 'erp_{mysql_db.name}'" in f.fix for f in wrong)
 
 
 def test_tokens_by_row_are_a_choice_that_can_be_taken_back(mysql_db: Database) -> None:

@@ -73,7 +73,7 @@ def test_installation_without_a_probe_is_not_proved_until_installed_again(db: Da
     there = install(db, "item")
     db.execute("DROP TABLE cdc_probe")
     (finding,) = proved(there)
-    assert (finding.severity, finding.mend.split(";")[0]) == (Severity.WARNING, "cdc install-triggers")
+    assert (finding.severity, finding.fix.split(";")[0]) == (Severity.WARNING, "cdc install-triggers")
     there.repair()
     assert severities(there) == [Severity.WARNING], "an account of an earlier version may not make it"
     there.apply(there.plan_install(CAPTURES), lambda _: None)
@@ -88,7 +88,7 @@ def test_consumer_account_proves_capture_with_the_printed_grants(db: Database) -
     assert finding.severity is Severity.WARNING
     assert "may not write cdc_probe" in finding.detail
     assert user_of(db, "consumer") in finding.detail
-    for grant in finding.mend.split("; "):
+    for grant in finding.fix.split("; "):
         db.execute(grant)
     assert severities(consumer) == [Severity.OK]
     printed = owner.grants(CAPTURES)
@@ -122,7 +122,7 @@ def test_definer_without_the_performance_schema_is_found_by_any_account(mysql_db
     for there in (erp, installer(mysql_db)):
         (finding,) = proved(there)
         assert (finding.severity, "each becomes a gap" in finding.detail) == (Severity.WRONG, True)
-        grant = finding.mend.split(";")[0]
+        grant = finding.fix.split(";")[0]
         assert f"events_transactions_current TO '{user_of(mysql_db, 'erp')}'@'%'" in grant
     mysql_db.execute(grant)
     assert severities(erp) == [Severity.OK]

@@ -12,9 +12,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from cdc import sqlfile
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.journal.mysql_watch import JournalWatch
+from cdc.database import sqlfile
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity
@@ -158,6 +158,6 @@ def test_doctor_warns_of_a_probe_that_cannot_open_the_registry(items: Database) 
     items.execute("DROP TABLE cdc_probe")
     items.execute(f"{sqlfile.load('mysql/tables.sql#probe')}")
     (finding,) = [each for each in there.findings([Capture("item")]) if each.check == "registry"]
-    assert (finding.severity, finding.mend) == (Severity.WARNING, "cdc install-triggers")
+    assert (finding.severity, finding.fix) == (Severity.WARNING, "cdc install-triggers")
     install(items, "item")
     assert not [each for each in there.findings([Capture("item")]) if each.check == "registry"]

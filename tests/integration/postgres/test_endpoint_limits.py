@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cdc.dispatch.flow_control import TokenBucket
-from cdc.model.delivery import EndpointHold, Wanted
+from cdc.model.delivery import AdmissionRequest, EndpointHold
 from cdc.model.endpoint import EndpointChange
 from cdc.outbox.postgres.dispatch import AHEAD
 from cdc.outbox.postgres.outbox import PostgresLimits, PostgresOutbox
@@ -16,7 +16,7 @@ from support.database import Database
 from support.outboxes import NOW, Processes, endpoint
 
 OPEN = EndpointHold(5.0, 0)
-PROBE = {"ep_a": Wanted(1, 0.0, 0.0, 20.0)}
+PROBE = {"ep_a": AdmissionRequest(1, 0.0, 0.0, 20.0)}
 
 
 async def opened(processes: Processes, number: int) -> list[PostgresOutbox]:
@@ -40,7 +40,7 @@ async def test_processes_share_a_rate(processes: Processes, rate: float) -> None
     members = [each.limits for each in await opened(processes, 3)]
     bucket, began, admitted = TokenBucket(rate), time.monotonic(), 0
     for _ in range(10):
-        asked = [each.admit("w", {"ep_a": Wanted(7, bucket.interval, bucket.slack, 20)}) for each in members]
+        asked = [each.admit("w", {"ep_a": AdmissionRequest(7, bucket.interval, bucket.slack, 20)}) for each in members]
         admitted += sum(each["ep_a"].requests for each in await asyncio.gather(*asked))
         assert admitted <= max(rate, 1) + rate * (time.monotonic() - began + AHEAD) + 1e-6
     assert admitted >= max(rate, 1)
@@ -48,7 +48,7 @@ async def test_processes_share_a_rate(processes: Processes, rate: float) -> None
 
 async def test_booked_requests_delay_those_of_other_processes(processes: Processes) -> None:
     one, two = [each.limits for each in await opened(processes, 2)]
-    wanted = {"ep_a": Wanted(1, 1000.0, 0.0, 20.0)}  # its rate is one in 1000 seconds
+    wanted = {"ep_a": AdmissionRequest(1, 1000.0, 0.0, 20.0)}  # its rate is one in 1000 seconds
     assert (await one.admit("w1", wanted))["ep_a"].requests == 1
     later = (await two.admit("w2", wanted))["ep_a"]
     assert later.requests == 0
@@ -67,7 +67,9 @@ async def test_breaker_opened_by_one_holds_all_back(processes: Processes) -> Non
     assert hold.held is not None
     assert hold.held <= 5, "the first one to open it counts"
     assert (await two.admit("w1", PROBE))["ep_a"].hold.held is not None
-    assert (await one.admit("w0", {"ep_a": Wanted(5, 0.05, 0.95, 20)}))["ep_a"].requests == 0, "its rate is no excuse"
+    assert (await one.admit("w0", {"ep_a": AdmissionRequest(5, 0.05, 0.95, 20)}))["ep_a"].requests == 0, (
+        "its rate is no excuse"
+    )
 
 
 async def test_one_process_probes_and_its_result_counts(processes: Processes, postgres_outbox_db: Database) -> None:
@@ -146,7 +148,7 @@ async def test_times_of_a_wrong_clock_hold_nothing_back(processes: Processes, po
     await outbox.limits.publish("w0", {"ep_a": EndpointHold(5.0, paused=5.0)})
     for column in ("held_until", "paused_until", "booked_until"):
         pass_time(postgres_outbox_db, column, "interval '1 year'")
-    wanted = {"ep_a": Wanted(1, 10.0, 0.0, 20.0)}
+    wanted = {"ep_a": AdmissionRequest(1, 10.0, 0.0, 20.0)}
     admitted = (await outbox.limits.admit("w0", wanted))["ep_a"]
     assert admitted.booked <= 10 + AHEAD
     pass_time(postgres_outbox_db, "booked_until")

@@ -17,6 +17,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from cdc.database.postgres_connection import conninfo
+from cdc.database.sqlfile import load
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
@@ -24,7 +25,6 @@ from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.dispatch import lease_of_statement, lease_statement
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
-from cdc.sqlfile import load
 from support.database import Database, fresh_database
 from support.outboxes import NOW, endpoint, event, finish, lease
 from support.server import Spec

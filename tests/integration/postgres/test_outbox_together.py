@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.admin.writes import Writes
+from cdc.admin.base import Writes
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome

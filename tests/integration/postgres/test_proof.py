@@ -67,7 +67,7 @@ def test_consumer_account_proves_capture_with_the_printed_grants(
         as_consumer = PostgresInstaller(postgres_db.info.as_user(consumer, "p4ssw0rd"))
         finding = proved(as_consumer)
         assert (finding.severity, consumer in finding.detail) == (Severity.WARNING, True)
-        for grant in finding.mend.split("; "):
+        for grant in finding.fix.split("; "):
             assert grant.split()[1] in {"INSERT", "UPDATE", "DELETE"}
             postgres_db.execute(grant)
         assert proved(as_consumer).severity is Severity.OK

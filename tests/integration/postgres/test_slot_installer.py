@@ -71,7 +71,7 @@ def _uninstall(database: Database) -> None:
 def _phrases(database: Database, captures: list[Capture]) -> dict[str, str]:
     """What is not well, by check."""
     findings = slot_installer(database).findings(captures)
-    return {each.check: f"{each.detail} | {each.mend}" for each in findings if each.severity is not Severity.OK}
+    return {each.check: f"{each.detail} | {each.fix}" for each in findings if each.severity is not Severity.OK}
 
 
 def test_installed_twice_and_removed_exactly(tables: Database) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from cdc.config import Config
 from cdc.model.finding import Severity
-from cdc.runtime.running import consumer_findings
+from cdc.runtime.doctor import consumer_findings
 from support.consumer import Consumer, Inbox, answering, receiving
 from support.database import Database
 from support.health import Health, is_ready

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdc.capture.base import NO_BACKFILLS, Backfills, Source
+from cdc.capture.base import NO_BACKFILLS, Source, SourceBackfills
 from cdc.capture.probe import Backlog, Probe
 from cdc.dispatch.outcome_writer import Finished
 from cdc.dispatch.request import WebhookRequest
@@ -153,7 +153,7 @@ class SickSource:
         await self._source.close()
         self._perhaps(0.05, "exception in a source")
 
-    async def batches(self, backfills: Backfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Ends with an exception after some time, while it waits or while it holds a batch."""
         loop = asyncio.get_running_loop()
         real = aiter(self._source.batches(backfills))
@@ -199,7 +199,7 @@ class SickProbe:
 class SickBackfills:
     """Backfills of a sick source, whose questions fail."""
 
-    def __init__(self, backfills: Backfills, name: str, chaos: Chaos) -> None:
+    def __init__(self, backfills: SourceBackfills, name: str, chaos: Chaos) -> None:
         self._backfills = backfills
         self._name = f"backfills {name}"
         self._chaos = chaos

@@ -9,8 +9,8 @@ from itertools import islice
 
 import orjson
 
-from cdc.model.delivery import TEXT_EVENTS, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, searched
-from cdc.model.event import check_pattern, matches
+from cdc.model.delivery import TEXT_EVENTS, Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter
+from cdc.model.event import check_pattern, matches, searched
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import cursor_of, delivery_number, place_text, text_in_payload
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget

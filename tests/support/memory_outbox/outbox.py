@@ -18,6 +18,7 @@ from cdc.model.event import Event, event_payload
 from cdc.model.worker import WorkerStore
 from cdc.outbox.base import Fence, LimitStore, Replication, Stored
 from cdc.outbox.shared import (
+    SubscriberIndex,
     check_fence,
     delivery_id,
     endpoint_disabled,
@@ -28,7 +29,6 @@ from cdc.outbox.shared import (
     subscriber_of,
 )
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
-from cdc.outbox.subscribers import SubscriberIndex
 from support.memory_outbox.activity import MemoryActivity
 from support.memory_outbox.backfills import MemoryBackfills
 from support.memory_outbox.quarantine import MemoryQuarantine

@@ -27,7 +27,7 @@ from cdc.model.observer import Observer
 from cdc.relay import Relay
 from cdc.runtime.components import Components, ProcessRole
 from cdc.runtime.consumer_parts import ConsumerParts
-from cdc.runtime.supervisor import Supervisor
+from cdc.runtime.process import Supervisor
 from cdc.web.reported import Reported
 from support.simulated.database import JournalSession
 from support.simulated.history import History

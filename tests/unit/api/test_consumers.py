@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdc.access.model import Scope
-from cdc.admin.writes import LOOK_EVERY
+from cdc.admin.base import LOOK_EVERY
 from cdc.model.delivery import DeliveryState
 from cdc.web.monitor import Monitor
 from support.managing import API, Answered, Managed

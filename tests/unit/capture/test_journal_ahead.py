@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cdc.capture.journal.batches import ReadAhead
-from cdc.capture.journal.database import JournalRow, TransactionHead
+from cdc.capture.journal.database import JournalRow, ReadAhead, TransactionHead
 from cdc.model.errors import SourceUnavailable
 from support.waiting import HANG_SECONDS
 

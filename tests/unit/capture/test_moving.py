@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from cdc.capture.base import Source
 from cdc.capture.journal.database import JournalPosition
-from cdc.capture.moving import Bridge, CaptureMode, Mark, MovingSource
+from cdc.capture.moving import Bridge, CaptureMode, MovingSource, Watermark
 from cdc.model.change import Position
 
 
@@ -32,4 +32,4 @@ async def test_what_is_being_deleted_is_not_waited_for() -> None:
     make: Any = {CaptureMode.JOURNAL: lambda: cast("Source", _Journal())}
     source = MovingSource("main", CaptureMode.LOG, make, lambda: cast("Bridge", _Bridge()))
     await source.open(JournalPosition(("0",)).dump())
-    assert await source._left(Mark(Position(""), _settled)) == {"1", "2"}
+    assert await source._left(Watermark(Position(""), _settled)) == {"1", "2"}

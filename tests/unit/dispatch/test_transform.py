@@ -13,7 +13,7 @@ from cdc.config.rules import event_types, label
 from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.transform import PRESETS, Body, Shape, TransformFailed, preset, shaped
 from cdc.mapping.catalogue import load_catalogue
-from cdc.model.label import Label
+from cdc.model.event import Label
 from cdc.model.operation import OPERATION_TYPES
 
 RECORD = "facturascli:12"

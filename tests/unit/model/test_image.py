@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.capture.postgres_catalogue import compile_decode
-from cdc.database.mysql_journal import Shape, image_reader
+from cdc.database.mysql_journal import JournalShape, image_reader
 from cdc.mapping.merge import merge
 from cdc.model.change import Operation, Row
 from cdc.model.column import Column, ColumnKind, Table
@@ -130,7 +130,7 @@ def test_the_key_that_is_read_alone_is_that_of_the_row(data: st.DataObject) -> N
     named = orjson.dumps(dict(zip(names, values, strict=True))).decode()
     for reader, text in (
         (ImageReader(whole, key, object_key_reader(columns, key)), named),
-        (image_reader(Shape("t", columns, key)), orjson.dumps(values).decode()),
+        (image_reader(JournalShape("t", columns, key)), orjson.dumps(values).decode()),
     ):
         image, row = Image(text, reader), reader.decode(text)
         assert repr(key_of(image, key)) == repr({name: row[name] for name in key})

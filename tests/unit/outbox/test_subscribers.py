@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.model.event import OPERATIONS
-from cdc.outbox.shared import Subscriber
-from cdc.outbox.subscribers import SubscriberCache, SubscriberIndex
+from cdc.outbox.shared import Subscriber, SubscriberCache, SubscriberIndex
 from support.outboxes import event
 
 NAMES = ("invoice.created", "invoice.existing", "stock.changed", "endpoint.disabled")

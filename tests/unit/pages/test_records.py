@@ -10,7 +10,7 @@ from cdc.dispatch.message import record_title
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.example import ROWS
 from cdc.model.errors import ConfigError
-from cdc.model.label import Label
+from cdc.model.event import Label
 from support.browsing import visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox

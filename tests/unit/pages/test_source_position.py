@@ -13,7 +13,7 @@ from cdc.capture.journal.database import JournalPosition, Marker
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.moving import Overlap
 from cdc.capture.position import HugePart, Reread
-from cdc.capture.rest.position import Progress, RestPosition
+from cdc.capture.rest.position import ResourceProgress, RestPosition
 from cdc.model.change import Position
 from support.browsing import visiting
 from support.managing import managing
@@ -23,7 +23,7 @@ _LOG = LogPosition("mariadb-bin.000012", 4711, "0-1-5,1-2-7")
 _BINLOG = BinlogPosition(_LOG, "server", "schema", ("facturascli",)).dump()
 _LOGICAL = LogicalPosition(0x1_0000_00A8, "7301", rereads=(Reread("stocks", "x"),), huge=HugePart("799", 1234))
 _JOURNAL = JournalPosition(done=tuple(f"t{number}" for number in range(7)), marker=Marker("a", 3))
-_REST = RestPosition({"clientes": Progress(2, known=True), "stocks": Progress()})
+_REST = RestPosition({"clientes": ResourceProgress(2, known=True), "stocks": ResourceProgress()})
 
 POSITIONS = {
     _BINLOG: "Archivo de log y posición: mariadb-bin.000012:4711 GTID: 0-1-5, 1-2-7",

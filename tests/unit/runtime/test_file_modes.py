@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> Config:
 def _repair(findings: list[Finding]) -> None:
     for finding in findings:
         assert finding.severity is Severity.WARNING
-        subprocess.run(["/bin/sh", "-c", finding.mend], check=True)
+        subprocess.run(["/bin/sh", "-c", finding.fix], check=True)
 
 
 def test_private_files_are_no_finding(config: Config) -> None:
@@ -53,7 +53,7 @@ def test_an_outbox_that_its_group_reads_is_a_warning(config: Config, tmp_path: P
     (tmp_path / "cdc.db").chmod(0o640)
     (tmp_path / "key").chmod(0o640)  # the group of the service's account may
     (finding,) = file_findings(config)
-    assert (finding.check, finding.mend) == ("outbox mode", f"chmod go-rwx {tmp_path / 'cdc.db'}")
+    assert (finding.check, finding.fix) == ("outbox mode", f"chmod go-rwx {tmp_path / 'cdc.db'}")
 
 
 def test_a_configuration_may_be_read_unless_it_holds_a_password(config: Config, tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_root_trusts_the_account_that_owns_the_outbox(config: Config, tmp_path: 
     assert [finding.check for finding in file_findings(config)] == []
     os.chown(tmp_path / "key", 4712, -1)
     (finding,) = file_findings(config)
-    assert (finding.check, finding.mend) == ("secret_key_file owner", f"chown root {tmp_path / 'key'}")
+    assert (finding.check, finding.fix) == ("secret_key_file owner", f"chown root {tmp_path / 'key'}")

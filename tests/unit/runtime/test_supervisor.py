@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.runtime.supervisor import Supervisor, keep_alive
+from cdc.runtime.process import Supervisor, keep_alive
 from support.manual_clock import ManualClock
 from support.notify_socket import notify_socket
 

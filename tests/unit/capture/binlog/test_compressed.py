@@ -181,9 +181,9 @@ class TestMySQL:
         assert list(refused(settings)) == []
         monkeypatch.setitem(sys.modules, "zstandard", None)
         (wrong,) = refused(settings)
-        assert re.search(r"pip install .*(zstandard|zstd)", wrong.mend)
+        assert re.search(r"pip install .*(zstandard|zstd)", wrong.fix)
         assert list(refused(settings | {"binlog_transaction_compression": "OFF"})) == []
         with pytest.raises(SourceError, match="is not installed") as caught:
             list(payload(body))
         assert not isinstance(caught.value, MalformedEvent)  # which would be stepped over
-        assert caught.value.hint == wrong.mend
+        assert caught.value.hint == wrong.fix

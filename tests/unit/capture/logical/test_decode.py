@@ -14,8 +14,8 @@ from cdc.capture.logical.decode import (
     Commit,
     Delete,
     Insert,
-    Relation,
     RelationColumn,
+    RelationMessage,
     Truncate,
     Update,
     decode,
@@ -28,10 +28,10 @@ EXAMPLES = {
         0x154A990, datetime(2025, 10, 11, 0, 0, 0, 123456, tzinfo=UTC), 731
     ),
     pgoutput.commit(1, 2): Commit(1, 2),
-    pgoutput.relation(16384, "t", [("id", 23), ("ñ", 25)]): Relation(
+    pgoutput.relation(16384, "t", [("id", 23), ("ñ", 25)]): RelationMessage(
         16384, "public", "t", (RelationColumn("id", 23), RelationColumn("ñ", 25))
     ),
-    pgoutput.relation(1, "pg_x", [], schema=""): Relation(1, "pg_catalog", "pg_x", ()),
+    pgoutput.relation(1, "pg_x", [], schema=""): RelationMessage(1, "pg_catalog", "pg_x", ()),
     pgoutput.insert(1, "1", None, "", "é"): Insert(1, ["1", None, "", "é"]),
     pgoutput.update(1, None, ["1", UNCHANGED]): Update(1, None, False, ["1", UNCHANGED]),
     pgoutput.update(1, ["1", "long"], ["2", UNCHANGED]): Update(1, ["1", "long"], False, ["2", UNCHANGED]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.logical.decode import UNCHANGED, Message, Relation, decode
+from cdc.capture.logical.decode import UNCHANGED, Message, RelationMessage, decode
 from cdc.capture.logical.layout import Names, Parent, SlotLayout, layout_of
 from cdc.capture.logical.transaction import Assembler, SlotTransaction
 from cdc.database.postgres_types import type_of
@@ -24,7 +24,7 @@ NAMES = Names(TYPES, lambda: UTC)
 TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-async def _layouts(found: Relation) -> SlotLayout | None:
+async def _layouts(found: RelationMessage) -> SlotLayout | None:
     if found.table == "other":
         return None
     return layout_of(found, ("id",), frozenset({"pin"}), NAMES)
@@ -92,7 +92,7 @@ async def test_rows_that_the_log_does_not_hold_whole_are_gaps() -> None:
 
 
 async def test_a_table_whose_key_is_not_known_is_a_gap() -> None:
-    async def layouts(found: Relation) -> SlotLayout | None:
+    async def layouts(found: RelationMessage) -> SlotLayout | None:
         return layout_of(found, ("number",), frozenset(), NAMES)
 
     messages = (
@@ -120,7 +120,7 @@ async def test_a_partition_shows_its_columns_in_the_order_of_its_table() -> None
     columns = tuple(Column(name, ColumnKind.TEXT) for name in ("note", "level", "id"))
     parent = Parent(Table("people", columns, ("id",)), frozenset({1, 3}))
 
-    async def layouts(found: Relation) -> SlotLayout | None:
+    async def layouts(found: RelationMessage) -> SlotLayout | None:
         return layout_of(found, ("id",), frozenset({"pin"}), NAMES, parent)
 
     third = relation(3, "users_3", [("id", INT4)])

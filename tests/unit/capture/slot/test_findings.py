@@ -56,7 +56,7 @@ WELL = SlotInstallation(SERVER, "public", "cdc_fs", SLOT, SlotMemory("public", {
 def wrong(found: SlotInstallation, limit: int = 0, no_replication: str = "") -> dict[str, Finding]:
     """What is not OK, by check."""
     told = findings(found, [Capture("t")], limit, no_replication)
-    assert all(each.mend for each in told if each.severity is not Severity.OK)
+    assert all(each.fix for each in told if each.severity is not Severity.OK)
     return {each.check: each for each in told if each.severity is not Severity.OK}
 
 
@@ -85,7 +85,7 @@ def test_publications() -> None:
     assert "there is no publication cdc" in wrong(none)["publication"].detail
     assert "is not this product's" in wrong(replace(WELL, memory=None))["publication"].detail
     changed = replace(WELL, server=replace(SERVER, publishes_all=False))
-    assert wrong(changed)["publication"].mend == "cdc install-slot"
+    assert wrong(changed)["publication"].fix == "cdc install-slot"
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_nobody_reads_and_nothing_bounds_the_log() -> None:
     idle = replace(WELL, server=replace(SERVER, consumer=False, keep_size="-1"), slot=replace(SLOT, active=False))
     found = wrong(idle)
     assert set(found) == {"consumer", "limit"}
-    assert "uninstall-slot" in found["consumer"].mend
-    assert "max_slot_wal_keep_size" in found["limit"].mend
+    assert "uninstall-slot" in found["consumer"].fix
+    assert "max_slot_wal_keep_size" in found["limit"].fix
     assert set(wrong(idle, limit=GIGABYTE)) == {"consumer"}
 
 

@@ -18,7 +18,7 @@ from cdc.database.mysql_journal import (
     TABLES,
     VERSION,
     WAIT,
-    Shape,
+    JournalShape,
     Tokens,
     captures_from_json,
     captures_to_json,
@@ -72,7 +72,7 @@ def installed() -> MySQLState:
     return replace(
         EMPTY,
         triggers=triggers,
-        shapes={1: Shape("item", (Column("id", ColumnKind.INTEGER, "int(11)"),), ("id",))},
+        shapes={1: JournalShape("item", (Column("id", ColumnKind.INTEGER, "int(11)"),), ("id",))},
         installation=Installation(VERSION, Tokens.ROW_START, tuple(CAPTURES)),
         own_objects=frozenset({*TABLES, WAIT}),
         versioned_probe=True,
@@ -217,13 +217,13 @@ VALUES = {
 @given(st.tuples(*VALUES.values()))
 def test_decoding_gives_the_normal_form(values: tuple[object, ...]) -> None:
     """The decoder's short cuts say what `cdc.model.normal` says, types included."""
-    shape = Shape("t", tuple(Column(kind.value, kind) for kind in VALUES), ())
+    shape = JournalShape("t", tuple(Column(kind.value, kind) for kind in VALUES), ())
     decoded = decoder(shape)(orjson.dumps(values).decode())
     expected = {kind.value: NORMALISERS[kind](value) for kind, value in zip(VALUES, values, strict=True)}
     assert repr(decoded) == repr(expected)
 
 
 def test_an_image_that_does_not_fit_its_shape_is_an_error() -> None:
-    decode = decoder(Shape("t", (Column("a", ColumnKind.INTEGER),), ("a",)))
+    decode = decoder(JournalShape("t", (Column("a", ColumnKind.INTEGER),), ("a",)))
     with pytest.raises(SourceError, match="has 2 values instead of 1"):
         decode("[1, 2]")

@@ -199,4 +199,4 @@ def test_findings_name_the_mending(found: PostgresState, captures: list[Capture]
     waiting = None if found.version is None else Waiting(0, 0.0, 0, consumer=True)
     wrong = [f for f in postgres.findings(found, captures, waiting) if f.severity is Severity.WRONG]
     assert [finding.check for finding in wrong] == [check]
-    assert wrong[0].mend
+    assert wrong[0].fix

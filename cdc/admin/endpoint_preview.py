@@ -21,10 +21,9 @@ from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt
 from cdc.model.endpoint import Endpoint, is_pull
-from cdc.model.event import TESTS, Event
+from cdc.model.event import TESTS, Event, Labels
 from cdc.model.filter.limits import FilterLimit
-from cdc.model.label import Labels
-from cdc.model.selection import Judgement, Trial
+from cdc.model.selection import ConditionTest, Judgement
 from cdc.outbox.base import DispatchStore, StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, restored
 
@@ -120,7 +119,7 @@ def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previ
     """Return which stored events would be delivered; expunged ones cannot be judged and are left out.
 
     Raises `UsageError` for an invalid condition, or one that exceeds a limit with one of the events."""
-    condition = Trial(subscriber.condition) if subscriber.condition else None
+    condition = ConditionTest(subscriber.condition) if subscriber.condition else None
     return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
 
 
@@ -145,7 +144,7 @@ def tried(config: Config, endpoint: Endpoint) -> list[Judgement]:
     """Evaluate the endpoint's condition on the example of each event that it names."""
     if not endpoint.condition:
         return []
-    condition, names = Trial(endpoint.condition), Subscriber(0, endpoint.events).names
+    condition, names = ConditionTest(endpoint.condition), Subscriber(0, endpoint.events).names
     kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
     return [condition.judge(restored(_stored(kind))) for kind in kinds]
 
@@ -166,7 +165,7 @@ def _stored(kind: EventType) -> StoredEvent:
     return StoredEvent(0, example["id"], kind.name, example["source"], record, time, example)
 
 
-def _previewed(subscriber: Subscriber, condition: Trial | None, stored: StoredEvent) -> Previewed:
+def _previewed(subscriber: Subscriber, condition: ConditionTest | None, stored: StoredEvent) -> Previewed:
     if not subscriber.names(stored.name, stored.source):
         return Previewed(stored, named=False)
     return Previewed(stored, True, condition.judge(restored(stored)) if condition else Judgement(holds=True))
