@@ -192,6 +192,26 @@ class ConsumerLock:
         return True
 
 
+class SingleReader:
+    """The part of a `Source` that makes it the only reader of its database."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = ConsumerLock(name)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def standby(self) -> bool:
+        return self._lock.awaited
+
+    @property
+    def problems(self) -> Sequence[str]:
+        return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureLimits:
     """``batch``: rows stored together.  ``huge``: a transaction with more rows than this is stored in parts.

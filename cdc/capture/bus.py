@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, CaptureLimits, ConsumerLock, EventBatch, SourceBackfills
+from cdc.capture.base import NO_BACKFILLS, CaptureLimits, EventBatch, SingleReader, SourceBackfills
 from cdc.capture.probe import Backlog, Ends
 from cdc.model.broker import EventStream, StreamMessage, StreamState
 from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, SnapshotStore, Value
@@ -88,30 +88,17 @@ class BusSettings:
     limits: CaptureLimits = field(default_factory=CaptureLimits)
 
 
-class BusSource:
+class BusSource(SingleReader):
     def __init__(self, name: str, connect: Connect, settings: BusSettings, store: SnapshotStore, clock: Clock) -> None:
         """``store``: knows which process reads the source."""
-        self._name = name
+        super().__init__(name)
         self._connect = connect
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._lock = ConsumerLock(name)
         self._stream: EventStream | None = None
         self._position = StreamPosition("", 0)
         self._first: Batch | None = None
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def standby(self) -> bool:
-        return self._lock.awaited
-
-    @property
-    def problems(self) -> Sequence[str]:
-        return ()
 
     async def open(self, position: Position | None) -> None:
         known = None if position is None else StreamPosition.load(position)

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, CaptureLimits, ConsumerLock, SourceBackfills, SourceDatabase
+from cdc.capture.base import NO_BACKFILLS, CaptureLimits, SingleReader, SourceBackfills, SourceDatabase
 from cdc.capture.new_tables import NOTHING_NEW, Appeared, Check, NewTables, Patterns, TriggerCheck
 from cdc.capture.pages import SOON, EmittedPage, PageReader, PageRequest, TablePage
 from cdc.capture.position import Reread, SourcePosition
@@ -33,7 +33,7 @@ P = TypeVar("P", bound=SourcePosition)
 log = structlog.get_logger()
 
 
-class CaptureSource(ABC, Generic[P]):
+class CaptureSource(SingleReader, ABC, Generic[P]):
     """A `cdc.capture.base.Source`, but for `open` and `acknowledge`: an engine's source opens, says how changes are
     read (`_changes`), and how a page of a table is read and finds its place among them.
 
@@ -53,12 +53,11 @@ class CaptureSource(ABC, Generic[P]):
         repair: Repair | None = None,
         check: Check | None = None,
     ) -> None:
-        self._name = name
+        super().__init__(name)
         self._database = database
         self._limits = limits
         self._clock = clock or SystemClock()
         self._repair = repair
-        self._lock = ConsumerLock(name)
         self._pages = PageReader(name, limits.batch, limits.reread_pause, self._clock)
         self._trigger_check = TriggerCheck(name, check, limits.check_pause, self._clock)
         self._new_tables = NewTables(name, patterns, self._clock)
@@ -67,14 +66,6 @@ class CaptureSource(ABC, Generic[P]):
         self._caught_up = True
         self._refused = False  # a page could not be read just now
         self._stored_at = 0.0
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def standby(self) -> bool:
-        return self._lock.awaited
 
     @property
     def problems(self) -> Sequence[str]:

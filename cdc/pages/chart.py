@@ -31,12 +31,6 @@ class Bar:
     series: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    y: float
-    value: float
-
-
 def top(values: Sequence[float]) -> float:
     """A round number that is no less than the greatest value; 1 when all are 0, or as good as."""
     most = max(values, default=0.0)
@@ -46,10 +40,6 @@ def top(values: Sequence[float]) -> float:
     while size > most:
         size /= 10
     return next(step * size for size in (size, size * 10) for step in _STEPS if step * size >= most)
-
-
-def ticks(most: float) -> list[Tick]:
-    return [Tick(_y(value, most), value) for value in (0.0, most / 2, most)]
 
 
 def stacked(series: Sequence[Bars]) -> tuple[list[Bar], float]:

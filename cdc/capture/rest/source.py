@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, ConsumerLock, SourceBackfills
+from cdc.capture.base import NO_BACKFILLS, SingleReader, SourceBackfills
 from cdc.capture.rest.client import ApiClient
 from cdc.capture.rest.comparison import Comparison, RowDifference, Tools, comparison
 from cdc.capture.rest.doubts import MissingRows
@@ -59,17 +59,16 @@ class _Opened:
     lookup: ApiLookup
 
 
-class RestSource:
+class RestSource(SingleReader):
     """``connect``: makes a client; it raises `SourceError`.  ``kept``: where the outbox keeps rows."""
 
     def __init__(
         self, name: str, connect: Callable[[], ApiClient], polled: Polled, kept: SnapshotStore, clock: Clock
     ) -> None:
-        self._name = name
+        super().__init__(name)
         self._connect = connect
         self._polled = polled
         self._kept = kept
-        self._lock = ConsumerLock(name)
         self._clock = clock
         self._schedule = ReadSchedule(polled.resources, clock.monotonic)
         self._doubts = MissingRows(name, len(polled.resources), clock.monotonic)
@@ -79,18 +78,6 @@ class RestSource:
         self._foreign = False
         self._unstored: str | None = None  # the table of a batch that is not acknowledged
         self._comparisons: dict[str, Comparison] = {}
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def standby(self) -> bool:
-        return self._lock.awaited
-
-    @property
-    def problems(self) -> Sequence[str]:
-        return ()
 
     async def open(self, position: Position | None) -> None:
         loaded = RestPosition.load(position)

@@ -13,14 +13,12 @@ _QUERIES = "slot/queries.sql"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotServer(Server):
-    """``free_slots``: how many may still be made.  ``keep_size``:
-    max_slot_wal_keep_size.  ``publishes_all``: the publication has the options that it should have.  ``consumer``:
-    whether one is at work."""
+    """``free_slots``: how many may still be made.  ``keep_size``: max_slot_wal_keep_size.  ``publishes_all``: the
+    publication has the options that it should have.  ``consumer``: whether one is at work."""
 
     may_replicate: bool
     wal_level: str
     free_slots: int
-    senders: int
     keep_size: str
     published: bool
     publication_owned: bool

@@ -12,7 +12,6 @@ SELECT
     ) AS may_replicate,
     current_setting('wal_level') AS wal_level,
     current_setting('max_replication_slots')::integer - (SELECT count(*) FROM pg_replication_slots)::integer AS free_slots,
-    current_setting('max_wal_senders')::integer AS senders,
     current_setting('max_slot_wal_keep_size') AS keep_size,
     p.oid IS NOT NULL AS published,
     coalesce(pg_has_role(p.pubowner, 'USAGE'), false) AS publication_owned,

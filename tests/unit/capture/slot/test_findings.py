@@ -24,7 +24,6 @@ SERVER = SlotServer(
     may_replicate=True,
     wal_level="logical",
     free_slots=3,
-    senders=10,
     keep_size="20GB",
     published=True,
     publication_owned=True,
