@@ -146,7 +146,8 @@ class Relay:
     ) -> Position:
         """Map and store a batch and acknowledge it.  Return its position."""
         mapped = await self._map(batch.transactions, states, keys)
-        mapped.states_changed.update(state_after(batch.step))
+        if batch.step is not None:
+            mapped.states_changed.update(state_after(batch.step))
         await self._store(batch, mapped, behind)
         await self.source.acknowledge(batch.position)
         _apply(states, mapped)

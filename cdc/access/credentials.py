@@ -18,9 +18,11 @@ from cdc.access.model import (
     Scope,
     User,
     clean_name,
+    no_token,
+    token_exists,
     user_key,
+    within,
 )
-from cdc.access.shared import no_token, token_exists, within
 from cdc.access.users import user_from
 from cdc.model.audit import AuditEntry
 from cdc.outbox.audit import append

@@ -18,9 +18,10 @@ from cdc.access.model import (
     PageSession,
     User,
     UserChange,
+    alive,
     user_key,
+    worth_noting,
 )
-from cdc.access.shared import alive, worth_noting
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.outbox.audit import append, noting
 from cdc.outbox.database import Database, Session

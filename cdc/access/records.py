@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse
-from cdc.access.shared import claim_of
+from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse, claim_of
 from cdc.model.audit import AuditEntry, RecordedEntry
 from cdc.outbox import endpoints
 from cdc.outbox.database import Database

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from cdc.access.model import Role, User, UserChange, user_key
-from cdc.access.shared import no_user, user_exists
+from cdc.access.model import Role, User, UserChange, no_user, user_exists, user_key
 from cdc.model.audit import AuditEntry
 from cdc.outbox.audit import append
 from cdc.outbox.database import Database, Row

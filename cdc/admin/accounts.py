@@ -21,10 +21,11 @@ from cdc.access.model import (
     UserChange,
     check_name,
     clean_name,
+    no_token,
+    no_user,
     user_key,
 )
 from cdc.access.password import Passwords, check_strength
-from cdc.access.shared import no_token, no_user
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError

@@ -103,9 +103,9 @@ def progress(states: Mapping[str, str], event: str, today: date) -> Progress:
     return Progress(first, after, 0, done)
 
 
-def state_after(step: BackfillStep | None) -> dict[str, str]:
+def state_after(step: BackfillStep) -> dict[str, str]:
     """Return the state to store with a page; none where it is not of a rule by time."""
-    if step is None or step.due is None:
+    if step.due is None:
         return {}
     state = {"day": step.due.day.isoformat(), "done": step.finished, "after": step.after}
     return {state_name(step.due.event): orjson.dumps(state).decode()}

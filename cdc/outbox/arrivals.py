@@ -11,8 +11,8 @@ from cdc.model.endpoint import Order
 from cdc.model.errors import UsageError
 from cdc.outbox.database import Database, Row
 from cdc.outbox.dispatch import join_lanes, settle
+from cdc.outbox.log import ACTIVE, WAITING
 from cdc.outbox.relay import position as position_of
-from cdc.outbox.rows import ACTIVE, WAITING
 from cdc.outbox.shared import lane_for, position_moved
 
 _EVENT: Final = ("sequence", "id", "name", "source", "record", "time", "payload", "label_code", "label_name")

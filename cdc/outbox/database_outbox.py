@@ -37,7 +37,6 @@ from cdc.outbox import (
     log,
     quarantine,
     relay,
-    replay,
     replays,
     retention,
 )
@@ -310,7 +309,7 @@ class DatabaseOutbox(ABC):
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 
     async def retry(self, delivery_id: str, now: datetime, note: Note = ()) -> None:
-        await self._change(noting(note, replay.retry), delivery_id, now)
+        await self._change(noting(note, replays.retry), delivery_id, now)
 
     async def replay(
         self,
@@ -322,8 +321,8 @@ class DatabaseOutbox(ABC):
         dry_run: bool = False,
         note: Note = (),
     ) -> Replayed:
-        found = await self._log.read(replay.find, which, limit, after)
-        return found.planned() if dry_run else await self._change(noting(note, replay.apply), found, now)
+        found = await self._log.read(replays.scan, which, limit, after)
+        return found.planned() if dry_run else await self._change(noting(note, replays.apply), found, now)
 
     async def add_replay(self, replay: Replay, note: Note = ()) -> None:
         await self._add(noting(note, replays.add), replay)

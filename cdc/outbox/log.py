@@ -1,4 +1,5 @@
-"""The log of an outbox: listings and counts; all of it reads."""
+"""The log of an outbox: the rows of events, deliveries and attempts and their classes, listings and counts; all of it
+reads."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+
+import orjson
 
 from cdc.model.delivery import (
     Activity,
@@ -18,9 +21,61 @@ from cdc.model.delivery import (
 )
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
-from cdc.outbox.rows import ACTIVE, STATES, attempt_from, event_from, view_from
-from cdc.outbox.shared import cursor_of, delivery_number, no_delivery, place_text
+from cdc.outbox.shared import cursor_of, delivery_id, delivery_number, no_delivery, place_text
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
+
+#: `delivery.state` of rows; pending and leased share 1 and differ by `delivery.worker`
+WAITING, ACTIVE, DELIVERED, DEAD, CANCELLED = range(5)
+ROW_STATE: Final = {
+    DeliveryState.WAITING: WAITING,
+    DeliveryState.PENDING: ACTIVE,
+    DeliveryState.LEASED: ACTIVE,
+    DeliveryState.DELIVERED: DELIVERED,
+    DeliveryState.DEAD: DEAD,
+    DeliveryState.CANCELLED: CANCELLED,
+}
+STATES: Final = (
+    DeliveryState.WAITING,
+    DeliveryState.PENDING,
+    DeliveryState.DELIVERED,
+    DeliveryState.DEAD,
+    DeliveryState.CANCELLED,
+)
+
+
+def view_from(row: Row) -> DeliveryView:
+    """Return the delivery of a row of ``deliveries``."""
+    number, endpoint_id, event_id, name, record, source, row_state, leased, attempts, due, created, finished = row[:12]
+    state = DeliveryState.LEASED if leased else STATES[row_state]
+    return DeliveryView(
+        id=delivery_id(number),
+        endpoint_id=endpoint_id,
+        event_id=event_id,
+        event_name=name,
+        record=record,
+        source=source,
+        state=state,
+        attempts=attempts,
+        due_at=due if state is DeliveryState.PENDING else None,
+        created_at=created,
+        finished_at=finished,
+        last_status=row[12],
+        last_error=row[13] or "",
+        expunged=bool(row[14]),
+    )
+
+
+def attempt_from(row: Row) -> Attempt:
+    """Return the attempt of a row of ``attempts``."""
+    return Attempt(delivery_id(row[0]), *row[1:])
+
+
+def event_from(row: Row) -> StoredEvent:
+    """Return the event of a row of ``event``, ``events_…`` and ``find_…``."""
+    sequence, event_id, name, source, record, time, payload = row
+    parsed = orjson.loads(payload) if payload else {}  # emptied when it was expunged
+    return StoredEvent(sequence, event_id, name, source, record, time, parsed)
+
 
 #: the state with which ``counts`` reports the leased among the active
 _LEASED_AMONG_ACTIVE: Final = 5

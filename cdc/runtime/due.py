@@ -2,17 +2,85 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime
 
-from cdc.capture.due_rows import due_rows
+from cdc.capture.mysql_lookup import MySQLLookup
+from cdc.capture.mysql_session import MySQLSession
+from cdc.capture.pages import PageRequest, TablePage
+from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue, mapper_of, schedule_of
+from cdc.database.sqlfile import load
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.merge import merged
-from cdc.model.change import Existing, Operation, RowChange, Transaction
+from cdc.model.backfill import Backfill
+from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transaction
+from cdc.model.column import Capture, Table
+from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.due import NOT_BY_API
+from cdc.model.errors import SourceError
 from cdc.model.event import Event
 from cdc.model.finding import Finding, Severity
+
+#: Rows of a page that is searched.
+_PAGE = 5000
+
+
+async def due_rows(info: ConnectionInfo, capture: Capture, due: DueDay) -> tuple[Table, list[Row]]:
+    """Return the table and its rows.  Raises `SourceError`."""
+    read = _postgres if info.engine is Engine.POSTGRESQL else _mysql
+    return await read(info, capture, due)
+
+
+async def _postgres(info: ConnectionInfo, capture: Capture, due: DueDay) -> tuple[Table, list[Row]]:
+    lookup = PostgresLookup(info, [capture])
+    try:
+        await lookup.connect()
+        found = await lookup.link.query(load("postgres/read/find_table.sql"), [capture.table])
+        if not found:
+            raise _missing(capture)
+        await lookup.use_schema(found[0][0])
+        table = (await lookup.tables())[capture.table]
+
+        async def page(wanted: PageRequest) -> TablePage:
+            return (await lookup.page(wanted, "slot/page_marks.sql", {}))[0]
+
+        return table, await _all(table, due, page)
+    finally:
+        await lookup.disconnect()
+
+
+async def _mysql(info: ConnectionInfo, capture: Capture, due: DueDay) -> tuple[Table, list[Row]]:
+    lookup, session = MySQLLookup({capture.table: capture.hidden}), MySQLSession(info)
+    try:
+        await session.connect(lambda _: None)
+        found = (await session.run(lookup.tables)).get(capture.table)
+        if found is None:
+            raise _missing(capture)
+
+        async def page(wanted: PageRequest) -> TablePage:
+            return await session.run(lambda connection: lookup.page(connection, wanted, lambda: None)[0])
+
+        return found.as_table, await _all(found.as_table, due, page)
+    finally:
+        await session.disconnect()
+
+
+def _missing(capture: Capture) -> SourceError:
+    return SourceError(f"The database has no table {capture.table} that its account may read.")
+
+
+async def _all(table: Table, due: DueDay, page: Callable[[PageRequest], Awaitable[TablePage]]) -> list[Row]:
+    rows: list[Row] = []
+    after: Row | None = None
+    job = Backfill("", "", table.name, "", datetime.min.replace(tzinfo=UTC), due=due)
+    while True:
+        found = await page(PageRequest(table, after, _PAGE, backfill=job))
+        rows += found.rows
+        if found.looked < _PAGE or found.last is None or not table.key:
+            return rows
+        after = {column: found.last[column] for column in table.key}
 
 
 async def preview(source: SourceConfig, day: date, now: datetime) -> list[Event]:

@@ -17,10 +17,17 @@ from cdc.access.model import (
     PageSession,
     User,
     UserChange,
+    alive,
+    claim_of,
     clean_name,
+    no_token,
+    no_user,
+    token_exists,
+    user_exists,
     user_key,
+    within,
+    worth_noting,
 )
-from cdc.access.shared import alive, claim_of, no_token, no_user, token_exists, user_exists, within, worth_noting
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from support.memory_outbox.audit import MemoryAudit
 

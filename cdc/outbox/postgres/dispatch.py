@@ -26,10 +26,10 @@ from cdc.model.event import Event
 from cdc.outbox import dispatch
 from cdc.outbox.database import Row, postgres_statements
 from cdc.outbox.dispatch import Lane, lane_columns
+from cdc.outbox.log import ROW_STATE
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
 from cdc.outbox.retention import forget_answers
-from cdc.outbox.rows import ROW_STATE
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 
 

@@ -16,9 +16,9 @@ from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
 from cdc.outbox.database import sqlite_statements
 from cdc.outbox.dispatch import settle
+from cdc.outbox.log import ROW_STATE
 from cdc.outbox.relay import announce, written
 from cdc.outbox.retention import forget_answers
-from cdc.outbox.rows import ROW_STATE
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.rows import micros

@@ -23,8 +23,7 @@ from cdc.model.event import Labels
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Route
-from cdc.pages.views.log_search import FIELDS, delivery_filter, endpoint_choice, meant
-from cdc.pages.views.record import names, names_of
+from cdc.pages.views.log_search import FIELDS, delivery_filter, endpoint_choice, meant, names, names_of
 
 _HIDDEN = "…"
 

@@ -28,8 +28,7 @@ from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form
 from cdc.pages.views.deliveries import ShownRequest, request_of
 from cdc.pages.views.endpoint_form import EndpointForm
-from cdc.pages.views.log_search import MOST_OFFERED, endpoints_meant
-from cdc.pages.views.record import names, names_of
+from cdc.pages.views.log_search import MOST_OFFERED, endpoints_meant, names, names_of
 from cdc.pages.views.statistics import statistics
 
 _LAST = 10

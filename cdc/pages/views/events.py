@@ -16,8 +16,7 @@ from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.pages.page import Page, Refused, Route
 from cdc.pages.views.deliveries import differences, looked_back_to, pretty
-from cdc.pages.views.log_search import EVENT_FIELDS, event_filter, events_meant
-from cdc.pages.views.record import names
+from cdc.pages.views.log_search import EVENT_FIELDS, event_filter, events_meant, names
 
 _PAGE = 50
 _FILTERS = (*EVENT_FIELDS, "text")

@@ -15,8 +15,7 @@ from cdc.model.errors import UsageError
 from cdc.model.replay import Replayed, ReplayState
 from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
-from cdc.pages.views.log_search import FIELDS, choices_meant, delivery_filter, endpoint_choice
-from cdc.pages.views.record import names_of_records
+from cdc.pages.views.log_search import FIELDS, choices_meant, delivery_filter, endpoint_choice, names_of_records
 
 _PAGE = 50
 #: What is not finished comes anyway.

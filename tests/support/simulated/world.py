@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView
 from cdc.model.endpoint import EndpointChange, Order
-from cdc.outbox import endpoints, log, replay
+from cdc.outbox import endpoints, log, replays
 from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from support.simulated.consumer import SOURCE, as_in_containers, without_log
 from support.simulated.faults import Faults
@@ -136,7 +136,7 @@ def _operate(stage: Stage) -> None:
     for view in _undelivered(stage):
         if view.state is DeliveryState.DEAD:
             stage.history.note(f"{view.id} is retried")
-            finished(replay.retry(database, view.id, START))
+            finished(replays.retry(database, view.id, START))
 
 
 async def _stop(stage: Stage) -> None:
