@@ -1,6 +1,7 @@
 """A source whose capture mode may be changed while the ERP writes: nothing lost, nothing emitted twice.
 
-The position in the outbox says which way was used last.  When the configuration names the other one, the source moves:
+The position in the outbox says which capture mode was used last.  When the configuration names the other one, the
+source moves:
 
 *to the log*: the end of the log is noted, the journal is read on until everything before that mark has been seen in
 it, and the log is read from the mark; what both hold is passed over the second time;
@@ -31,7 +32,7 @@ from cdc.model.errors import SourceError, SourceUnavailable
 
 
 class CaptureMode(Enum):
-    """The way in which changes are captured: by triggers that fill a journal, or out of the server's own log."""
+    """How changes are captured: by triggers that fill a journal, or out of the server's own log."""
 
     JOURNAL = "journal"
     LOG = "log"
@@ -56,7 +57,7 @@ def captured(position: Position | None) -> Position | None:
 
 
 def read_position(position: Position) -> CaptureMode | Overlap:
-    """The way that wrote it.  Raises `SourceError` when none did."""
+    """Return the capture mode that wrote it.  Raises `SourceError` when none did."""
     try:
         fields: dict[str, Any] = orjson.loads(position)
         if "overlap" in fields:
@@ -136,17 +137,17 @@ _PAUSE = 0.2
 
 
 class MovingSource:
-    """A `cdc.capture.base.Source`.  ``way``: the one that is wanted.  ``make``: the two sources, not opened."""
+    """A `cdc.capture.base.Source`.  ``mode``: the wanted capture mode.  ``make``: the two sources, not opened."""
 
     def __init__(
         self,
         name: str,
-        way: CaptureMode,
+        mode: CaptureMode,
         make: Mapping[CaptureMode, Callable[[], Source]],
         bridge: Callable[[], Bridge],
     ) -> None:
         self._name = name
-        self._way = way
+        self._mode = mode
         self._make = make
         self._make_bridge = bridge
         self._opened: Bridge | None = None
@@ -171,21 +172,21 @@ class MovingSource:
     async def open(self, position: Position | None) -> None:
         self._opened = self._make_bridge()
         if captured(position) != position:
-            log.warning("moving", source=self._name, to=self._way.value, reason="the API told of changes until now")
-            position = JournalPosition(marker=MOVED).dump() if self._way is CaptureMode.JOURNAL else None
+            log.warning("moving", source=self._name, to=self._mode.value, reason="the API told of changes until now")
+            position = JournalPosition(marker=MOVED).dump() if self._mode is CaptureMode.JOURNAL else None
         self._position = position
-        stored = self._way if position is None else read_position(position)
+        stored = self._mode if position is None else read_position(position)
         if isinstance(stored, Overlap):
             await self._use(CaptureMode.LOG, stored.log)
             return
-        if stored is not self._way:
-            log.info("moving", source=self._name, to=self._way.value)
+        if stored is not self._mode:
+            log.info("moving", source=self._name, to=self._mode.value)
         await self._use(stored, position)
 
-    async def _use(self, way: CaptureMode, position: Position | None) -> None:
+    async def _use(self, mode: CaptureMode, position: Position | None) -> None:
         if self._current is not None:
             await self._current.close()
-        self._current = self._make[way]()
+        self._current = self._make[mode]()
         await self._current.open(position)
 
     async def close(self) -> None:
@@ -229,14 +230,14 @@ class MovingSource:
 
     async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Backfills wait until the source has moved."""
-        stored = self._way if self._position is None else read_position(self._position)
-        if self._way is CaptureMode.JOURNAL and stored is not CaptureMode.JOURNAL:
+        stored = self._mode if self._position is None else read_position(self._position)
+        if self._mode is CaptureMode.JOURNAL and stored is not CaptureMode.JOURNAL:
             async for batch in self._leave_log():
                 yield batch
-        elif self._way is CaptureMode.LOG and stored is CaptureMode.JOURNAL:
+        elif self._mode is CaptureMode.LOG and stored is CaptureMode.JOURNAL:
             async for batch in self._leave_journal():
                 yield batch
-        async for batch in self._log(backfills) if self._way is CaptureMode.LOG else self._source.batches(backfills):
+        async for batch in self._log(backfills) if self._mode is CaptureMode.LOG else self._source.batches(backfills):
             yield batch
 
     async def _log(self, backfills: SourceBackfills) -> AsyncIterator[Batch]:

@@ -48,12 +48,12 @@ def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = N
     from cdc.capture.moving import CaptureMode, MovingSource
 
     shared = share or alone()
-    way = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
+    mode = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
     make = {
         CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, shared)),
         CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, shared)),
     }
-    return MovingSource(source.name, way, make, lambda: _as_source_error(lambda: _bridge(source, shared)))
+    return MovingSource(source.name, mode, make, lambda: _as_source_error(lambda: _bridge(source, shared)))
 
 
 def _as_source_error(make: Callable[[], T]) -> T:
