@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
 from cdc.facturascripts.schema import specs
 from support.database import Database
+from support.memory import in_memory
 from support.programs import NoServerError
+from support.waiting import HANG_SECONDS
 
 FLAVOURS = ["postgresql", "mariadb", "mysql"]
+#: Starts a server, and is ended by a signal that it does not handle.
+STARTER = """
+import sys
+from pathlib import Path
+from support.server import Spec, make_server
+
+server, _ = make_server(Spec(sys.argv[1]), Path(sys.argv[2]))
+server.start()
+print("started", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_a_database_is_fresh_and_its_own(database: Database) -> None:
@@ -48,6 +67,23 @@ def test_own_server_survives_kill_and_restart(own_server: Callable[..., Database
     database.server.restart()
     database.close()
     assert database.execute("SELECT n FROM t") == [(1,)]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_server_ends_with_its_starter(flavour: str) -> None:
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        Path(folder).chmod(0o711)  # the server may run as another user
+        data = Path(folder, "server")
+        with subprocess.Popen(
+            [sys.executable, "-c", STARTER, flavour, data], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as starter:
+            assert starter.stdout is not None
+            assert starter.stdout.readline() == b"started\n"
+            its = psutil.Process(starter.pid).children(recursive=True)
+            starter.terminate()
+        assert starter.returncode == -signal.SIGTERM
+        assert not psutil.wait_procs(its, HANG_SECONDS)[1]
+        assert not data.exists()
 
 
 def test_shared_server_cannot_be_killed(postgres_db: Database) -> None:

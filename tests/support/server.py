@@ -60,6 +60,15 @@ NOT_DURABLE = {
 }
 
 
+#: A server's guard: a line says that the server has ended; without one its starter has, in whichever way.
+GUARD = """
+read -r line && exit
+kill -s "$1" "$2"
+for turn in $(seq 300); do kill -0 "$2" || break; sleep 0.2; done
+rm -rf "$3"
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """The kind of a server: flavour, with a row binlog or not (MariaDB; MySQL has one by default), further options, in
@@ -185,7 +194,8 @@ def wait_until_ready(spec: Spec, port: int, failure: Callable[[], str | None]) -
 
 
 class _Process:
-    """A server program run by us, in a process group of its own."""
+    """A server program run by us, in a process group of its own.  When this process dies, by a signal too, its guard
+    ends it and removes its data."""
 
     stop_signal = signal.SIGTERM
     end_signal = signal.SIGKILL
@@ -195,6 +205,7 @@ class _Process:
         self.port = free_port()
         self.data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str | Path]:
         raise NotImplementedError
@@ -215,6 +226,13 @@ class _Process:
                 start_new_session=True,
                 **self.identity(),
             )
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, "guard", self.end_signal.name.removeprefix("SIG"), str(process.pid), self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
         def failure() -> str | None:
             return None if process.poll() is None else "\n".join(log.read_text(errors="replace").splitlines()[-15:])
@@ -252,6 +270,9 @@ class _Process:
         if process.poll() is None:
             process.send_signal(number)
         process.wait(STOP_SECONDS)
+        if self._guard is not None:
+            self._guard.communicate(b"\n", STOP_SECONDS)
+            self._guard = None
 
 
 class MySQLProcess(_Process):
