@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from cdc.admin.activity_sums import ActivitySums
 from cdc.admin.backfill_plan import ExistingTables
 from cdc.admin.principal import Principal
 from cdc.config import Config, SourceConfig
@@ -94,6 +95,10 @@ class Service:
 
     #: Documents of the event types, by the function that builds them and the sources of the principal.
     documents: dict[tuple[Callable[[Sequence[EventType]], bytes], tuple[str, ...]], bytes] = field(default_factory=dict)
+
+    @cached_property
+    def activity_sums(self) -> ActivitySums:
+        return ActivitySums(self.store)
 
     @cached_property
     def writes(self) -> Writes:

@@ -55,7 +55,7 @@ class Figures:
 @dataclass(frozen=True, slots=True)
 class PeriodFigures:
     """``starts``: of the slots, oldest first.  ``endpoints`` (by id) and ``sources``: at least the `TOP` ones with the
-    most attempts."""
+    most attempts; of many, as they were read last."""
 
     starts: Sequence[datetime]
     slots: Sequence[Figures]
@@ -95,11 +95,12 @@ class Statistics(UseCases):
         sources: defaultdict[str, Figures] = defaultdict(Figures)
         owned = await self._owned()
         if endpoint_id is None and source is None and owned is None:
-            summary = await self._store.activity_summary(edges, TOP)
-            counted: Sequence[Activity] = summary.periods
-            for each in summary.endpoints:
+            now, sums = self._clock.now(), self._service.activity_sums
+            counted: Sequence[Activity] = await sums.totals(edges, now)
+            leaders = await sums.leaders((period, zone), edges[0], edges[-1], now)
+            for each in leaders.endpoints:
                 endpoints[each.endpoint_id].add(each)
-            for each in summary.sources:
+            for each in leaders.sources:
                 sources[each.source].add(each)
         else:
             asked = owned if endpoint_id is None else [endpoint_id]

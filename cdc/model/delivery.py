@@ -348,10 +348,9 @@ class Activity(NamedTuple):
     seconds: float
 
 
-class ActivitySummary(NamedTuple):
-    """Attempts of each period, and of the endpoints and of the sources with the most; what is summed up is empty."""
+class ActivityLeaders(NamedTuple):
+    """Attempts of the endpoints and of the sources with the most; the field that is summed up is empty."""
 
-    periods: Sequence[Activity]
     endpoints: Sequence[Activity]
     sources: Sequence[Activity]
 

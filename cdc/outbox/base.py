@@ -30,7 +30,7 @@ from cdc.model.backfill import BackfillStore
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotStore
 from cdc.model.delivery import (
     Activity,
-    ActivitySummary,
+    ActivityLeaders,
     AdmissionRequest,
     Admitted,
     Attempt,
@@ -260,9 +260,12 @@ class EndpointReader(Protocol):
         ``source``: of this one only."""
         ...
 
-    async def activity_summary(self, edges: Sequence[datetime], most: int) -> ActivitySummary:
-        """Return the attempts of all in each period, and in all periods those of the ``most`` endpoints and sources
-        that have the most of them."""
+    async def activity_totals(self, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+        """Return all attempts of each period, from its beginning until before its end, where there are any."""
+        ...
+
+    async def activity_leaders(self, since: datetime, before: datetime, most: int) -> ActivityLeaders:
+        """Return the attempts of the ``most`` endpoints and sources that have the most of them."""
         ...
 
     async def oldest_due(self, now: datetime) -> dict[str, datetime]:

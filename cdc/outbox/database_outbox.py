@@ -17,7 +17,7 @@ from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.delivery import (
     Activity,
-    ActivitySummary,
+    ActivityLeaders,
     Attempt,
     DeliveryFilter,
     DeliveryState,
@@ -279,8 +279,11 @@ class DatabaseOutbox(ABC):
     ) -> list[Activity]:
         return await self._log.read(log.activity, edges, endpoint_ids, source)
 
-    async def activity_summary(self, edges: Sequence[datetime], most: int) -> ActivitySummary:
-        return await self._log.read(log.activity_summary, edges, most)
+    async def activity_totals(self, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+        return await self._log.read(log.activity_totals, periods)
+
+    async def activity_leaders(self, since: datetime, before: datetime, most: int) -> ActivityLeaders:
+        return await self._log.read(log.activity_leaders, since, before, most)
 
     async def gather_activity(self, since: datetime, now: datetime) -> None:
         await self._tidy(retention.gather_activity, since, now)

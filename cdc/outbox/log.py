@@ -12,7 +12,7 @@ import orjson
 
 from cdc.model.delivery import (
     Activity,
-    ActivitySummary,
+    ActivityLeaders,
     Attempt,
     DeliveryFilter,
     DeliveryState,
@@ -221,11 +221,14 @@ async def activity(
     return [Activity(*row) for row in await db.rows_each("activity_of", columns, ids=list(endpoint_ids))]
 
 
-async def activity_summary(db: Database, edges: Sequence[datetime], most: int) -> ActivitySummary:
-    columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
-    whole = {"since": edges[0], "before": edges[-1], "limit": most}
-    return ActivitySummary(
-        [Activity(*row) for row in await db.rows_each("activity_slots", columns)],
-        [Activity(edges[0], each, "", *rest) for each, *rest in await db.rows("activity_endpoints", **whole)],
-        [Activity(edges[0], "", each, *rest) for each, *rest in await db.rows("activity_sources", **whole)],
+async def activity_totals(db: Database, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+    columns = {"period_start": [start for start, _ in periods], "period_end": [end for _, end in periods]}
+    return [Activity(*row) for row in await db.rows_each("activity_slots", columns)]
+
+
+async def activity_leaders(db: Database, since: datetime, before: datetime, most: int) -> ActivityLeaders:
+    given = {"since": since, "before": before, "limit": most}
+    return ActivityLeaders(
+        [Activity(since, each, "", *rest) for each, *rest in await db.rows("activity_endpoints", **given)],
+        [Activity(since, "", each, *rest) for each, *rest in await db.rows("activity_sources", **given)],
     )

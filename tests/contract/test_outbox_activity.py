@@ -104,7 +104,7 @@ async def test_activity_of_a_removed_endpoint_stays(outbox: OutboxStore) -> None
     assert [each.endpoint_id for each in await read(outbox, NOW, NOW + MINUTE)] == ["ep_a"]
 
 
-async def test_a_summary_names_those_with_the_most_attempts_and_counts_all(outbox: OutboxStore) -> None:
+async def test_totals_count_all_and_leaders_have_the_most_attempts(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint("ep_a"))
     await outbox.add_endpoint(endpoint("ep_b", sources=("second",)))
     for number, source in enumerate(("main", "second", "second"), 1):
@@ -112,14 +112,16 @@ async def test_a_summary_names_those_with_the_most_attempts_and_counts_all(outbo
     first, *others = await lease(outbox)
     await outbox.finish("w", [outcome(first, DEAD), *map(outcome, others)], NOW)
     edges = [NOW, NOW + MINUTE, NOW + HOUR]
-    found = await outbox.activity_summary(edges, 1)
-    assert found.periods == [Activity(NOW, "", "", 4, 1, 1.25)]
+    periods = [(NOW - HOUR, NOW), (NOW, NOW + MINUTE), (NOW + MINUTE, NOW + HOUR)]
+    assert await outbox.activity_totals(periods) == [Activity(NOW, "", "", 4, 1, 1.25)]
+    assert await outbox.activity_totals([]) == []
+    found = await outbox.activity_leaders(NOW, NOW + HOUR, 1)
     assert found.endpoints == [Activity(NOW, "ep_a", "", 2, 1, 0.75)]
     assert found.sources == [Activity(NOW, "", "second", 4, 0, 1.0)]
-    assert len((await outbox.activity_summary(edges, 2)).endpoints) == 2
+    assert len((await outbox.activity_leaders(NOW, NOW + HOUR, 2)).endpoints) == 2
     assert sorted(await outbox.activity(edges, source="second")) == [
         Activity(NOW, "ep_a", "second", 2, 0, 0.5),
         Activity(NOW, "ep_b", "second", 2, 0, 0.5),
     ]
     assert [each.endpoint_id for each in await outbox.activity(edges, ["ep_b"], "second")] == ["ep_b"]
-    assert not (await outbox.activity_summary([NOW - HOUR, NOW], 1)).periods
+    assert not (await outbox.activity_leaders(NOW - HOUR, NOW, 1)).endpoints

@@ -33,8 +33,9 @@ from support.browsing import visiting
 from support.database import Database
 from support.log_paths import LISTINGS, PAGES, TIMED
 from support.managing import PASSWORD, Managed, managing
+from support.manual_clock import START
 from support.outboxes import NOW, at, endpoint, event, finish, lease, outcome, store
-from support.statements_seen import SeenStatements, postgres_seen, sqlite_seen
+from support.statements_seen import SeenStatements, plan_steps, postgres_seen, sqlite_seen
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 LOG = {"event", "delivery", "attempt"}
@@ -154,6 +155,46 @@ async def test_no_page_and_no_listing_reads_the_whole_log(
     wrong = {name: steps for name, steps in found.items() if steps and name not in ENDS}
     assert len(found) > 30
     assert not wrong, "\n\n".join(f"{name}\n{steps}" for name, steps in wrong.items())
+
+
+async def test_the_overview_reads_what_was_counted_since_it_was_shown(postgres_db: Database) -> None:
+    """Of more sources than tables of the page name, with attempts in each hour of a day."""
+    outbox, access, seen = PostgresOutbox(postgres_db.info), PostgresAccess(postgres_db.info), SeenStatements()
+    await outbox.open()
+    await access.open()
+    await outbox.add_endpoint(endpoint("ep_1", secret=SECRET))
+    postgres_db.execute(
+        "INSERT INTO cdc_outbox.activity SELECT %s - ago * interval '1 hour', 1, 'tenant' || n, 0, 1, 0, 0.1 "
+        "FROM generate_series(1, 600) AS n, generate_series(1, 23) AS ago",
+        [START.replace(minute=0, second=0)],
+    )
+    read: list[int] = []
+    with postgres_seen(seen):
+        async with managing(outbox, access=access) as managed, visiting(managed, "ann") as visitor:
+            for attempts in (13_800, 13_801):
+                seen.asked.clear()
+                shown = (await visitor.get("/")).text
+                assert f"Attempts delivered {attempts:,}<" in shown
+                read.append(activity_rows(postgres_db, seen))
+                await store(outbox, event(1), now=START)
+                await finish(outbox, *await lease(outbox, START), now=START)
+    await access.close()
+    await outbox.close()
+    assert read[0] > 13_800
+    assert read[1] < 100
+
+
+def activity_rows(database: Database, seen: SeenStatements) -> int:
+    """The rows of statistics that the statements read."""
+    rows = 0
+    for text, given in seen.asked:
+        if "cdc_outbox.activity" in text:
+            with psycopg.connect(conninfo(database.info, "plans")) as planner:
+                row = planner.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(), given).fetchone()
+            assert row is not None
+            scans = [step for step in plan_steps(row[0][0]["Plan"]) if step.get("Relation Name") == "activity"]
+            rows += sum(step["Actual Rows"] * step["Actual Loops"] for step in scans)
+    return rows
 
 
 async def look_at_all(managed: Managed, *, some: bool) -> None:

@@ -23,11 +23,12 @@ _PLANNED = ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
 
 @dataclass
 class SeenStatements:
-    """``texts``: in the order in which they ran.  ``plans``: of each text, if they are ``explained``: steps as the
-    database writes them."""
+    """``texts``: in the order in which they ran; ``asked``: with parameters, of PostgreSQL.  ``plans``: of each text,
+    if they are ``explained``: steps as the database writes them."""
 
     explained: bool = False
     texts: list[str] = field(default_factory=list)
+    asked: list[tuple[str, Any]] = field(default_factory=list)
     plans: dict[str, list[Any]] = field(default_factory=dict)
 
     def wants_plan(self, text: str) -> bool:
@@ -71,6 +72,7 @@ def postgres_seen(seen: SeenStatements, planner: psycopg.Connection[Any] | None 
     async def watched(self: Any, text: bytes, parameters: Any = None, **more: Any) -> Any:
         sql = text.decode()
         seen.texts.append(sql)
+        seen.asked.append((sql, parameters))
         if planner is not None and seen.wants_plan(sql):
             row = planner.execute(b"EXPLAIN (FORMAT JSON) " + text, parameters, prepare=False).fetchone()
             assert row is not None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT, Activity, ActivitySummary
+from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT, Activity, ActivityLeaders
 
 
 def _summed(counters: Sequence[Activity]) -> list[Activity]:
@@ -49,12 +49,15 @@ class MemoryActivity:
             ]
         )
 
-    async def activity_summary(self, edges: Sequence[datetime], most: int) -> ActivitySummary:
-        every, first = await self.activity(edges), edges[0]
-        return ActivitySummary(
-            _summed([each._replace(endpoint_id="", source="") for each in every]),
-            _most(_summed([each._replace(since=first, source="") for each in every]), most),
-            _most(_summed([each._replace(since=first, endpoint_id="") for each in every]), most),
+    async def activity_totals(self, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+        every = [each for period in periods for each in await self.activity(period)]
+        return _summed([each._replace(endpoint_id="", source="") for each in every])
+
+    async def activity_leaders(self, since: datetime, before: datetime, most: int) -> ActivityLeaders:
+        every = await self.activity((since, before))
+        return ActivityLeaders(
+            _most(_summed([each._replace(source="") for each in every]), most),
+            _most(_summed([each._replace(endpoint_id="") for each in every]), most),
         )
 
     async def gather_activity(self, since: datetime, now: datetime) -> None:

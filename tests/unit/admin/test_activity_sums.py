@@ -1,0 +1,86 @@
+"""Remembered sums of attempts equal what the outbox holds, and the outbox is asked for little."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from cdc.admin.activity_sums import MANY, REREAD, SETTLED, ActivitySums
+from cdc.admin.statistics import Period, slot_edges
+from cdc.model.delivery import Activity, ActivityLeaders
+from support.manual_clock import START
+from support.memory_outbox.outbox import MemoryOutbox
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+class CountingOutbox(MemoryOutbox):
+    """``asked``: the periods that totals were asked for last."""
+
+    asked: Sequence[tuple[datetime, datetime]] = ()
+    leaders_read = 0
+
+    async def activity_totals(self, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+        self.asked = periods
+        return await super().activity_totals(periods)
+
+    async def activity_leaders(self, since: datetime, before: datetime, most: int) -> ActivityLeaders:
+        self.leaders_read += 1
+        return await super().activity_leaders(since, before, most)
+
+    def count(self, now: datetime, source: str = "main", endpoint_id: str = "ep_a") -> None:
+        self._count(Activity(now.replace(second=0, microsecond=0), endpoint_id, source, 1, 0, 0.5))
+
+
+def summed(counters: Sequence[Activity]) -> dict[datetime, int]:
+    found: defaultdict[datetime, int] = defaultdict(int)
+    for each in counters:
+        found[each.since] += each.delivered
+    return found
+
+
+@pytest.mark.parametrize("zone", ["Europe/Madrid", "Asia/Kolkata"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_sums_equal_the_counters_however_time_passes(zone: str, seed: int) -> None:
+    chosen, outbox = random.Random(seed), CountingOutbox()
+    sums, now = ActivitySums(outbox), START
+    for _ in range(150):
+        now += timedelta(seconds=chosen.choice([5, 40, 300, 3000, 20_000]))
+        for _ in range(3):
+            outbox.count(now - chosen.random() * (SETTLED - MINUTE))
+        if chosen.random() < 0.1:
+            await outbox.gather_activity(START, now)
+        edges = slot_edges(chosen.choice(tuple(Period)), now, ZoneInfo(zone))
+        assert summed(await sums.totals(edges, now)) == summed(await outbox.activity(edges))
+
+
+async def test_periods_that_have_ended_are_read_once() -> None:
+    outbox = CountingOutbox()
+    sums, now = ActivitySums(outbox), START.replace(minute=30)
+    for period, most in ((Period.DAY, 60), (Period.MONTH, 800), (Period.WEEK, 5), (Period.HOUR, 60)):
+        edges = slot_edges(period, now, ZoneInfo("Europe/Madrid"))
+        await sums.totals(edges, now)
+        assert 1 <= len(outbox.asked) <= most
+        await sums.totals(edges, now)
+        assert len(outbox.asked) <= 4
+    now += HOUR
+    edges = slot_edges(Period.DAY, now, ZoneInfo("Europe/Madrid"))
+    await sums.totals(edges, now)
+    assert len(outbox.asked) < 62
+
+
+@pytest.mark.parametrize(("number", "reads"), [(MANY, 4), (MANY + 1, 2)])
+async def test_leaders_of_many_are_read_now_and_then(number: int, reads: int) -> None:
+    outbox = CountingOutbox()
+    sums = ActivitySums(outbox)
+    for each in range(number):
+        outbox.count(START, f"tenant{each}")
+    for passed in (0 * MINUTE, MINUTE, REREAD, REREAD + MINUTE):
+        found = await sums.leaders("day", START - HOUR, START + HOUR, START + passed)
+        assert len(found.sources) == number
+    assert outbox.leaders_read == reads
