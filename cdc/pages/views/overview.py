@@ -37,10 +37,10 @@ async def overview(page: Page) -> web.StreamResponse:
     waiting, more = await admin.endpoints.waiting(counts, complete=complete)
     sources, shown = admin.sources.slowest(_SOURCES), await statistics(page)
     longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
-    attention = [_attention(page, each) for each in await admin.attention(endpoints, counts)]
+    attention = await admin.attention(endpoints, counts)
     return page.render(
         "overview.html",
-        attention=attention[:_NOTES],
+        attention=[_attention(page, each) for each in attention[:_NOTES]],
         more_attention=max(0, len(attention) - _NOTES),
         shown=shown,
         lags={each.name: lag_plot(page, each.lags, longest) for each in sources},
