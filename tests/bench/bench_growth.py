@@ -53,7 +53,7 @@ COPY: Mapping[str, Mapping[str, str]] = {
     },
     "delivery": {
         "id": "id + {shift}",
-        "event": "event + {shift}",
+        "event": "event + {events}",
         "lane": "lane + {shift}",
     },
     "attempt": {"id": "id + {shift}", "delivery": "delivery + {shift}"},
@@ -78,17 +78,17 @@ class Rival:
     seconds: dict[str, list[float]]
 
 
-def copies(table: str, columns: list[str], numbers: str, hashed: str) -> str:
-    """A statement that copies the seed's rows for each n of ``numbers``, a row source with that column."""
-    shift = f"n * {SEED}"
-    wanted = {name: text.format(shift=shift, hash=hashed.format(shift=shift)) for name, text in COPY[table].items()}
+def copies(table: str, columns: list[str], numbers: str, hashed: str, each: int) -> str:
+    """A statement that copies the seed's rows for each n of ``numbers``, a row source with that column; ``each``:
+    deliveries of an event."""
+    rows = SEED // each if table == "event" else SEED
+    shifts = {"shift": f"n * {rows}", "events": f"n * {SEED // each}"}
+    wanted = {name: text.format(**shifts, hash=hashed.format(**shifts)) for name, text in COPY[table].items()}
     values = ", ".join(wanted.get(name, f'"{name}"') for name in columns)
     names = ", ".join(f'"{name}"' for name in columns)
-    source = table.rpartition(".")[2]
-    return (
-        f"INSERT INTO {{prefix}}{source} ({names}) SELECT {values} FROM {{prefix}}{source}, {numbers} "
-        f"WHERE {NUMBER[table]} <= {SEED}"
-    )
+    seed = f"SELECT * FROM {{seed}}{table} WHERE {NUMBER[table]} <= {rows} ORDER BY {NUMBER[table]}{{inner}}"
+    inserted = f"INSERT INTO {{prefix}}{table} ({names})"
+    return f"{inserted} SELECT {values} FROM {numbers} CROSS JOIN {{lateral}}({seed}) AS seed"
 
 
 def chunks(deliveries: int) -> Iterator[tuple[int, int]]:
@@ -97,7 +97,7 @@ def chunks(deliveries: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + CHUNK, deliveries // SEED) - 1
 
 
-def fill_sqlite(path: Path, deliveries: int) -> None:
+def fill_sqlite(path: Path, deliveries: int, each: int = 1) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.create_function("spread", 1, lambda n: blake2b(str(n).encode(), digest_size=16).hexdigest())
         for pragma in ("synchronous = OFF", "journal_mode = OFF", "cache_size = -2000000", "foreign_keys = OFF"):
@@ -108,7 +108,8 @@ def fill_sqlite(path: Path, deliveries: int) -> None:
         for table in COPY:
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
             numbers = "(SELECT value AS n FROM json_each(?))"
-            text = copies(table, columns, numbers, "'evt_' || spread(sequence + {shift})").format(prefix="")
+            text = copies(table, columns, numbers, "'evt_' || spread(sequence + {shift})", each)
+            text = text.format(prefix="", seed="", lateral="", inner="")
             for first, last in chunks(deliveries):
                 db.execute(text, (str(list(range(first, last + 1))),))
         for _, statement in indexes:
@@ -118,23 +119,36 @@ def fill_sqlite(path: Path, deliveries: int) -> None:
         db.execute("PRAGMA journal_mode = WAL").fetchall()
 
 
-def fill_postgres(info: ConnectionInfo, deliveries: int) -> None:
+def fill_postgres(info: ConnectionInfo, deliveries: int, each: int = 1) -> None:
+    """Copy the seed in its order, which the log's tables have, and index it afterwards.  Tables that were emptied in
+    the same transaction need no WAL where the server has ``wal_level=minimal``."""
     indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'cdc_outbox' AND indexdef !~ 'UNIQUE'"
     columns = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
     with psycopg.connect(conninfo(info, "bench"), autocommit=True) as db:
         db.execute("SET synchronous_commit = off; SET session_replication_role = replica")  # no look at foreign keys
-        dropped = db.execute(indexes.encode()).fetchall()
-        for name, _ in dropped:
-            db.execute(f"DROP INDEX cdc_outbox.{name}".encode())
-        for table in COPY:
-            names = [name for (name,) in db.execute(columns.encode(), (f"cdc_outbox.{table}",))]
-            text = copies(
-                table, names, "generate_series(%s::bigint, %s) AS n", "'evt_' || md5((sequence + {shift})::text)"
-            )
+        db.execute("SET maintenance_work_mem = '256MB'; SET max_parallel_maintenance_workers = 0")
+        with db.transaction():
+            dropped = db.execute(indexes.encode()).fetchall()
+            for name, _ in dropped:
+                db.execute(f"DROP INDEX cdc_outbox.{name}".encode())
+            db.execute("ALTER TABLE cdc_outbox.event DROP CONSTRAINT event_id_key")
+            for table in COPY:
+                db.execute(f"CREATE TEMPORARY TABLE seed_{table} AS SELECT * FROM cdc_outbox.{table}".encode())
+            db.execute(f"TRUNCATE {', '.join(f'cdc_outbox.{table}' for table in COPY)}".encode())
+            texts = []
+            for table in COPY:
+                db.execute(f"INSERT INTO cdc_outbox.{table} SELECT * FROM seed_{table}".encode())
+                names = [name for (name,) in db.execute(columns.encode(), (f"cdc_outbox.{table}",))]
+                numbers, hashed = "generate_series(%s::bigint, %s) AS n", "'evt_' || md5((sequence + {shift})::text)"
+                text = copies(table, names, numbers, hashed, each)
+                text = text.format(prefix="cdc_outbox.", seed="seed_", lateral="LATERAL ", inner=" OFFSET n * 0")
+                texts.append(text.replace("% 1", "%% 1"))
             for first, last in chunks(deliveries):
-                db.execute(text.format(prefix="cdc_outbox.").replace("% 1000003", "%% 1000003").encode(), (first, last))
-        for _, statement in dropped:
-            db.execute(statement.encode())
+                for text in texts:
+                    db.execute(text.encode(), (first, last))
+            db.execute("ALTER TABLE cdc_outbox.event ADD CONSTRAINT event_id_key UNIQUE (id)")
+            for _, statement in dropped:
+                db.execute(statement.encode())
         db.execute("DELETE FROM cdc_outbox.finished_count")
         for statement in postgres_statements()["complete"].split(";\n"):
             db.execute(statement.encode())

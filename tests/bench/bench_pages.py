@@ -1,7 +1,7 @@
 """What each page of the management page, and each listing of the API, takes with a long delivery log behind it.
 
     python tests/bench/bench_pages.py [--deliveries 1000000] [--rounds 200] [--outbox sqlite|postgresql] [--live 20]
-                                      [--only TEXT] [--endpoints 20000] [--sources 5000]
+                                      [--only TEXT] [--endpoints 20000] [--sources 5000] [--each 1] [--columns 30]
 
 Page, API, sessions and tokens are those of the product, served in this process.  The log is a year's, of three
 sources: five endpoints, one that has been switched off (a twentieth of all deliveries waits for it) and one that was
@@ -10,7 +10,8 @@ loopback, p50 and p95, marked when it misses the goal of 100 ms; the processor t
 the visitor's part included, and what of it, or in PostgreSQL, the database takes; and how many statements it sends.
 On a machine that does other work, judge by the processor time.  Then, for ``--live`` seconds, 500 events a second are
 stored while a page follows the log: printed is how often it was told to look, what it was told, and what a look took.
-A million deliveries take about 1.5 GB of $TMPDIR.
+A million deliveries take about 1.5 GB of $TMPDIR; with ``--each 5 --columns 2``, deliveries of an event and columns of
+its row, 0.4 GB before indexes, in PostgreSQL.
 
 ``--endpoints``, ``--sources``: so many more, each endpoint with a source of its own name, a number of deliveries and
 attempts in the last 24 hours; the first 200 had attempts in each hour of a month.
@@ -65,11 +66,11 @@ NAMES = [f"{pattern.removesuffix('.*')}.{what}" for pattern in ENDPOINTS.values(
 SOURCES = ("main", "north", "south")
 #: one name of which nothing is sent any more, and one whose endpoint is gone
 DOWN, GONE = "product.updated", "supplier.updated"
-EVERY = 31  # seconds between two events: a million of them take a year
+EVERY = 31  # seconds between two events where there are a million
 #: what a copy of an event has for its time: later by its number
 LATER = {
-    "sqlite": f"time + ({{shift}}) * {EVERY}000000",
-    "postgresql": f"\"time\" + ({{shift}}) * interval '{EVERY} seconds'",
+    "sqlite": "time + ({{shift}}) * {micros}",
+    "postgresql": "\"time\" + ({{shift}}) * interval '{micros} microseconds'",
 }
 CODE = "'fac2026a' || (sequence + {shift})"
 #: Attempts in each hour of 400 days, for each endpoint and source, and in each minute of the last hours, as eight
@@ -156,6 +157,7 @@ MANY_LISTINGS = [
     "/sources?limit=50&search=tenant4999",
 ]
 RATE = 500
+FIRST_LIVE = 10**9  # number of the first event that is stored while a page is open
 WARM = 10
 BATCH = 500
 
@@ -164,15 +166,29 @@ ROW = DATA | {"nombrecliente": "Talleres Ruiz e Hijos, S.L.", "total": 423.5, "c
 TIMES = {f"t{number}": f"{NOW + timedelta(seconds=EVERY * number):%Y-%m-%dT%H:%M:%SZ}" for number in TIMED}
 
 
-def made(number: int) -> Event:
+@dataclass(frozen=True)
+class Log:
+    """``each``: deliveries of an event; ``columns``: of its row, besides the four that are searched."""
+
+    deliveries: int
+    each: int = 1
+    columns: int = len(DATA)
+
+    @property
+    def every(self) -> timedelta:
+        """The time between two events: all of them take a year."""
+        return timedelta(seconds=EVERY * 1_000_000 * self.each / self.deliveries)
+
+
+def made(number: int, log: Log) -> Event:
     name = NAMES[number % len(NAMES)]
     if number % 10 == 7:
         name = DOWN if number % 20 == 7 else GONE
     return event(number)._replace(
         name=name,
         source=SOURCES[(number - 1) // BATCH % len(SOURCES)],
-        time=NOW + timedelta(seconds=EVERY * number),
-        data=ROW | {"codigo": f"FAC2026A{number}"},
+        time=NOW + log.every * (number % FIRST_LIVE),
+        data=dict(list(ROW.items())[-log.columns - 3 :]) | {"codigo": f"FAC2026A{number}"},
         labels=(f"fac2026a{number}", "talleres ruiz e hijos, s.l."),
     )
 
@@ -181,19 +197,26 @@ def sent(each: LeasedDelivery, number: int) -> Outcome:
     return outcome(each, DeliveryState.DEAD if number % 50 == 0 else DeliveryState.DELIVERED)
 
 
-async def seed(outbox: OutboxStore) -> None:
-    """`SEED` deliveries, one for each event."""
+async def seed(outbox: OutboxStore, log: Log) -> None:
+    """`SEED` deliveries, of each event to its endpoint and, if it has more, to others like that one."""
     await outbox.open()
+    others = ["", *(f"_{number}" for number in range(2, log.each + 1))]
     for name, pattern in (ENDPOINTS | {"ep_down": DOWN, "ep_gone": GONE}).items():
-        await outbox.add_endpoint(replace(endpoint(name), events=(pattern,), enabled=name != "ep_down"))
-    for first in range(1, SEED + 1, BATCH):
-        events = [made(number) for number in range(first, first + BATCH)]
+        for other in others:
+            added = replace(endpoint(name + other), events=(pattern,), enabled=name != "ep_down")
+            await outbox.add_endpoint(added)
+    size = BATCH // log.each
+    firsts = range(1, SEED // log.each + 1, size)
+    for first in firsts:
+        events = [made(number, log) for number in range(first, first + size)]
         await outbox.store(events[0].source, Position(str(first)), events, {}, NOW)
-        if first == SEED // BATCH // 2 * BATCH + 1:
-            await outbox.change_endpoint("ep_gone", EndpointChange(enabled=False))
+        if first == firsts[len(firsts) // 2]:
+            for other in others:
+                await outbox.change_endpoint(f"ep_gone{other}", EndpointChange(enabled=False))
         leased = await outbox.lease("bench", NOW, NOW + timedelta(seconds=60), BATCH)
         await outbox.finish("bench", [sent(each, n) for n, each in enumerate(leased)], NOW)
-    await outbox.remove_endpoint("ep_gone", NOW)
+    for other in others:
+        await outbox.remove_endpoint(f"ep_gone{other}", NOW)
     for number in range(60):
         which = DeliveryFilter(record=f"facturascli:{number}", endpoint_id="ep_1")
         await outbox.add_replay(
@@ -213,8 +236,9 @@ def more_sqlite(db: sqlite3.Connection, number: int) -> None:
 
 
 @asynccontextmanager
-async def filled(kind: str, deliveries: int, endpoints: int) -> AsyncIterator[tuple[OutboxStore, AccessStore, Meter]]:
-    event_copy = {**bench_growth.COPY["event"], "time": LATER[kind], "label_code": CODE}
+async def filled(kind: str, log: Log, endpoints: int) -> AsyncIterator[tuple[OutboxStore, AccessStore, Meter]]:
+    later = LATER[kind].format(micros=log.every // timedelta(microseconds=1))
+    event_copy = {**bench_growth.COPY["event"], "time": later, "label_code": CODE}
     bench_growth.COPY = {**bench_growth.COPY, "event": event_copy}
     outbox: OutboxStore
     seen = SeenStatements()
@@ -222,9 +246,9 @@ async def filled(kind: str, deliveries: int, endpoints: int) -> AsyncIterator[tu
         with tempfile.TemporaryDirectory() as folder, sqlite_seen(seen):
             path = Path(folder) / "cdc.db"
             outbox = SqliteOutbox(path)
-            await seed(outbox)
+            await seed(outbox, log)
             await outbox.close()
-            await asyncio.to_thread(fill_sqlite, path, deliveries)
+            await asyncio.to_thread(fill_sqlite, path, log.deliveries, log.each)
             with closing(sqlite3.connect(path)) as db, db:
                 db.execute(ACTIVITY_SQLITE)
                 if endpoints:
@@ -235,8 +259,8 @@ async def filled(kind: str, deliveries: int, endpoints: int) -> AsyncIterator[tu
         return
     with postgres_server("max_wal_size=4GB", "shared_buffers=256MB") as info, postgres_seen(seen):
         outbox = PostgresOutbox(info)
-        await seed(outbox)
-        await asyncio.to_thread(fill_postgres, info, deliveries)
+        await seed(outbox, log)
+        await asyncio.to_thread(fill_postgres, info, log.deliveries, log.each)
         with connect(info, "bench") as db:
             db.execute(ACTIVITY_POSTGRES)
             if endpoints:
@@ -315,7 +339,7 @@ async def pages(managed: Managed, visitor: Visitor, rounds: int, only: str, mete
             print(taken.line(path), flush=True)
 
 
-async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
+async def live(managed: Managed, visitor: Visitor, seconds: float, log: Log) -> None:
     """As the page's script does it: told that there is something new, it asks for the page again."""
     stored, told, looks = 0, [], []
     ended = asyncio.Event()
@@ -326,7 +350,7 @@ async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
         while (passed := time.perf_counter() - begun) < seconds:
             due = int(passed * RATE) - stored
             if due >= RATE // 20:
-                batch = [made(10**7 + stored + n)._replace(time=NOW) for n in range(due)]
+                batch = [made(FIRST_LIVE + stored + n, log)._replace(time=NOW) for n in range(due)]
                 await managed.store.store("main", Position("1"), batch, {}, NOW)
                 managed.watch.reported.sources["main"].events += due
                 stored += due
@@ -339,7 +363,7 @@ async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
             managed.clock.advance(0.05)
 
     async def follow() -> None:
-        async with visitor._session.get(f"{visitor.root}/live/events") as answer:
+        async with visitor.session.get(f"{visitor.root}/live/events") as answer:
             async for line in answer.content:
                 if line.startswith(b"data: "):
                     told.append(orjson.loads(line[6:])["number"])
@@ -360,24 +384,30 @@ async def live(managed: Managed, visitor: Visitor, seconds: float) -> None:
 async def main(given: argparse.Namespace) -> None:
     gate.TOKEN_BURST = 1e9  # how often one may ask is not measured
     start = time.monotonic()
-    async with filled(given.outbox, given.deliveries, given.endpoints) as (outbox, access, meter):
+    log = Log(given.deliveries, given.each, given.columns)
+    async with filled(given.outbox, log, given.endpoints) as (outbox, access, meter):
         await access.open()
         names = [*SOURCES, *(f"tenant{number}" for number in range(1, given.sources + 1))]
         sources = dict.fromkeys(names, CONFIGURATION["source"]["main"])
         async with managing(outbox, access=access, source=sources) as managed, visiting(managed, "ann") as visitor:
             managed.watch.reported.follow(names)
+            for name in names:
+                managed.watch.reported.opening(name)
+                managed.watch.reported.reading(name, Position("0"))
             managed.clock.monotonic = time.monotonic  # type: ignore[method-assign] # a search looks only so long
             total = sum(sum(each.values()) for each in (await outbox.counts()).values())
             print(f"{given.outbox}: {total:,} deliveries, made in {time.monotonic() - start:.0f} s", flush=True)
             await pages(managed, visitor, given.rounds, given.only, meter)
             if given.live:
-                await live(managed, visitor, given.live)
+                await live(managed, visitor, given.live, log)
         await access.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deliveries", type=int, default=1_000_000)
+    parser.add_argument("--each", type=int, default=1)
+    parser.add_argument("--columns", type=int, default=len(DATA))
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--outbox", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--live", type=float, default=20)
