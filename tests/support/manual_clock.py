@@ -15,6 +15,8 @@ class ManualClock:
         self._now = now
         self._step = timedelta()
         self._timers: list[tuple[datetime, asyncio.Future[object]]] = []
+        #: Set when a task begins to wait for a time.
+        self.begun = asyncio.Event()
 
     def now(self) -> datetime:
         return self._now + self._step
@@ -43,6 +45,7 @@ class ManualClock:
         timer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if seconds is not None:
             self._timers.append((self._now + timedelta(seconds=seconds), timer))
+            self.begun.set()
         waiting: asyncio.Task[object] = asyncio.create_task(event.wait())
         try:
             await asyncio.wait([waiting, timer], return_when=asyncio.FIRST_COMPLETED)

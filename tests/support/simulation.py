@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -68,13 +68,20 @@ class Stepping:
     dispatcher: Dispatcher
 
     async def idle(self) -> None:
-        """Wait until the dispatcher has done all that there is to do at this moment.  No event announces that; and a
-        loop that only spins would keep the outbox's thread from its work."""
+        """Wait until the dispatcher has done all that there is to do at this moment: then it waits for a later one.
+        A loop that only spins would keep the outbox's thread from its work."""
         async with asyncio.timeout(HANG_SECONDS):
             for turn in count():
                 if self._is_idle():
                     return
-                await asyncio.sleep(0 if turn < 20 else 0.0001)
+                await (asyncio.sleep(0) if turn < 20 else self._begun_to_wait())
+
+    async def _begun_to_wait(self) -> None:
+        """Until a task begins to wait for a time; the last write may end behind that, hence at most two milliseconds."""
+        self.clock.begun.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.002):
+                await self.clock.begun.wait()
 
     def _is_idle(self) -> bool:
         dispatcher = self.dispatcher
