@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Test certificates have authorities of their own; reading those of the machine is most of what a connection costs.
     os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+    _log_plainly()
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address
@@ -117,6 +118,13 @@ def no_consumer_is_left() -> Iterator[None]:
     kill_started()
 
 
+def _log_plainly() -> None:
+    """Log without structlog's pictures of exceptions, each of which takes a tenth of a second to draw."""
+    structlog.reset_defaults()
+    process = structlog.processors
+    structlog.configure([process.add_log_level, process.format_exc_info, process.KeyValueRenderer(["level", "event"])])
+
+
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
     """Commands configure logging for their process; that of a test has more to do."""
@@ -124,7 +132,7 @@ def logging_as_before() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
+    _log_plainly()
 
 
 @pytest.fixture(scope="session")

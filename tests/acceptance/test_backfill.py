@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import threading
-from collections.abc import AsyncIterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -57,17 +56,6 @@ def _configured(database: Database, folder: Path, capture: str) -> Consumer:
     return consumer
 
 
-async def _payloads(consumer: Consumer) -> AsyncIterator[list[Mapping[str, Any]]]:
-    """Of all events, in the order stored."""
-    outbox = SqliteOutbox(consumer.folder / "cdc.db")
-    await outbox.open()
-    sequence = 0
-    while found := await outbox.events(5000, after=sequence):
-        yield [each.payload for each in found]
-        sequence = found[-1].sequence
-    await outbox.close()
-
-
 async def _until_done(consumer: Consumer) -> dict[str, Any]:
     """The only backfill, as the command shows it."""
     outbox = SqliteOutbox(consumer.folder / "cdc.db")
@@ -79,17 +67,22 @@ async def _until_done(consumer: Consumer) -> dict[str, Any]:
     return dict(json.loads(await consumer.call("backfill", "--list", "--json"))["backfills"][0])
 
 
-async def _told(consumer: Consumer, database: Database) -> Histories:
-    """Once everything that the table holds was told of."""
+async def _all_told(consumer: Consumer, database: Database) -> Histories:
+    """Return the histories once they end with what the table holds."""
     there = dict(database.execute("SELECT id, valor FROM contadores"))
+    outbox = SqliteOutbox(consumer.folder / "cdc.db")
+    await outbox.open()
+    histories, sequence = Histories(), 0
     async with asyncio.timeout(120):
         while True:
-            histories = Histories()
-            async for payloads in _payloads(consumer):
-                histories.take(payloads)
+            while found := await outbox.events(5000, after=sequence):
+                histories.take(each.payload for each in found)
+                sequence = found[-1].sequence
             if all((histories.state.get(each) or {}).get("valor") in (None, value) for each, value in there.items()):
-                return histories
-            await asyncio.sleep(0.3)  # as above
+                break
+            await asyncio.sleep(0.3)  # the work of another process
+    await outbox.close()
+    return histories
 
 
 async def _keep_within_reach(consumer: Consumer, database: Database, go: threading.Event) -> None:
@@ -131,7 +124,7 @@ async def _through_kills(
                 consumer.start()
             job = await _until_done(consumer)
             keeping.cancel()
-    return job, await _told(consumer, database)
+    return job, await _all_told(consumer, database)
 
 
 @pytest.mark.timeout(1800)

@@ -77,7 +77,7 @@ class Stepping:
                 await (asyncio.sleep(0) if turn < 20 else self._begun_to_wait())
 
     async def _begun_to_wait(self) -> None:
-        """Until a task begins to wait for a time; the last write may end behind that, hence at most two milliseconds."""
+        """Wait until a task waits for a time; at most two milliseconds, for the last write may end behind that."""
         self.clock.begun.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(0.002):
