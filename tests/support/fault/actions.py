@@ -138,12 +138,16 @@ def rekey_product(session: Session, dice: random.Random, mark: str) -> None:
 
 
 def rename_reference(session: Session, key: int, mark: str) -> None:
-    """A foreign key changes the stock of the variant."""
+    """A foreign key changes the stock of the variant.  Its product is read with a lock: a subquery of a locking read
+    sees the transaction's snapshot, on MySQL and MariaDB."""
+    variants = session.rows("variantes", "idvariante = %s", [key])
+    if not variants:
+        return
     session.change(
         "UPDATE variantes SET referencia = %s, codbarras = %s WHERE idvariante = %s",
         [f"R{mark}", mark, key],
         by_key("variantes", key),
-        Touched("stocks", "idproducto IN (SELECT idproducto FROM variantes WHERE idvariante = %s)", [key]),
+        Touched("stocks", "idproducto = %s", [variants[key]["idproducto"]]),
     )
 
 
