@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from support.memory import in_memory
 from support.programs import NoServerError
 from support.waiting import HANG_SECONDS
 
+TESTS = Path(__file__).parents[1]
 FLAVOURS = ["postgresql", "mariadb", "mysql"]
 #: Starts a server, and is ended by a signal that it does not handle.
 STARTER = """
@@ -74,9 +76,9 @@ def test_server_ends_with_its_starter(flavour: str) -> None:
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
         Path(folder).chmod(0o711)  # the server may run as another user
         data = Path(folder, "server")
-        with subprocess.Popen(
-            [sys.executable, "-c", STARTER, flavour, data], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as starter:
+        command = [sys.executable, "-c", STARTER, flavour, data]
+        environment = os.environ | {"PYTHONPATH": str(TESTS)}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as starter:
             assert starter.stdout is not None
             assert starter.stdout.readline() == b"started\n"
             its = psutil.Process(starter.pid).children(recursive=True)

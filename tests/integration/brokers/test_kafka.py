@@ -248,7 +248,7 @@ async def test_what_a_broker_answers_is_bounded(server: Kafka, monkeypatch: pyte
 
 
 def test_aiokafka_opens_connections_in_the_replaced_places_only() -> None:
-    """The library's own places are `create_conn`, called by the two methods that `_Client` replaces, and `connect`."""
+    """The library's places: `connect`, and `create_conn`, called by two methods that `_ClusterClient` replaces."""
     opening = {"create_conn", "create_connection", "open_connection", "sock_connect", "AIOKafkaConnection"}
     found = set()
     package = Path(aiokafka.__file__).parent
@@ -268,8 +268,8 @@ def test_aiokafka_opens_connections_in_the_replaced_places_only() -> None:
         ("conn.py", "create_conn"),
         ("conn.py", "connect"),
     }
-    assert {"bootstrap", "_get_conn"} <= vars(kafka_client._Client).keys()
-    assert "connect" in vars(kafka_client._Connection)
+    assert {"bootstrap", "_get_conn"} <= vars(kafka_client._ClusterClient).keys()
+    assert "connect" in vars(kafka_client._KafkaConnection)
 
 
 def test_command_line_adds_tests_and_shows_an_endpoint(

@@ -44,7 +44,7 @@ def test_without_a_service_manager_nothing_is_told() -> None:
     ("variables", "patience"),
     [
         ({"WATCHDOG_USEC": "60000000"}, 60.0),
-        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}, 60.0),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "{pid}"}, 60.0),
         ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}, None),
         ({"WATCHDOG_USEC": "0"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
@@ -52,7 +52,8 @@ def test_without_a_service_manager_nothing_is_told() -> None:
     ],
 )
 def test_the_watchdog_is_for_this_process(variables: dict[str, str], patience: float | None) -> None:
-    assert Supervisor.of({"NOTIFY_SOCKET": "/x"} | variables).patience == patience
+    given = {name: value.format(pid=os.getpid()) for name, value in variables.items()}
+    assert Supervisor.of({"NOTIFY_SOCKET": "/x"} | given).patience == patience
 
 
 def test_a_socket_that_nobody_reads_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
