@@ -66,7 +66,7 @@ class Origin(StrEnum):
     ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators.  ``PORTAL``: the host's program, by a
     link; ``PORTAL_LINK`` is such a link that nobody has opened, and no session yet."""
 
-    PASSWORD = "password"  # noqa: S105 - the name of a way to sign in, by which sessions are stored; no password is in it
+    PASSWORD = "password"  # noqa: S105 - no password: the word that sessions store for having signed in with one
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
     PORTAL = "portal"

@@ -38,9 +38,10 @@ class ActivitySums:
         ``since`` is the beginning of the slot."""
         ended = now - SETTLED
         spans = [(slot[0], span) for slot in pairwise(edges) for span in _spans(*slot, ended)]
-        unknown = [span for _, span in spans if span not in self._totals]
+        found = {span: self._totals[span] for _, span in spans if span in self._totals}
+        unknown = [span for _, span in spans if span not in found]
         read = {each.since: each for each in await self._store.activity_totals(unknown)}
-        found = {span: read.get(span[0]) for span in unknown} | self._totals
+        found |= {span: read.get(span[0]) for span in unknown}
         if len(self._totals) > MOST:
             self._totals.clear()
         self._totals |= {span: found[span] for span in unknown if _whole(span) and span[1] <= ended}

@@ -172,7 +172,7 @@ class MovingSource:
     async def open(self, position: Position | None) -> None:
         self._opened = self._make_bridge()
         if captured(position) != position:
-            log.warning("moving", source=self._name, to=self._mode.value, reason="the API told of changes until now")
+            log.warning("moving", source=self._name, to=self._mode.value, reason="changes came from the API before")
             position = JournalPosition(marker=MOVED).dump() if self._mode is CaptureMode.JOURNAL else None
         self._position = position
         stored = self._mode if position is None else read_position(position)

@@ -65,5 +65,5 @@ def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
 
 
 def _as_json(source: str, table: survey.DescribedTable) -> dict[str, object]:
-    fields = {"mend" if name == "fix" else name: value for name, value in table._asdict().items()}
-    return {"source": source} | fields
+    fields = table._asdict()
+    return {"source": source, "mend": fields.pop("fix"), **fields}

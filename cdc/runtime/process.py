@@ -94,7 +94,7 @@ class Supervisor:
                 manager.connect(self._address)
                 manager.send("\n".join(line.replace("\n", " ") for line in lines).encode())
         except OSError as error:
-            log.warning("service manager not told", told=lines[0], error=error.strerror)
+            log.warning("service manager not notified", message=lines[0], error=error.strerror)
 
 
 async def keep_alive(
@@ -111,7 +111,7 @@ async def keep_alive(
     while not stop.is_set():
         now = clock.now()
         if why := hangs(now):
-            log.error("the watchdog is not told", reasons=list(why))
+            log.error("watchdog not notified", reasons=list(why))
         else:
             supervisor.alive(status(now))
         await clock.wait(stop, supervisor.patience / _TIMES)

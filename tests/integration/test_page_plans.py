@@ -158,7 +158,7 @@ async def test_no_page_and_no_listing_reads_the_whole_log(
 
 
 async def test_the_overview_reads_what_was_counted_since_it_was_shown(postgres_db: Database) -> None:
-    """Of more sources than tables of the page name, with attempts in each hour of a day."""
+    """There are more sources than the page lists, with attempts in each hour of a day."""
     outbox, access, seen = PostgresOutbox(postgres_db.info), PostgresAccess(postgres_db.info), SeenStatements()
     await outbox.open()
     await access.open()

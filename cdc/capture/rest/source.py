@@ -136,7 +136,7 @@ class RestSource(SingleReader):
 
     async def batches(self, _backfills: SourceBackfills = NO_BACKFILLS) -> AsyncGenerator[Batch]:
         if self._foreign:
-            reason = "another way of capture came before: what changed since it stopped is not told"
+            reason = "changes came by another capture mode before: those since its end give no events"
             log.warning("moving", source=self._name, to="rest", reason=reason)
         for table in self._position.progress.keys() - {each.table for each in self._polled.resources}:
             kept = SnapshotChange(table, behind=self._stored, reset=True)

@@ -239,7 +239,7 @@ def _replaced(found: MySQLState, wait: str) -> tuple[str, ...]:
 
 def _shape_steps(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[Step]:
     inserts = tuple(
-        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 - a number, and texts that `literal` quotes
+        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 - a plan is text, which --dry-run prints, and takes no parameters: the id is a number that we count, `literal` quotes the texts
         f"{literal(target.shape.to_json())})"
         for target in targets.values()
         if target.shape_id not in found.shapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -35,6 +36,20 @@ class CountingOutbox(MemoryOutbox):
 
     def count(self, now: datetime, source: str = "main", endpoint_id: str = "ep_a") -> None:
         self._count(Activity(now.replace(second=0, microsecond=0), endpoint_id, source, 1, 0, 0.5))
+
+
+class SlowOutbox(CountingOutbox):
+    """The first question for totals after ``asking`` was cleared sets it, and waits for ``answer``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asking, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def activity_totals(self, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+        if not self.asking.is_set():
+            self.asking.set()
+            await self.answer.wait()
+        return await super().activity_totals(periods)
 
 
 def summed(counters: Sequence[Activity]) -> dict[datetime, int]:
@@ -72,6 +87,21 @@ async def test_periods_that_have_ended_are_read_once() -> None:
     edges = slot_edges(Period.DAY, now, ZoneInfo("Europe/Madrid"))
     await sums.totals(edges, now)
     assert len(outbox.asked) < 62
+
+
+async def test_views_at_the_same_time_do_not_take_each_others_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.admin.activity_sums.MOST", 0)  # each view forgets what was remembered before
+    outbox, now, zone = SlowOutbox(), START.replace(minute=30), ZoneInfo("Europe/Madrid")
+    sums, edges = ActivitySums(outbox), slot_edges(Period.DAY, now, zone)
+    outbox.count(now - HOUR)
+    outbox.asking.set()
+    expected = await sums.totals(edges, now)
+    outbox.asking.clear()
+    first = asyncio.create_task(sums.totals(edges, now))
+    await outbox.asking.wait()
+    await sums.totals(slot_edges(Period.HOUR, now, zone), now)
+    outbox.answer.set()
+    assert await first == expected
 
 
 @pytest.mark.parametrize(("number", "reads"), [(MANY, 4), (MANY + 1, 2)])

@@ -58,7 +58,7 @@ def test_the_watchdog_is_for_this_process(variables: dict[str, str], patience: f
 
 def test_a_socket_that_nobody_reads_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Supervisor(str(tmp_path / "gone")).ready("All is well.")
-    assert "service manager not told" in capsys.readouterr().out
+    assert "service manager not notified" in capsys.readouterr().out
 
 
 async def _turn() -> None:

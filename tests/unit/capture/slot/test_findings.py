@@ -54,9 +54,11 @@ WELL = SlotInstallation(SERVER, "public", "cdc_fs", SLOT, SlotMemory("public", {
 
 def wrong(found: SlotInstallation, limit: int = 0, no_replication: str = "") -> dict[str, Finding]:
     """What is not OK, by check."""
-    told = findings(found, [Capture("t")], limit, no_replication)
-    assert all(each.fix for each in told if each.severity is not Severity.OK)
-    return {each.check: each for each in told if each.severity is not Severity.OK}
+    reported = [
+        each for each in findings(found, [Capture("t")], limit, no_replication) if each.severity is not Severity.OK
+    ]
+    assert all(each.fix for each in reported)
+    return {each.check: each for each in reported}
 
 
 def test_all_is_well() -> None:
