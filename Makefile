@@ -20,6 +20,8 @@ BIN := $(VENV)/bin
 # Tests also wait, for databases and for time to pass: four more at once than there are cores.
 JOBS ?= $(shell echo $$(( $$(nproc) + 4 )))
 ARGS ?=
+# For .venv, instead of the first that is found.
+PYTHON ?=
 SECONDS ?= 600
 SEEDS ?= 1000
 # Generated documentation: each page with the module that prints it.
@@ -108,9 +110,10 @@ $(VENV)/dev-installed: $(BIN)/pip-upgraded pyproject.toml constraints.txt
 	@$(call pip_install,--editable '.[demo]' --group dev)
 	@touch $@ $(VENV)/demo-installed
 
-# Dependency groups need a pip that is newer than the one that comes with Python 3.11.
+# A Python of the system first: one that was compiled by hand, or by pyenv, is often not optimized, and then takes half
+# as much time again.  Dependency groups need a pip that is newer than the one that comes with Python 3.11.
 $(BIN)/pip-upgraded: | constraints.txt
-	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	@for python in $(PYTHON) /usr/bin/python3.1[1-9] python3 python3.14 python3.13 python3.12 python3.11; do \
 	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "Creating the Python environment $(VENV) ($$($$python --version)) …"; \
 	    $$python -m venv --clear $(VENV) && $(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip && touch $@; \
