@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -49,7 +50,7 @@ _WRITABLE = ("read-write", "primary")
 
 def parse_database_url(url: str, where: str) -> ConnectionInfo:
     """Read a URL.  ``where`` names its place in the configuration for errors, which never show the URL itself."""
-    parts = _split(url, where)
+    parts, named = _split(url, where)
     engine = _ENGINES.get(parts.scheme.lower())
     if engine is None:
         raise ConfigError(
@@ -57,13 +58,13 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
             "Write mysql://, mariadb:// or postgresql://.",
         )
     given = _parameters(parts.query, where)
-    host = _host(_servers_named(parts)[0])
+    host = _host(named[0])
     user = unquote(parts.username or "") or given.get("user", "")
     database = unquote(parts.path.removeprefix("/"))
     for missing, value in (("user", user), ("database name", database)):
         if not value:
             raise ConfigError(f"{where} names no {missing}.", f"Write it like {_EXAMPLES[engine]}. {_ENCODING}")
-    (_, port), *others = _servers(parts, engine, where)
+    (_, port), *others = _servers(named, engine, where)
     return ConnectionInfo(
         engine=engine,
         database=database,
@@ -88,13 +89,8 @@ def _writable(given: Mapping[str, str], where: str) -> bool:
     return bool(wanted)
 
 
-def _servers_named(parts: SplitResult) -> list[str]:
-    return parts.netloc.rpartition("@")[2].split(",")
-
-
-def _servers(parts: SplitResult, engine: Engine, where: str) -> list[tuple[str, int]]:
+def _servers(named: list[str], engine: Engine, where: str) -> list[tuple[str, int]]:
     """Return hosts and ports: of PostgreSQL several may be named, with commas, as libpq writes them."""
-    named = _servers_named(parts)
     if len(named) == 1:
         return [(_host(named[0]), _port(named[0], engine, where))]
     if engine is not Engine.POSTGRESQL or not all(_host(each) for each in named):
@@ -121,14 +117,12 @@ def tls_mode(word: str, where: str) -> str:
 def mask_url(url: str) -> str:
     """Return ``url`` with its password, wherever it is, replaced by ``***``; for people only."""
     try:
-        parts = urlsplit(url)
+        parts, servers = _split_servers(url)
     except ValueError:
         return MASK
-    network = parts.netloc
-    if "@" in network:
-        account, host = network.rsplit("@", 1)
-        user, colon, _ = account.partition(":")
-        network = f"{user}{f':{MASK}' if colon else ''}@{host}"
+    account, at, _ = parts.netloc.rpartition("@")
+    user, colon, _ = account.partition(":")
+    network = f"{user}{f':{MASK}' if colon else ''}{at}{','.join(servers)}"
     query = "&".join(
         f"{name}={MASK}" if name.lower() in _PARAMETERS["password"] else f"{name}={quote(value, safe='/')}"
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
@@ -137,14 +131,28 @@ def mask_url(url: str) -> str:
     return f"{parts.scheme}://{network}{parts.path}{'?' + query if query else ''}"
 
 
-def _split(url: str, where: str) -> SplitResult:
+def _split(url: str, where: str) -> tuple[SplitResult, list[str]]:
     try:
-        return urlsplit(url.strip())
+        return _split_servers(url.strip())
     except ValueError:  # its text may quote the URL, and with it the password
         raise ConfigError(
             f"{where} is not a URL that can be read.",
             f"An IPv6 address stands in brackets. {_ENCODING}",
         ) from None
+
+
+def _split_servers(url: str) -> tuple[SplitResult, list[str]]:
+    """Return the parts of the URL with the first of its servers, and all of them: newer releases of each Python refuse
+    brackets in a list.  Raises `ValueError`."""
+    authority = re.match(r"[^:/?#]*://([^/?#]*)", url)
+    if authority is None:
+        return urlsplit(url), [""]
+    servers = authority[1].rpartition("@")[2].split(",")
+    first = authority.end() - sum(len(server) + 1 for server in servers[1:])
+    parts = urlsplit(url[:first] + url[authority.end() :])
+    for server in servers[1:]:
+        urlsplit(f"//{server}")
+    return parts, servers
 
 
 def _host(host: str) -> str:

@@ -46,6 +46,7 @@ def test_postgresql_servers_of_which_the_writable_one_is_used() -> None:
         ("mysql://u@h:99999/d", "port"),
         ("mysql://u:hunter2/x@h/d", "names no user"),
         ("mysql://u@[::1/d", "not a URL"),
+        ("postgresql://u:hunter2@one,[::1/d", "not a URL"),
         ("mysql://u@h/d?ssl-mode=maybe", "TLS mode 'maybe'"),
         ("mysql://u@one,two/d", "hosts that cannot be used"),
         ("postgresql://u@one,/d", "hosts that cannot be used"),
@@ -102,4 +103,5 @@ def test_masking_other_urls() -> None:
     assert mask_url("sqlite:////var/cdc.db") == "sqlite:////var/cdc.db"
     assert mask_url("mysql://u@h/d?password=x&socket=/s") == "mysql://u@h/d?password=***&socket=/s"
     assert mask_url("mysql://u:p@[::1/d") == "***"
+    assert mask_url("postgresql://u:p@[::1]:1,two,[::2]/d") == "postgresql://u:***@[::1]:1,two,[::2]/d"
     assert set(DEFAULT_PORTS) == set(Engine)
