@@ -27,7 +27,7 @@ from support.programs import wanted_version as wanted
 #: The programs without the package that starts a service; the installer script needs one of the client's.
 MARIADB_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 #: With a font: without one a page has no letters.
-CHROMIUM_PACKAGES = ("chromium", "fonts-dejavu-core")
+CHROMIUM_PACKAGES = ("chromium-headless-shell", "fonts-dejavu-core")
 
 
 def main() -> int:
