@@ -115,12 +115,15 @@ def tls_mode(word: str, where: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """Return ``url`` with its password, wherever it is, replaced by ``***``; for people only."""
+    """Return ``url`` with its password, wherever it is, replaced by ``***``; for people only.  One that cannot be
+    read is replaced as a whole."""
     try:
         parts, servers = _split_servers(url)
     except ValueError:
         return MASK
     account, at, _ = parts.netloc.rpartition("@")
+    if parts.netloc and not at and "@" in url:
+        return MASK  # the / ? or # of a password ended what should have been the account
     user, colon, _ = account.partition(":")
     network = f"{user}{f':{MASK}' if colon else ''}{at}{','.join(servers)}"
     query = "&".join(

@@ -102,6 +102,7 @@ def test_masked_urls_hold_no_password(info: ConnectionInfo) -> None:
 def test_masking_other_urls() -> None:
     assert mask_url("sqlite:////var/cdc.db") == "sqlite:////var/cdc.db"
     assert mask_url("mysql://u@h/d?password=x&socket=/s") == "mysql://u@h/d?password=***&socket=/s"
-    assert mask_url("mysql://u:p@[::1/d") == "***"
+    for unreadable in ("mysql://u:p@[::1/d", "mysql://u:1/x@h/d", "mysql://u:p?x@h/d", "mysql://u:p#x@h/d"):
+        assert mask_url(unreadable) == "***"
     assert mask_url("postgresql://u:p@[::1]:1,two,[::2]/d") == "postgresql://u:***@[::1]:1,two,[::2]/d"
     assert set(DEFAULT_PORTS) == set(Engine)
