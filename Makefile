@@ -18,8 +18,9 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests also wait, for databases and for time to pass: four more at once than there are cores.
-JOBS ?= $(shell echo $$(( $$(nproc) + 4 )))
+# Tests also wait, for databases and for time to pass: two more at once than there are cores.  Still more only take
+# processors from each other, and tests whose writers go on until something is done write more.
+JOBS ?= $(shell echo $$(( $$(nproc) + 2 )))
 ARGS ?=
 # For .venv, instead of the first that is found.
 PYTHON ?=
