@@ -117,7 +117,7 @@ class Spool:
     """Write with `add`, all of it, then read with `parts`.  The same changes give the same records and parts again."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - this object is the context manager: its __exit__ closes the file
+        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object, whose method `close` closes it
         self._index = RecordIndex()
         self._end = 0
         self.count = 0
@@ -128,6 +128,10 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the changes from the disk."""
         self._index.close()
         self._file.close()
 

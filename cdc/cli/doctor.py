@@ -191,5 +191,5 @@ def _as_json(check: Check) -> dict[str, str | None]:
         "check": finding.check,
         "severity": finding.severity,
         "detail": finding.detail,
-        "mend": finding.fix or None,
+        "mend": finding.fix or None,  # programs read it by the name that released versions gave it
     }

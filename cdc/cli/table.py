@@ -66,4 +66,5 @@ def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
 
 def _as_json(source: str, table: survey.DescribedTable) -> dict[str, object]:
     fields = table._asdict()
+    # "mend": programs read it by the name that released versions gave it
     return {"source": source, "mend": fields.pop("fix"), **fields}

@@ -78,7 +78,7 @@ class Assembler:
 
     def close(self) -> None:
         if self._open is not None and self._open.spool is not None:
-            self._open.spool.__exit__(None, None, None)
+            self._open.spool.close()
         self._open = None
 
     def _begin(self, begin: Begin) -> None:

@@ -156,7 +156,7 @@ async def test_long_rows_are_on_disk_too() -> None:
     rows = [insert(1, str(number), "p", "2", "x" * 1_000_000) for number in range(20)]
     (done,) = await fed(assembler(), begin(1), USERS, *rows, commit(1, 2))
     assert done.spool is not None
-    done.spool.__exit__(None, None, None)
+    done.spool.close()
 
 
 @pytest.mark.parametrize(
