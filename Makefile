@@ -5,7 +5,6 @@
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
-#   make soak    the tests with the most work, at its full amount: 100,000 changes, 30 kills, 8 faults a route
 #   make chaos   20 sources and 50 endpoints, a third of them failing, for an hour (ARGS="--minutes 60 --seed 7 --priority")
 #   make cluster workers on one replicated PostgreSQL outbox, killed, stopped, cut off, failed over (ARGS="--events 1000000")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
@@ -35,7 +34,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench soak faults chaos cluster simulate fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults chaos cluster simulate fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -57,10 +56,6 @@ check: $(VENV)/dev-installed guards
 bench: $(VENV)/dev-installed databases
 	@test -n "$(BENCH)" || { echo "Which one?  make bench BENCH=NAME with one of: $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))" >&2; exit 2; }
 	PYTHONPATH=tests $(BIN)/python tests/bench/bench_$(BENCH).py $(ARGS)
-
-soak:
-	CDC_TEST_BACKLOG=100000 CDC_TEST_CHANGES=20000 CDC_TEST_FAULTS=8 \
-	  $(MAKE) test ARGS="tests/acceptance tests/fault/test_faults.py $(ARGS)"
 
 faults: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python -m support.fault $(ARGS)

@@ -18,7 +18,7 @@ from support.consumer import Consumer, Inbox
 from support.database import Database
 from support.http_faults import read_request, receiver
 
-CHANGES = {"postgresql": 40_000, "mariadb": 20_000, "mysql": 20_000}
+CHANGES = {"postgresql": 100_000, "mariadb": 20_000, "mysql": 20_000}
 RECORDS = 500  # that the small transactions write to
 LONGEST_WRITE = 1  # seconds
 MEMORY = 150 * 1024 * 1024
