@@ -20,14 +20,22 @@ from pathlib import Path
 import pytest
 
 from cdc.config import load_config
+from support.commands import run_command
 from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.facturascripts_api import TOKEN, Api, serving
+from support.ports import free_port
 from support.waiting import HANG_SECONDS
 
 CTRL_C = "\x03"
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
+
+
+@pytest.fixture(autouse=True)
+def own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the default address, doctor would ask the consumer of another test how it is."""
+    monkeypatch.setenv("CDC_WEB_LISTEN", f"127.0.0.1:{free_port()}")
 
 
 def _facturascripts(folder: Path, erp: Database) -> Path:
@@ -38,8 +46,7 @@ def _facturascripts(folder: Path, erp: Database) -> Path:
 
 
 def _cdc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cdc", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    return run_command(*arguments, folder=folder)
 
 
 def _printed(text: str) -> list[str]:

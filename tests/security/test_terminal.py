@@ -7,9 +7,8 @@ import json
 import os
 import pty
 import re
-import subprocess
-import sys
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from io import StringIO
@@ -24,6 +23,7 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.finding import Finding, Severity
 from cdc.model.printable import printable, printable_line
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from support.commands import run_command, start_command
 from support.outboxes import NOW, endpoint, event, lease, outcome, store
 
 #: Sets the title, clears the screen (ESC and C1), turns the direction, deletes, goes back to the start of the line.
@@ -78,18 +78,22 @@ async def _fill(path: Path) -> None:
 def _on_terminal(folder: Path, *arguments: str) -> str:
     """Return what the terminal of `cdc` received; both streams are that terminal."""
     leader, follower = pty.openpty()
-    with closing(os.fdopen(leader, "rb", buffering=0)) as terminal:
-        command = [sys.executable, "-m", "cdc", *arguments]
-        environment = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=follower, stdout=follower, stderr=follower, env=environment
-        )
-        os.close(follower)
+    name = Path(os.ttyname(follower))
+    command = start_command(arguments, name, name, {**os.environ, "COLUMNS": "200", "TERM": "xterm"}, folder)
+
+    def close_after_it() -> None:
+        try:
+            command.wait(60)
+        finally:
+            os.close(follower)
+
+    with closing(os.fdopen(leader, "rb", buffering=0)) as terminal, ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(close_after_it)
         seen = b""
         with suppress(OSError):  # it has ended: nobody holds the other side
             while part := terminal.read(65_536):
                 seen += part
-        process.wait(60)
+        ended.result()
     return seen.decode()
 
 
@@ -111,8 +115,7 @@ def test_no_command_lets_foreign_text_control_the_terminal(folder: Path, argumen
 
 
 def test_json_is_escaped_in_pipes_too_and_means_the_same(folder: Path) -> None:
-    command = [sys.executable, "-m", "cdc", "event", "tail", "--no-follow", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    done = run_command("event", "tail", "--no-follow", "--json", folder=folder)
     assert _controls(done.stdout) == set()
     assert "\\u009b2J\\u202egpj.exe\\u2066\\u007f" in done.stdout
     assert json.loads(done.stdout)["data"][HOSTILE] == HOSTILE

@@ -82,11 +82,16 @@ class Forked:
 
 
 def start_command(
-    arguments: Sequence[str], stdout: Path, stderr: Path, environment: Mapping[str, str] = os.environ
+    arguments: Sequence[str],
+    stdout: Path,
+    stderr: Path,
+    environment: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
 ) -> Forked:
-    """``arguments``: without the program's name.  What it says is appended to the files."""
+    """``arguments``: without the program's name.  What it says is appended to the files.  ``folder``: the working
+    folder, of this process when None."""
     context = _context()
-    command = _Command(tuple(arguments), str(Path.cwd()), dict(environment), stdout, stderr)
+    command = _Command(tuple(arguments), str(folder or Path.cwd()), dict(environment), stdout, stderr)
     ended, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(command, sender), daemon=True)
     process.start()
@@ -94,11 +99,11 @@ def start_command(
     return Forked(process, ended)
 
 
-def run_command(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.  Raises `subprocess.TimeoutExpired`."""
-    with tempfile.TemporaryDirectory(prefix="cdc-command-") as folder:
-        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
-        running = start_command(arguments, stdout, stderr)
+def run_command(*arguments: str, seconds: float = 120, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, in a folder.  Raises `subprocess.TimeoutExpired`."""
+    with tempfile.TemporaryDirectory(prefix="cdc-command-") as streams:
+        stdout, stderr = Path(streams, "stdout"), Path(streams, "stderr")
+        running = start_command(arguments, stdout, stderr, folder=folder)
         try:
             code = running.wait(seconds)
         except subprocess.TimeoutExpired:
