@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -60,6 +61,12 @@ class OutboxConfig(Section):
     def describe(self) -> str:
         """Return a description for people, never the password."""
         return str(self.path or self.connection().describe())
+
+    def fingerprint(self) -> str:
+        """Return what distinguishes this outbox from others, and says nothing else of it: 16 hexadecimal digits."""
+        path = self.path
+        where = path.resolve() if path else parse_database_url(self.url, "The url of [outbox]").describe()
+        return hashlib.sha256(str(where).encode()).hexdigest()[:16]
 
     def secret_keys(self) -> SecretKeys:
         """Return the keys from the environment, else from the file (read now).  Raises `ConfigError`."""

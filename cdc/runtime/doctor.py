@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -63,6 +63,15 @@ async def consumer_findings(config: Config) -> list[Finding]:
     if report is None:
         detail = f"What listens on {listen} is no cdc run."
         return [Finding("running", Severity.WARNING, detail, "Give [web] listen a free port, then start cdc run.")]
+    return _own_findings(config, report)
+
+
+def _own_findings(config: Config, report: Mapping[str, Any]) -> list[Finding]:
+    """Return what the report says if it is of this configuration's consumer, else that it is not."""
+    listen, own = config.web.listen, config.outbox.fingerprint()
+    if report.get("outbox", own) != own:  # that of an earlier release does not say
+        detail = f"The cdc run that listens on {listen} is another installation's: it has another outbox."
+        return [Finding("running", Severity.WARNING, detail, "Give each installation a [web] listen of its own.")]
     if set(report["sources"]) != set(config.source):
         detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
         return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]

@@ -59,7 +59,7 @@ async def serve_web(
             service = service_of(config, store, clock, process, replaying.asked)
             app = application(config.web.hosts)
             connections = limited(app, config.web)
-            add_health(app, monitor, bounds, clock, token)
+            add_health(app, monitor, bounds, clock, outbox=config.outbox.fingerprint(), metrics_token=token)
             add_management(app, service, process, access, ways_in)
             link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
 

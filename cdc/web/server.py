@@ -94,9 +94,10 @@ log = structlog.get_logger()
 
 
 def add_health(
-    app: web.Application, monitor: Monitor, bounds: HealthLimits, clock: Clock, metrics_token: str = ""
+    app: web.Application, monitor: Monitor, bounds: HealthLimits, clock: Clock, *, outbox: str, metrics_token: str = ""
 ) -> None:
-    """``metrics_token``: a bearer token that requests for metrics must carry; empty: none."""
+    """``outbox``: its fingerprint.  ``metrics_token``: a bearer token that requests for metrics must carry; empty:
+    none."""
     metrics = registry(monitor, bounds, clock)
 
     async def ready(_request: web.Request) -> web.Response:
@@ -106,6 +107,7 @@ def add_health(
             "ready": not why,
             "reasons": why,
             "warnings": warnings(monitor, bounds),
+            "outbox": outbox,
             "sources": {name: state(monitor, name, now) for name in monitor.reported.sources},
             "dispatch": {None: "starting", True: "active", False: "standby"}[monitor.reported.active],
         }

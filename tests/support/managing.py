@@ -106,7 +106,7 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     process = RunningProcess(chosen, watch.monitor, BOUNDS, watch.clock)
     service = service_of(chosen, store, watch.clock, process, replaying.asked)
     app = application(chosen.web.hosts)
-    add_health(app, watch.monitor, BOUNDS, watch.clock)
+    add_health(app, watch.monitor, BOUNDS, watch.clock, outbox="f00d")
     add_management(app, service, process, access, ways_in)
     async with TestClient(TestServer(app)) as client:
         managed = Managed(

@@ -164,8 +164,28 @@ async def test_an_outbox_that_fails(postgres_db: Database, tmp_path: Path) -> No
     assert "WARNING  consumer: running: No cdc run answers on 127.0.0.1:" in await consumer.call("doctor")
 
 
+async def test_doctor_does_not_take_the_consumer_of_another_installation_for_its_own(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    """Both have the same source at the same address, as two with default values do."""
+    first = Consumer.of_one_table(tmp_path / "first", postgres_db)
+    second = Consumer.configure(tmp_path / "second", postgres_db.info, 'rules = "../first/rules.toml"')
+    second.create_outbox()
+    port = free_port()
+    health = Health.of(first, port)
+    Health.of(second, port)
+    async with first.running():
+        await health.until(is_ready)
+        assert "OK       consumer: ready: cdc run works" in await first.call("doctor")
+        told = await second.call("doctor")
+    assert "WARNING  consumer: running: The cdc run that listens on 127.0.0.1:" in told
+    assert "another installation's" in told
+    assert "cdc run works" not in told
+
+
 async def test_doctor_recognises_what_is_no_consumer_of_this_configuration(tmp_path: Path) -> None:
-    answers = iter(["no JSON", '{"reasons": [], "sources": {"other": "reading"}}'])
+    others = '{"reasons": [], "sources": {}, "outbox": "0123456789abcdef"}'
+    answers = iter(["no JSON", '{"reasons": [], "sources": {"other": "reading"}}', others])
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text=next(answers))
@@ -174,7 +194,7 @@ async def test_doctor_recognises_what_is_no_consumer_of_this_configuration(tmp_p
     app.router.add_get("/health/ready", answer)
     async with served(app) as url:
         config = Config.model_validate({"web": {"listen": urlsplit(url).netloc}})
-        for expected in ("is no cdc run", "reads other sources"):
+        for expected in ("is no cdc run", "reads other sources", "is another installation's"):
             (found,) = await consumer_findings(config)
             assert (found.severity, expected in found.detail) == (Severity.WARNING, True), found
 

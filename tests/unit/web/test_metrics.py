@@ -46,7 +46,7 @@ def watch() -> Watch:
 
 def _health(watch: Watch) -> web.Application:
     app = web.Application()
-    add_health(app, watch.monitor, BOUNDS, watch.clock)
+    add_health(app, watch.monitor, BOUNDS, watch.clock, outbox="f00d")
     return app
 
 
@@ -60,7 +60,7 @@ async def scrape(watch: Watch, accept: str = "") -> str:
 
 async def test_a_token_is_asked_for_where_one_is_configured(watch: Watch) -> None:
     app = web.Application()
-    add_health(app, watch.monitor, BOUNDS, watch.clock, "s" * 32)
+    add_health(app, watch.monitor, BOUNDS, watch.clock, outbox="f00d", metrics_token="s" * 32)
     async with TestClient(TestServer(app)) as client:
         for given in ("", "s" * 32, f"Bearer {'s' * 31}", f"Basic {'s' * 32}", "Bearer ñ", "Bearer"):
             answer = await client.get("/metrics", headers={"Authorization": given} if given else {})
@@ -166,8 +166,8 @@ async def test_nothing_personal_and_no_address_is_in_it(watch: Watch) -> None:
 async def test_ready_and_live(watch: Watch) -> None:
     async with TestClient(TestServer(_health(watch))) as client:
         ready = await client.get("/health/ready")
-        expected = {"ready": True, "reasons": [], "warnings": [], "sources": {"main": "reading"}, "dispatch": "active"}
-        assert (ready.status, await ready.json()) == (200, expected)
+        well = {"ready": True, "reasons": [], "warnings": [], "sources": {"main": "reading"}, "dispatch": "active"}
+        assert (ready.status, await ready.json()) == (200, {**well, "outbox": "f00d"})
         watch.reported.source_failed("main", SourceUnavailable("Gone."))
         ready, live = await client.get("/health/ready"), await client.get("/health/live")
         assert (ready.status, (await ready.json())["ready"]) == (503, False)
