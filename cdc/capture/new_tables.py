@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from cdc.model.clock import Clock
+from cdc.model.clock import Backoff, Clock
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError
 from cdc.model.finding import Repaired
@@ -57,18 +57,14 @@ class _Left(NamedTuple):
 
 
 class NewTables:
-    """Used by the holder of the consumer lock.  Reading continues while a table is being captured.
+    """Used by the holder of the consumer lock.  Reading continues while a table is being captured.  What could not be
+    captured is tried again after five seconds, then ever later, up to a minute."""
 
-    ``retry``: before a table that could not be captured is tried again.
-    """
-
-    def __init__(
-        self, source: str, patterns: Patterns | None, clock: Clock, retry: timedelta = timedelta(minutes=1)
-    ) -> None:
+    def __init__(self, source: str, patterns: Patterns | None, clock: Clock) -> None:
         self._source = source
         self._patterns = patterns
         self._clock = clock
-        self._retry = retry
+        self._retry = Backoff(first=5.0, most=60.0)
         self._look_at = -math.inf
         self._retry_at = self._look_at
         self._seen: dict[str, Capture] | None = None
@@ -143,8 +139,10 @@ class NewTables:
         now = self._clock.monotonic()
         self._again |= new
         if self._left and self._under_way is None and (self._again or now >= self._retry_at):
+            if self._again:
+                self._retry.reset()
             self._again = False
-            self._retry_at = now + self._retry.total_seconds()
+            self._retry_at = now + self._retry.next()
             self._under_way = asyncio.create_task(self._capture_all(extend))
 
     async def _capture_all(self, extend: Extend) -> bool:
@@ -191,7 +189,8 @@ class TriggerCheck:
 
     ``pause``: between two checks of everything.  ``glance``: between two looks at the tables' definitions, which cost
     next to nothing and show at once what would otherwise be found at the next check: a table that was altered, or
-    swapped for another one by RENAME.
+    swapped for another one by RENAME.  It is also the time after which a check that failed is repeated the first time:
+    a lock is soon gone.  Each further failure doubles it, up to ``pause``.
     """
 
     def __init__(
@@ -205,6 +204,7 @@ class TriggerCheck:
         self._failures: dict[str, str] = {}
         self._under_way: asyncio.Task[bool] | None = None
         self._glance = glance
+        self._retry = Backoff(first=glance.total_seconds(), most=pause.total_seconds())
         self._next_glance = -math.inf
         self._definitions: object = None
 
@@ -250,6 +250,10 @@ class TriggerCheck:
         if outcome.done:
             log.warning("triggers repaired", source=self._source, steps=list(outcome.done))
         self._failures = failures
+        if failures:
+            self._not_before = min(self._not_before, self._clock.monotonic() + self._retry.next())
+        else:
+            self._retry.reset()
         return bool(outcome.done)
 
 

@@ -77,6 +77,16 @@ async def test_what_was_mended_is_told() -> None:
     assert await _read(Checks([Repaired(("create triggers of item",))]), [0, 61]) == ["triggers repaired"]
 
 
+async def test_a_check_that_failed_is_repeated_soon_then_ever_later() -> None:
+    for seconds, made in (([0, 2], 2), ([0, 2, 2], 2), ([0, 2, 4], 3), ([0, 2, 4, 8, 16, 32], 6), ([0, 2, 4, 8, 8], 4)):
+        checks = Checks([InstallError("Locked.")] * 8)
+        await _read(checks, seconds)
+        assert checks.made == made, seconds
+    checks = Checks([InstallError("Locked.")])
+    assert await _read(checks, [0, 2, 2, 2]) == ["triggers not checked"]
+    assert checks.made == 2, "one that succeeds is the last for a minute"
+
+
 async def test_trouble_is_told_once_and_reading_goes_on() -> None:
     trouble = InstallError("No privilege.")
     told = await _read(Checks([trouble, trouble, InstallError("Locked."), Repaired(), trouble]), [0, 61, 61, 61, 61])

@@ -109,6 +109,17 @@ async def test_table_that_is_refused_is_logged_once_and_tried_again_without_dela
     assert installing.calls == [["mi_b"], ["mi_a"]]
 
 
+async def test_table_that_was_refused_is_tried_again_soon() -> None:
+    """It was locked, say, and is not a moment later."""
+    installing = Installing({"mi_a"})
+    watched = Watched(installing)
+    await watched.look()
+    await watched.look("mi_a")
+    installing.refused.clear()
+    await watched.look("mi_a")
+    assert installing.calls == [["mi_a"]]
+
+
 async def test_table_that_a_rule_names_is_a_problem_until_somebody_installs_it() -> None:
     watched = Watched(Installing({"core_a", "mi_a"}))
     await watched.look("core_a", "mi_a")
