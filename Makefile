@@ -17,8 +17,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests also wait, for databases and for time to pass: two more at once than there are cores.  Still more only take
-# processors from each other, and tests whose writers go on until something is done write more.
+# Tests also wait, for databases and for time to pass: two more at once than there are cores.  Still more take no less
+# time: they take processors and caches from each other, and writers that go on until something is done write more.
 JOBS ?= $(shell echo $$(( $$(nproc) + 2 )))
 ARGS ?=
 # For .venv, instead of the first that is found.
