@@ -71,7 +71,8 @@ def _own_findings(config: Config, report: Mapping[str, Any]) -> list[Finding]:
     listen, own = config.web.listen, config.outbox.fingerprint()
     if report.get("outbox", own) != own:  # that of an earlier release does not say
         detail = f"The cdc run that listens on {listen} is another installation's: it has another outbox."
-        return [Finding("running", Severity.WARNING, detail, "Give each installation a [web] listen of its own.")]
+        fix = "Give each installation a [web] listen of its own, or restart it if [outbox] url has changed."
+        return [Finding("running", Severity.WARNING, detail, fix)]
     if set(report["sources"]) != set(config.source):
         detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
         return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]
