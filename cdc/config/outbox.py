@@ -63,7 +63,7 @@ class OutboxConfig(Section):
         return str(self.path or self.connection().describe())
 
     def fingerprint(self) -> str:
-        """Return what distinguishes this outbox from others, and says nothing else of it: 16 hexadecimal digits."""
+        """Return what distinguishes this outbox from others without naming it: 16 hexadecimal digits."""
         path = self.path
         where = path.resolve() if path else parse_database_url(self.url, "The url of [outbox]").describe()
         return hashlib.sha256(str(where).encode()).hexdigest()[:16]
