@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final, Protocol
 
 import structlog
@@ -147,8 +147,8 @@ def gets(endpoint: Endpoint, backfill: Backfill) -> bool:
     return wanted and bool(names_last(endpoint.events, EXISTING))
 
 
-#: Time after which a rule that failed is tried again.
-RETRY: Final = timedelta(minutes=10)
+#: Seconds after which a rule that failed is tried again.
+RETRY: Final = 600.0
 
 
 class StateReader(Protocol):
@@ -156,8 +156,8 @@ class StateReader(Protocol):
 
 
 class DueRecords:
-    """A `cdc.capture.base.SourceBackfills`: what is due comes before ``backfills``.  Nothing is asked between a day's
-    end and the next hour of the rules."""
+    """A `cdc.capture.base.SourceBackfills`: what is due comes before ``backfills``.  Once the rules have nothing
+    left to read, nothing is asked on the same day, which each call compares with the clock: it may be set."""
 
     def __init__(
         self, backfills: SourceBackfills, store: StateReader, source: str, schedule: Schedule, clock: Clock
@@ -167,31 +167,47 @@ class DueRecords:
         self._source = source
         self._schedule = schedule
         self._clock = clock
-        self._next_at = datetime.min.replace(tzinfo=UTC)
-        self._failed: dict[str, datetime] = {}  # event → the next try
+        self._finished: date | None = None  # the day on which nothing was left to read
+        self._failed: dict[str, float] = {}  # event → the next try, monotonic
         self._skipped: dict[str, date] = {}  # event → the first day that is not
 
     def rest(self) -> float:
-        waits = (self._next_at - self._clock.now()).total_seconds()
-        return min(self._backfills.rest(), max(0.0, waits))
+        if self._asks(self._clock.now()):
+            return 0.0
+        now = self._clock.now()
+        return min(self._backfills.rest(), (self._schedule.next(now) - now).total_seconds())
+
+    def _asks(self, now: datetime) -> bool:
+        """Return whether something may be due that was not asked for yet."""
+        again = min(self._failed.values(), default=math.inf)
+        return self._schedule.today(now) != self._finished or again <= self._clock.monotonic()
 
     async def next(self) -> tuple[Backfill, int] | None:
         now = self._clock.now()
-        if now >= self._next_at:
+        if self._asks(now):
             due = await self._due(now)
             if due is not None:
                 return due, _ANY
-            self._next_at = min([self._schedule.next(now), *self._failed.values()])
+            self._finished = self._schedule.today(now)
         return await self._backfills.next()
 
     async def _due(self, now: datetime) -> Backfill | None:
-        """Return the day of a rule that is to be read now; None when all are complete, or have failed just now."""
-        self._failed = {event: again for event, again in self._failed.items() if again > now}
+        """Return the day of a rule that is to be read now; None when all are finished, or have failed just now."""
+        self._failed = {event: again for event, again in self._failed.items() if again > self._clock.monotonic()}
         today = self._schedule.today(now)
         states = await self._store.states(self._source)
         for rule in self._schedule.rules:
             found = progress(states, rule.event, today)
-            if found.day > today or rule.event in self._failed:
+            if rule.event in self._failed:
+                continue
+            if found.early is not None:
+                log.warning(
+                    "days were read too early", source=self._source, rule=rule.event, today=str(today),
+                    until=str(found.early), reason="the clock was ahead, or is back now: they are read when they come",
+                )  # fmt: skip
+                due = rule.nothing_on(today)
+                return Backfill(f"due/{rule.event}/{today}", self._source, rule.table, "", now, due=due)
+            if found.day > today:
                 continue
             if found.skipped and self._skipped.get(rule.event) != found.day:
                 self._skipped[rule.event] = found.day
@@ -210,5 +226,5 @@ class DueRecords:
             await self._backfills.fail(backfill_id, error)
             return
         event = rest.rpartition("/")[0]
-        self._failed[event] = self._clock.now() + RETRY
-        log.error("rule failed", source=self._source, rule=event, error=error, retry_in=RETRY.total_seconds())
+        self._failed[event] = self._clock.monotonic() + RETRY
+        log.error("rule failed", source=self._source, rule=event, error=error, retry_in=RETRY)

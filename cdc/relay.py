@@ -147,7 +147,7 @@ class Relay:
         """Map and store a batch and acknowledge it.  Return its position."""
         mapped = await self._map(batch.transactions, states, keys)
         if batch.step is not None:
-            mapped.states_changed.update(state_after(batch.step))
+            mapped.states_changed.update(state_after(batch.step, states))
         await self._store(batch, mapped, behind)
         await self.source.acknowledge(batch.position)
         _apply(states, mapped)

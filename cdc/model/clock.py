@@ -43,6 +43,25 @@ class SystemClock:
         return True
 
 
+class ClockWatch:
+    """Notices that the wall clock was set: since the last call it moved by another time than the monotonic clock."""
+
+    def __init__(self, clock: Clock, least: float = 60.0) -> None:
+        self._clock = clock
+        self._least = least
+        self._offset = self._present()
+
+    def _present(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+    def jump(self) -> float:
+        """Return by how many seconds it was set forward (or back, negative) since the last call; 0 for less than
+        ``least``."""
+        before, self._offset = self._offset, self._present()
+        jump = self._offset - before
+        return jump if abs(jump) >= self._least else 0.0
+
+
 class Backoff:
     """Doubles from ``first`` to ``most`` seconds; each pause is shortened by up to a quarter at random, so that many
     clients of one server do not come back together."""

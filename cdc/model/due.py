@@ -1,7 +1,19 @@
 """Events by time: records whose date is so many days ahead or ago.  Pure.
 
-A rule is worked through once a day, at an hour of FacturaScripts' time zone.  How far it is, is one of the small states
-that the outbox stores with the events.
+A day of a rule begins at an hour of FacturaScripts' time zone.  The finished days are a ledger, one of the small states
+that the outbox stores with the events.  Nothing else decides what to read: no timer, and not when a day was read.
+
+Invariants, however the clock is set and the process restarted:
+
+1. After a rule has nothing to read at a time of the day T, each of the days T - 6 … T since the rule's first one is in
+   the ledger, and no later one: a day is read once it has begun, the oldest first, and none is passed over.
+2. A finished day that is later than today was read under a clock that was ahead (or the clock is back now).  It is
+   struck from the ledger when it is seen, and read again when it comes: for records that came since.
+3. A day that is in the ledger is not read again.
+4. An event's id comes from rule, day and record.  What was sent too early is not stored again when its day comes, for
+   as long as the outbox remembers the id (`[retention] days`); after that it comes again with the same id.
+
+A consumer that does not run between the correction of its clock and the day that it read too early cannot know of it.
 """
 
 from __future__ import annotations
@@ -18,6 +30,8 @@ from cdc.model.change import BackfillStep, DueDay, Row
 _DAY: Final = timedelta(days=1)
 #: Days that are worked through after a time without a consumer, today included.
 CATCH_UP: Final = 7
+#: Ranges of finished days that are stored: there is one more after each time without a consumer that was too long.
+_RANGES: Final = 8
 #: Why they are off for a source.
 NOT_BY_API: Final = "Events by time are read from the database, which capture through the API does not."
 
@@ -33,9 +47,15 @@ class DailyRule(NamedTuple):
     def on(self, day: date) -> DueDay:
         return DueDay(self.event, self.column, self.days, day)
 
+    def nothing_on(self, day: date) -> DueDay:
+        """Return what reads no record: storing it strikes days later than ``day`` from the ledger."""
+        return DueDay(self.event, self.column, (), day)
+
 
 def condition(due: DueDay, quote: Callable[[str], str]) -> str:
     """Return the SQL condition of the rows, whether the column has days or moments."""
+    if not due.days:
+        return "1 = 0"
     column = f"t.{quote(due.column)}"
     dates = [due.day - timedelta(days=each) for each in due.days]
     return " OR ".join(f"({column} >= '{each}' AND {column} < '{each + _DAY}')" for each in dates)
@@ -77,35 +97,93 @@ def state_name(event: str) -> str:
     return f"due:{event}"
 
 
+class Ledger(NamedTuple):
+    """``finished``: ranges of days, first and last, in order.  ``begun``: the day that is read as far as the key
+    ``after``."""
+
+    finished: tuple[tuple[date, date], ...]
+    begun: date | None = None
+    after: Row | None = None
+
+    @property
+    def first(self) -> date | None:
+        return self.finished[0][0] if self.finished else self.begun
+
+    @property
+    def last(self) -> date | None:
+        """The latest day that is finished or begun."""
+        last = self.finished[-1][1] if self.finished else None
+        return max((day for day in (last, self.begun) if day is not None), default=None)
+
+    def until(self, day: date) -> Ledger:
+        """Return the ledger without later days."""
+        finished = tuple((first, min(last, day)) for first, last in self.finished if first <= day)
+        return Ledger(finished, self.begun, self.after) if self.begun and self.begun <= day else Ledger(finished)
+
+    def holds(self, day: date) -> bool:
+        return any(first <= day <= last for first, last in self.finished)
+
+    def with_day(self, day: date) -> Ledger:
+        """Return the ledger with a finished day, which is later than all others."""
+        if self.finished and self.finished[-1][1] == day - _DAY:
+            return Ledger((*self.finished[:-1], (self.finished[-1][0], day)))
+        return Ledger((*self.finished, (day, day))[-_RANGES:])
+
+
+def ledger_of(states: Mapping[str, str], event: str) -> Ledger:
+    text = states.get(state_name(event))
+    if text is None:
+        return Ledger(())
+    state = orjson.loads(text)
+    if "day" in state:  # of before there was a ledger: the last day, finished or not
+        day = date.fromisoformat(state["day"])
+        last = day if state["done"] else day - _DAY
+        return Ledger(((last, last),), None if state["done"] else day, state["after"])
+    finished = tuple((date.fromisoformat(first), date.fromisoformat(last)) for first, last in state["finished"])
+    return Ledger(finished, date.fromisoformat(state["begun"]) if state["begun"] else None, state["after"])
+
+
 class Progress(NamedTuple):
-    """``day``: the one to work through, behind the key ``after``.  ``skipped``: days before it that are too long ago.
-    ``done``: the last day that is complete; None: unknown."""
+    """``day``: the one to read, from the key ``after``; a day after today: all are finished.  ``skipped``: days before
+    it that are too long ago.  ``done``: the last finished day.  ``early``: the latest day in the ledger where that is
+    after today."""
 
     day: date
     after: Row | None
     skipped: int = 0
     done: date | None = None
+    early: date | None = None
 
 
 def progress(states: Mapping[str, str], event: str, today: date) -> Progress:
-    """Return how far a rule is; a rule without a state begins today."""
-    text = states.get(state_name(event))
-    if text is None:
-        return Progress(today, None)
-    state = orjson.loads(text)
-    day = date.fromisoformat(state["day"])
-    if day > today + _DAY:  # the clock was ahead; the ids are the same
-        return Progress(today, None)
-    after, done = (None, day) if state["done"] else (state["after"], day - _DAY)
-    oldest, first = today - (CATCH_UP - 1) * _DAY, done + _DAY
-    if first < oldest:
-        return Progress(oldest, None, (oldest - first).days, done)
-    return Progress(first, after, 0, done)
+    """Return how far a rule is; a rule without a day in the ledger begins today."""
+    ledger = ledger_of(states, event)
+    early = ledger.last if ledger.last is not None and ledger.last > today else None
+    ledger = ledger.until(today)
+    done = ledger.finished[-1][1] if ledger.finished else None
+    if ledger.first is None:
+        return Progress(today, None, early=early)
+    oldest = today - (CATCH_UP - 1) * _DAY
+    day = max(oldest, ledger.first)
+    while ledger.holds(day):
+        day += _DAY
+    before = max((last for _, last in ledger.finished if last < day), default=ledger.first - _DAY)
+    skipped = max(0, (oldest - before).days - 1) if day == oldest else 0
+    return Progress(day, ledger.after if day == ledger.begun else None, skipped, done, early)
 
 
-def state_after(step: BackfillStep) -> dict[str, str]:
-    """Return the state to store with a page; none where it is not of a rule by time."""
-    if step.due is None:
+def state_after(step: BackfillStep, states: Mapping[str, str]) -> dict[str, str]:
+    """Return the state to store with a page; none where it is not of a rule by time.  ``states``: those before it.
+
+    Days later than that of the page leave the ledger: the oldest unfinished one is always read first."""
+    due = step.due
+    if due is None:
         return {}
-    state = {"day": step.due.day.isoformat(), "done": step.finished, "after": step.after}
-    return {state_name(step.due.event): orjson.dumps(state).decode()}
+    if not due.days:  # only to strike what is later
+        ledger = ledger_of(states, due.event).until(due.day)
+    else:
+        ledger = ledger_of(states, due.event).until(due.day - _DAY)._replace(begun=due.day, after=step.after)
+        if step.finished:
+            ledger = ledger.with_day(due.day)
+    state = {"finished": ledger.finished, "begun": ledger.begun, "after": ledger.after}
+    return {state_name(due.event): orjson.dumps(state).decode()}

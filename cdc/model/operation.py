@@ -93,6 +93,12 @@ OPERATION_TYPES: Final = (
         "a component of the program failed; it is restarted, and the others keep running",
         ("component", "since", "message"),
     ),
+    OperationType(
+        "component.clock_set",
+        "component",
+        "the machine's clock was set by a minute or more, or the machine was suspended",
+        ("component", "since", "message"),
+    ),
 )
 
 
@@ -175,6 +181,20 @@ def component_failed(component: str, since: datetime, why: str, now: datetime) -
     return _event("component.failed", ("component", component), data, now, format_time(since))
 
 
+def clock_set(seconds: float, now: datetime) -> Event:
+    """``seconds``: forward; negative: back."""
+    data = {"component": "clock", "since": format_time(now), "message": clock_sentence(seconds, now)}
+    return _event("component.clock_set", ("component", "clock"), data, now, format_time(now))
+
+
+def clock_sentence(seconds: float, now: datetime) -> str:
+    moved = f"{'forward' if seconds > 0 else 'back'} by {timedelta(seconds=round(abs(seconds)))}"
+    return (
+        f"The machine's clock moved {moved}, to {now:%Y-%m-%d %H:%M:%S} UTC: it was set, or the machine was suspended. "
+        "Check that it is right: retries and events by time follow it."
+    )
+
+
 def _of_endpoint(name: str, failing: Failing, facts: dict[str, Any], now: datetime, *parts: object) -> Event:
     endpoint, url, since, _ = failing
     about = {"endpoint": endpoint.id, "description": endpoint.description, "url": url}
@@ -232,5 +252,6 @@ def examples() -> dict[str, Event]:
             "line 61.",
             now,
         ),
+        clock_set(-20 * 86_400, now),
     )
     return {event.name: event for event in events}

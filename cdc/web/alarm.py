@@ -1,4 +1,4 @@
-"""Notifies operators of stalled sources, once a stall, of their recovery, and of failed components.
+"""Notifies operators of stalled sources, once a stall, of their recovery, of failed components and a clock that is set.
 
 The outbox remembers the announcements: a process that restarts, or takes over as a standby, continues from there.
 """
@@ -12,10 +12,10 @@ from typing import Final
 
 import structlog
 
-from cdc.model.clock import Clock
+from cdc.model.clock import Clock, ClockWatch
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
-from cdc.model.operation import component_failed, source_resumed, source_stalled
+from cdc.model.operation import clock_sentence, clock_set, component_failed, source_resumed, source_stalled
 from cdc.outbox.base import LogStore
 from cdc.web.health import HealthLimits, Stall, failed_components, stalls
 from cdc.web.monitor import INTERVAL, Monitor
@@ -37,6 +37,8 @@ class Alarm:
         self._store = store
         self._clock = clock
         self._announced = announced
+        self._wall = ClockWatch(clock)
+        self._clock_events: list[Event] = []  # to be announced
         self._stalled: dict[str, datetime | None] = {}  # source → start of the announced stall that lasts
         self._announced_failures: dict[str, datetime] = {}  # component → start of the failure announced last
 
@@ -49,8 +51,15 @@ class Alarm:
                 log.error("sources not looked at", error=str(error), retry_in=INTERVAL)
 
     async def look(self) -> None:
-        """Check all sources and components once.  Raises `OutboxError`."""
+        """Check the clock, all sources and components once.  Raises `OutboxError`."""
         now = self._clock.now()
+        if jump := self._wall.jump():
+            self._monitor.clock_set = clock_sentence(jump, now), self._clock.monotonic()
+            self._clock_events.append(clock_set(jump, now))
+            log.warning("clock set", seconds=round(jump), now=f"{now:%Y-%m-%d %H:%M:%S} UTC")
+        while self._clock_events:
+            await self._announce(self._clock_events[0], now)
+            del self._clock_events[0]
         for source, report in self._monitor.reported.sources.items():
             if self._monitor.standby(source):
                 report.elsewhere(now)

@@ -40,8 +40,8 @@ def reasons(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
 def warnings(monitor: Monitor, bounds: HealthLimits) -> list[str]:
     """Return sentences about dangers that do not stop this process."""
     queue = monitor.queue.last
-    found = "" if queue is None else unreplicated(queue.replication, asked=bounds.synchronous)
-    return [found] if found else []
+    replicated = "" if queue is None else unreplicated(queue.replication, asked=bounds.synchronous)
+    return [each for each in (replicated, monitor.recent_clock_set()) if each]
 
 
 def unreplicated(replication: Replication, *, asked: bool) -> str:

@@ -25,6 +25,8 @@ from cdc.web.reported import ComponentFailure, Reported
 
 #: Seconds between two questions.
 INTERVAL = 5.0
+#: Seconds for which a clock that was set is a warning.
+CLOCK_WARNED = 3600.0
 
 T = TypeVar("T")
 
@@ -97,6 +99,7 @@ class Monitor:
         self._clock = clock
         self._reads = reads
         self.reported = reported
+        self.clock_set: tuple[str, float] | None = None  # the last time: a sentence, and when (monotonic)
         self.queue: Answers[Queue] = Answers(now)
         self.ahead: dict[str, Answers[Backlog | None]] = {name: Answers(now) for name in sources}
 
@@ -110,6 +113,12 @@ class Monitor:
     def server(self, source: str) -> str:
         """Engine and version; empty before it was first reached."""
         return self._watched[source].probe.server if source in self._watched else ""
+
+    def recent_clock_set(self) -> str:
+        """Return a sentence, for an hour after the machine's clock was set; else nothing."""
+        if self.clock_set is None or self._clock.monotonic() - self.clock_set[1] >= CLOCK_WARNED:
+            return ""
+        return self.clock_set[0]
 
     def asked_twice(self, source: str) -> timedelta:
         """Return the time within which a source is asked twice, however it answers."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +57,31 @@ class SetClock(SystemClock):
 
 
 class Days(Observer):
-    """Notes the events that are stored and the days that are complete."""
+    """Notes the events that are stored and the days that are complete.  ``clock``: of the relay."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: SetClock) -> None:
+        self.clock = clock
         self.events: list[Event] = []
         self.read = 0
         self.complete: list[date] = []
+        self.struck: list[date] = []
         self._stored = asyncio.Condition()
 
     def stored(self, source: str, batch: Batch, events: Sequence[Event], new: int) -> None:
         self.events += events[:new]
         self.read += len(events)
         if batch.step is not None and batch.step.due is not None and batch.step.finished:
-            self.complete.append(batch.step.due.day)
+            (self.complete if batch.step.due.days else self.struck).append(batch.step.due.day)
         asyncio.get_running_loop().create_task(self._notify())
 
     async def _notify(self) -> None:
         async with self._stored:
             self._stored.notify_all()
 
-    async def until(self, day: date) -> None:
+    async def until(self, day: date, *, struck: bool = False) -> None:
+        days = self.struck if struck else self.complete
         async with asyncio.timeout(HANG_SECONDS), self._stored:
-            await self._stored.wait_for(lambda: day in self.complete)
+            await self._stored.wait_for(lambda: day in days)
 
 
 def prepare(database: Database, folder: Path, capture: str, moment: str = "date") -> Consumer:
@@ -98,8 +101,8 @@ def fill(database: Database, rows: Sequence[tuple[int, str | None, bool]]) -> No
 @asynccontextmanager
 async def reading(consumer: Consumer, store: MemoryOutbox, moment: datetime, monkeypatch: Any) -> AsyncIterator[Days]:
     """Read the source, at this time of day."""
-    clock, days, stop = SetClock(), Days(), asyncio.Event()
-    clock.moment = moment
+    clock, stop = SetClock(), asyncio.Event()
+    clock.moment, days = moment, Days(clock)
     monkeypatch.setattr(consumer_parts, "SystemClock", lambda: clock)
     source = load_config(consumer.folder / "cdc.toml").source["main"]
     relay: Relay = consumer_parts.relay_of(source, store, nobody, days, alone())
@@ -173,6 +176,33 @@ async def test_another_mode_continues_where_the_former_was(
     async with reading(consumer, store, datetime(2026, 11, 30, 5, tzinfo=UTC), monkeypatch) as second:
         await second.until(date(2026, 11, 30))
     assert due(second) == [(2, 0)]
+
+
+@pytest.mark.parametrize(("fixture", "capture"), [("postgres_db", "triggers"), ("mariadb_binlog_db", "binlog")])
+async def test_days_come_in_their_turn_after_a_wrong_clock(
+    fixture: str, capture: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database: Database = request.getfixturevalue(fixture)
+    consumer = await asyncio.to_thread(prepare, database, tmp_path, capture)
+    fill(database, [(day, f"2026-12-{day:02}", False) for day in (1, 2, 3, 16, 20, 21)])
+    store, begin = MemoryOutbox(), datetime(2026, 12, 1, 5, tzinfo=UTC)
+    async with reading(consumer, store, begin, monkeypatch) as days:
+        await days.until(date(2026, 12, 1))
+        days.clock.moment = begin + timedelta(days=20)
+        await days.until(date(2026, 12, 21))
+        assert due(days) == [(1, 0), (16, 0), (20, 0), (21, 0)]
+        days.clock.moment = begin
+        await days.until(date(2026, 12, 1), struck=True)
+        for day in (2, 3):
+            days.clock.moment = begin + timedelta(days=day - 1)
+            await days.until(date(2026, 12, day))
+    assert due(days)[4:] == [(2, 0), (3, 0)]
+    # The days that were read too early come, too: for records that were added since.
+    fill(database, [(4, "2026-12-16", False)])
+    async with reading(consumer, store, begin + timedelta(days=15), monkeypatch) as later:
+        await later.until(date(2026, 12, 16))
+    assert due(later) == [(20, -7), (21, -7), (4, 0)]
+    assert [day.day for day in later.complete] == [10, 11, 12, 13, 14, 15, 16]
 
 
 async def test_dates_with_a_time_of_day_belong_to_their_day(

@@ -276,6 +276,8 @@ where = { cerrado = false }
   comes from source, rule, day and record.
 * The day begins at `at`, summer time or not. Days without a consumer are made up for, the last seven at most; `days`
   then is the number of the missed day, so compare the date with today before you write to somebody.
+* A clock that was ahead, or back, loses no day: what was read too early is read again when its day comes. A record
+  that was sent too early is not sent again then; one that was added since is.
 * The event has its place among the record's others: a receipt whose payment was sent before is not due any more. A
   record that is created, or gets its date, later that day has no event for that day.
 * `receipt.overdue` stays what FacturaScripts says: its own mark has turned.

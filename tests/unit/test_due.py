@@ -48,7 +48,7 @@ async def asked(records: DueRecords) -> Backfill:
 
 async def done(outbox: MemoryOutbox, job: Backfill, after: Row | None = None) -> None:
     """A page is stored; the last one, unless it is ``after`` a key."""
-    states = state_after(BackfillStep(job.id, 1, after, after is None, job.due))
+    states = state_after(BackfillStep(job.id, 1, after, after is None, job.due), await outbox.states("main"))
     await outbox.store("main", Position("p"), [], states, at(9))
 
 
@@ -93,6 +93,45 @@ async def test_nothing_is_asked_between_two_days() -> None:
         assert await records.next() is None
 
 
+async def days_read(outbox: MemoryOutbox, records: DueRecords) -> list[int]:
+    """The days of the month that are read now."""
+    found = []
+    while (job := await records.next()) is not None:
+        assert job[0].due is not None
+        found += [job[0].due.day.day] if job[0].due.days else []
+        await done(outbox, job[0])
+    return found
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("ahead", [1, 2, 20, 400])
+async def test_days_come_in_their_turn_after_the_clock_was_ahead(ahead: int, *, restarted: bool) -> None:
+    outbox, clock, records = made(RULES[:1])
+    assert await days_read(outbox, records) == [24]
+    clock.set_wall(ahead * 86_400)
+    await days_read(outbox, records)
+    clock.set_wall(-ahead * 86_400)
+    if restarted:
+        records = DueRecords(records._backfills, outbox, "main", records._schedule, clock)
+    assert await days_read(outbox, records) == []
+    for day in (25, 26, 27):
+        clock.advance(86_400)
+        assert await days_read(outbox, records) == [day]
+        assert await days_read(outbox, records) == []
+
+
+async def test_clock_that_is_back_for_a_moment_loses_no_day() -> None:
+    outbox, clock, records = made(RULES[:1])
+    await days_read(outbox, records)
+    for back in (1, 9000):
+        clock.set_wall(-back * 86_400)
+        await days_read(outbox, records)
+        clock.set_wall(back * 86_400)
+        await days_read(outbox, records)
+        clock.advance(86_400)
+        assert (await days_read(outbox, records))[-1:] == [clock.now().day]
+
+
 async def test_a_rule_that_fails_holds_up_no_other_and_is_tried_again() -> None:
     outbox, clock, records = made()
     first = await asked(records)
@@ -102,7 +141,7 @@ async def test_a_rule_that_fails_holds_up_no_other_and_is_tried_again() -> None:
     assert second.due.event == "estimate.expiring"
     await done(outbox, second)
     assert await records.next() is None
-    clock.advance(RETRY.total_seconds())
+    clock.advance(RETRY)
     assert (await asked(records)).id == first.id
 
 

@@ -2151,6 +2151,14 @@ export interface ComponentFailed extends WebhookEventBase {
   data: ComponentData;
 }
 
+/** Component: the machine's clock was set by a minute or more, or the machine was suspended. */
+export interface ComponentClockSet extends WebhookEventBase {
+  event: "component.clock_set";
+  source: "cdc";
+  key: { component: string };
+  data: ComponentData;
+}
+
 /** The payloads by the names of their events. */
 export interface WebhookEvents {
   "invoice.created": InvoiceCreated;
@@ -2347,6 +2355,7 @@ export interface WebhookEvents {
   "source.resumed": SourceResumed;
   "source.gap": SourceGap;
   "component.failed": ComponentFailed;
+  "component.clock_set": ComponentClockSet;
 }
 
 export type WebhookEventName = keyof WebhookEvents;

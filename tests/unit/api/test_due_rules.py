@@ -32,7 +32,7 @@ async def test_rules_by_time_are_listed_with_the_last_complete_day(tmp_path: Pat
     async with managing(outbox, source=sources) as managed, visiting(managed, "bob") as bob:
         day = DueDay("receipt.due", "vencimiento", (0,), date(2026, 11, 23))
         step = BackfillStep("due/receipt.due/2026-11-23", 1, None, finished=True, due=day)
-        await outbox.store("main", Position("p"), [], state_after(step), managed.clock.now())
+        await outbox.store("main", Position("p"), [], state_after(step, {}), managed.clock.now())
         assert sorted(await due(managed, "main"), key=str) == [
             ("estimate.expiring", "presupuestoscli.finoferta", [-3], None, None),
             ("receipt.due", "recibospagoscli.vencimiento", [-7, 0], "2026-11-23", None),

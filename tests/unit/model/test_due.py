@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdc.model.change import BackfillStep, DueDay
-from cdc.model.due import CATCH_UP, Progress, Schedule, condition, days_since, progress, state_after
+from cdc.model.due import CATCH_UP, Progress, Schedule, condition, days_since, ledger_of, progress, state_after
 
 MADRID = ZoneInfo("Europe/Madrid")
 TODAY = date(2026, 11, 29)
@@ -17,7 +19,7 @@ DUE = DueDay("receipt.due", "vencimiento", (-7, 0), TODAY)
 
 def _state(day: date, after: int | None = None, *, finished: bool = True) -> dict[str, str]:
     key = None if after is None else {"idrecibo": after}
-    return state_after(BackfillStep("due/…", 1, key, finished, DUE._replace(day=day)))
+    return state_after(BackfillStep("due/…", 1, key, finished, DUE._replace(day=day)), {})
 
 
 @pytest.mark.parametrize("at", [time(0), time(2), time(2, 30), time(3), time(6), time(23, 59)])
@@ -66,12 +68,55 @@ def test_the_date_of_the_zone_counts_and_not_that_of_utc() -> None:
         (_state(date(2026, 11, 22)), Progress(date(2026, 11, 23), None)),
         (_state(date(2026, 11, 20)), Progress(date(2026, 11, 23), None, 2)),
         (_state(date(2026, 11, 20), 5, finished=False), Progress(date(2026, 11, 23), None, 3)),
-        (_state(date(2027, 11, 29)), Progress(TODAY, None)),  # the clock was a year ahead
+        (_state(date(2027, 11, 29)), Progress(TODAY, None, early=date(2027, 11, 29))),
+        (_state(date(2026, 11, 30), 5, finished=False), Progress(TODAY, None, early=date(2026, 11, 30))),
+        ({"due:receipt.due": '{"day":"2026-11-27","done":true,"after":null}'}, Progress(date(2026, 11, 28), None)),
+        ({"due:receipt.due": '{"day":"2026-11-27","done":false,"after":5}'}, Progress(date(2026, 11, 27), 5)),
     ],
 )
 def test_a_rule_catches_up_for_a_week(states: dict[str, str], expected: Progress) -> None:
     assert CATCH_UP == 7
     assert progress(states, "receipt.due", TODAY)._replace(done=None) == expected
+
+
+#: How many days the clock moves, and how many pages are stored before the process dies.
+CLOCKS = st.lists(st.tuples(st.integers(-12, 25), st.none() | st.integers(0, 9)), max_size=20)
+
+
+@given(CLOCKS, st.booleans())
+def test_each_day_is_read_once_it_has_begun_whatever_the_clock_shows(
+    clocks: list[tuple[int, int | None]], forward: bool
+) -> None:
+    states: dict[str, str] = {}
+    valid: set[date] = set()  # read since they have begun, as the clock says
+    today, read = TODAY, list[date]()
+    for move, dies in [(0, None), *clocks]:
+        today += timedelta(days=abs(move) if forward else move)
+        valid = {day for day in valid if day <= today}
+        for page in range(50):
+            found = progress(states, "receipt.due", today)
+            if found.early is None and found.day > today:
+                break
+            early = found.early is not None
+            due = DUE._replace(days=() if early else DUE.days, day=today if early else found.day)
+            finished = page != dies
+            assert not ledger_of(states, "receipt.due").until(today).holds(due.day) or early
+            states |= state_after(BackfillStep("due/…", 1, {"idrecibo": 1}, finished, due), states)
+            if not finished:
+                break
+            if not early:
+                read.append(due.day)
+                valid = {day for day in valid if day < due.day} | {due.day}
+        else:
+            pytest.fail("There is no end of days.")
+        ledger = ledger_of(states, "receipt.due")
+        if found.early is None and found.day > today:
+            assert ledger.first is not None
+            assert ledger.last is not None
+            assert ledger.last <= today
+            week = {today - timedelta(days=each) for each in range(CATCH_UP)}
+            assert {day for day in week if day >= ledger.first} <= valid
+    assert not forward or len(read) == len(set(read))
 
 
 def test_rows_are_those_of_the_dates_that_the_days_name() -> None:

@@ -11,6 +11,7 @@ from cdc.model.errors import OutboxError, SourceUnavailable
 from cdc.model.event import Event
 from cdc.outbox.base import StoredEvent
 from cdc.web.alarm import Alarm
+from cdc.web.health import warnings
 from cdc.web.monitor import INTERVAL
 from support.dispatching import endpoint
 from support.dispatching import event as row_event
@@ -243,3 +244,20 @@ async def test_component_that_broke_off_is_told_of_once_a_failure() -> None:
     bench.watch.reported.component_failed("retention", OutboxError("The disk is full."))
     await bench.look(minutes=0.25)
     assert len(await bench.watch.store.events(100, after=0, pattern="component.*")) == 2
+
+
+async def test_clock_that_is_set_is_reported_once_and_warned_of_for_an_hour() -> None:
+    bench = Bench()
+    await bench.watch.store.add_endpoint(endpoint("https://ops.example.com", events=("component.*",)))
+    await bench.look(minutes=1)
+    for seconds in (20 * 86_400, -20 * 86_400, 59):
+        bench.watch.clock.set_wall(seconds)
+        await bench.look(minutes=1)
+    found = await bench.watch.store.events(100, after=0, pattern="component.clock_set")
+    assert [event.record for event in found] == ["component:clock"] * 2
+    messages = [str(event.payload["data"]["message"]) for event in found]
+    assert "moved forward by 20 days, 0:00:00, to 2026-12-14 21:49:05 UTC" in messages[0]
+    assert "moved back by 20 days" in messages[1]
+    assert warnings(bench.watch.monitor, BOUNDS) == messages[1:]
+    await bench.look(minutes=60)
+    assert warnings(bench.watch.monitor, BOUNDS) == []
