@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -117,6 +117,14 @@ class Dispatcher:
     def reload_endpoints(self) -> None:
         """One of them was changed: do not wait for the next time that this is asked for."""
         self._endpoints_stale = True
+        self._wake.set()
+
+    def reconfigure(self, settings: DispatchSettings) -> None:
+        """Take on other settings of the same worker: what is known of endpoints and requests in flight stays."""
+        self._settings = replace(settings, worker=self._settings.worker)
+        self._log = structlog.get_logger().bind()  # as logs are configured now
+        self._scheduler.reconfigure(settings.concurrency)
+        self._lease_time = self._longest_lease()
         self._wake.set()
 
     def stop(self) -> None:

@@ -129,6 +129,10 @@ class Scheduler:
         self.orphans: list[LeasedDelivery] = []  # of endpoints that are new here, or removed
         self.to_release: list[LeasedDelivery] = []  # leased, and not sent soon
 
+    def reconfigure(self, limit: int) -> None:
+        self._limit = limit
+        self._log = structlog.get_logger().bind()  # as logs are configured now
+
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:

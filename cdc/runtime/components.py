@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -87,10 +87,13 @@ def settled() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPart:
-    """A part of a process.  ``key``: after a reload, a part of the same name and key continues undisturbed."""
+    """A part of a process.  ``key``: after a reload, a part of the same name and key continues undisturbed.  ``adopt``:
+    called before the part begins, and when its key changes: it takes the new configuration on while it runs, and loses
+    no state.  Without it the part is replaced."""
 
     key: object = field(repr=False)  # may hold passwords
     work: Work
+    adopt: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +114,17 @@ class Parts:
 
     async def become(self, wanted: Mapping[str, ProcessPart]) -> list[str]:
         """End what is not wanted as it is, all of it at once, and begin what is new once that has ended; the names of
-        both.  After `stop` nothing begins."""
-        ending = {
+        both, and of parts that adopt a change.  After `stop` nothing begins."""
+        changed = {
             name: running
             for name, running in self._running.items()
             if name not in wanted or wanted[name].key != running.key
         }
+        adopting = {name: part.adopt for name, part in wanted.items() if name in changed and part.adopt is not None}
+        for name, adopt in adopting.items():
+            adopt()
+            self._running[name] = replace(changed[name], key=wanted[name].key)
+        ending = {name: running for name, running in changed.items() if name not in adopting}
         for running in ending.values():
             running.stop.set()
         if ending:
@@ -125,10 +133,12 @@ class Parts:
             del self._running[name]
         beginning = [name for name in wanted if name not in self._running and not self._stopped]
         for name in beginning:
-            stop = asyncio.Event()
-            task = self._group.create_task(self._components.keep(name, wanted[name].work, stop), name=name)
-            self._running[name] = _Running(wanted[name].key, task, stop)
-        return [*(name for name in ending if name not in wanted), *beginning]
+            stop, part = asyncio.Event(), wanted[name]
+            if part.adopt is not None:
+                part.adopt()
+            task = self._group.create_task(self._components.keep(name, part.work, stop), name=name)
+            self._running[name] = _Running(part.key, task, stop)
+        return [*(name for name in ending if name not in wanted), *adopting, *beginning]
 
     def stop(self) -> None:
         """Stop all parts at once; their tasks end by themselves."""

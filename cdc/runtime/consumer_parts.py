@@ -16,12 +16,12 @@ import structlog
 
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import label, mapper_of, schedule_of
-from cdc.config.sending import http_sender, mail_sender, sending
+from cdc.config.sending import ReloadableSender, http_sender, mail_sender
 from cdc.model.change import Position
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import QueueStore
 from cdc.model.due import NOT_BY_API
-from cdc.model.errors import first_error
+from cdc.model.errors import ConfigError, first_error
 from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
 from cdc.outbox.base import OutboxStore
@@ -36,7 +36,7 @@ from cdc.runtime.sources import check_connections, probe_of, source_of
 if TYPE_CHECKING:
     from cdc.backfilling import BackfilledSources
     from cdc.capture.base import SourceBackfills
-    from cdc.dispatch.dispatcher import Dispatcher
+    from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
     from cdc.web.monitor import Monitor, WatchedSource
@@ -138,6 +138,8 @@ class ConsumerParts:
     _placement: Placement | None = None
     _backfilled: BackfilledSources | None = None
     _config: Config = field(default_factory=Config)
+    _sending: Config = field(default_factory=Config)
+    _sending_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.components = Components(SystemClock(), self.observer)
@@ -220,30 +222,52 @@ class ConsumerParts:
         mail_sender(config)  # only to find configuration errors now; each start needs new ones
         http_sender(config)
 
+        def adopt() -> None:
+            self._sending = config
+            self._sending_changed.set()
+
         async def work(stop: asyncio.Event) -> None:
-            async with sending(config, self.store.attempts) as sender:
-                await self._dispatched(config, sender, stop)
+            self._sending_changed.clear()
+            async with ReloadableSender(self.store.attempts) as sender:
+                await sender.use(self._sending)
+                await self._dispatched(self._sending, sender, stop, sender.use)
 
-        return ProcessPart(sending_key(config), work)
+        return ProcessPart(sending_key(config), work, adopt)
 
-    async def _dispatched(self, config: Config, sender: Sender, stop: asyncio.Event) -> None:
+    async def _dispatched(
+        self, config: Config, sender: Sender, stop: asyncio.Event, use: Callable[[Config], Awaitable[None]]
+    ) -> None:
+        """Dispatch.  A reload changes the means of sending (``use``) and the settings only: breakers, pauses, rates,
+        warnings and requests in flight stay."""
         from cdc.dispatch.auto_disable import AutoDisable, Failures
-        from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+        from cdc.dispatch.dispatcher import Dispatcher
 
-        settings = DispatchSettings(
-            worker=_worker(config),
-            concurrency=config.dispatch.concurrency,
-            lease=config.dispatch.lease_seconds,
-            grace=config.dispatch.stop_seconds,
-        )
         failures = Failures()
         observer = Several(self.observer, failures)
+        settings = _settings(config)
         dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer, labels=self._label)
         self.observer.held({})  # by the former dispatcher
         self._wake.dispatcher = dispatcher
         self.store.on_write(self._wake)
+
+        async def stopping() -> None:
+            await stop.wait()
+            dispatcher.stop()
+            self._sending_changed.set()
+
+        async def reconfiguring() -> None:
+            while await self._sending_changed.wait() and not stop.is_set():
+                self._sending_changed.clear()
+                try:
+                    await use(self._sending)
+                except ConfigError as error:  # it was checked, so a file has changed since: the former means stay
+                    log.error("dispatch not reconfigured", error=str(error))
+                else:
+                    dispatcher.reconfigure(_settings(self._sending))
+
         async with asyncio.TaskGroup() as group:
-            group.create_task(_stopping(dispatcher, stop))
+            group.create_task(stopping())
+            group.create_task(reconfiguring())
             watch = AutoDisable(self.store, failures, SystemClock(), self._wake, dispatcher.reload_endpoints)
             group.create_task(self.components.keep("endurance", watch.run, stop))
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
@@ -339,9 +363,15 @@ def _worker(config: Config) -> str:
     return config.dispatch.worker or (host if alone else f"{host}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-async def _stopping(dispatcher: Dispatcher, stop: asyncio.Event) -> None:
-    await stop.wait()
-    dispatcher.stop()
+def _settings(config: Config) -> DispatchSettings:
+    from cdc.dispatch.dispatcher import DispatchSettings
+
+    return DispatchSettings(
+        worker=_worker(config),
+        concurrency=config.dispatch.concurrency,
+        lease=config.dispatch.lease_seconds,
+        grace=config.dispatch.stop_seconds,
+    )
 
 
 async def _become_dispatcher(

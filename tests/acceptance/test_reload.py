@@ -146,6 +146,40 @@ async def test_dispatch_takes_on_what_changed_and_finishes_what_is_on_its_way(
     assert [event["key"]["id"] for event in inbox.events] == [1, 2]
 
 
+_SERIES = "INSERT INTO contadores SELECT number, 0, NULL FROM generate_series(%s::integer, %s::integer) AS number"
+
+
+async def test_reloads_during_an_outage_spend_no_attempts(postgres_db: Database, tmp_path: Path) -> None:
+    """An open breaker stays open: what comes during the outage is attempted by probes only, which are not counted."""
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    down, inbox = True, Inbox()
+
+    async def answer(_event: dict[str, Any]) -> int:
+        return 503 if down else 204
+
+    async with answering(answer, inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url)
+        async with consumer.running():
+            postgres_db.execute(_SERIES, [1, 12])
+            await inbox.until_count(10)
+            for round_ in (1, 2, 3):
+                limit = f"concurrency = {10 + round_}\n"
+                _edit(consumer, "allow_private = true\n", f"allow_private = true\n{limit}")
+                assert (await _reload(consumer, times=round_))["changed"] == ["dispatch", "watch"]
+                _edit(consumer, limit, "")
+                first = 1000 * round_
+                postgres_db.execute(_SERIES, [first, first + 11])
+            seen = len(inbox.received)
+            await inbox.until_count(seen + 1)  # a probe
+            down = False
+            await inbox.until(lambda inbox: len(inbox.accepted) == 48)
+        delivered = await consumer.deliveries()
+    assert [each["state"] for each in delivered] == ["delivered"] * 48
+    assert len({event["id"] for event in inbox.accepted}) == 48
+    refused = [each.event["key"]["id"] for each in inbox.received if each.answered == 503]
+    assert len([number for number in refused if number >= 1000]) < 10, refused  # the breaker would open at ten
+
+
 async def test_the_service_manager_is_told(postgres_db: Database, tmp_path: Path, monkeypatch: Any) -> None:
     consumer = Consumer.of_one_table(tmp_path, postgres_db)
     with notify_socket(tmp_path) as listening:

@@ -112,13 +112,17 @@ class Consumer:
         components = Components(clock, observer)
 
         async def dispatch(stop: asyncio.Event) -> None:
-            await parts._dispatched(self.config, self.sender, stop)
+            await parts._dispatched(self.config, self.sender, stop, _never_reloaded)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(components.keep(f"source {SOURCE}", relay.run, self.process.stop))
             group.create_task(components.keep("dispatch", dispatch, self.process.stop))
         await self.outbox.close()
         self.process.ended = True
+
+
+async def _never_reloaded(config: Config) -> None:
+    raise AssertionError(f"nothing is reloaded: {config}")
 
 
 async def _repair(tables: Any) -> Repaired:

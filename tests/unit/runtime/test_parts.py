@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,23 @@ async def _turn() -> None:
     """Let every task run that can."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def test_part_that_adopts_a_change_continues() -> None:
+    diary, adopted = Diary(), list[int]()
+    async with asyncio.TaskGroup() as group:
+        parts = parts_of(group)
+
+        def part(key: int) -> ProcessPart:
+            return replace(diary.part("a", key), adopt=lambda: adopted.append(key))
+
+        for key, changed in [(1, ["a"]), (2, ["a"]), (2, [])]:
+            assert await parts.become({"a": part(key)}) == changed
+            await _turn()
+        assert adopted == [1, 2]
+        assert diary.lines == ["a begins"]
+        assert await parts.become({}) == ["a"]
+    assert diary.lines == ["a begins", "a ends"]
 
 
 async def test_what_did_not_change_goes_on() -> None:
