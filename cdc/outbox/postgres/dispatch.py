@@ -346,7 +346,10 @@ async def holds(db: PostgresDatabase) -> dict[str, EndpointHold]:
 
 async def publish_holds(db: PostgresDatabase, worker: str, given: Mapping[str, EndpointHold]) -> None:
     rows = [{"id": endpoint_id, **hold._asdict()} for endpoint_id, hold in given.items()]
-    await db.write("publish_holds", worker=worker, holds=orjson.dumps(rows).decode())
+    holds = orjson.dumps(rows).decode()
+    await db.write("publish_breakers", worker=worker, holds=holds)
+    if any(hold.paused for hold in given.values()):
+        await db.write("publish_pauses", holds=holds)
 
 
 async def admit(db: PostgresDatabase, worker: str, wanted: Mapping[str, AdmissionRequest]) -> dict[str, Admitted]:

@@ -6,20 +6,28 @@ FROM cdc_outbox.endpoint_limit AS its
 JOIN cdc_outbox.endpoint ON endpoint.number = its.endpoint
 WHERE its.held_until IS NOT NULL OR its.paused_until IS NOT NULL
 
--- name: publish_holds
--- Takes over breakers that opened here, if they are closed; results of probes (`probed`), if the worker still has the right
--- to probe; and pauses.
-INSERT INTO cdc_outbox.endpoint_limit AS its (endpoint, held_until, failed_probes, prober, paused_until)
+-- name: publish_breakers
+-- Takes over breakers that opened here, if they are closed; and results of probes (`probed`), if the worker still has the
+-- right to probe.  Pauses are another fact, of `publish_pauses`.
+INSERT INTO cdc_outbox.endpoint_limit AS its (endpoint, held_until, failed_probes, prober)
 SELECT endpoint.number, clock_timestamp() + make_interval(secs => given.held), given.failed_probes,
-       CASE WHEN given.probed THEN :worker END, clock_timestamp() + make_interval(secs => NULLIF(given.paused, 0))
-FROM jsonb_to_recordset(:holds::jsonb)
-     AS given (id text, held double precision, failed_probes integer, probed boolean, paused double precision)
+       CASE WHEN given.probed THEN :worker END
+FROM jsonb_to_recordset(:holds::jsonb) AS given (id text, held double precision, failed_probes integer, probed boolean)
 JOIN cdc_outbox.endpoint ON endpoint.id = given.id
 ORDER BY endpoint.number
 ON CONFLICT (endpoint) DO UPDATE SET
-    held_until = excluded.held_until, failed_probes = excluded.failed_probes, prober = NULL,
-    paused_until = GREATEST(its.paused_until, excluded.paused_until)
+    held_until = excluded.held_until, failed_probes = excluded.failed_probes, prober = NULL
 WHERE CASE WHEN excluded.prober IS NULL THEN its.held_until IS NULL ELSE its.prober = excluded.prober END
+
+-- name: publish_pauses
+-- The longest pause counts, whatever the breaker does; times further away than anything makes them are of a clock that was
+-- wrong.  `publish_breakers` has made and locked the rows.
+UPDATE cdc_outbox.endpoint_limit AS its
+SET paused_until = GREATEST(CASE WHEN its.paused_until <= clock_timestamp() + interval '2 hours' THEN its.paused_until END,
+                            clock_timestamp() + make_interval(secs => given.paused))
+FROM jsonb_to_recordset(:holds::jsonb) AS given (id text, paused double precision)
+JOIN cdc_outbox.endpoint ON endpoint.id = given.id
+WHERE its.endpoint = endpoint.number AND given.paused > 0
 
 -- name: add_limits
 INSERT INTO cdc_outbox.endpoint_limit (endpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import product
 
 import pytest
 
@@ -44,6 +45,29 @@ async def test_processes_share_a_rate(processes: Processes, rate: float) -> None
         admitted += sum(each["ep_a"].requests for each in await asyncio.gather(*asked))
         assert admitted <= max(rate, 1) + rate * (time.monotonic() - began + AHEAD) + 1e-6
     assert admitted >= max(rate, 1)
+
+
+async def test_each_published_fact_counts_by_itself(processes: Processes, postgres_outbox_db: Database) -> None:
+    """Any breaker and pause before, with any breaker, pause and result of a probe that is published."""
+    (outbox,) = await opened(processes, 1)
+    for open_, paused, prober, held, pause, probed in product(
+        [False, True], [0, 900], [None, "w0"], [None, 20], [0, 600], [False, True]
+    ):
+        postgres_outbox_db.execute("DELETE FROM cdc_outbox.endpoint_limit")
+        postgres_outbox_db.execute(
+            "INSERT INTO cdc_outbox.endpoint_limit (endpoint, held_until, failed_probes, paused_until, prober) "
+            "SELECT number, CASE WHEN %s THEN clock_timestamp() + interval '100 s' END, 7, "
+            "CASE WHEN %s > 0 THEN clock_timestamp() + make_interval(secs => %s) END, %s FROM cdc_outbox.endpoint",
+            [open_, paused, paused, prober],
+        )
+        await outbox.limits.publish("w0", {"ep_a": EndpointHold(held, 1, pause, probed)})
+        found = (await outbox.limits.holds()).get("ep_a", EndpointHold())
+        taken = prober == "w0" if probed else not open_
+        wanted = held if taken else (100 if open_ else None)
+        case = (open_, paused, prober, held, pause, probed, found)
+        assert (found.held is None) == (wanted is None), case
+        assert found.held is None or wanted is None or wanted - 20 < found.held <= wanted, case
+        assert max(paused, pause) - 100 < found.paused <= max(paused, pause), case
 
 
 async def test_booked_requests_delay_those_of_other_processes(processes: Processes) -> None:
@@ -151,5 +175,8 @@ async def test_times_of_a_wrong_clock_hold_nothing_back(processes: Processes, po
     wanted = {"ep_a": AdmissionRequest(1, 10.0, 0.0, 20.0)}
     admitted = (await outbox.limits.admit("w0", wanted))["ep_a"]
     assert admitted.booked <= 10 + AHEAD
+    await outbox.limits.publish("w0", {"ep_a": EndpointHold(paused=600.0)})
+    assert (await outbox.limits.holds())["ep_a"].paused <= 600
+    pass_time(postgres_outbox_db, "paused_until")
     pass_time(postgres_outbox_db, "booked_until")
     assert (await outbox.limits.admit("w0", wanted))["ep_a"].requests == 1
