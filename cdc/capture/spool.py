@@ -26,12 +26,15 @@ class RecordIndex:
     cost disk, not memory.  An ordinal orders the changes and finds them again: a row's number in the journal, an
     offset in a file.
 
-    Records are numbered from 1 in the order of their first change: the numbers are the same on every reading."""
+    Records are numbered from 1 in the order of their first change: the numbers are the same on every reading.  Records
+    that may share a key for a moment, or that take each other's, count as one: their changes say which is which only
+    together."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(sqlfile.load("sqlite/record_index.sql"))
         self._database.execute("BEGIN")
+        self._last = 0
 
     def __enter__(self) -> Self:
         return self
@@ -47,23 +50,50 @@ class RecordIndex:
     def add(self, ordinal: int, name: str, former_name: str | None = None, weight: int = 1) -> None:
         """Note a change of the record called ``name`` (``former_name`` before this very change renamed it), which
         counts as ``weight`` changes."""
-        record = self._number(former_name or name)
+        record = self._number(former_name or name, left=former_name is not None)
         if former_name is not None:
-            self._database.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (name, record))
+            record = self._renamed(record, name)
         self._database.execute("INSERT INTO change VALUES (?, ?, ?)", (record, ordinal, weight))
 
-    def _number(self, name: str) -> int:
-        found = self._database.execute("SELECT number FROM record WHERE name = ?", (name,)).fetchone()
+    def _number(self, name: str, *, left: bool) -> int:
+        """Return the number of the record with this name.  ``left``: the change gives it another name."""
+        found = self._database.execute("SELECT number, free FROM record WHERE name = ?", (name,)).fetchone()
         if found is not None:
-            return int(found[0])
-        (number,) = self._database.execute(
-            "INSERT INTO record SELECT ?, coalesce(max(number), 0) + 1 FROM record RETURNING number", (name,)
-        ).fetchone()
-        return int(number)
+            if found[1]:
+                self._database.execute("UPDATE record SET free = 0 WHERE name = ?", (name,))
+            return self._root(int(found[0]))
+        self._last += 1
+        self._database.execute("INSERT INTO record VALUES (?, ?, ?)", (name, self._last, left))
+        return self._last
+
+    def _renamed(self, record: int, name: str) -> int:
+        """Give the record the name.  It is one with the record that has it, unless that one is known to have left it,
+        and comes earlier."""
+        found = self._database.execute("SELECT number, free FROM record WHERE name = ?", (name,)).fetchone()
+        owner = record if found is None else self._root(int(found[0]))
+        if owner != record and not (found[1] and owner < record):
+            record, other = sorted((owner, record))
+            self._database.execute("INSERT INTO joined VALUES (?, ?)", (other, record))
+        self._database.execute("INSERT OR REPLACE INTO record VALUES (?, ?, FALSE)", (name, record))
+        return record
+
+    def _root(self, number: int) -> int:
+        """Return the number of the record that this one was joined with."""
+        while found := self._database.execute("SELECT root FROM joined WHERE number = ?", (number,)).fetchone():
+            (root,) = found
+            self._database.execute(
+                "UPDATE joined SET root = coalesce((SELECT root FROM joined WHERE number = ?), root) WHERE number = ?",
+                (root, number),
+            )
+            number = int(root)
+        return number
 
     def parts(self, behind: int, size: int) -> Iterator[tuple[int, list[int]]]:
         """(number of the last record, ordinals in order) of successive parts: whole records numbered above ``behind``,
         about ``size`` changes each (more only when a single record has more)."""
+        for (number,) in self._database.execute("SELECT number FROM joined ORDER BY number").fetchall():
+            root = self._root(number)
+            self._database.execute("UPDATE change SET record = ? WHERE record = ?", (root, number))
         return _cut(
             self._database.execute(
                 "SELECT record, ordinal, weight FROM change WHERE record > ? ORDER BY record, ordinal", (behind,)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Protocol
 
 from cdc.mapping.catalogue import MEMBERS_TABLE
@@ -138,15 +140,10 @@ class History:
         def mine(row: Row) -> bool:
             return row.get(child.column) == owner
 
-        for when, change in reversed(changes):
-            if when > time:
-                _exchange(rows, (change.after, change.before), columns, mine)
-        own = [change for when, change in changes if when == time]
-        for change in own:  # in two passes: records of one transaction may exchange their keys
-            _exchange(rows, (change.before, None), columns, mine)
-            _exchange(rows, (change.after, None), columns, mine)
-        for change in own:
-            _exchange(rows, (None, change.after if committed else change.before), columns, mine)
+        for when, dated in groupby(reversed(changes), key=itemgetter(0)):
+            if when >= time:
+                images = [(change.before, change.after) for _, change in dated]
+                _exchange(rows, images, columns, mine, after=when == time and committed)
         return [rows[key] for key in sorted(rows, key=_sortable)]
 
     def record(self, time: int, table: str, key: Value) -> tuple[str, Row | None] | None:
@@ -203,15 +200,21 @@ def _by_key(table: str, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, 
 
 
 def _exchange(
-    rows: dict[Key, Row], images: tuple[Row | None, Row | None], columns: tuple[str, ...], mine: Mine
+    rows: dict[Key, Row],
+    images: Sequence[tuple[Row | None, Row | None]],
+    columns: tuple[str, ...],
+    mine: Mine,
+    *,
+    after: bool,
 ) -> None:
-    """Put the second image in the place of the first, if it is the owner's."""
-    old, new = images
-    for image in (old, new):
+    """Make the rows what they are before one transaction's changes, or ``after`` them; it may exchange keys."""
+    for image in chain.from_iterable(images):
         if image is not None:
             rows.pop(_key(image, columns), None)
-    if new is not None and mine(new):
-        rows[_key(new, columns)] = new
+    for pair in images:
+        image = pair[after]
+        if image is not None and mine(image):
+            rows[_key(image, columns)] = image
 
 
 def _key(row: Mapping[str, Value], columns: tuple[str, ...]) -> Key:

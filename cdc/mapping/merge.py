@@ -5,7 +5,8 @@ totals), and a foreign key cascade can be reported twice.  What counts is the re
 
 * insert, then updates: an insert with the last image; updates: first before image, last after image;
 * insert, then delete: nothing; delete, then insert of the same key: an update;
-* an update that renames the primary key is followed: ``before`` holds the old key, ``after`` the new one;
+* an update that renames the primary key is followed: ``before`` holds the old key, ``after`` the new one.  Records may
+  share a key for a moment, where the primary key is deferred: then the images tell them apart;
 * a row reported as deleted twice was deleted once; TRUNCATE swallows what came before it in its table.
 
 READ and TRUNCATE pass as they are.  Only the images that are left are decoded (`cdc.model.image`).
@@ -25,7 +26,7 @@ from datetime import datetime
 from cdc.mapping.plan import Plans, TablePlan
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
 from cdc.model.event import record_name
-from cdc.model.image import key_of, opened
+from cdc.model.image import Image, key_of, opened
 
 _PREFIX = "lines:"
 #: Table and key values: binary-exact, unlike the database's own collation.
@@ -114,14 +115,18 @@ def _identity(table: str, key: Row) -> Identity:
 
 
 class _Merger:
-    """``live``: touched records by the key that they have now; ``dead``: records that existed before the transaction
-    and do not now, by their original key; ``gone``: keys whose row was reported as deleted and did not come back."""
+    """``live``: touched records by the key that they have now: several while a deferred primary key lets them share
+    it; ``dead``: records that existed before the transaction and do not now, by their original key.  ``begun``: keys
+    whose original row is one of these; ``gone``: keys whose row was reported as deleted and did not come back, with the
+    images that it had; ``earlier``: images that a created record no longer has."""
 
     def __init__(self) -> None:
         self._changes: dict[int, MergedChange] = {}
-        self._live: dict[Identity, MergedChange] = {}
+        self._live: dict[Identity, list[MergedChange]] = {}
         self._dead: dict[Identity, MergedChange] = {}
-        self._gone: set[Identity] = set()
+        self._begun: set[Identity] = set()
+        self._gone: dict[Identity, list[Row | None]] = {}
+        self._earlier: dict[int, list[Row | None]] = {}
         self._renamed = False
 
     def add(self, change: RowChange) -> None:
@@ -139,6 +144,7 @@ class _Merger:
                 self._start(change)
 
     def result(self) -> list[MergedChange]:
+        self._settle_keys()
         changes = list(self._changes.values())
         for change in changes:
             _finish(change)
@@ -151,27 +157,29 @@ class _Merger:
 
     def _create(self, change: RowChange) -> None:
         identity = _identity(change.table, change.key)
-        self._gone.discard(identity)
-        merged = self._live.get(identity) or self._revived(identity)
-        self._live[identity] = _continued(merged, change) if merged else self._start(change)
+        self._gone.pop(identity, None)
+        self._live.setdefault(identity, []).append(self._start(change))
 
     def _update(self, change: RowChange) -> None:
         former = _identity(change.table, key_before(change))
         identity = _identity(change.table, change.key)
-        self._gone.discard(former)
-        merged = self._live.pop(former, None) or self._revived(former)
-        self._live[identity] = _continued(merged, change) if merged else self._start(change)
+        self._gone.pop(former, None)
+        merged = self._taken(former, change) or self._revived(former)
+        if merged is None:
+            self._begun.add(former)
+        self._live.setdefault(identity, []).append(self._continued(merged, change) if merged else self._start(change))
         if former != identity:
-            self._gone.discard(identity)
+            self._gone.pop(identity, None)
             self._renamed = True
 
     def _delete(self, change: RowChange) -> None:
         identity = _identity(change.table, change.key)
-        if identity in self._gone:
+        if self._deleted_before(identity, change):
             return
-        self._gone.add(identity)
-        merged = self._live.pop(identity, None)
+        merged = self._taken(identity, change)
+        self._gone[identity] = [change.before, *self._earlier.pop(id(merged), ())]
         if merged is None:
+            self._begun.add(identity)
             self._dead[identity] = self._start(change)
         elif merged.operation is Operation.CREATE:
             del self._changes[id(merged)]
@@ -183,26 +191,81 @@ class _Merger:
             merged.secrets_changed = frozenset()
             self._dead[_identity(merged.table, merged.key)] = merged
 
+    def _deleted_before(self, identity: Identity, change: RowChange) -> bool:
+        """Return whether the change reports a deletion again."""
+        images = self._gone.get(identity)
+        if images is None or identity in self._live:
+            return False
+        return identity in self._begun or any(_same(each, change.before) for each in images)
+
+    def _taken(self, identity: Identity, change: RowChange) -> MergedChange | None:
+        """Return the touched record that the change found at a key, which is free then; None: it found another row.
+
+        The images decide where a row that the transaction has not touched yet may have the same key."""
+        records = self._live.get(identity)
+        if not records:
+            return None
+        found = len(records) - 1
+        if found or identity not in self._begun:
+            found = next((at for at in range(found, -1, -1) if self._had(records[at], change.before)), -1)
+            if found < 0 and identity not in self._begun:
+                return None
+        merged = records.pop(found)
+        if not records:
+            del self._live[identity]
+        return merged
+
+    def _had(self, merged: MergedChange, image: Row | None) -> bool:
+        """Return whether the record has the image, or had it since it was created: a cascade can be reported as if
+        others had not been."""
+        return _same(merged.after, image) or any(_same(each, image) for each in self._earlier.get(id(merged), ()))
+
+    def _continued(self, merged: MergedChange, change: RowChange) -> MergedChange:
+        if merged.operation is Operation.CREATE:
+            self._earlier.setdefault(id(merged), []).append(merged.after)
+        merged.key = change.key
+        merged.after = change.after
+        merged.time = change.time
+        if change.secrets_changed and merged.operation is Operation.UPDATE:
+            merged.secrets_changed |= change.secrets_changed
+        return merged
+
     def _revived(self, identity: Identity) -> MergedChange | None:
         merged = self._dead.pop(identity, None)
         if merged is not None:
             merged.operation = Operation.UPDATE
         return merged
 
+    def _settle_keys(self) -> None:
+        """Make one record of those that have one key at the end, and of a deleted and a created one of one key."""
+        for identity, records in self._live.items():
+            first = next((each for each in records if each.before is not None), records[0])
+            for other in records if len(records) > 1 else ():
+                first.after, first.time = other.after, other.time
+                if other is not first:
+                    del self._changes[id(other)]
+            dead = self._dead.get(identity)
+            if dead is not None and first.operation is Operation.CREATE:
+                dead.operation, dead.after, dead.time = Operation.UPDATE, first.after, first.time
+                del self._changes[id(first)]
+
     def _forget_table(self, table: str) -> None:
         self._changes = {number: change for number, change in self._changes.items() if change.table != table}
-        self._live = {identity: change for identity, change in self._live.items() if change.table != table}
+        self._earlier = {number: images for number, images in self._earlier.items() if number in self._changes}
+        self._live = {identity: records for identity, records in self._live.items() if identity[0] != table}
         self._dead = {identity: change for identity, change in self._dead.items() if change.table != table}
-        self._gone = {identity for identity in self._gone if identity[0] != table}
+        self._begun = {identity for identity in self._begun if identity[0] != table}
+        self._gone = {identity: images for identity, images in self._gone.items() if identity[0] != table}
 
 
-def _continued(merged: MergedChange, change: RowChange) -> MergedChange:
-    merged.key = change.key
-    merged.after = change.after
-    merged.time = change.time
-    if change.secrets_changed and merged.operation is Operation.UPDATE:
-        merged.secrets_changed |= change.secrets_changed
-    return merged
+def _same(one: Row | None, other: Row | None) -> bool:
+    """Return whether two images are equal in the columns that both have: a column may be added in between."""
+    if one is None or other is None:
+        return False
+    if type(one) is Image and type(other) is Image and one.text == other.text:
+        return True
+    one, other = opened(one), opened(other)
+    return one == other or all(one[column] == other[column] for column in one.keys() & other.keys())
 
 
 def _vacated_first(changes: Iterable[MergedChange]) -> list[MergedChange]:

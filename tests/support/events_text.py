@@ -46,7 +46,8 @@ ORDER = """
   `receipt.created` and `receipt.paid`.
 * Events of one record reach one endpoint in the order of their commits. Different records do not wait for each other.
 * When a primary key is renamed, `key` holds the new one, `previous` the old one, and the record keeps its place in
-  the order.
+  the order. Each record is followed, also where records exchange keys, or share one for a moment (`UPDATE … SET id =
+  id + 1` with a deferrable primary key).
 * `TRUNCATE` gives one `truncated` with empty `key` and `data`, instead of earlier changes of the table in the same
   transaction. FacturaScripts itself never does this.
 * `read` is a row as it is now: a change could not be recorded, so the table was read again, at most 1,000 rows a

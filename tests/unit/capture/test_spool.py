@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from cdc.capture.spool import Spool
+from cdc.mapping.merge import merge
 from cdc.model.change import Operation, Row, RowChange, Value
+from support.deferred_table import STEPS, DeferredTable
 
 TIME = datetime(2026, 11, 24, 21, 48, 0, 123456, tzinfo=UTC)
 
@@ -70,3 +75,21 @@ def test_nothing_left_is_one_empty_part() -> None:
         spool.add(change(0, None, {"id": 1}))
         (part,) = spool.parts(5, behind=1)
     assert (part.records, part.changes, part.final) == (1, (), True)
+
+
+@given(st.sets(st.integers(0, 5)), STEPS)
+@example({1, 2, 3}, [("u", 1, 0, 9), ("r", 0, 2, 0), ("r", 0, 3, 0), ("r", 0, 4, 0)])  # v = 9, id = id + 1
+def test_parts_can_be_merged_one_by_one(keys: set[int], steps: list[tuple[str, int, int, int]]) -> None:
+    table = DeferredTable.played(keys, steps, telling=True)
+    with Spool() as spool:
+        for each in table.changes:
+            spool.add(each)
+        merged = [each for part in spool.parts(1) for each in merge(part.changes)]
+    assert {(repr(each.before), repr(each.after)) for each in merged if each.before != each.after} == table.expected()
+
+
+def test_keys_that_move_up_in_descending_order_cost_no_long_part() -> None:
+    with Spool() as spool:
+        for number in range(9, 0, -1):
+            spool.add(change(9 - number, {"id": number}, {"id": number + 1}))
+        assert [len(part.changes) for part in spool.parts(1)] == [1] * 9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.mapping.entity import Child
@@ -61,10 +61,11 @@ def test_untouched_rows_are_as_they_are_now() -> None:
     assert history.rows(0, _CHILD, 1, [_line(2), _line(1)]) == [_line(2), _line(1)]
 
 
-_STEP = st.tuples(st.sampled_from("iudm"), st.integers(0, 4), st.integers(1, 2), st.integers(0, 9))
+_STEP = st.tuples(st.sampled_from("iudmx"), st.integers(0, 4), st.integers(1, 2), st.integers(0, 9))
 
 
 @given(st.lists(st.lists(_STEP, max_size=5), max_size=5))
+@example([[("i", 0, 1, 1), ("i", 1, 1, 1)], [("x", 0, 1, 1)], [("x", 1, 1, 0)]])
 def test_every_transaction_of_a_batch_sees_its_own_moment(batch: list[list[tuple[str, int, int, int]]]) -> None:
     rows: dict[int, Row] = {}
     merged, moments = [], []
@@ -84,6 +85,9 @@ def _apply(rows: dict[int, Row], kind: str, number: int, doc: int, amount: int) 
     if kind == "i" and before is None:
         rows[number] = _line(number, doc, amount)
         return [insert("lineas", rows[number])]
+    if kind == "x" and before is not None and (other := rows.get(amount)) is not None and amount != number:
+        rows[number], rows[amount] = {**other, "id": number}, {**before, "id": amount}
+        return [update("lineas", before, id=amount), update("lineas", other, id=number)]
     if kind == "d" and before is not None:
         return [delete("lineas", rows.pop(number))]
     if kind in "um" and before is not None:

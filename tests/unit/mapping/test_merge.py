@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.mapping.merge import MergedChange, merge
-from cdc.model.change import Operation, Row, RowChange, Value
+from cdc.model.change import Operation, Row, Value
+from support.deferred_table import STEPS, DeferredTable
 from support.row_changes import change, delete, insert, update
-
-Rows = dict[Value, dict[str, Value]]
 
 
 def _outline(merged: list[MergedChange]) -> list[tuple[str, Value]]:
@@ -113,58 +112,40 @@ def test_reads_pass() -> None:
     assert _outline(merge(reads)) == [("read", 1), ("read", 1)]
 
 
-_STEP = st.tuples(st.sampled_from("iudr"), st.integers(0, 5), st.integers(0, 5), st.integers(0, 3))
-
-
-def _play(start: Rows, steps: list[tuple[str, int, int, int]]) -> tuple[list[RowChange], Rows]:
-    """Changes that a database could make, and the rows afterwards."""
-    rows: Rows = {key: dict(row) for key, row in start.items()}
-    changes = []
-    for kind, key, other, value in steps:
-        row = rows.get(key)
-        if kind == "i" and row is None:
-            rows[key] = {"id": key, "v": value}
-            changes.append(insert("t", rows[key]))
-        elif kind == "d" and row is not None:
-            changes.append(delete("t", rows.pop(key)))
-        elif kind == "u" and row is not None:
-            rows[key] = {**row, "v": value}
-            changes.append(update("t", row, v=value))
-        elif kind == "r" and row is not None and other not in rows:
-            rows[other] = {**rows.pop(key), "id": other}
-            changes.append(update("t", row, id=other))
-    return changes, rows
-
-
-@given(st.sets(st.integers(0, 5)), st.lists(_STEP, max_size=25))
-def test_merged_changes_lead_where_the_single_ones_do(
-    existing: set[int], steps: list[tuple[str, int, int, int]]
+@given(st.sets(st.integers(0, 5)), STEPS)
+@example({1, 2, 3}, [("r", 0, 2, 0), ("r", 0, 3, 0), ("r", 0, 4, 0)])  # id = id + 1
+@example({1, 2}, [("r", 0, 2, 0), ("r", 0, 1, 0)])  # exchanged
+@example({1, 2}, [("i", 0, 2, 0), ("r", 1, 3, 0)])  # the new row comes first
+@example({1, 2}, [("r", 0, 2, 0), ("d", 0, 0, 0), ("d", 0, 0, 0)])
+def test_each_record_is_followed_through_keys_shared_for_a_moment(
+    keys: set[int], steps: list[tuple[str, int, int, int]]
 ) -> None:
-    start: Rows = {key: {"id": key, "v": 0} for key in existing}
-    changes, end = _play(start, steps)
-    merged = merge(changes)
-    rows: Rows = dict(start)
-    for before in (change_.before for change_ in merged if change_.before is not None):
+    table = DeferredTable.played(keys, steps, telling=True)
+    merged = merge(table.changes)
+    assert {(repr(c.before), repr(c.after)) for c in merged if c.before != c.after} == table.expected()
+    for each in merged:
+        assert each.key == {"id": (each.after or each.before or {})["id"]}
+        renamed = each.before is not None and each.after is not None and each.before["id"] != each.after["id"]
+        assert each.former_key == ({"id": each.before["id"]} if renamed and each.before else None)
+
+
+@given(st.sets(st.integers(0, 5)), STEPS)
+@example({1, 2, 3}, [("r", 0, 2, 0), ("r", 0, 3, 0), ("r", 0, 4, 0)])
+def test_merged_changes_lead_where_the_single_ones_do(keys: set[int], steps: list[tuple[str, int, int, int]]) -> None:
+    """Also of rows that only their keys tell apart."""
+    table = DeferredTable.played(keys, steps, telling=False)
+    merged = merge(table.changes)
+    rows = {row["id"]: row for row in table.before.values()}
+    for before in (each.before for each in merged if each.before is not None):
         assert rows.pop(before["id"]) == before, "each row that was there is changed once, from what it was"
-    for after in (change_.after for change_ in merged if change_.after is not None):
+    for after in (each.after for each in merged if each.after is not None):
         assert after["id"] not in rows
-        rows[after["id"]] = dict(after)
-    assert rows == end
-
-
-@given(st.sets(st.integers(0, 5)), st.lists(_STEP, max_size=25))
-def test_merged_changes_can_be_applied_one_after_the_other(
-    existing: set[int], steps: list[tuple[str, int, int, int]]
-) -> None:
-    start: Rows = {key: {"id": key, "v": 0} for key in existing}
-    changes, end = _play(start, steps)
-    merged = merge(changes)
-    leaves = {change_.before["id"]: index for index, change_ in enumerate(merged) if change_.before is not None}
-    takes = {change_.after["id"]: index for index, change_ in enumerate(merged) if change_.after is not None}
-    if _exchanged(merged):
-        return
-    assert all(leaves.get(key, -1) <= index for key, index in takes.items())
-    assert len(end) == len(start) + sum((c.before is None) - (c.after is None) for c in merged)
+        rows[after["id"]] = after
+    assert rows == {row["id"]: row for row in table.rows.values()}
+    leaves = {each.before["id"]: index for index, each in enumerate(merged) if each.before is not None}
+    takes = {each.after["id"]: index for index, each in enumerate(merged) if each.after is not None}
+    if not _exchanged(merged):
+        assert all(leaves.get(key, -1) <= index for key, index in takes.items()), "they can be applied in order"
 
 
 def _exchanged(merged: list[MergedChange]) -> bool:
