@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -11,18 +14,24 @@ from pymysql.connections import Connection
 from cdc.capture.binlog.connection import log_head
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.settings import log_findings, read_settings
 from cdc.capture.moving import log_part
 from cdc.capture.mysql_session import MySQLSession
 from cdc.capture.probe import Backlog, Ends
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, rows, server_of
+from cdc.database.mysql_journal import Tokens
+from cdc.database.mysql_replication import read_replication, replica_of_triggers
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError
+from cdc.model.finding import Finding, Severity
 
 T = TypeVar("T")
 #: Seconds that the server gets for an answer.
 SECONDS = 5.0
+#: Seconds between two checks of the server's settings.
+_CHECK_SECONDS: Final = 30.0
 TITLES: Final = {Flavour.MARIADB: "MariaDB", Flavour.MYSQL: "MySQL"}
 
 
@@ -56,8 +65,12 @@ class ProbeSession:
 class _MySQLProbe:
     """A `cdc.capture.probe.Probe`, without its question."""
 
-    def __init__(self, info: ConnectionInfo) -> None:
+    def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
+        """``replica``: the server may be one of which changes are not seen."""
+        self._info, self._replica = info, replica
         self._session = ProbeSession(info)
+        self._problems: tuple[str, ...] = ()
+        self._checked_at = -math.inf
 
     @property
     def server(self) -> str:
@@ -66,23 +79,44 @@ class _MySQLProbe:
     async def close(self) -> None:
         await self._session.close()
 
+    async def _with_problems(self, backlog: Backlog) -> Backlog:
+        """Add what was found when the server's settings were checked last."""
+        if time.monotonic() - self._checked_at >= _CHECK_SECONDS:
+            found = await self._session.run(self._findings)
+            self._problems = tuple(f"{each.detail} {each.fix}." for each in found if each.severity is Severity.WRONG)
+            self._checked_at = time.monotonic()
+        return replace(backlog, problems=self._problems)
+
+    def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
+        raise NotImplementedError
+
 
 class MySQLJournalProbe(_MySQLProbe):
     async def ask(self, _position: Position | None, /) -> Backlog:
         sql = sqlfile.load("mysql/journal_waiting.sql")
         ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
-        return Backlog(max(float(seconds), 0.0), transactions)
+        return await self._with_problems(Backlog(max(float(seconds), 0.0), transactions))
+
+    def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
+        for (tokens,) in rows(connection, "SELECT `tokens` FROM `cdc_installation` WHERE `id` = 1"):
+            found = replica_of_triggers(read_replication(connection), Tokens(tokens), accepted=self._replica)
+            yield from [found] if found else []
 
 
 class BinlogProbe(_MySQLProbe):
-    def __init__(self, info: ConnectionInfo) -> None:
-        super().__init__(info)
+    def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
+        super().__init__(info, replica=replica)
         self._ends: Ends[LogPosition] = Ends(holds)
 
     async def ask(self, position: Position | None) -> Backlog | None:
         end = await self._session.run(log_head)
         stored = log_part(position)
-        return None if stored is None else self._ends.ahead(end, BinlogPosition.load(stored).log)
+        if stored is None:
+            return None
+        return await self._with_problems(self._ends.ahead(end, BinlogPosition.load(stored).log))
+
+    def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
+        return log_findings(connection, self._info.database, read_settings(connection), replica=self._replica)
 
 
 def holds(stored: LogPosition, end: LogPosition) -> bool:

@@ -24,10 +24,12 @@ _REMEMBERED = 2000
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """The changes of a source that are not stored.  ``seconds``: age of the oldest of it (0: there is nothing).
-    ``transactions``: how many, of the first 10,000 changes; None where counting is not cheap."""
+    ``transactions``: how many, of the first 10,000 changes; None where counting is not cheap.  ``problems``: why
+    changes of the source are not captured as its server is set up now, a sentence each."""
 
     seconds: float
     transactions: int | None = None
+    problems: tuple[str, ...] = ()
 
 
 class Probe(Protocol):

@@ -136,6 +136,7 @@ class SourceConfig(Section):
     capture: Literal["triggers", "binlog", "logical", "rest", "nats"] = "triggers"
     reader: Literal["native", "mysql-replication"] = "native"
     on_purged: Literal["stop", "reread"] = "stop"
+    replica: Literal["refuse", "accept"] = "refuse"
     slot_limit_mb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     html: Literal["decode", "raw"] = "decode"
     rules: Path | dict[str, Any] | None = None

@@ -36,14 +36,14 @@ def granting_inspector(source: SourceConfig) -> Inspector:
         from cdc.capture.binlog.inspector import BinlogInspector
 
         of_mysql(source)
-        return BinlogInspector(source.admin_connection())
+        return BinlogInspector(source.admin_connection(), replica=source.replica == "accept")
     return inspector(source)
 
 
 def binlog_inspector(source: SourceConfig) -> BinlogInspector:
     from cdc.capture.binlog.inspector import BinlogInspector
 
-    return BinlogInspector(of_mysql(source))
+    return BinlogInspector(of_mysql(source), replica=source.replica == "accept")
 
 
 def of_mysql(source: SourceConfig) -> ConnectionInfo:
@@ -57,17 +57,19 @@ def of_mysql(source: SourceConfig) -> ConnectionInfo:
 
 def installer(source: SourceConfig) -> MySQLInstaller | PostgresInstaller:
     """The installer with the account that may install."""
-    return installer_of(source.admin_connection(), _hiding(source))
+    return installer_of(source.admin_connection(), _hiding(source), replica=source.replica == "accept")
 
 
-def installer_of(info: ConnectionInfo, hiding: Hiding = hide_nothing) -> MySQLInstaller | PostgresInstaller:
+def installer_of(
+    info: ConnectionInfo, hiding: Hiding = hide_nothing, *, replica: bool = False
+) -> MySQLInstaller | PostgresInstaller:
     if info.engine is Engine.POSTGRESQL:
         from cdc.capture.triggers.postgres import PostgresInstaller
 
         return PostgresInstaller(info, hiding=hiding)
     from cdc.capture.triggers.mysql import MySQLInstaller
 
-    return MySQLInstaller(info, hiding=hiding)
+    return MySQLInstaller(info, hiding=hiding, replica=replica)
 
 
 def _hiding(source: SourceConfig) -> Hiding:
@@ -78,7 +80,8 @@ def _hiding(source: SourceConfig) -> Hiding:
 def mysql_installer(source: SourceConfig) -> MySQLInstaller:
     from cdc.capture.triggers.mysql import MySQLInstaller
 
-    return MySQLInstaller(source.admin_connection(), hiding=_hiding(source))
+    replica = source.replica == "accept"
+    return MySQLInstaller(source.admin_connection(), hiding=_hiding(source), replica=replica)
 
 
 def slot_installer(source: SourceConfig) -> AnyInstaller:
@@ -104,8 +107,11 @@ def journal_of(
     rules: Catalogue,
     pace: SourcePace | None = None,
     watches: dict[ConnectionInfo, JournalWatch] | None = None,
+    *,
+    replica: bool = True,
 ) -> JournalDatabase:
-    """The journal of a database that is read by these rules.  ``watches``: those of its server, by account."""
+    """The journal of a database that is read by these rules.  ``watches``: those of its server, by account.
+    ``replica``: the server may be one on which triggers do not run for what it receives."""
     pace = pace or SourcePace()
     captured = rules.captures()
     names = {capture.table for capture in captured}
@@ -122,4 +128,4 @@ def journal_of(
 
         watch = watches.setdefault(replace(info, database=""), JournalWatch(info))
     wanted = [*captured, *lookups]
-    return MySQLJournal(info, wanted, look=pace.look, quick=pace.quick, slice_=pace.round, watch=watch)
+    return MySQLJournal(info, wanted, look=pace.look, quick=pace.quick, slice_=pace.round, watch=watch, replica=replica)

@@ -95,7 +95,8 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
     from cdc.capture.base import JournalLimits
     from cdc.capture.journal.source import JournalSource
 
-    journal = journal_of(source.connection(), catalogue(source), share.pace, share.watches)
+    replica = source.replica == "accept"
+    journal = journal_of(source.connection(), catalogue(source), share.pace, share.watches, replica=replica)
     check = _check(source, share) if source.repair else None
     limits = JournalLimits(idle=share.pace.idle, silent=share.pace.silent, check_pause=share.pace.check)
     repair, patterns = _repair(source, share), _patterns(source, share)
@@ -164,6 +165,7 @@ def _binlog_source(source: SourceConfig, share: Share) -> Source:
         rules.captures(),
         lookups,
         reread_purged=source.on_purged == "reread",
+        replica=source.replica == "accept",
         connection=_log_connection(source),
         check=_check(source, share) if source.repair else None,
         patterns=_patterns(source, share),
@@ -301,11 +303,11 @@ def _probe(source: SourceConfig) -> Probe:
     if source.capture == "binlog":
         from cdc.capture.mysql_probe import BinlogProbe
 
-        return BinlogProbe(source.connection())
+        return BinlogProbe(source.connection(), replica=source.replica == "accept")
     if source.connection().engine is Engine.POSTGRESQL:
         from cdc.capture.postgres_probe import PostgresJournalProbe
 
         return PostgresJournalProbe(source.connection())
     from cdc.capture.mysql_probe import MySQLJournalProbe
 
-    return MySQLJournalProbe(source.connection())
+    return MySQLJournalProbe(source.connection(), replica=source.replica == "accept")

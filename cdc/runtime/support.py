@@ -95,7 +95,8 @@ def _places(traceback: str) -> list[str]:
 
 OPEN: Final[Mapping[str, Collection[str]]] = {
     "source": (
-        "capture", "reader", "on_purged", "slot_limit_mb", "html", "tables", "include", "repair", "new_tables_seconds",
+        "capture", "reader", "on_purged", "replica", "slot_limit_mb", "html", "tables", "include", "repair",
+        "new_tables_seconds",
     ),
     "rest": ("requests_per_minute", "page_size", "interval_seconds", "compare_seconds", "existing"),
     "nats": ("existing",),

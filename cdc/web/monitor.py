@@ -108,7 +108,10 @@ class Monitor:
 
     def problems(self, source: str) -> Sequence[str]:
         """Parts of the source's database that are not captured now though they should be, a sentence each."""
-        return self._watched[source].source.problems if source in self._watched else ()
+        if source not in self._watched:
+            return ()
+        last = self.ahead[source].last
+        return (*self._watched[source].source.problems, *(last.problems if last is not None else ()))
 
     def server(self, source: str) -> str:
         """Engine and version; empty before it was first reached."""

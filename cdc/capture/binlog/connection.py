@@ -250,7 +250,7 @@ def log_head(connection: Connection[Any]) -> LogPosition:
     """
     if server_of(connection).flavour is Flavour.MARIADB:
         return _mariadb_head(connection)
-    file, offset, _, _, executed, *_ = _status(connection)
+    file, offset, _, _, executed, *_ = log_status(connection)
     ((mode,),) = rows(connection, "SELECT @@gtid_mode")
     gtids = "".join(str(executed).split())
     known = mode == "ON"
@@ -259,7 +259,7 @@ def log_head(connection: Connection[Any]) -> LogPosition:
 
 def log_end(connection: Connection[Any]) -> LogPosition:
     """The place of the log's end now, without GTIDs."""
-    file, offset, *_ = _status(connection)
+    file, offset, *_ = log_status(connection)
     return LogPosition(str(file), int(offset), "")
 
 
@@ -276,7 +276,8 @@ def _mariadb_head(connection: Connection[Any]) -> LogPosition:
     return LogPosition(str(file), int(offset) if gtids else FILE_START, gtids)
 
 
-def _status(connection: Connection[Any]) -> tuple[Any, ...]:
+def log_status(connection: Connection[Any]) -> tuple[Any, ...]:
+    """Return file and offset of the log's end now, the databases that it holds, and those that it leaves out."""
     try:
         return rows(connection, "SHOW BINARY LOG STATUS")[0]
     except pymysql.err.ProgrammingError as error:

@@ -18,7 +18,7 @@ from cdc.capture.binlog.journal_rows import JournalRows, journal_rows
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable, bare_layout
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.schema_history import SchemaHistory, SchemaNow, Version, read_schema
-from cdc.capture.binlog.settings import Zone, cascades_in_log, measure_server, read_settings, refused
+from cdc.capture.binlog.settings import Zone, cascades_in_log, log_findings, measure_server, read_settings
 from cdc.capture.binlog.statement import concerned
 from cdc.capture.binlog.table_map import TableMap
 from cdc.capture.journal.mysql_rows import KnownShape, journals_cascades, read_shapes
@@ -30,6 +30,7 @@ from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing, SchemaMismatch, SourceError, SourceUnavailable
+from cdc.model.finding import Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ class LogServer:
     in_log: bool
 
 
-def ask_server(connection: Connection[Any], info: ConnectionInfo) -> LogServer:
-    """Return the server.  Raises `SourceError` when its log does not hold everything."""
+def ask_server(connection: Connection[Any], info: ConnectionInfo, *, replica: bool = False) -> LogServer:
+    """Return the server.  Raises `SourceError` when its log does not hold everything.  ``replica``: it may be one."""
     settings = read_settings(connection)
-    for wrong in refused(settings):
-        raise SourceError(f"{info.describe()}: {wrong.detail}", f"{wrong.fix}.")
+    for found in log_findings(connection, info.database, settings, replica=replica):
+        if found.severity is Severity.WRONG:
+            raise SourceError(f"{info.describe()}: {found.detail}", f"{found.fix}.")
     ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
     flavour, zone = server_of(connection).flavour, measure_server(connection)
     name, _ = log_owner(connection, flavour)
@@ -123,12 +125,20 @@ class BinlogDatabase:
     """A `cdc.capture.base.SourceDatabase`.  ``captures``, ``lookups``: as of `cdc.capture.binlog.source.BinlogSource`.
 
     ``secrets``: the secret columns of each table that is captured.  ``log``: how the server is asked for its log.
+    ``replica``: the server may be one whose log lacks what it receives.
     """
 
     def __init__(
-        self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture], log: type[LogConnection]
+        self,
+        info: ConnectionInfo,
+        captures: Sequence[Capture],
+        lookups: Sequence[Capture],
+        log: type[LogConnection],
+        *,
+        replica: bool = False,
     ) -> None:
         self.info = info
+        self._replica = replica
         self._history = LogHistory(info, log)
         self.secrets = {capture.table: capture.hidden for capture in captures}
         self.lookup = MySQLLookup(self.secrets | {capture.table: capture.hidden for capture in lookups})
@@ -151,7 +161,7 @@ class BinlogDatabase:
         await self.session.connect(self._prepare)
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        self._server = ask_server(connection, self.info)
+        self._server = ask_server(connection, self.info, replica=self._replica)
         self._in_log = LogTables(self.info, self._server)
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:

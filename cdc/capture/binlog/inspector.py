@@ -13,7 +13,7 @@ from pymysql.connections import Connection
 from cdc.capture.binlog.connection import FILE_START, HEARTBEAT, LogConnection, LogHistory, log_head, log_owner
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.binlog.settings import advised, cascades_in_log, kept_seconds, read_settings, refused
+from cdc.capture.binlog.settings import cascades_in_log, kept_seconds, log_findings, read_settings, refused
 from cdc.capture.journal.mysql_rows import journals_cascades
 from cdc.capture.mysql_session import explained
 from cdc.database import sqlfile
@@ -42,10 +42,12 @@ _CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASC
 
 
 class BinlogInspector:
-    """Checks of the log and its tables, with the consumer's own account, since it is the one that needs the rights."""
+    """Checks of the log and its tables, with the consumer's own account, since it is the one that needs the rights.
+    ``replica``: the server may be one whose log lacks what it receives."""
 
-    def __init__(self, info: ConnectionInfo) -> None:
+    def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
         self._info = info
+        self._replica = replica
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
@@ -110,11 +112,11 @@ class BinlogInspector:
         with self._connection() as connection:
             server, settings = server_of(connection), read_settings(connection)
             findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
-            wrong = [Finding(each.check, Severity.WRONG, each.detail, each.fix) for each in refused(settings)]
-            if wrong:
-                return findings + wrong
+            found = log_findings(connection, self._info.database, settings, replica=self._replica)
+            if next(refused(settings), None) is not None:
+                return findings + found
             findings.append(Finding("log", Severity.OK, _kept(settings)))
-            findings += [Finding(each.check, Severity.WARNING, each.detail, each.fix) for each in advised(settings)]
+            findings += found
             findings += self._privileges(connection, server, captures)
             findings += _keys(read_tables(connection), captures)
             findings += _cascades(connection, settings, captures)

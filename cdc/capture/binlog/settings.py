@@ -7,6 +7,7 @@ then between two weeks that differ.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +15,20 @@ from itertools import pairwise
 from typing import Any
 
 import orjson
+import pymysql
 from pymysql.connections import Connection
 
+from cdc.capture.binlog.connection import log_status
+from cdc.capture.journal.mysql_rows import journals_cascades
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import rows
+from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, rows
+from cdc.database.mysql_replication import read_replication, replica_of_log
 from cdc.extras import has_zstandard, install_hint
+from cdc.model.finding import Finding, Severity
 
+_RESTART = "the server's configuration and restart it"
 _CONFIGURATION = "and put it into the server's configuration file"
-
-
-@dataclass(frozen=True, slots=True)
-class WrongSetting:
-    """``check``: the setting's name.  ``detail``: a sentence.  ``fix``: a statement, or what to do."""
-
-    check: str
-    detail: str
-    fix: str
+_UNLOGGED_SESSIONS = re.compile(r"sql_log_bin\s*:?=\s*(0|off|false)", re.IGNORECASE)
 
 
 def read_settings(connection: Connection[Any]) -> dict[str, str]:
@@ -37,14 +36,14 @@ def read_settings(connection: Connection[Any]) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in rows(connection, sqlfile.load("mysql/log_settings.sql"))}
 
 
-def refused(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
+def refused(settings: Mapping[str, str]) -> Iterator[Finding]:
     """Settings with which reading the log makes no sense."""
     if settings.get("log_bin") != "ON":
         detail = "The server writes no binary log."
         fix = (
             "Write log_bin = binlog and binlog_format = ROW below [mysqld] in the server's configuration and restart it"
         )
-        yield WrongSetting("log_bin", detail, fix)
+        yield Finding("log_bin", Severity.WRONG, detail, fix)
         return
     for name, wanted, meaning in (
         ("binlog_format", "ROW", "the log holds statements instead of the rows that they changed"),
@@ -54,17 +53,62 @@ def refused(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
         value = settings.get(name, wanted)
         if value != wanted:
             detail = f"{name} is {value}: {meaning}."
-            yield WrongSetting(name, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
+            yield Finding(name, Severity.WRONG, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
+    name = "init_connect"
+    if _UNLOGGED_SESSIONS.search(settings.get(name, "")):
+        detail = f"{name} sets sql_log_bin = 0: the log does not hold what such sessions change."
+        yield Finding(name, Severity.WRONG, detail, f"Take sql_log_bin out of {name}, {_CONFIGURATION}")
     name = "binlog_transaction_compression"
     if settings.get(name, "OFF") != "OFF" and not has_zstandard():
         detail = f"{name} is {settings[name]}, and the package that reads compressed transactions is not installed."
-        yield WrongSetting(name, detail, install_hint("zstd"))
+        yield Finding(name, Severity.WRONG, detail, install_hint("zstd"))
+
+
+def log_findings(
+    connection: Connection[Any], database: str, settings: Mapping[str, str], *, replica: bool
+) -> list[Finding]:
+    """Return what is wrong with the log and what could be better.  ``replica``: the server may be one whose log lacks
+    what it receives."""
+    wrong = list(refused(settings))
+    return wrong or [*advised(settings), *_scope(connection, database, settings, replica=replica)]
+
+
+def _scope(
+    connection: Connection[Any], database: str, settings: Mapping[str, str], *, replica: bool
+) -> Iterator[Finding]:
+    """Yield what keeps changes of the database out of the log."""
+    cascades = not cascades_in_log(settings) and journals_cascades(connection)
+    received = replica_of_log(read_replication(connection), cascades=cascades, accepted=replica)
+    yield from [received] if received else []
+    try:
+        _, _, only, without, *_ = log_status(connection)
+    except pymysql.err.MySQLError as error:
+        if code_of(error) not in NO_PRIVILEGE:  # which is a finding of its own
+            raise
+        return
+    ((folds,),) = rows(connection, "SELECT @@lower_case_table_names")
+    name = database.lower() if folds else database
+    inside, outside = (_names(text, folds=bool(folds)) for text in (only, without))
+    if inside and name not in inside:
+        detail = f"binlog_do_db is {only}: the log does not hold the changes of database {database}."
+        yield Finding("binlog_do_db", Severity.WRONG, detail, f"Add binlog_do_db = {database} to {_RESTART}")
+    elif not inside and name in outside:
+        detail = f"binlog_ignore_db is {without}: the log does not hold the changes of database {database}."
+        yield Finding("binlog_ignore_db", Severity.WRONG, detail, f"Take {database} out of it in {_RESTART}")
+    elif inside or outside:
+        detail = "The log is filtered (binlog_do_db, binlog_ignore_db): an ALTER TABLE run from another database lacks."
+        yield Finding("log filters", Severity.WARNING, detail, f"Take them out of {_RESTART}")
+
+
+def _names(text: object, *, folds: bool) -> set[str]:
+    names = {name.strip() for name in str(text or "").split(",")} - {""}
+    return {name.lower() for name in names} if folds else names
 
 
 _DAY = 86_400
 
 
-def advised(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
+def advised(settings: Mapping[str, str]) -> Iterator[Finding]:
     """Settings with which reading works, and what they cost."""
     metadata = settings.get("binlog_row_metadata", "FULL")
     if metadata != "FULL":
@@ -72,16 +116,23 @@ def advised(settings: Mapping[str, str]) -> Iterator[WrongSetting]:
             f"binlog_row_metadata is {metadata}: the log does not name columns, so that a table which is altered twice "
             "while the consumer is away must be read again."
         )
-        yield WrongSetting("binlog_row_metadata", detail, f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}")
+        yield Finding(
+            "binlog_row_metadata",
+            Severity.WARNING,
+            detail,
+            f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}",
+        )
     kept = kept_seconds(settings)
     if kept is not None and kept < _DAY:
         detail = f"The log is kept for {kept / 3600:.2g} hours: a consumer that is away for longer loses changes."
         fix = "SET GLOBAL binlog_expire_logs_seconds = 604800"
-        yield WrongSetting("binlog_expire_logs_seconds", detail, f"{fix}; {_CONFIGURATION}")
+        yield Finding("binlog_expire_logs_seconds", Severity.WARNING, detail, f"{fix}; {_CONFIGURATION}")
     size = int(settings.get("max_binlog_total_size", "0"))
     if size:
         detail = f"The log is cut at {size} bytes: a day of many changes may be gone before it is read."
-        yield WrongSetting("max_binlog_total_size", detail, f"SET GLOBAL max_binlog_total_size = 0; {_CONFIGURATION}")
+        yield Finding(
+            "max_binlog_total_size", Severity.WARNING, detail, f"SET GLOBAL max_binlog_total_size = 0; {_CONFIGURATION}"
+        )
 
 
 def kept_seconds(settings: Mapping[str, str]) -> float | None:

@@ -48,7 +48,8 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     """A `cdc.capture.base.Source`.  ``captures``: whose changes are read; ``lookups``: what else mapping looks up.
 
     ``reread_purged``: when the log behind the position is gone, read all captured tables and continue from the log's
-    end; else that is an error.  ``connection``: how the server is connected to and asked for its log.  ``check``:
+    end; else that is an error.  ``replica``: the server may be one whose log lacks what it
+    receives.  ``connection``: how the server is connected to and asked for its log.  ``check``:
     repairs the triggers that journal cascades, where they are installed.
     """
 
@@ -63,13 +64,14 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         lookups: Sequence[Capture] = (),
         *,
         reread_purged: bool = False,
+        replica: bool = False,
         connection: type[LogConnection] = LogConnection,
         check: Check | None = None,
         patterns: Patterns | None = None,
         limits: LogLimits | None = None,
         clock: Clock | None = None,
     ) -> None:
-        database = BinlogDatabase(info, captures, lookups, connection)
+        database = BinlogDatabase(info, captures, lookups, connection, replica=replica)
         super().__init__(name, database, limits or LogLimits(), clock, patterns=patterns, check=check)
         self._reread_purged = reread_purged
         self._log = connection

@@ -30,11 +30,13 @@ from cdc.capture.pages import PageRequest, TablePage
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, REGISTRY_SECONDS, code_of, open_registry, rows
 from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
+from cdc.database.mysql_replication import read_replication, replica_of_triggers
 from cdc.database.mysql_tables import MySQLTable, text
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, SecretColumns, Table
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import JournalMissing
+from cdc.model.errors import JournalMissing, SourceError
+from cdc.model.finding import Severity
 
 _NO_ROUTINE = frozenset({1305, 1370})
 _INTERRUPTED = 1317
@@ -57,7 +59,8 @@ _DELETE = 2000
 class MySQLJournal:
     """``captures``: what the consumer wants; secret columns are those of these and of what is installed.  ``look``:
     seconds between two looks at a journal that is quiet; ``quick``: at a busy one.  ``slice_``: of one round trip of
-    waiting.  ``watch``: waits for this journal together with others of the server."""
+    waiting.  ``watch``: waits for this journal together with others of the server.  ``replica``: the server may be one
+    on which triggers do not run for what it receives."""
 
     def __init__(
         self,
@@ -68,7 +71,9 @@ class MySQLJournal:
         quick: float = _QUICK,
         slice_: float = SLICE,
         watch: JournalWatch | None = None,
+        replica: bool = False,
     ) -> None:
+        self._replica = replica
         self._look_pause, self._quick_pause = look, quick
         self._slice = slice_
         self._watch = watch
@@ -112,6 +117,9 @@ class MySQLJournal:
                 "Run `cdc install-triggers`.",
             )
         _, tokens, captures = found[0]
+        replica = replica_of_triggers(read_replication(connection), Tokens(tokens), accepted=self._replica)
+        if replica is not None and replica.severity is Severity.WRONG:
+            raise SourceError(f"{self._info.describe()}: {replica.detail}", f"{replica.fix}.")
         self._installed = tuple(captures_from_json(captures))
         self._versioned = tokens == Tokens.ROW_START
         self._history = 1  # of an earlier consumer, perhaps

@@ -33,12 +33,18 @@ _REPAIR_TRIES = 5
 
 class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     """``lock_wait``: how long and how often DDL waits for a table in use.  ``hiding``: what repairs hide besides what
-    was installed as secret."""
+    was installed as secret.  ``replica``: the server may be one on which triggers do not run for what it receives."""
 
     def __init__(
-        self, info: ConnectionInfo, lock_wait: LockPatience | None = None, hiding: Hiding = hide_nothing
+        self,
+        info: ConnectionInfo,
+        lock_wait: LockPatience | None = None,
+        hiding: Hiding = hide_nothing,
+        *,
+        replica: bool = False,
     ) -> None:
         self._info = info
+        self._replica = replica
         self._lock_wait = lock_wait or LockPatience()
         self._hiding = hiding
 
@@ -53,7 +59,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
                 connection.close()
 
     def _inspect(self, connection: Connection[Any]) -> MySQLState:
-        return inspect(connection)
+        return replace(inspect(connection), replica_accepted=self._replica)
 
     def plan_install(
         self, captures: Sequence[Capture], *, tokens: Tokens | None = None, cascades_only: bool = False
@@ -63,7 +69,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         ``cascades_only``: just the triggers of parents, which journal what foreign keys do to captured tables, for a
         consumer that reads everything else in the binlog."""
         with self._session() as connection:
-            found = replace(inspect(connection), asked_tokens=tokens)
+            found = replace(self._inspect(connection), asked_tokens=tokens)
             return install_plan(found, within(found.tables, captures), cascades_only=cascades_only)
 
     def _plan_install(self, found: MySQLState, captures: Sequence[Capture]) -> Plan:
@@ -145,7 +151,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
         """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
         with self._session() as connection:
-            found = inspect(connection)
+            found = self._inspect(connection)
             only = found.installation is not None and found.installation.cascades_only
             if not only:
                 return None

@@ -30,6 +30,7 @@ from cdc.database.mysql_connection import (
     server_of,
 )
 from cdc.database.mysql_journal import JOURNAL, PROBE, PROBE_SHAPE, Tokens
+from cdc.database.mysql_replication import APPLIER
 from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import Capture
@@ -147,16 +148,18 @@ def _denied(connection: Connection[Any]) -> Finding | None:
             _CHECK,
             Severity.WARNING,
             f"{detail} (error {code_of(error)}: {error.args[-1]}).",
-            "; ".join(f"{grant} TO {account_literal(account)}" for grant in probe_grants(quote(schema))),
+            "; ".join(f"{grant} TO {account_literal(account)}" for grant in _grants(connection, quote(schema))),
         )
     return None
 
 
-def probe_grants(schema: str) -> list[str]:
+def _grants(connection: Connection[Any], schema: str) -> list[str]:
     """Return the grants that a proof takes, as GRANT statements without their end."""
+    mysql = server_of(connection).flavour is Flavour.MYSQL
     return [
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)}",
         f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)}",
+        *([f"GRANT SELECT ON {APPLIER}"] if mysql else []),
     ]
 
 
@@ -225,4 +228,8 @@ def capture_findings(info: ConnectionInfo, found: MySQLState) -> list[Finding]:
         Finding(_CHECK, Severity.WARNING, f"Not proved for triggers that run as {definer}.", "cdc install-triggers")
         for definer in sorted(others)
     ]
-    return [prove(info, step), *unproved]
+    proved = prove(info, step)
+    replica = found.replica
+    if replica is not None and (replica.severity is Severity.WRONG or proved.severity is Severity.OK):
+        proved = replica
+    return [proved, *unproved]

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
 from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, WAIT, Tokens
+from cdc.database.mysql_replication import APPLIER
 from cdc.database.mysql_tables import UNSEEN, MySQLTable
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
+from cdc.model.finding import Severity
 
 #: Where MySQL's triggers learn their transaction.
 TRANSACTIONS = "performance_schema.events_transactions_current"
@@ -26,6 +28,8 @@ def refuse(found: MySQLState, captures: Sequence[Capture]) -> None:
     refuse_tables(found, captures)
     _refuse_blind(found)
     _refuse_server(found)
+    if (replica := found.replica) is not None and replica.severity is Severity.WRONG:
+        raise InstallError(replica.detail, f"{replica.fix}.")
 
 
 def _refuse_names(found: MySQLState) -> None:
@@ -146,8 +150,12 @@ def installer_grants(found: MySQLState, database: str, account: str = INSTALLER)
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
     grants.append(f"-- Optional, to name connections that are in the way: GRANT PROCESS ON *.* TO {to};")
     if found.server.flavour is Flavour.MYSQL:
-        grants.append("-- Needed: triggers run with this account's rights and read which transaction they are in.")
+        grants.append(
+            "-- Needed: triggers run with this account's rights and read which transaction they are in; and on"
+        )
+        grants.append("-- a replica they do not run.")
         grants.append(f"GRANT SELECT ON {TRANSACTIONS} TO {to};")
+        grants.append(f"GRANT SELECT ON {APPLIER} TO {to};")
     if found.server.binlog:
         grants.append("SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file")
     return grants
@@ -165,6 +173,8 @@ def consumer_grants(
     grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)} TO {to};")
     grants += [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
     grants.append(f"GRANT SELECT, UPDATE ON {schema}.{quote(MARKER)} TO {to};")
+    if found.server.flavour is Flavour.MYSQL:
+        grants.append(f"GRANT SELECT ON {APPLIER} TO {to};")
     grants.append(f"GRANT EXECUTE ON PROCEDURE {schema}.{quote(WAIT)} TO {to};")
     secrets = {capture.table: capture.secrets for capture in captures}
     for name in sorted(secrets):

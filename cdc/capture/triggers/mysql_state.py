@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 from operator import itemgetter
@@ -33,8 +33,10 @@ from cdc.database.mysql_journal import (
     captures_from_json,
     wait_comment,
 )
+from cdc.database.mysql_replication import Replication, read_replication, replica_of_triggers
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.model.column import Capture, SecretPatterns
+from cdc.model.finding import Finding
 
 _LONGEST_NAME = 64
 #: Of the names of triggers: after insert, update, delete; before delete, update.
@@ -125,6 +127,7 @@ class MySQLState:
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     ``rereads``: tables whose triggers a run that was interrupted began to replace.
     ``versioned_probe``: the probe can have the registry of transactions opened.
+    ``replication``: what this server receives.  ``replica_accepted``: it may be a replica on which triggers do not run.
     """
 
     server: MySQLServer
@@ -147,6 +150,8 @@ class MySQLState:
     stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
     versioned_probe: bool = False
+    replication: Replication = field(default_factory=lambda: Replication(receives=False))
+    replica_accepted: bool = False
 
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> MySQLState:
         """Return the same, as if what is installed were captured with these patterns."""
@@ -179,6 +184,11 @@ class MySQLState:
         """Triggers of ours are there without what they need: rows that waited in the journal are lost, and every
         write of the ERP to their tables fails (error 1146)."""
         return bool(self.own_triggers) and not self.own_objects >= {JOURNAL, SHAPES, INSTALLATION}
+
+    @property
+    def replica(self) -> Finding | None:
+        """Return why triggers do not show all changes on this server, or may not."""
+        return replica_of_triggers(self.replication, self.tokens, accepted=self.replica_accepted)
 
 
 def shape_ids(body: str) -> frozenset[int]:
@@ -223,6 +233,7 @@ def inspect(connection: Connection[Any]) -> MySQLState:
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
         stale_wait=stale_wait,
         rereads=rereads,
+        replication=read_replication(connection),
         versioned_probe=bool(rows(connection, sqlfile.load("mysql/queries.sql#inspect_versioned_probe"))[0][0]),
     )
 

@@ -10,50 +10,7 @@ from cdc.capture.binlog.position import BinlogPosition
 from cdc.model.errors import LogPurged
 from support.binlog_capture import reading
 from support.database import Database
-
-RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
-REPLICATE = {
-    "mariadb": (
-        "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = '{user}', "
-        "master_password = '{password}', master_ssl = 0, master_use_gtid = slave_pos; START SLAVE"
-    ),
-    "mysql": (
-        "CHANGE REPLICATION SOURCE TO source_host = '127.0.0.1', source_port = {port}, source_user = '{user}', "
-        "source_password = '{password}', source_auto_position = 1, get_source_public_key = 1; START REPLICA"
-    ),
-}
-PROMOTE = {"mariadb": "STOP SLAVE; RESET SLAVE ALL", "mysql": "STOP REPLICA; RESET REPLICA ALL"}
-CAUGHT_UP = {
-    "mariadb": ("SELECT @@gtid_binlog_pos", "SELECT MASTER_GTID_WAIT(%s, 20)"),
-    "mysql": ("SELECT @@gtid_executed", "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 20)"),
-}
-OPTIONS = {"mariadb": ("--log-slave-updates", "--gtid-strict-mode=1"), "mysql": ()}
-SHOP = "CREATE DATABASE shop; USE shop; CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(20))"
-
-
-def pair(flavour: str, own_server: Any) -> tuple[Database, Database]:
-    """A primary with the database ``shop``, and what replicates it; the replica's log has other places."""
-    servers = [own_server(flavour, *OPTIONS[flavour], f"--server-id={n}", binlog=True) for n in (1, 2)]
-    primary, replica = (Database(each.server, "mysql") for each in servers)
-    for each in (primary, replica):
-        each.execute(RESET[flavour])
-    info = primary.info
-    replica.script(REPLICATE[flavour].format(port=info.port, user=info.user, password=info.password))
-    primary.script(SHOP)
-    primary.close()
-    return Database(primary.server, "shop"), replica
-
-
-def promoted(flavour: str, primary: Database, replica: Database) -> Database:
-    """The replica, once it has everything and its primary is lost."""
-    which, wait = CAUGHT_UP[flavour]
-    ((gtids,),) = primary.execute(which)
-    assert replica.execute(wait, [gtids]) == [(0,)]
-    primary.close()
-    primary.server.kill()
-    replica.script(PROMOTE[flavour])
-    replica.close()
-    return Database(replica.server, "shop")
+from support.mysql_pair import pair, promoted
 
 
 @pytest.mark.parametrize("flavour", ["mariadb", "mysql"])

@@ -15,6 +15,7 @@ from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
 from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import Tokens
+from cdc.database.mysql_replication import APPLIER
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError, InstallError, LockTimeout
 from cdc.model.finding import Repaired, Severity
@@ -226,6 +227,7 @@ def test_doctor_names_the_grant_that_the_definer_lost(mysql_db: Database) -> Non
     erp = account(mysql_db, "erp", f"ALL PRIVILEGES ON `{mysql_db.name}`.*")
     right = "SELECT ON performance_schema.events_transactions_current"
     mysql_db.execute(f"GRANT {right} TO 'erp_{mysql_db.name}'@'%%'", ())
+    mysql_db.execute(f"GRANT SELECT ON {APPLIER} TO 'erp_{mysql_db.name}'@'%%'", ())
     captures = [Capture("item")]
     erp.apply(erp.plan_install(captures), lambda _: None)
     assert [f for f in erp.findings(captures) if f.severity is not Severity.OK] == []
@@ -243,6 +245,7 @@ def test_tokens_by_row_are_a_choice_that_can_be_taken_back(mysql_db: Database) -
     two_changes(mysql_db)
     rows = drain(mysql_db)
     assert (len(rows), len({row.token for row in rows}), any(row.gap for row in rows)) == (3, 3, False)
+    mysql_db.execute(f"GRANT SELECT ON {APPLIER} TO 'erp_{mysql_db.name}'@'%%'", ())
     (told,) = [f for f in erp.findings(captures) if f.severity is not Severity.OK]
     assert (told.check, told.severity) == ("transactions", Severity.WARNING)
     owner = installer(mysql_db)

@@ -125,6 +125,9 @@ def test_definer_without_the_performance_schema_is_found_by_any_account(mysql_db
         grant = finding.fix.split(";")[0]
         assert f"events_transactions_current TO '{user_of(mysql_db, 'erp')}'@'%'" in grant
     mysql_db.execute(grant)
+    (finding,) = proved(erp)
+    assert (finding.severity, "is a replica" in finding.detail) == (Severity.WARNING, True)
+    mysql_db.execute(finding.fix)
     assert severities(erp) == [Severity.OK]
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from cdc.capture.probe import Backlog
 from cdc.model.delivery import Held, Hold
 from cdc.model.errors import Defect, OutboxError, SourceUnavailable
 from cdc.outbox.base import Replication
@@ -145,6 +146,12 @@ def test_table_that_is_not_captured_makes_the_consumer_not_ready(watch: Watch) -
     watch.reading()
     watch.source.problems = ["Table facturascli is not captured. Run cdc install-triggers."]
     assert watch.reasons() == ["Source main: Table facturascli is not captured. Run cdc install-triggers."]
+
+
+def test_server_whose_changes_are_not_captured_makes_the_consumer_not_ready(watch: Watch) -> None:
+    watch.reading()
+    watch.monitor.ahead["main"].came(Backlog(0.0, 0, ("This server is a replica.",)), watch.clock.now())
+    assert watch.reasons() == ["Source main: This server is a replica."]
 
 
 @pytest.mark.parametrize(
