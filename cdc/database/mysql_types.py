@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from cdc.database import mysql_values as values
@@ -171,14 +171,15 @@ _NAME = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class MySQLColumn:
-    """One row of information_schema.COLUMNS. ``charset`` is empty for types without one; ``extra`` such as
-    ``auto_increment``."""
+    """One row of information_schema.COLUMNS. ``charset`` and ``collation`` are empty for types without one; ``extra``
+    such as ``auto_increment``.  ``collation`` is no part of how a value is written, nor recorded with a column."""
 
     name: str
     data_type: str
     column_type: str
     charset: str = ""
     extra: str = ""
+    collation: str = field(default="", compare=False)
 
     @staticmethod
     def recorded(column: Column) -> MySQLColumn:
@@ -191,6 +192,12 @@ class MySQLColumn:
     @property
     def type(self) -> MySQLType:
         return TYPES.get(self.data_type, _UNKNOWN)
+
+    @property
+    def variable_type(self) -> str:
+        """The type of a local variable that compares as this column does: same collation, hence same index."""
+        charset = f" CHARACTER SET {self.charset}" if self.charset else ""
+        return self.column_type + charset + (f" COLLATE {self.collation}" if self.collation else "")
 
     @property
     def automatic(self) -> bool:

@@ -42,13 +42,17 @@ END
 -- name: trigger_parent
 -- Journals what foreign keys are about to do to other tables' rows, since no trigger of those tables runs for it.
 -- Locking reads must see rows that are newer than the snapshot, as the cascade does: MariaDB would refuse (error 1020).
+-- No cursor names OLD or NEW, directly or as its parameter: after an ALTER of a table that it reads, MariaDB 11.8 parses the
+-- cursor again as one of another trigger, which fails or ends the server (docs/upstream.md).
 CREATE DEFINER = CURRENT_USER TRIGGER $trigger BEFORE $event ON $table FOR EACH ROW
 BEGIN
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
 $gaps  END;
   IF $condition THEN
+    BEGIN
 $begin$blocks$end
+    END;
   END IF;
 END
 

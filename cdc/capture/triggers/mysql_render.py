@@ -100,9 +100,9 @@ def _update_paths(
 
 
 _SNAPSHOT_OFF = (
-    "    SET @cdc_isolation = @@innodb_snapshot_isolation;\n    SET SESSION innodb_snapshot_isolation = FALSE;\n"
+    "      SET @cdc_isolation = @@innodb_snapshot_isolation;\n      SET SESSION innodb_snapshot_isolation = FALSE;\n"
 )
-_SNAPSHOT_BACK = "\n    SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
+_SNAPSHOT_BACK = "\n      SET SESSION innodb_snapshot_isolation = @cdc_isolation;"
 _BODY = re.compile(r"\bFOR EACH ROW\s+")
 _EVENTS = {Operation.CREATE: "INSERT", Operation.UPDATE: "UPDATE", Operation.DELETE: "DELETE"}
 _TOKEN_FILES = {
@@ -218,10 +218,6 @@ def _secrets(table: MySQLTable, shape: JournalShape, flavour: Flavour) -> str:
     return f"NULLIF(CONCAT_WS(',', {', '.join(tests)}), '')"
 
 
-def _unchanged(table: MySQLTable, names: Sequence[str], flavour: Flavour) -> str:
-    return _same([column for column in table.columns if column.name in names], flavour)
-
-
 def _same(columns: Iterable[MySQLColumn], flavour: Flavour) -> str:
     return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns) or "TRUE"
 
@@ -258,20 +254,26 @@ def parent_trigger(
     the server gives, which nobody changes, a change only leaves gaps: the consumer then reads those tables again.
     """
     name = trigger_name(parent.name, "bd" if event == "DELETE" else "bu")
+    columns = {name: parent.column(name) for path in paths for name in path.keys[0].parent_columns}
     conditions = ["@@foreign_key_checks"]
     if dialect.cascade_switch:
         native = "@@innodb_native_foreign_keys OR " if dialect.native_switch else ""
         conditions.append(f"({native}NOT @@enable_cascade_triggers)")
     if event == "UPDATE":
-        referenced = {column for path in paths for column in path.keys[0].parent_columns}
-        conditions.append(f"NOT ({_unchanged(parent, sorted(referenced), dialect.flavour)})")
+        conditions.append(f"NOT ({_same([columns[name] for name in sorted(columns)], dialect.flavour)})")
     gaps = _gaps(paths, targets, dialect)
-    blocks = [_block(path, targets[path.table], parent, dialect, event) for path in paths]
-    if event == "UPDATE" and all(
-        parent.column(name).automatic for path in paths for name in path.keys[0].parent_columns
-    ):
-        blocks = [gaps]
-    switch = dialect.snapshot_switch and blocks != [gaps]
+    if event == "UPDATE" and all(column.automatic for column in columns.values()):
+        begin, blocks, end = "", [gaps], ""
+    else:
+        rows = ("OLD", "NEW") if event == "UPDATE" else ("OLD",)
+        variables = {(row, name): f"{row.lower()}_{n}" for row in rows for n, name in enumerate(sorted(columns), 1)}
+        begin = "".join(
+            f"      DECLARE {variable} {columns[name].variable_type} DEFAULT {row}.{quote(name)};\n"
+            for (row, name), variable in variables.items()
+        )
+        begin += _SNAPSHOT_OFF if dialect.snapshot_switch else ""
+        blocks = [_block(path, targets[path.table], parent, dialect, variables) for path in paths]
+        end = _SNAPSHOT_BACK if dialect.snapshot_switch else ""
     text = statement(
         "mysql/triggers.sql#trigger_parent",
         trigger=quote(name),
@@ -279,8 +281,8 @@ def parent_trigger(
         table=quote(parent.name),
         gaps=gaps,
         condition=" AND ".join(conditions),
-        begin=_SNAPSHOT_OFF if switch else "",
-        end=_SNAPSHOT_BACK if switch else "",
+        begin=begin,
+        end=end,
         blocks="\n".join(blocks),
     )
     return WantedTrigger(name, parent.name, "BEFORE", event, text)
@@ -296,13 +298,19 @@ def _operation(path: Path) -> Operation:
     return Operation.DELETE if path.effect is Effect.DELETED else Operation.UPDATE
 
 
-def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Dialect, event: str) -> str:
+#: OLD or NEW, and a column of the parent → the local variable that holds its value.
+Variables = Mapping[tuple[str, str], str]
+
+
+def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Dialect, variables: Variables) -> str:
     operation = _operation(path)
     end = f"t{len(path.keys)}"
     visible = [target.table.column(column.name) for column in target.shape.columns]
-    where, replaced = _conditions(path)
-    if event == "UPDATE":
-        where.append(f"NOT ({_unchanged(parent, path.keys[0].parent_columns, dialect.flavour)})")
+    where, replaced = _conditions(path, variables)
+    referenced = [parent.column(name) for name in path.keys[0].parent_columns]
+    if all(("NEW", column.name) in variables for column in referenced):
+        pairs = ((column, variables["OLD", column.name], variables["NEW", column.name]) for column in referenced)
+        where.append(f"NOT ({' AND '.join(same(column, dialect.flavour, old, new) for column, old, new in pairs)})")
     parts = {
         "tables": " STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
         "where": " AND ".join(where),
@@ -316,11 +324,13 @@ def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Diale
     return statement("mysql/triggers.sql#cascade", handler=handler, before=image(visible, end), after=after, **parts)
 
 
-def _conditions(path: Path) -> tuple[list[str], dict[str, str]]:
+def _conditions(path: Path, variables: Variables) -> tuple[list[str], dict[str, str]]:
     """Return the conditions that join the tables of a path, and the new values of its last table's columns."""
     where: list[str] = []
-    old = {column: f"OLD.{quote(column)}" for column in path.keys[0].parent_columns}
-    new = {column: f"NEW.{quote(column)}" for column in path.keys[0].parent_columns}
+    old = {name: variables["OLD", name] for name in path.keys[0].parent_columns}
+    # as a function's result: MariaDB's JSON_ARRAY writes every variable as a text
+    rekeyed = path.keys[0].parent_columns if path.effect is Effect.REKEYED else ()
+    new = {name: f"COALESCE({variables['NEW', name]})" for name in rekeyed}
     for number, key in enumerate(path.keys, 1):
         pairs = list(zip(key.columns, key.parent_columns, strict=True))
         source = f"t{number - 1}"

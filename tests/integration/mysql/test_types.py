@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -106,6 +107,58 @@ def test_every_type_round_trips(db: Database) -> None:
     db.execute("DELETE FROM kinds")
     (deleted,) = drain(db)
     assert deleted.change.before == updated.change.after
+
+
+#: Where 7 is no value of the type.
+_OTHER = {
+    "YEAR": "2025",
+    "DATE": "'2025-01-02'",
+    "TIME": "'01:02:03'",
+    "DATETIME": "'2025-01-02 03:04:05'",
+    "TIMESTAMP": "'2025-01-02 03:04:05'",
+    "ENUM": "'uno'",
+    "SET": "'b'",
+    "BINARY": "X'0707'",
+    "VARBINARY": "X'07'",
+}
+
+
+def test_every_type_as_a_key_that_cascades(db: Database) -> None:
+    """The parent's values find the children's rows by their index, and get into images as those of columns do."""
+    cases = [case for case in CASES if not case[0].startswith(("TEXT", "LONGTEXT", "BLOB"))]
+    names = [f"c{number}" for number in range(len(cases))]
+    columns = ", ".join(f"{name} {case[0]}" for name, case in zip(names, cases, strict=True))
+    unique = ", ".join(f"UNIQUE ({name})" for name in names)
+    keys = ", ".join(
+        f"FOREIGN KEY ({name}) REFERENCES parent ({name}) ON DELETE CASCADE ON UPDATE CASCADE" for name in names
+    )
+    suffix = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_520_ci ROW_FORMAT=DYNAMIC"
+    others = ", ".join(_OTHER.get(re.split(r"\W", kind)[0], "7") for kind, _, _ in cases)
+    db.execute(f"CREATE TABLE parent (id INT PRIMARY KEY, {columns}, {unique}) {suffix}")
+    db.execute(f"CREATE TABLE child (id INT PRIMARY KEY, {columns}, {keys}) {suffix}")
+    for table in ("parent", "child"):
+        db.execute(f"INSERT INTO {table} VALUES (1, {others})")
+    db.execute(f"INSERT INTO child (id) VALUES {', '.join(f'({number})' for number in range(2, 1000))}")
+    install(db, "child")
+    session = db.connect(autocommit=True).cursor()
+    for name, (kind, literal, value) in zip(names, cases, strict=True):
+        session.execute("FLUSH STATUS")
+        session.execute(f"UPDATE parent SET {name} = {literal}")
+        (rekeyed,) = [row.change for row in drain(db) if not row.gap]
+        assert rekeyed.before is not None, kind
+        assert rekeyed.after is not None, kind
+        assert rekeyed.before[name] != value, kind
+        assert typed(rekeyed.after) == typed({**rekeyed.before, name: value}), kind
+        session.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+        assert sum(int(count) for _, count in session.fetchall()) < 900, f"{kind}: the children are read by no index"
+    wanted = {"id": 1, **{name: value for name, (_, _, value) in zip(names, cases, strict=True)}}
+    session.execute(f"UPDATE parent SET {', '.join(f'{name} = NULL' for name in names)}")
+    nulled = [(typed(row.change.before), typed(row.change.after)) for row in drain(db) if not row.gap]
+    assert sorted(nulled, key=repr) == sorted(
+        ((typed(wanted), typed({**wanted, name: None})) for name in names), key=repr
+    )
+    session.execute(f"UPDATE parent SET {', '.join(f'{name} = DEFAULT' for name in names)}, c0 = 7")
+    assert drain(db) == []
 
 
 def test_null_in_every_type(db: Database) -> None:
