@@ -67,6 +67,19 @@ async def test_upgrading_loses_nothing(
         assert told == [("customer.created", f"Cliente {number}"), ("customer.updated", f"Otro {number}")]
 
 
+@pytest.mark.parametrize("version", releases())
+async def test_first_start_replaces_triggers_that_can_crash_mariadb(
+    version: str, mariadb_erp: Database, tmp_path: Path
+) -> None:
+    consumer = Consumer.configure(tmp_path, mariadb_erp.info)
+    _installed(version, mariadb_erp)
+    checks = await consumer.call("doctor", expect=1)
+    assert "They can crash the server" in checks
+    async with consumer.running():
+        await consumer.logged("triggers repaired")
+        assert "can crash the server" not in await consumer.call("doctor")
+
+
 async def test_the_key_of_these_outboxes_opens_them(tmp_path: Path) -> None:
     """Else the test above would say nothing of sealed secrets."""
     _earlier_outbox(releases()[0], tmp_path)

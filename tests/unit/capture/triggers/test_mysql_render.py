@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import pytest
 
 from cdc.capture.triggers.mysql_render import (
@@ -74,14 +75,19 @@ def key(table: str, column: str, parent: str, parent_column: str = "id") -> Fore
 
 
 def test_a_path_joins_its_tables_and_replaces_the_key() -> None:
-    parent = MySQLTable("parent", "InnoDB", (MySQLColumn("cod", "varchar", "varchar(4)", "utf8mb4"),), ("cod",))
+    code = MySQLColumn("cod", "varchar", "varchar(4)", "utf8mb4", "", "utf8mb4_unicode_520_ci")
+    parent = MySQLTable("parent", "InnoDB", (code,), ("cod",))
     path = Path(
         (key("child", "codparent", "parent", "cod"), key("users", "cod`igo", "child", "codparent")), Effect.REKEYED
     )
     body = parent_trigger(parent, "UPDATE", [path], {"users": TARGET}, DIALECTS[0]).body
     assert "FROM `child` AS t1 STRAIGHT_JOIN `users` AS t2" in body
-    assert "t1.`codparent` = OLD.`cod` AND t2.`cod``igo` = t1.`codparent`" in body
-    assert "JSON_ARRAY(t2.`id`, t2.`cod``igo`), JSON_ARRAY(t2.`id`, NEW.`cod`)" in body
+    assert "DECLARE old_1 varchar(4) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci DEFAULT OLD.`cod`;" in body
+    assert "t1.`codparent` = old_1 AND t2.`cod``igo` = t1.`codparent`" in body
+    assert "JSON_ARRAY(t2.`id`, t2.`cod``igo`), JSON_ARRAY(t2.`id`, COALESCE(new_1))" in body
+    (cursor,) = re.findall(r"CURSOR FOR([^;]+);", body)
+    assert "OLD." not in cursor
+    assert "NEW." not in cursor
     assert body.count("innodb_snapshot_isolation") == 3
 
 
