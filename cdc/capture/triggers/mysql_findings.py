@@ -25,6 +25,7 @@ _INSTALL = "cdc install-triggers"
 _NEW = "The rules capture it since (tables or include changed): it is not captured yet."
 _INSTALL_CASCADES = "cdc install-triggers --cascades-only"
 #: A cursor as earlier versions made them; see docs/upstream.md.
+_CRASH = "They can crash the server: an earlier version made them, and a table that they read may be altered."
 _CRASHING = re.compile(r"\bCURSOR FOR\b[^;]*[ (](?:OLD|NEW)\.`")
 
 
@@ -151,19 +152,22 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
     for table, others in strays.items():
         detail = f"The table was swapped by RENAME: its triggers are on {', '.join(sorted(others))}."
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
-    mariadb = found.server.flavour is Flavour.MARIADB
-    crashing = {trigger.table for trigger in found.own_triggers if mariadb and _CRASHING.search(trigger.body)}
-    for table in sorted(crashing):
-        detail = "They can crash the server: an earlier version made them, and a table that they read may be altered."
+    crashing = _crashing(found)
+    for table in sorted(stale - lost.keys() - strays.keys() | crashing):
+        detail = _CRASH if table in crashing else _drift(found, captures, table)
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
-    for table in sorted(stale - lost.keys() - strays.keys() - crashing):
-        yield Finding(f"triggers of {table}", Severity.WRONG, _drift(found, captures, table), fix)
     moved = {table for others in strays.values() for table in others}
     superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted} - moved - crashing)
     for table in superfluous:
         yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", fix)
-    if not lost and not strays and not stale and not superfluous and not crashing:
+    if not (lost or strays or stale or superfluous or crashing):
         yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
+
+
+def _crashing(found: MySQLState) -> set[str]:
+    """Return the tables whose triggers have a cursor that MariaDB may parse again and not survive."""
+    mariadb = found.server.flavour is Flavour.MARIADB
+    return {trigger.table for trigger in found.own_triggers if mariadb and _CRASHING.search(trigger.body)}
 
 
 def _drift(found: MySQLState, captures: Sequence[Capture], table: str) -> str:
