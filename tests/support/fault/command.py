@@ -56,6 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=200, help="how many, on each route")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), help="these faults, each as often as the others")
     parser.add_argument("--changes", type=int, default=6, help="transactions for each fault")
+    parser.add_argument("--tables", type=int, default=0, help="further captured tables, which nobody writes")
     parser.add_argument("--bulk", type=int, default=10_000, help="rows of the table that is updated as a whole")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--jobs", type=int, default=2, help="routes at work at the same time")
@@ -64,7 +65,7 @@ def _options() -> argparse.Namespace:
 
 def _run(name: str, options: argparse.Namespace) -> Result:
     weights = dict.fromkeys(options.only, 1) if options.only else WEIGHTS
-    plan = Plan(options.seed, options.faults, weights, options.changes, options.bulk)
+    plan = Plan(options.seed, options.faults, weights, options.changes, options.bulk, tables=options.tables)
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
     client = KeeperClient(os.environ[ADDRESS])
     try:

@@ -95,14 +95,14 @@ def second_consumer(run: Run) -> None:
 def kill_server(run: Run) -> None:
     """SIGKILL to the database server, which is started again."""
     _within(run, 0.5)
-    run.database.server.kill()
-    run.database.server.start()
+    run.source.server.kill()
+    run.source.server.start()
     run.until_progress()
 
 
 def restart_server(run: Run) -> None:
     _within(run, 0.5)
-    run.database.server.restart()
+    run.source.server.restart()
     run.until_progress()
 
 
@@ -126,6 +126,14 @@ def set_clock(run: Run) -> None:
     _within(run, 0.5)
 
 
+def reload(run: Run) -> None:
+    """The consumer reads its configuration again, once it is at work: before, the signal would end it."""
+    run.until_progress()
+    _within(run, 0.5)
+    assert run.consumer.process is not None
+    run.consumer.process.send_signal(signal.SIGHUP)
+
+
 def move(run: Run) -> None:
     """Move from triggers to the server's log, or back."""
     run.kill()
@@ -145,6 +153,8 @@ FAULTS: dict[str, Fault] = {
     "restart-server": Fault(restart_server, 1),
     "full-disk": Fault(full_disk, 2, lambda route: route.outbox == "sqlite"),
     "clock": Fault(set_clock, 2),
+    "reload": Fault(reload, 2),
+    "rotate": Fault(server_faults.rotate, 1, server_faults.has_log),
     "move": Fault(move, 10, lambda route: route.moving),
     "old-copy": Fault(server_faults.old_copy, 0, server_faults.reads_log),
     "reset-log": Fault(server_faults.reset_log, 0, server_faults.reads_log),

@@ -12,8 +12,8 @@ _POSTGRES = ("deadlock_timeout=50ms",)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``outbox``: "sqlite", or "postgresql" for one in a database of its own server.  ``moving``:
-    prepared for both ways to capture."""
+    """``outbox``: "sqlite", or "postgresql" for one in a database of its own server.  ``moving``: prepared for both
+    ways to capture.  ``replica``: the ERP writes to another server, which the one that is read replicates."""
 
     name: str
     flavour: str
@@ -21,6 +21,7 @@ class Route:
     binlog: bool = False
     outbox: str = "sqlite"
     moving: bool = False
+    replica: bool = False
 
     @property
     def log(self) -> str:
@@ -62,6 +63,8 @@ ROUTES = {
         Route("mysql-binlog", "mysql", "binlog"),
         Route("postgresql-logical", "postgresql", "logical"),
         Route("postgresql-triggers-pgoutbox", "postgresql", "triggers", outbox="postgresql"),
+        Route("mariadb-replica-binlog", "mariadb", "binlog", binlog=True, replica=True),
+        Route("mysql-replica-binlog", "mysql", "binlog", replica=True),
         Route("mariadb-moving", "mariadb", "triggers", binlog=True, moving=True),
         Route("mysql-moving", "mysql", "triggers", moving=True),
         Route("postgresql-moving", "postgresql", "triggers", moving=True),

@@ -8,10 +8,9 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ import psutil
 from support.commands import run_command
 from support.consumer import Consumer, database_url
 from support.database import Database, create_database
-from support.fault import tables
+from support.fault import replication, tables
 from support.fault.clock import SHIFT, set_shift
 from support.fault.judge import Allowed, Delivery, Verdict, judge, parsed
 from support.fault.ledger import Ledger
@@ -31,21 +30,20 @@ from support.fault.session import DRIVER_ERRORS, is_conflict, is_lock_timeout, i
 from support.fault.workload import Writers, connector
 from support.servers import KeeperClient, own_server
 from support.tcp_proxy import Proxy
+from support.waiting import HANG_SECONDS, until
 
 TESTS = Path(__file__).resolve().parents[2]
-#: A database connection that goes deaf is noticed when a statement's answer has not come for 60 seconds.
-PROGRESS_SECONDS = 120.0
 AFTER_ALL_JUMPS = 3 * 86400.0
 IDLE_SECONDS = 0.7
 REPAIR_SECONDS = 180.0
-QUIET_SECONDS = PROGRESS_SECONDS
+QUIET_SECONDS = HANG_SECONDS
 DDL_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The extent of a run.  ``changes``: transactions given to the writers for each fault.  ``faults``: names and
-    weights.  ``bulk``: rows of the table that is updated as a whole."""
+    weights.  ``bulk``: rows of the table that is updated as a whole.  ``tables``: further captured tables."""
 
     seed: int
     faults: int
@@ -53,6 +51,7 @@ class Plan:
     changes: int = 6
     bulk: int = 200
     refused: float = 0.01
+    tables: int = 0
 
 
 def _used(pid: int) -> float:
@@ -124,9 +123,10 @@ class Run:
             stack.callback(server.discard)
             self.database = Database(server, create_database(server, erp=True))
             stack.callback(self.database.close)
-            self.proxy = Proxy(server.port)
-            stack.callback(self.proxy.close)
             self._create_tables()
+            self.source = self._replica() if self.route.replica else self.database
+            self.proxy = Proxy(self.source.info.port)
+            stack.callback(self.proxy.close)
             self.receiver = Receiver(self.folder, self.plan.seed, self.plan.refused)
             stack.callback(self.receiver.close)
             self.consumer = self._configured(stack)
@@ -149,11 +149,19 @@ class Run:
             self.database.execute(statement)
         rows = ", ".join(f"({number}, 0, '')" for number in range(self.plan.bulk))
         self.database.execute(f"INSERT INTO fault_bulk VALUES {rows}")
+        for number in range(self.plan.tables):
+            self.database.execute(f"CREATE TABLE fault_many_{number} (id integer PRIMARY KEY, nota varchar(20))")
+
+    def _replica(self) -> Database:
+        """The ERP's database on a server that replicates its own and writes all to a log, too."""
+        options = ("--log-slave-updates", "--server-id=2")
+        return replication.replica(self.keeper, self.stack, self.database, replace(self.route.spec, options=options))
 
     def _configured(self, stack: ExitStack) -> Consumer:
         """The consumer connects through the proxy; commands for the DBA do not."""
-        through = replace(self.database.info, port=self.proxy.port)
-        more = f'capture = "{self.route.capture}"\ntables = {list(self.route.captured)}\non_purged = "reread"\n'
+        through = replace(self.source.info, port=self.proxy.port)
+        captured = [*self.route.captured, *(["fault_many_*"] if self.plan.tables else [])]
+        more = f'capture = "{self.route.capture}"\ntables = {captured}\non_purged = "reread"\n'
         more = more.replace("'", '"')
         consumer = Consumer.configure(self.folder, through, more)
         self.clock = self.folder / "clock"
@@ -161,8 +169,11 @@ class Run:
         consumer.environment[SHIFT] = str(self.clock)
         if self.route.outbox == "postgresql":
             self._use_postgres_outbox(consumer, stack)
+        installer = consumer
+        if self.route.replica:  # its triggers are those of the server that the ERP writes to
+            installer = Consumer.configure(self.folder / "installer", self.database.info, more)
         for command in self.route.installs:
-            consumer.run(*command)
+            installer.run(*command)
         consumer.add_endpoint(self.receiver.url, "*,*.read", "--timeout", "2", "--concurrency", "32")
         return consumer
 
@@ -183,7 +194,7 @@ class Run:
         self.kill()
         self.writers.bulk()
         self.start()
-        self.until(lambda: self.receiver.size() > 0)
+        until(lambda: self.receiver.size() > 0)
 
     # The consumer.
 
@@ -209,8 +220,7 @@ class Run:
 
     def use(self, database: Database) -> None:
         """The ERP's database is on another server from here on."""
-        self.database = database
-        self.stack.callback(database.close)
+        self.database = self.source = database
         self.where["port"] = database.info.port
         self.proxy.redirect(database.info.port)
 
@@ -256,7 +266,7 @@ class Run:
 
     def until_repaired(self) -> None:
         """Wait until the doctor finds nothing wrong with the source."""
-        if not self.until(lambda: not self._wrong(), REPAIR_SECONDS):
+        if not until(lambda: not self._wrong(), REPAIR_SECONDS):
             self.crashes.append(f"not repaired: {self._wrong()}")
 
     def _wrong(self) -> list[str]:
@@ -266,23 +276,14 @@ class Run:
 
     # Waiting.
 
-    def until(self, done: Callable[[], bool], seconds: float = PROGRESS_SECONDS) -> bool:
-        """Return whether the condition became true in time."""
-        deadline = time.monotonic() + seconds
-        while not done():
-            if time.monotonic() > deadline:
-                return False
-            threading.Event().wait(0.005)  # files of other processes: there is no event to await
-        return True
-
-    def until_logged(self, words: str, start: int = 0, seconds: float = PROGRESS_SECONDS) -> bool:
+    def until_logged(self, words: str, start: int = 0, seconds: float = HANG_SECONDS) -> bool:
         log = self.consumer.log
-        return self.until(lambda: log.exists() and words.encode() in log.read_bytes()[start:], seconds)
+        return until(lambda: log.exists() and words.encode() in log.read_bytes()[start:], seconds)
 
     def until_progress(self) -> None:
         """Wait until something more has arrived."""
         size = self.receiver.size()
-        if not self.until(lambda: self.receiver.size() > size):
+        if not until(lambda: self.receiver.size() > size):
             self.stuck += 1
 
     def until_caught_up(self) -> None:
@@ -290,7 +291,7 @@ class Run:
         self.start()
         self.writers.work.until_written()
         self._judged = -1
-        if not self.until(self._has_everything):
+        if not until(self._has_everything):
             self.stuck += 1
 
     def _has_everything(self) -> bool:
@@ -305,7 +306,7 @@ class Run:
         before, used = -1.0, _used(pid)
         wanted = used + seconds
         while before < used < wanted:
-            self.until(partial(_has_used, pid, wanted), IDLE_SECONDS)
+            until(partial(_has_used, pid, wanted), IDLE_SECONDS)
             before, used = used, _used(pid)
 
     # The run.
@@ -338,4 +339,4 @@ class Run:
 
     def _grown(self, size: int, seconds: float) -> bool:
         """Return whether more than ``size`` has arrived, at once or within the time."""
-        return self.until(lambda: self.receiver.size() != size, seconds)
+        return until(lambda: self.receiver.size() != size, seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from support.fault import tables
 from support.fault.actions import update_all
 from support.fault.run import Run
+from support.waiting import until
 
 ITEMS, PARTS = "fault_items", "fault_parts"
 _ITEMS_THERE = f"WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{ITEMS}'"
@@ -34,6 +35,12 @@ _COMMON = (
     Alteration("clientes", "DROP COLUMN web", "ADD COLUMN web varchar(100)"),
     Alteration("clientes", "ALTER COLUMN telefono1 SET DEFAULT '0'", "ALTER COLUMN telefono1 DROP DEFAULT"),
     Alteration(ITEMS, "ADD CONSTRAINT importe_ok CHECK (importe < 1e30)", "DROP CONSTRAINT importe_ok"),
+    # parents and children of foreign keys: triggers of one name columns of the other
+    Alteration("familias", "ADD COLUMN extra varchar(20)", "DROP COLUMN extra"),
+    *(
+        Alteration(table, "ADD COLUMN extra varchar(20) DEFAULT 'n'", "DROP COLUMN extra", "extra")
+        for table in ("contactos", "productos", "variantes", "stocks")
+    ),
 )
 _POSTGRES = (
     *_COMMON,
@@ -48,7 +55,9 @@ _MYSQL = (
     Alteration("clientes", "ADD COLUMN media integer AFTER nombre", "DROP COLUMN media"),
     Alteration("clientes", "ADD INDEX fault_index (cifnif)", "DROP INDEX fault_index"),
     Alteration(ITEMS, "MODIFY COLUMN codigo varchar(40)", "MODIFY COLUMN codigo varchar(20)"),
-    Alteration(ITEMS, "FORCE", "ENGINE = InnoDB"),
+    *(Alteration(table, "FORCE", "ENGINE = InnoDB") for table in (ITEMS, "clientes", "productos", "stocks")),
+    Alteration("variantes", "ADD INDEX fault_index (codbarras)", "DROP INDEX fault_index"),
+    Alteration("stocks", "MODIFY COLUMN ubicacion text", "MODIFY COLUMN ubicacion varchar(100)"),
 )
 
 
@@ -66,7 +75,7 @@ def alter(run: Run) -> None:
 def _changes_shape(run: Run, table: str) -> None:
     """Note that a table's events may differ in shape from here on, except with PostgreSQL's triggers: they record rows
     with any columns."""
-    if run.capture == "triggers" and run.route.flavour == "postgresql":
+    if table not in tables.TABLES or (run.capture == "triggers" and run.route.flavour == "postgresql"):
         return
     run.gaps.add(table)
     run.shapes.add(table)
@@ -81,7 +90,7 @@ def swap(run: Run) -> None:
     if run.route.flavour != "postgresql":
         # servers give the creation time, by which a swap is noticed at once, in whole seconds; else within a minute
         age = f"SELECT TIMESTAMPDIFF(SECOND, CREATE_TIME, NOW()) FROM information_schema.TABLES {_ITEMS_THERE}"
-        run.until(lambda: run.database.execute(age) > [(0,)])
+        until(lambda: run.database.execute(age) > [(0,)])
     with run.writers.work.paused():
         run.admin(f"DROP TABLE IF EXISTS {old}", f"CREATE TABLE {copy} {like.format(ITEMS)}")
         run.admin(f"INSERT INTO {copy} SELECT * FROM {ITEMS}")
@@ -92,7 +101,7 @@ def swap(run: Run) -> None:
     left = "SELECT 1 FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE()"
     left = f"{left} AND EVENT_OBJECT_TABLE = '{old}'"
     triggers = run.capture == "triggers" and run.route.flavour != "postgresql"
-    if triggers and not run.until(lambda: not run.database.execute(left)):
+    if triggers and not until(lambda: not run.database.execute(left)):
         run.stuck += 1
     run.admin(f"UPDATE {old} SET nota = 'of the old table'")
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from support.database import Database
+from dataclasses import replace
+
+from support.fault import replication
 from support.fault.routes import Route
 from support.fault.run import Run
 from support.fault.tables import TABLES
-from support.server import Spec
-from support.servers import own_server
+from support.waiting import until
 
-_RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
-_REPLICATE = {
-    "mariadb": (
-        "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = '{user}', "
-        "master_password = '{password}', master_ssl = 0, master_use_gtid = slave_pos; START SLAVE"
-    ),
-    "mysql": (
-        "CHANGE REPLICATION SOURCE TO source_host = '127.0.0.1', source_port = {port}, source_user = '{user}', "
-        "source_password = '{password}', source_auto_position = 1, get_source_public_key = 1; START REPLICA"
-    ),
-}
-_PROMOTE = {"mariadb": "STOP SLAVE; RESET SLAVE ALL", "mysql": "STOP REPLICA; RESET REPLICA ALL"}
+_ROTATE = {"mariadb": "FLUSH BINARY LOGS", "mysql": "FLUSH BINARY LOGS", "postgresql": "SELECT pg_switch_wal()"}
 
 
 def reads_log(route: Route) -> bool:
-    return route.capture != "triggers" and not route.moving
+    return route.capture != "triggers" and not route.moving and not route.replica
+
+
+def has_log(route: Route) -> bool:
+    return route.flavour != "mariadb" or route.binlog
 
 
 def replicates(route: Route) -> bool:
     """Servers of these routes write all that they did to a binlog."""
-    return route.flavour != "postgresql" and not route.moving and (route.binlog or route.flavour == "mysql")
+    return route.flavour != "postgresql" and has_log(route) and not route.moving and not route.replica
 
 
 def old_copy(run: Run) -> None:
@@ -62,7 +56,7 @@ def reset_log(run: Run) -> None:
         if run.route.flavour == "postgresql":
             run.admin("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
         else:
-            run.admin(_RESET[run.route.flavour])
+            run.admin(replication.RESET[run.route.flavour])
     run.gaps.update(TABLES)
     if run.route.flavour != "postgresql":
         _write(run, run.writers.tally.commits * 3 // 2)
@@ -73,30 +67,33 @@ def _write(run: Run, transactions: int) -> None:
     run.writers.work.until_written()
 
 
-def fail_over(run: Run) -> None:
-    """The server is killed for good; its replica, which had everything, takes its place and address."""
-    flavour, old = run.route.flavour, run.database.info
-    options = ("--log-slave-updates", "--gtid-strict-mode=1") if flavour == "mariadb" else ()
-    number = run.faults["fail-over"] + 2
-    spec = Spec(flavour, run.route.binlog, (*options, f"--server-id={number}"), durable=True)
-    server = own_server(run.keeper, spec)
-    run.stack.callback(server.discard)
-    administration = Database(server, server.info().database)
-    administration.execute(_RESET[flavour])
-    administration.script(_REPLICATE[flavour].format(port=old.port, user=old.user, password=old.password))
+def rotate(run: Run) -> None:
+    """A quiet server begins new files of its log, and restarts, with the consumer at work or stopped."""
+    run.until_caught_up()
+    if run.dice.random() < 0.5:
+        run.kill()
     with run.writers.work.paused():
-        run.database.execute("INSERT INTO fault_commits VALUES (%s)", [f"server {number}"])
-        found = f"SELECT 1 FROM {old.database}.fault_commits WHERE id = 'server {number}'"
-        assert run.until(lambda: _answers(administration, found)), "the replica does not follow"
-        run.database.server.kill()
-        administration.script(_PROMOTE[flavour])
-        administration.close()
-        run.use(Database(server, old.database))
+        for _ in range(run.dice.randrange(1, 4)):
+            if run.dice.random() < 0.5:
+                run.source.server.admin_execute(_ROTATE[run.route.flavour])
+            else:
+                run.source.server.restart()
+            until(lambda: False, run.dice.uniform(0, 1.5))  # the consumer reads the end of a file, or not yet
+    run.start()
+    _write(run, run.plan.changes)
     run.until_progress()
 
 
-def _answers(administration: Database, sql: str) -> bool:
-    """Return whether there is a row; the table may not exist yet."""
-    name = sql.split()[3].partition(".")[0]
-    exists = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = 'fault_commits'"
-    return bool(administration.execute(exists, [name])) and bool(administration.execute(sql))
+def fail_over(run: Run) -> None:
+    """The server is killed for good; its replica, which had everything, takes its place and address."""
+    flavour = run.route.flavour
+    options = ("--log-slave-updates", "--gtid-strict-mode=1") if flavour == "mariadb" else ()
+    number = run.faults["fail-over"] + 2
+    spec = replace(run.route.spec, options=(*options, f"--server-id={number}"))
+    successor = replication.replica(run.keeper, run.stack, run.database, spec)
+    with run.writers.work.paused():
+        replication.until_replicated(run.database, successor, f"server {number}")
+        run.database.server.kill()
+        successor.script(replication.PROMOTE[flavour])
+        run.use(successor)
+    run.until_progress()
