@@ -157,6 +157,7 @@ FAULTS: dict[str, Fault] = {
     "rotate": Fault(server_faults.rotate, 1, server_faults.has_log),
     "move": Fault(move, 10, lambda route: route.moving),
     "old-copy": Fault(server_faults.old_copy, 0, server_faults.reads_log),
+    "restore-dump": Fault(server_faults.restore_dump, 0, server_faults.dumps),
     "reset-log": Fault(server_faults.reset_log, 0, server_faults.reads_log),
     "fail-over": Fault(server_faults.fail_over, 0, server_faults.replicates),
     "alter": Fault(schema_faults.alter, 0),

@@ -35,13 +35,15 @@ class Allowed:
     arrives by ``read``; ``shapes``: tables whose events may lack a column that was added, or have one that was dropped,
     up to the version with the number ``until``.  ``revoked``: transactions that need not arrive.  ``renumbered``: the
     server restarts its count of transactions: one token names a transaction of before and one of after, with another
-    timestamp."""
+    timestamp.  ``restored``: tables that were put back from a dump; the log shows its rows as inserted, and the rows
+    that it put back must be shown."""
 
     gaps: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
     until: int = 1 << 60
     revoked: frozenset[str] = frozenset()
     renumbered: bool = False
+    restored: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -148,7 +150,7 @@ class _Court:
         self.bodies[delivery.id] = (delivery.body, None)
         if not delivery.table:
             self.verdict.derived += 1
-        elif delivery.kind == "read":
+        elif delivery.kind == "read" or self._restored(delivery):
             self._read(delivery)
         elif delivery.kind == "deleted" and len(delivery.data) == 1 and delivery.table in self.allowed.gaps:
             self._end(delivery)
@@ -156,6 +158,13 @@ class _Court:
             self._change(delivery)
         else:
             self.verdict.derived += 1
+
+    def _restored(self, delivery: Delivery) -> bool:
+        """Return whether this is a row that a dump inserted again."""
+        if delivery.kind != "created" or delivery.table not in self.allowed.restored:
+            return False
+        text = content(delivery.table, delivery.kind, delivery.key, delivery.data, delivery.previous)
+        return not self.waiting[text]
 
     def _again(self, delivery: Delivery) -> None:
         body, place = self.bodies[delivery.id]
@@ -288,6 +297,8 @@ class _Court:
         for place, version in enumerate(self.versions):
             if place not in self.arrived:
                 self._missing(place, version)
+            elif version.transaction == SILENT and version.table in self.allowed.restored:
+                self._put_back(place, version)
         self._split()
         return self.verdict
 
@@ -299,6 +310,13 @@ class _Court:
             return
         by = " (only a re-read showed it)" if place in self.covered else ""
         self.verdict.note("lost", f"{version.number} {version.transaction}{by} {expected(version)}")
+
+    def _put_back(self, place: int, version: Version) -> None:
+        """A row that a dump put back, as the record's last state, must have been shown."""
+        record = version.records[-1]
+        shown = max(self.latest.get(record, -1), self.possible.get(record, -1))
+        if version.after is not None and self.chains[record][-1] == place and shown < place:
+            self.verdict.note("lost", f"put back by a dump, and not shown: {expected(version)}")
 
     def _shown_later(self, place: int, version: Version) -> bool:
         """Return whether, in a table with gaps, the record's last state was shown, or it has none that a re-read could

@@ -318,6 +318,7 @@ class Run:
             self.strict_from,
             frozenset(self.ledger.revoked),
             renumbered=bool(self.faults["reset-log"] or self.faults["old-copy"]),
+            restored=frozenset(self.gaps if self.faults["restore-dump"] else ()),
         )
         others = set(tables.PLUGIN) - set(self.route.captured)
         versions = [version for version in self.ledger.in_order() if version.table not in others]

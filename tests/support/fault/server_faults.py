@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.fault import replication
+from support.fault import dump, replication
 from support.fault.routes import Route
 from support.fault.run import Run
 from support.fault.tables import TABLES
@@ -15,6 +15,10 @@ _ROTATE = {"mariadb": "FLUSH BINARY LOGS", "mysql": "FLUSH BINARY LOGS", "postgr
 
 def reads_log(route: Route) -> bool:
     return route.capture != "triggers" and not route.moving and not route.replica
+
+
+def dumps(route: Route) -> bool:
+    return dump.has_dump(route.flavour) and not route.replica
 
 
 def has_log(route: Route) -> bool:
@@ -45,6 +49,24 @@ def old_copy(run: Run) -> None:
             run.writers.resync(table)
     run.gaps.update(TABLES)
     _write(run, run.plan.changes * 3)
+
+
+def restore_dump(run: Run) -> None:
+    """A dump of before transactions that were delivered is restored, with the consumer at work or stopped."""
+    with run.writers.work.paused():
+        taken = dump.take(run.database)
+    _write(run, run.plan.changes * 3)
+    run.until_caught_up()
+    if run.dice.random() < 0.5:
+        run.kill()
+    with run.writers.work.paused():
+        taken.restore(run.database)
+        run.writers.revoke()
+        for table in TABLES:
+            run.writers.resync(table)
+    run.gaps.update(TABLES)
+    run.start()
+    _write(run, run.plan.changes)
 
 
 def reset_log(run: Run) -> None:
