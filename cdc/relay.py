@@ -83,7 +83,8 @@ async def nobody() -> None:
 class Relay:
     """``stored`` is awaited after each commit that made deliveries: dispatch is woken, and goes first.
     ``opening``: held while the source is being opened.  ``retry``: seconds before the first new try after a failure.
-    ``backfills``: what else is to be read.  ``epoch``: of the source's lease, where the outbox has leases."""
+    ``backfills``: what else is to be read.  ``epoch``: of the source's lease, where the outbox has leases.
+    ``site``: the address of FacturaScripts; empty: the one in its own settings."""
 
     source: Source
     mapper: Mapper
@@ -95,8 +96,10 @@ class Relay:
     retry: float = 0.5
     backfills: SourceBackfills = NO_BACKFILLS
     epoch: int | None = None
+    site: str = ""
 
     _defects: Defects = field(default_factory=Defects)
+    _site: str = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until ``stop`` is set.  After any error, reopen the source with a growing delay; other sources,
@@ -127,6 +130,7 @@ class Relay:
     async def _follow(self, backoff: Backoff) -> None:
         self.observer.opening(self.source.name)
         position = await self._open()
+        self._site = self.site or await self.source.site_url()
         states = await self.store.states(self.source.name)
         keys: dict[str, str] = {}
         if (first := await self.source.begin()) is not None:
@@ -233,7 +237,7 @@ class Relay:
     async def _map(self, read: Sequence[Transaction], states: dict[str, str], keys: dict[str, str]) -> Mapped:
         transactions = merged(read)
         facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source, keys)
-        return self.mapper.map_batch(self.source.name, transactions, facts, states)
+        return self.mapper.map_batch(self.source.name, transactions, facts, states, self._site)
 
     async def _store(self, batch: Batch, mapped: Mapped, behind: Position | None) -> None:
         """Store a batch; try until it succeeds, since giving up would lose events.  ``behind``: the position stored

@@ -89,6 +89,7 @@ def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
         time=now,
         transaction=token,
         inferred=example.get("inferred", False),
+        related=example.get("related"),
     )
 
 

@@ -108,6 +108,10 @@ class SourceDatabase(Lookup, Protocol):
         """The captured tables as the database has them now, secret columns absent."""
         ...
 
+    async def site_url(self) -> str:
+        """Return the address in FacturaScripts' own settings; empty where the account may not read them."""
+        ...
+
 
 class Source(Lookup, Protocol):
     """One FacturaScripts database, read by one consumer at a time.
@@ -151,6 +155,10 @@ class Source(Lookup, Protocol):
     def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Yield batches for ever, waiting for new changes.  The next one is read only when asked for, and by then the
         outbox has committed the one before.  ``backfills``: what else is to be read, while no change waits."""
+        ...
+
+    async def site_url(self) -> str:
+        """Return the address in FacturaScripts' own settings; empty where the account may not read them."""
         ...
 
     async def acknowledge(self, position: Position) -> None:

@@ -204,6 +204,9 @@ class BusSource(SingleReader):
     async def tables(self) -> dict[str, Table]:
         return {}
 
+    async def site_url(self) -> str:
+        return ""  # events come with their links
+
     async def close(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -235,8 +238,10 @@ def event_of(message: StreamMessage, searched: Searched) -> Event | None:
     data, previous, record = payload["data"], payload.get("previous"), unquote(message.record, errors="strict")
     time = datetime.fromisoformat(payload["timestamp"])
     table = record.partition(":")[0]
-    texts = (identity, name, source, payload["transaction"])
-    rows = (key, data, {} if previous is None else previous)
+    related, links = payload.get("related"), payload.get("links") or {}
+    rows = (key, data, previous or {}, related or {}, links)
+    link = links.get("record", "")
+    texts = (identity, name, source, payload["transaction"], link)
     if not all(isinstance(each, str) for each in texts) or not all(isinstance(each, dict) for each in rows):
         raise TypeError
     if not identity.startswith("evt_") or not table or time.tzinfo is None:
@@ -258,6 +263,8 @@ def event_of(message: StreamMessage, searched: Searched) -> Event | None:
         observed=bool(payload.get("observed")),
         labels=searched(name, data),
         days=payload.get("days"),
+        related=related,
+        link=link,
     )
 
 

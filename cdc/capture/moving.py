@@ -222,6 +222,9 @@ class MovingSource:
     async def tables(self) -> dict[str, Table]:
         return await self._source.tables()
 
+    async def site_url(self) -> str:
+        return await self._source.site_url()
+
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def begin(self) -> Batch | None:

@@ -19,10 +19,11 @@ from pymysql.connections import Connection
 
 from cdc.capture.pages import TOO_LONG, PageRequest, TablePage
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, code_of, quote, rows
+from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, code_of, quote, rows
 from cdc.database.mysql_journal import Decoder, JournalShape, decoder
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.database.mysql_types import MySQLColumn, image, piece
+from cdc.database.settings import SETTINGS, site_url
 from cdc.model.change import Row, Value
 from cdc.model.column import SecretColumns
 from cdc.model.errors import SourceError
@@ -200,6 +201,16 @@ class MySQLLookup:
         if len(chunks) > 1:
             answer.sort(key=lambda row: [(value is None, value) for value in map(row.__getitem__, found.key)])
         return answer
+
+    def site_url(self, connection: Connection[Any]) -> str:
+        """Return the address in FacturaScripts' own settings; empty where this account may not read them."""
+        try:
+            with _snapshot(connection):
+                return site_url(rows(connection, f"SELECT `name`, `properties` FROM {quote(SETTINGS)}"))  # noqa: S608 - a fixed name
+        except pymysql.err.MySQLError as error:
+            if code_of(error) not in (*NO_PRIVILEGE, *_ALTERED):
+                raise
+            return ""
 
     def row(self, connection: Connection[Any], table: str, key: Row) -> Row | None:
         """The one with this primary key, compared byte by byte, if it is there."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable, UndefinedColumn, UndefinedTable
 
 from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.pages import PageRequest, TablePage
@@ -24,11 +24,12 @@ from cdc.capture.postgres_catalogue import (
 from cdc.capture.postgres_connection import STATEMENT_SECONDS, PostgresConnection
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_types import PgType, build_types
+from cdc.database.settings import SETTINGS, site_url
 from cdc.database.sqlfile import load
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import JournalMissing, SourceUnavailable
+from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 
 #: For so many seconds the columns of a table that is read page by page are believed to be the same.
 FRESH_SECONDS: Final = 5.0
@@ -138,6 +139,18 @@ class PostgresLookup:
 
     async def all_rows(self, table: str) -> list[Row]:
         return await self._rows(table, "true", {"limit": None})
+
+    async def site_url(self) -> str:
+        if SETTINGS not in await self.table_names():
+            return ""
+        sql = f"SELECT name, properties FROM ONLY {quote(self._schema)}.{quote(SETTINGS)}"  # noqa: S608 - quoted names
+        try:
+            records = await self.link.read(sql, None, "BEGIN READ ONLY; SET LOCAL row_security = off")
+        except (SourceUnavailable, JournalMissing, SourceError) as error:
+            if isinstance(error.__cause__, InsufficientPrivilege | UndefinedTable | UndefinedColumn):
+                return ""
+            raise
+        return site_url(records)
 
     async def read_catalogue(self) -> None:
         records = await self.link.query(_sql("catalogue"), [self._schema, list(self._wanted)])

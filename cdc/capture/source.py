@@ -80,6 +80,9 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
     async def tables(self) -> dict[str, Table]:
         return await self._database.tables()
 
+    async def site_url(self) -> str:
+        return await self._database.site_url()
+
     # -- its life ---------------------------------------------------------------------------------------------------
 
     async def _become_consumer(self) -> bool:

@@ -93,7 +93,7 @@ def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[st
     entities = tuple(
         replace(
             entity,
-            include=tuple(dict.fromkeys([*entity.include, *(kind for kind in include if kind in entity.children)])),
+            include=tuple(dict.fromkeys([*entity.include, *(kind for kind in include if entity.offers(kind))])),
         )
         for entity in rules.entities
     )

@@ -142,12 +142,21 @@ class SourceConfig(Section):
     rules: Path | dict[str, Any] | None = None
     tables: tuple[str, ...] = ()
     new_tables_seconds: Annotated[float, Field(ge=0.2, le=86_400.0)] = 5.0
-    include: tuple[Literal["lines", "receipts"], ...] = ()
+    include: tuple[Literal["lines", "receipts", "customer", "supplier", "origin"], ...] = ()
+    site_url: str | None = None
     repair: bool = True
     rest: RestConfig = RestConfig()
     nats: NatsConfig = NatsConfig()
     _name: str = PrivateAttr(default="")
     _inline_rules: RulesText | None = PrivateAttr(default=None)
+
+    @field_validator("site_url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        problem = "" if value is None else address_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
 
     def call(self, name: str) -> None:
         """Set the source's name, its key in the configuration; called once."""

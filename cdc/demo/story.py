@@ -208,7 +208,7 @@ def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[tuple[Config, P
     """A configuration, and the temporary folder of its files.  ``page``: whether the page is served, on a free port:
     several demos may run at once."""
     url = f"postgresql://{info.user}@localhost/{info.database}?socket={info.socket}"
-    source = SourceConfig(url=url)
+    source = SourceConfig(url=url, include=("customer", "origin"))
     source.write_rules(RulesText(RULES, "the demo's rules"))
     with tempfile.TemporaryDirectory(prefix="cdc-outbox-") as folder:
         config = Config.model_validate(

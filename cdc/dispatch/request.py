@@ -18,6 +18,9 @@ from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, PayloadFormat, is_mail
 from cdc.model.event import Labels, no_labels
 
+#: What the default format has beside the row, and other formats likewise.
+BESIDE = ("related", "links")
+
 
 def render(delivery: LeasedDelivery, wanted: PayloadFormat, fields: Collection[str] = ()) -> Body:
     """The delivery's event in the wanted format; the default format is sent as stored, byte for byte.
@@ -55,9 +58,11 @@ def _parsed(delivery: LeasedDelivery, fields: Collection[str]) -> dict[str, Any]
 
 
 def narrowed(event: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """Return a payload with these columns only, unless there are none."""
+    """Return a payload with these columns only, unless there are none.  `BESIDE` may hold values of other columns: each
+    counts as one itself."""
     if not fields:
         return event
+    event = {name: value for name, value in event.items() if name not in BESIDE or name in fields}
     rows = {name: event[name] for name in ("data", "previous") if name in event}
     return event | {row: {name: values[name] for name in values if name in fields} for row, values in rows.items()}
 
@@ -68,7 +73,7 @@ def _array(elements: Sequence[bytes]) -> bytes:
 
 def _standard(event: dict[str, Any], *, with_id: bool = False) -> bytes:
     """Return the body of the Standard Webhooks specification; the id is in ``webhook-id``, except in a batch."""
-    body = {"type": event["event"], "timestamp": event["timestamp"], "data": event["data"]}
+    body = {"type": event["event"], "timestamp": event["timestamp"], "data": event["data"]} | _beside(event)
     if event.get("test"):
         body["test"] = True
     return orjson.dumps({"id": event["id"], **body} if with_id else body)
@@ -93,7 +98,11 @@ def _cloudevents(event: dict[str, Any], record: str) -> bytes:
     for conclusion in ("inferred", "observed", "test"):
         if event.get(conclusion):
             envelope[conclusion] = True
-    return orjson.dumps({**envelope, "data": event["data"]})
+    return orjson.dumps({**envelope, "data": event["data"] | _beside(event)})  # an attribute cannot be an object
+
+
+def _beside(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: event[name] for name in BESIDE if name in event}
 
 
 USER_AGENT = f"facturascripts-cdc/{__version__}"

@@ -100,7 +100,15 @@ def shaped(event: Mapping[str, Any], record: str, shape: Shape, labels: Labels =
 def _given(program: Program, event: Mapping[str, Any], record: str, language: str, labels: Labels) -> Mapping[str, Any]:
     from cdc.dispatch.message import message, record_title  # noqa: PLC0415 - of transforms alone, which most endpoints lack
 
-    given: dict[str, Any] = {"previous": {}, "transaction": "", "inferred": False, "observed": False, "test": False}
+    given: dict[str, Any] = {
+        "previous": {},
+        "related": {},
+        "links": {},
+        "transaction": "",
+        "inferred": False,
+        "observed": False,
+        "test": False,
+    }
     given |= event
     given |= {"record": record, "table": record.partition(":")[0]}
     if not {"message", "title"}.isdisjoint(program.variables):

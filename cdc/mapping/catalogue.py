@@ -9,7 +9,16 @@ from datetime import time
 from functools import cache
 from importlib.resources import files
 
-from cdc.mapping.entity import LINES, ROW_EVENTS, Entity, Reference, TablePatterns
+from cdc.mapping.entity import (
+    INVOICE,
+    LINES,
+    ORIGIN,
+    ROW_EVENTS,
+    Entity,
+    Path,
+    Reference,
+    TablePatterns,
+)
 from cdc.mapping.resolve import ANY_TABLE, Resolver
 from cdc.mapping.rule import STATE_TABLE, Rule
 from cdc.model.column import Capture, SecretPatterns
@@ -100,9 +109,27 @@ class Catalogue:
         """Return the tables that are captured by name."""
         for entity in self.entities:
             yield entity.table
-            yield from (entity.children[kind].table for kind in entity.include)
+            yield from self._included_tables(entity)
         if self.infers_permissions:
             yield from (MEMBERS_TABLE, ACCESS_TABLE)
+
+    def paths(self, entity: Entity) -> Mapping[str, Path]:
+        """Return the ways to the records that the entity's events show: those that are included, and the invoice where
+        the tables on the way are captured by themselves."""
+        captured = {each.table for each in self.entities}
+        return {
+            kind: path
+            for kind, path in entity.paths.items()
+            if kind in entity.include or (kind == INVOICE and captured.issuperset(table for _, table in path))
+        }
+
+    def documents(self) -> Mapping[str, str]:
+        """Return the model in `TRANSFORMATIONS` → the table of each document."""
+        return {entity.document: entity.table for entity in self.entities if entity.document}
+
+    def _included_tables(self, entity: Entity) -> Iterator[str]:
+        yield from (child.table for child in (*entity.included.values(), *entity.origin))
+        yield from (table for path in self.paths(entity).values() for _, table in path)
 
     @property
     def infers_permissions(self) -> bool:
@@ -128,8 +155,10 @@ class Catalogue:
         """Tables whose rows mapping reads live."""
         tables = [STATE_TABLE] if any(rule.state for rule in self.rules) else []
         tables += [MEMBERS_TABLE] if self.infers_permissions else []
-        tables += [entity.children[kind].table for entity in self.entities for kind in entity.include]
+        tables += [table for entity in self.entities for table in self._included_tables(entity)]
         tables += [entity.table for entity in self.entities if LINES in entity.include]
+        if any(ORIGIN in entity.include for entity in self.entities):
+            tables += self.documents().values()
         return list(dict.fromkeys(tables))
 
     def check(self, existing: Mapping[str, Collection[str]]) -> list[str]:

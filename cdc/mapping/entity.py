@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from cdc.model.change import Row, Value
 from cdc.model.event import Label, matches
 from cdc.model.toml_lines import FilePlace
 
@@ -25,17 +26,47 @@ ROW_EVENTS: dict[str, str] = {
 LINES: Final = "lines"
 
 
+#: FacturaScripts' table of documents that were made from others, a row for each line: ``iddoc1`` of ``model1`` became
+#: ``iddoc2`` of ``model2``.
+TRANSFORMATIONS: Final = "doctransformations"
+#: Related records: a payment's invoice, and the documents before and after a document.
+INVOICE: Final = "invoice"
+ORIGIN: Final = "origin"
+#: The way from a row to a record: a column of the row and the table whose key it holds; a column of the row found there
+#: and its table; and so on.
+Path = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
-    """Rows that belong to an entity's row: ``column`` of ``table`` holds the entity's key."""
+    """Rows that belong to an entity's row: ``column`` of ``table`` holds the entity's key.  ``model``: a column and its
+    value, in a table that holds rows of several entities."""
 
     table: str
     column: str
+    model: tuple[str, str] | None = None
+
+    def owner_of(self, row: Row) -> Value:
+        """Return the key of the entity's row; None where the row belongs to another entity."""
+        if self.model is not None and row.get(self.model[0]) != self.model[1]:
+            return None
+        return row.get(self.column)
+
+
+def linked(row: Row, side: str, documents: Mapping[str, str]) -> tuple[str, Value] | None:
+    """Return table and key of the document on one side (``1``, ``2``) of a row of `TRANSFORMATIONS`; None where its
+    model is none of ``documents`` (model → table)."""
+    table = documents.get(str(row.get(f"model{side}")))
+    return None if table is None else (table, row.get(f"iddoc{side}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """``children``: what can be included, by name (``lines``, ``receipts``); ``include``: what is."""
+    """``children``: rows that can be included, by name (``lines``, ``receipts``); ``paths``: records, likewise
+    (``customer``); ``document``: its model in `TRANSFORMATIONS`, by which `ORIGIN` can be included.  ``include``: what
+    events have of these.
+
+    ``page``: FacturaScripts' page of a record, with columns in braces."""
 
     name: str
     table: str
@@ -45,6 +76,24 @@ class Entity:
     include: tuple[str, ...] = ()
     enabled: bool = True
     label: Label = field(default_factory=Label)
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    document: str = ""
+    page: str = ""
+
+    def offers(self, kind: str) -> bool:
+        """Return whether this can be included."""
+        return kind in self.children or kind in self.paths or (kind == ORIGIN and bool(self.document))
+
+    @property
+    def included(self) -> Mapping[str, Child]:
+        return {kind: self.children[kind] for kind in self.include if kind in self.children}
+
+    @property
+    def origin(self) -> tuple[Child, ...]:
+        """The rows of `TRANSFORMATIONS` that lead to the documents before and after, where they are included."""
+        if ORIGIN not in self.include:
+            return ()
+        return tuple(Child(TRANSFORMATIONS, f"iddoc{side}", (f"model{side}", self.document)) for side in "21")
 
 
 @dataclass(frozen=True, slots=True)

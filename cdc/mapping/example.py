@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
 from cdc.mapping.entity import Child
@@ -98,6 +98,7 @@ ROWS: dict[str, Row] = {
     "proveedores": {
         "acreedor": False, "cifnif": "A08112233", "codpago": "TRANS30", "codproveedor": "3", "debaja": False,
         "email": "pedidos@acerosvalles.example", "idcontacto": 40, "nombre": "Aceros del Vallès",
+        "telefono1": "938 000 000",
         "razonsocial": "Aceros del Vallès, S.A.",
     },
     "contactos": {
@@ -184,6 +185,8 @@ COMPANIONS: dict[str, Row] = {
 }
 
 
+#: The address of the examples' FacturaScripts.
+_SITE: Final = "https://erp.example.com"
 _TIME = datetime(2026, 11, 24, 21, 48, 0, 123456, tzinfo=UTC)
 
 
@@ -265,11 +268,13 @@ class Examples:
         first = ROWS.get(change.table, {}).get(STATE_COLUMN)
         near = STATES if isinstance(first, int) else {}
         facts = Facts(
-            {int(first or 0) + distance: state for distance, state in near.items()}, children=self._children()
+            {int(first or 0) + distance: state for distance, state in near.items()},
+            children=self._children(),
+            documents={table: (KEYS[table], {row[KEYS[table]]: row}) for table, row in ROWS.items()},
         )
         token = "7301" if existing is None else backfill_token(existing)
         transaction = Transaction(token, (change,), existing=existing)
-        mapped = self._mapper.map_batch("main", merged([transaction]), facts, {})
+        mapped = self._mapper.map_batch("main", merged([transaction]), facts, {}, _SITE)
         released = self._mapper.release("main", {key: value for key, value in mapped.states_changed.items() if value})
         event = next((event for event in (*mapped.events, *released.events) if event.name == name), None)
         payload: dict[str, Any] = json.loads(event_payload(event)) if event is not None else {}
@@ -279,9 +284,15 @@ class Examples:
         """One row for each kind of child that is included, whichever example owns it."""
         found: dict[Child, dict[Value, list[Row]]] = {}
         for entity in self._catalogue.entities:
-            for child in (entity.children[kind] for kind in entity.include):
+            for child in entity.included.values():
                 owner = self._row(entity.table)[child.column]
                 found[child] = {owner: [{**self._row(child.table), child.column: owner}]}
+            for child in entity.origin[:1]:
+                other = next(each for each in self._catalogue.entities if each.document not in ("", entity.document))
+                (mine,), (its,) = self._key(entity.table), self._key(other.table)
+                owner, former = self._row(entity.table)[mine], self._row(other.table)[its]
+                row = {"iddoc1": former, "model1": other.document, "iddoc2": owner, "model2": entity.document}
+                found[child] = {owner: [row]}
         return found
 
 

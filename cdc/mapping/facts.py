@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Protocol
 
 from cdc.mapping.catalogue import MEMBERS_TABLE
-from cdc.mapping.entity import Child
+from cdc.mapping.entity import TRANSFORMATIONS, Child, Path, linked
 from cdc.mapping.merge import MergedChange
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE
 from cdc.model.change import Operation, Row, Value
@@ -37,16 +37,19 @@ class FactLookup(Protocol):
 @dataclass(frozen=True, slots=True)
 class FactsRequest:
     """``states``: document states by id; ``members``: all rows of ``roles_users``; ``children``: of which keys the
-    rows; ``documents``: table → keys (of one column) of the rows."""
+    rows; ``documents``: table → keys (of one column) of the rows; ``paths``: way to related records → keys of the first
+    table on it; ``models``: model of a document → its table, where the rows of `TRANSFORMATIONS` lead to more."""
 
     states: frozenset[Value] = frozenset()
     members: bool = False
     children: Mapping[Child, frozenset[Value]] = field(default_factory=dict)
     documents: Mapping[str, frozenset[Value]] = field(default_factory=dict)
+    paths: Mapping[Path, frozenset[Value]] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
-        return not (self.states or self.members or self.children or self.documents)
+        return not (self.states or self.members or self.children or self.documents or self.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +71,58 @@ async def gather_facts(request: FactsRequest, lookup: FactLookup, keys: dict[str
     if request.empty:
         return NO_FACTS
     states = await _rows(lookup, STATE_TABLE, STATE_COLUMN, request.states)
-    children = {
-        child: _grouped(await _rows(lookup, child.table, child.column, owners), child.column)
-        for child, owners in request.children.items()
-    }
+    children = await _children(request.children, lookup)
+    steps: dict[Path, set[Value]] = {path: set(values) for path, values in request.paths.items()}
+    for table, values in request.documents.items():
+        steps.setdefault((("", table),), set()).update(values)
+    for child, owned in children.items() if request.models else ():
+        for row in (row for rows in owned.values() for row in rows if child.table == TRANSFORMATIONS):
+            for table, key in filter(None, (linked(row, side, request.models) for side in "12")):
+                steps.setdefault((("", table),), set()).add(key)
     return Facts(
         states={row[STATE_COLUMN]: row for row in states},
         members=await lookup.all_rows(MEMBERS_TABLE) if request.members else None,
         children=children,
-        documents=await _documents(request.documents, lookup, {} if keys is None else keys),
+        documents=await _records(steps, lookup, {} if keys is None else keys),
     )
 
 
-async def _documents(
-    wanted: Mapping[str, frozenset[Value]], lookup: FactLookup, keys: dict[str, str]
+async def _children(
+    asked: Mapping[Child, frozenset[Value]], lookup: FactLookup
+) -> dict[Child, Mapping[Value, list[Row]]]:
+    """Children in the same column are read at once."""
+    owners: dict[tuple[str, str], set[Value]] = {}
+    for child, values in asked.items():
+        owners.setdefault((child.table, child.column), set()).update(values)
+    rows = {place: await _rows(lookup, *place, values) for place, values in owners.items()}
+    return {child: _grouped(rows[child.table, child.column], child) for child in asked}
+
+
+async def _records(
+    steps: dict[Path, set[Value]], lookup: FactLookup, keys: dict[str, str]
 ) -> dict[str, tuple[str, Mapping[Value, Row]]]:
-    """Tables that are gone, or whose key has several columns, are left out."""
-    if wanted.keys() - keys.keys():
+    """Read the records on these ways, a step of all ways at a time.  Tables that are gone or not captured, or whose key
+    has several columns, are left out."""
+    if {table for path in steps for _, table in path} - keys.keys():
         keys |= {name: table.key[0] for name, table in (await lookup.tables()).items() if len(table.key) == 1}
-    found: dict[str, tuple[str, Mapping[Value, Row]]] = {}
-    for table, values in wanted.items():
-        if table in keys:
-            rows = await _rows(lookup, table, keys[table], values)
-            found[table] = keys[table], {row[keys[table]]: row for row in rows}
-    return found
+    found: dict[str, tuple[str, dict[Value, Row]]] = {}
+    while steps:
+        asked: dict[str, set[Value]] = {}
+        for path, values in steps.items():
+            asked.setdefault(path[0][1], set()).update(values - {None})
+        for table, values in asked.items():
+            if table in keys:
+                column, known = found.setdefault(table, (keys[table], {}))
+                known |= {row[column]: row for row in await _rows(lookup, table, column, values - known.keys())}
+        following: dict[Path, set[Value]] = {}
+        for path, values in steps.items():
+            _, known = found.get(path[0][1], ("", {}))
+            if path[1:]:
+                column = path[1][0]
+                rows = (known[value] for value in values if value in known)
+                following.setdefault(path[1:], set()).update(row.get(column) for row in rows)
+        steps = following
+    return dict(found)
 
 
 async def _rows(lookup: FactLookup, table: str, column: str, values: Iterable[Value]) -> list[Row]:
@@ -102,10 +133,10 @@ async def _rows(lookup: FactLookup, table: str, column: str, values: Iterable[Va
     return rows
 
 
-def _grouped(rows: Iterable[Row], column: str) -> dict[Value, list[Row]]:
+def _grouped(rows: Iterable[Row], child: Child) -> dict[Value, list[Row]]:
     groups: dict[Value, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row[column], []).append(row)
+        groups.setdefault(child.owner_of(row), []).append(row)
     return groups
 
 
@@ -138,7 +169,7 @@ class History:
         rows: dict[Key, Row] = {_key(row, columns): row for row in live}
 
         def mine(row: Row) -> bool:
-            return row.get(child.column) == owner
+            return child.owner_of(row) == owner
 
         for when, dated in groupby(reversed(changes), key=itemgetter(0)):
             if when >= time:
@@ -146,9 +177,10 @@ class History:
                 _exchange(rows, images, columns, mine, after=when == time and committed)
         return [rows[key] for key in sorted(rows, key=_sortable)]
 
-    def record(self, time: int, table: str, key: Value) -> tuple[str, Row | None] | None:
+    def record(self, time: int, table: str, key: Value, *, gone: bool = False) -> tuple[str, Row | None] | None:
         """Return the key column of ``table``, and the row with this key when transaction ``time`` had committed (None:
-        there was none), as far as the batch shows it; None where the batch does not change the record."""
+        there was none), as far as the batch shows it; None where the batch does not change the record.  ``gone``: of a
+        row that the transaction itself deleted, the row as it was."""
         if table not in self._records:
             self._records[table] = _by_key(table, self._batch)
         changes = self._records[table].get(key, [])
@@ -162,13 +194,17 @@ class History:
             for when, change in changes
             if when == (first if latest is None else latest)
         )
-        return column, next((image for image in images if image is not None and image.get(column) == key), None)
+        row = next((image for image in images if image is not None and image.get(column) == key), None)
+        if row is None and gone:
+            former = (change.before for when, change in changes if when == time)
+            row = next((image for image in former if image is not None and image.get(column) == key), None)
+        return column, row
 
     def deleted(self, time: int, child: Child, owner: Value) -> list[Row]:
         """The owner's rows that transaction ``time`` deleted, as they were."""
         changes = (change for when, change in self._of(child, owner) if when == time)
         gone = (change.before for change in changes if change.operation is Operation.DELETE)
-        return [row for row in gone if row is not None and row.get(child.column) == owner]
+        return [row for row in gone if row is not None and child.owner_of(row) == owner]
 
     def _of(self, child: Child, owner: Value) -> list[Dated]:
         """The changes of rows that were, or became, the owner's."""
@@ -183,7 +219,7 @@ def _by_owner(child: Child, batch: Sequence[Sequence[MergedChange]]) -> dict[Val
         for change in changes:
             if change.table == child.table and change.operation not in (Operation.READ, Operation.TRUNCATE):
                 images = [image for image in (change.before, change.after) if image is not None]
-                for owner in dict.fromkeys(image.get(child.column) for image in images):
+                for owner in dict.fromkeys(map(child.owner_of, images)):
                     owners.setdefault(owner, []).append((time, change))
     return owners
 

@@ -15,6 +15,7 @@ from cdc.model.errors import ConfigError
 from cdc.model.toml_lines import Places, TomlPath
 
 ChildKind = Literal["lines", "receipts"]
+RelatedKind = Literal["customer", "supplier", "origin"]
 Conditions = dict[str, Annotated[Condition, PlainValidator(parse_condition)]]
 
 
@@ -45,20 +46,27 @@ class ChildEntry(_Entry):
 
 
 class LabelEntry(_Entry):
-    """Columns by which people know a record."""
+    """Columns by which people know a record, and reach whom it is about."""
 
     code: str = ""
     name: str = ""
     total: str = ""
+    email: str = ""
+    phone: str = ""
 
 
 class EntityEntry(_Entry):
     table: str | None = None
     title: str | None = None
     enabled: bool = True
-    include: list[ChildKind] = Field(default_factory=list)
+    include: list[ChildKind | RelatedKind] = Field(default_factory=list)
     lines: ChildEntry | None = None
     receipts: ChildEntry | None = None
+    invoice: dict[str, str] | None = None
+    customer: dict[str, str] | None = None
+    supplier: dict[str, str] | None = None
+    document: str | None = None
+    page: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./?&={}-]*$")
     label: LabelEntry | None = None
 
 

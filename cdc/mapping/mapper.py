@@ -14,7 +14,7 @@ from operator import ne
 from typing import Any
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, Child
+from cdc.mapping.entity import LINES, ORIGIN, TRANSFORMATIONS, Child, Path, linked
 from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest, History
 from cdc.mapping.merge import Emitted, LinesChanged, MergedChange, MergedTransaction, lines_changed, own_changes
 from cdc.mapping.permissions import (
@@ -26,7 +26,7 @@ from cdc.mapping.permissions import (
     PermissionEvents,
     must_be_read,
 )
-from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan
+from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan, page_url
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput, as_is, decode_html
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Value
 from cdc.model.due import days_since
@@ -58,6 +58,8 @@ class _Context:
     time: int  # the transaction's index in its batch
     observed: bool
     lines: Mapping[str, LinesChanged]
+    plans: Plans
+    site: str
 
     def named_by(self, time: datetime) -> datetime:
         """Return the timestamp used in event ids; none for changes found by polling."""
@@ -74,13 +76,46 @@ class _Context:
     def _live(self, child: Child, owner: Value) -> list[Row]:
         return self.facts.children.get(child, {}).get(owner, [])
 
-    def document(self, table: str, owner: Value) -> tuple[str, Row | None]:
-        """The key column of a document, and its row as the transaction left it (None: it is not there any more)."""
-        known = self.history.record(self.time, table, owner)
+    def document(self, table: str, owner: Value, *, gone: bool = False) -> tuple[str, Row | None]:
+        """The key column of a document, and its row as the transaction left it (None: it is not there any more).
+        ``gone``: one that the transaction deleted as it was."""
+        known = self.history.record(self.time, table, owner, gone=gone)
         if known is not None:
             return known
         column, rows = self.facts.documents.get(table, ("", {}))
         return column, rows.get(owner)
+
+    def related(self, plan: TablePlan, change: MergedChange | RowChange, row: Row) -> Mapping[str, Any] | None:
+        """Return the records that belong to ``row``, as the transaction left them; those of a deleted row as it found
+        them.  None where the plan shows none."""
+        if not plan.related or change.operation is Operation.TRUNCATE:
+            return None
+        gone = change.operation is Operation.DELETE
+        related: dict[str, Any] = {kind: self._at_end(path, row, gone=gone) for kind, path in plan.paths}
+        if plan.origin:
+            (owner,) = change.key.values()
+            read = self.children_before if gone else self.children
+            rows = [(read(child, owner), side) for child, side in zip(plan.origin, "12", strict=True)]
+            before, after = ([linked(row, side, self.plans.models) for row in found] for found, side in rows)
+            related[ORIGIN] = {"before": self._documents(before, gone=gone), "after": self._documents(after, gone=gone)}
+        return related
+
+    def _at_end(self, path: Path, row: Row, *, gone: bool) -> dict[str, Any] | None:
+        """Return the record at the end of a way; None where there is none."""
+        shown: Row | None = row
+        for column, table in path:
+            value = None if shown is None else shown.get(column)
+            shown = None if value is None else self.document(table, value, gone=gone)[1]
+        return None if shown is None else self._record(table, value, gone=gone)
+
+    def _documents(self, links: Iterable[tuple[str, Value] | None], *, gone: bool) -> list[dict[str, Any]]:
+        shown = (self._record(*link, gone=gone) for link in dict.fromkeys(links) if link is not None)
+        return [record for record in shown if record is not None]
+
+    def _record(self, table: str, key: Value, *, gone: bool) -> dict[str, Any] | None:
+        column, row = self.document(table, key, gone=gone)
+        plan = self.plans.record(table)
+        return None if row is None or plan is None else plan.shown({column: key}, row, self.site)
 
 
 class Mapper:
@@ -95,26 +130,35 @@ class Mapper:
         """Return the facts that `map_batch` needs for these transactions."""
         document_states: set[Value] = set()
         children: dict[Child, set[Value]] = {}
+        paths: dict[Path, set[Value]] = {}
         read_members = False
         for each in batch:
             read = each.transaction.existing is not None
             changes: Sequence[MergedChange | RowChange] = each.transaction.changes if read else each.changes
             for change in changes:
                 plan = self._plans.of(change.table)
-                if plan is not None and (plan.states_for or plan.children):
+                if plan is not None and (plan.states_for or plan.children or plan.related):
                     _ask(plan, change, document_states, children)
+                    _ask_related(plan, change, children, paths)
                 if change.table in ROLE_TABLES and not read and must_be_read(change, states):
                     read_members = self._permissions is not None
-        documents = self._ask_lines(batch, Emitted(states), children) if self._plans.with_lines else {}
+        documents = self._ask_lines(batch, Emitted(states), children, paths) if self._plans.with_lines else {}
+        _ask_images(batch, paths, documents, self._plans.models)
         return FactsRequest(
             states=frozenset(document_states - {None}),
             members=read_members,
             children={child: frozenset(keys) for child, keys in children.items()},
             documents={table: frozenset(keys) for table, keys in documents.items()},
+            paths={path: frozenset(keys) for path, keys in paths.items()},
+            models=self._plans.models,
         )
 
     def _ask_lines(
-        self, batch: Sequence[MergedTransaction], emitted: Emitted, children: dict[Child, set[Value]]
+        self,
+        batch: Sequence[MergedTransaction],
+        emitted: Emitted,
+        children: dict[Child, set[Value]],
+        paths: dict[Path, set[Value]],
     ) -> dict[str, set[Value]]:
         """The documents of which only lines changed; the batch shows those that it changes at another moment."""
         shown = own_changes(self._plans, (change for each in batch for change in each.changes))
@@ -123,16 +167,24 @@ class Mapper:
             lines = lines_changed(self._plans, each.changes)
             for record in lines.keys() - emitted.before(each.transaction):
                 plan, owner = lines[record].plan, lines[record].owner
-                for _, child in plan.children:
+                for child in (*(child for _, child in plan.children), *plan.origin):
                     children.setdefault(child, set()).add(owner)
+                for _, path in plan.paths:
+                    paths.setdefault((("", plan.table), *path), set()).add(owner)
                 if record not in shown:
                     documents.setdefault(plan.table, set()).add(owner)
         return documents
 
     def map_batch(
-        self, source: str, batch: Sequence[MergedTransaction], facts: Facts, states: Mapping[str, str]
+        self,
+        source: str,
+        batch: Sequence[MergedTransaction],
+        facts: Facts,
+        states: Mapping[str, str],
+        site: str = "",
     ) -> Mapped:
-        """``states``: the outbox's small states of this source, as of the transactions before these."""
+        """``states``: the outbox's small states of this source, as of the transactions before these.  ``site``: the
+        address of FacturaScripts; empty: not known."""
         events: list[Event] = []
         times, history = _history(batch)
         permissions = self._permission_events(source, states, facts, batch)
@@ -153,6 +205,8 @@ class Mapper:
                 times[transaction.token],
                 transaction.observed,
                 lines,
+                self._plans,
+                site,
             )
             if (read := transaction.existing) is not None:
                 if read.due is None:
@@ -240,6 +294,42 @@ def _ask(
         children.setdefault(child, set()).update(change.key.values())
 
 
+def _ask_related(
+    plan: TablePlan, change: MergedChange | RowChange, children: dict[Child, set[Value]], paths: dict[Path, set[Value]]
+) -> None:
+    row = change.after if change.after is not None else change.before
+    if row is None:
+        return
+    for _, path in plan.paths:
+        paths.setdefault(path, set()).add(row.get(path[0][0]))
+    for child in plan.origin:
+        children.setdefault(child, set()).update(change.key.values())
+
+
+def _ask_images(
+    batch: Sequence[MergedTransaction],
+    paths: dict[Path, set[Value]],
+    documents: dict[str, set[Value]],
+    models: Mapping[str, str],
+) -> None:
+    """Add the records to which rows lead that the batch itself changed: the database may hold these rows no more, or
+    with other values."""
+    images: dict[str, list[tuple[Value, Row]]] = {}
+    tables = {table for path in paths for _, table in path[:-1]} | ({TRANSFORMATIONS} if models else set())
+    for change in (change for each in batch for change in each.changes) if tables else ():
+        if change.table in tables and len(change.key) == 1:
+            (column,) = change.key
+            rows = [row for row in (change.before, change.after) if row is not None]
+            images.setdefault(change.table, []).extend((row.get(column), row) for row in rows)
+    for length in range(max(map(len, paths), default=0), 1, -1):
+        for path in [path for path in paths if len(path) == length]:
+            rows = [row for key, row in images.get(path[0][1], ()) if key in paths[path]]
+            paths.setdefault(path[1:], set()).update(row.get(path[1][0]) for row in rows)
+    for _, row in images.get(TRANSFORMATIONS, ()):
+        for table, key in filter(None, (linked(row, side, models) for side in "12")):
+            documents.setdefault(table, set()).add(key)
+
+
 def _states(merged: Iterable[MergedChange], facts: Facts) -> Mapping[Value, Row]:
     """Document states, those that the transaction itself wrote on top."""
     written = {
@@ -276,7 +366,8 @@ def _map_existing(plans: Plans, changes: Iterable[RowChange], existing: Existing
             Event(
                 ids[table].of(change.key, record), plan.existing, context.source, table, record,
                 plan.decode(change.key), data, None, change.time, context.token, only_to=existing.endpoint,
-                labels=plan.label.searched(data),
+                labels=plan.label.searched(data), related=context.related(plan, change, change.after or {}),
+                link=page_url(context.site, plan.page, data),
             )
         )  # fmt: skip
 
@@ -297,7 +388,7 @@ def _map_due(plans: Plans, changes: Iterable[RowChange], due: DueDay, context: _
             Event(
                 event_id(shared, due.event, record), due.event, context.source, change.table, record,
                 plan.decode(change.key), data, None, change.time, context.token, labels=plan.label.searched(data),
-                days=days,
+                days=days, related=context.related(plan, change, row), link=page_url(context.site, plan.page, data),
             )
         )  # fmt: skip
 
@@ -377,11 +468,13 @@ def _emit(
     former = None if change.former_key is None else record_name(table, change.former_key)
     data, previous = _shown(plan, change, images, context)
     key, labels = plan.decode(change.key), plan.label.searched(data)
+    related = context.related(plan, change, images[0])
+    link = "" if change.operation is Operation.DELETE else page_url(context.site, plan.page, data)
     shared = event_ids(context.source, context.token, table, change.ordinal, context.named_by(change.first_time))
     context.events += [
         Event(
             event_id(shared, name, record), name, context.source, table, record, key, data, previous,
-            change.time, context.token, inferred, former, context.observed, "", labels,
+            change.time, context.token, inferred, former, context.observed, "", labels, related=related, link=link,
         )
         for name, inferred in names
     ]  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, Child, Entity
+from cdc.mapping.entity import LINES, ORIGIN, Child, Entity, Path
 from cdc.mapping.rule import (
     SESSION_COLUMN,
     STATE_COLUMN,
@@ -78,6 +81,40 @@ class TablePlan:
     existing: str | None
     due: Mapping[str, Callable[[Row], bool]]
     label: Label
+    paths: tuple[tuple[str, Path], ...]
+    origin: tuple[Child, ...]
+    page: str
+
+    @property
+    def related(self) -> bool:
+        """Return whether its events show other records."""
+        return bool(self.paths or self.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlan:
+    """How a record is shown in the events of others."""
+
+    entity: Entity
+    secrets: ShownColumns
+    decode: Callable[[Row], Row]
+
+    def shown(self, key: Row, row: Row, site: str) -> dict[str, Any]:
+        row = self.decode(self.secrets.of(row, key))
+        shown: dict[str, Any] = {"entity": self.entity.name, "key": self.decode(key)}
+        shown |= {name: row[column] for name, column in self.entity.label.named.items() if column in row}
+        link = page_url(site, self.entity.page, row)
+        return {**shown, "link": link} if link else shown
+
+
+_COLUMN = re.compile(r"\{(\w+)\}")
+
+
+def page_url(site: str, page: str, data: Mapping[str, Any]) -> str:
+    """Return the address of a record's page; empty where FacturaScripts' address, or a column, is not known."""
+    if not site or not page or any(data.get(column) is None for column in _COLUMN.findall(page)):
+        return ""
+    return f"{site}/{_COLUMN.sub(lambda found: quote(str(data[found[1]]), safe=''), page)}"
 
 
 _ROW_EVENT_NAMES = {
@@ -98,6 +135,9 @@ class Plans:
             entity.table: _plan(entity, catalogue) for entity in catalogue.entities
         }
         self._documents: dict[str, list[TablePlan]] = {}
+        self._records: dict[str, RecordPlan | None] = {}
+        self.with_origin = any(ORIGIN in entity.include for entity in catalogue.entities)
+        self.models = catalogue.documents() if self.with_origin else {}
         for plan in self._plans.values():
             if plan is not None and plan.lines is not None:
                 self._documents.setdefault(plan.lines.table, []).append(plan)
@@ -114,6 +154,15 @@ class Plans:
     def documents_of(self, table: str) -> Sequence[TablePlan]:
         """Return the plans of the documents whose lines are in this table."""
         return self._documents.get(table, ())
+
+    def record(self, table: str) -> RecordPlan | None:
+        """Return how events of others show a record of this table; None for a table of no entity."""
+        if table not in self._records:
+            entity = self._catalogue.patterns.entities.get(table)
+            secrets = ShownColumns(self._catalogue.capture_of(table).hidden)
+            decode = decode_html_row if self._catalogue.decode_html else as_is
+            self._records[table] = None if entity is None else RecordPlan(entity, secrets, decode)
+        return self._records[table]
 
     @property
     def with_lines(self) -> bool:
@@ -135,13 +184,16 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         transitions={operation: _transitions(rules, operation) for operation in Operation},
         watched=frozenset().union(*(_watched(rule) for rule in rules)),
         states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),
-        children=tuple((kind, entity.children[kind]) for kind in entity.include),
+        children=tuple(entity.included.items()),
         lines=lines,
         lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
         decode=decode_html_row if catalogue.decode_html else as_is,
         existing=existing if catalogue.enabled(existing) else None,
         due={rule.event: all_hold(rule.where) for rule in named if rule.date},
         label=entity.label,
+        paths=tuple(catalogue.paths(entity).items()),
+        origin=entity.origin,
+        page=entity.page,
     )
 
 

@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from datetime import time
 
-from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Reference, TablePatterns
+from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Path, Reference, TablePatterns
 from cdc.mapping.file_format import CatalogueFile, ChildKind, EntityEntry, EventEntry, LabelEntry, parse
 from cdc.mapping.rule import STATE_TABLE, Rule, named_columns
 from cdc.model.change import Operation
@@ -21,7 +21,16 @@ ANY_TABLE = "*"
 #: In the name of a table: any characters.
 _ANY = "*"
 CHILD_KINDS: tuple[ChildKind, ...] = ("lines", "receipts")
+_PATH_KINDS = ("invoice", "customer", "supplier")
 
+#: How a file says where what it includes is.
+_FORMS = {
+    "lines": 'lines = { table = "…", column = "…" }',
+    "receipts": 'receipts = { table = "…", column = "…" }',
+    "customer": 'customer = { codcliente = "clientes" }',
+    "supplier": 'supplier = { codproveedor = "proveedores" }',
+    "origin": 'document = "…", its model in doctransformations,',
+}
 _ENTITY_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\Z")
 _EVENT_NAME = re.compile(r"[a-z0-9_]+\Z")
 _UPDATE_ONLY = ("from_", "to", "unless_changed", "infer")
@@ -131,6 +140,9 @@ class Resolver:
             label=base.label if entry.label is None else self._label(entry.label, table, places.of((*path, "label"))),
             include=tuple(dict.fromkeys(entry.include)) if "include" in entry.model_fields_set else base.include,
             place=place if known is None or entry.table else known.place,
+            paths={**base.paths, **self._paths(entry, table, path, places)},
+            document=base.document if entry.document is None else entry.document,
+            page=base.page if entry.page is None else entry.page,
         )
         self._check_entity(entity, places.of((*path, "table")), places.of((*path, "include")))
         self.entities[name] = entity
@@ -151,10 +163,10 @@ class Resolver:
                     f"Use {other.name}, or switch it off first: [entity.{other.name}] with enabled = false.",
                 )
         for kind in entity.include:
-            if kind not in entity.children:
+            if not entity.offers(kind):
                 raise ConfigError(
                     f"{include_place}: nothing says where the {kind} of {entity.name} are.",
-                    f'Add {kind} = {{ table = "…", column = "…" }} beside it.',
+                    f"Add {_FORMS.get(kind, kind)} beside it.",
                 )
 
     def _children(self, entry: EntityEntry, path: TomlPath, places: Places) -> Mapping[str, Child]:
@@ -168,8 +180,20 @@ class Resolver:
                     self.references.append(Reference(child.table, (child.column,), what, places.of((*path, kind))))
         return children
 
+    def _paths(self, entry: EntityEntry, table: str, path: TomlPath, places: Places) -> Mapping[str, Path]:
+        paths: dict[str, Path] = {}
+        for kind in _PATH_KINDS:
+            steps = getattr(entry, kind)
+            if steps:
+                paths[kind] = tuple(steps.items())
+                place = places.of((*path, kind))
+                rows = (table, *steps.values())
+                for row, column in zip(rows, steps, strict=False) if place.user else ():
+                    self.references.append(Reference(row, (column,), f"the {kind} of {path[1]}", place))
+        return paths
+
     def _label(self, entry: LabelEntry, table: str, place: FilePlace) -> Label:
-        label = Label(entry.code, entry.name, entry.total)
+        label = Label(entry.code, entry.name, entry.total, entry.email, entry.phone)
         if place.user:  # a database that lacks a column of the packaged ones shows the key
             self.references.append(Reference(table, label.columns, f"the label of {table}", place))
         return label

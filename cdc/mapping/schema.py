@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, ROW_EVENTS, Entity
+from cdc.mapping.entity import LINES, ORIGIN, ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
 from cdc.mapping.rule import Rule
 from cdc.model.backfill import EXISTING
@@ -26,6 +26,8 @@ from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
 Schema = dict[str, Any]
 
 EMPTY: Schema = {"type": "object", "maxProperties": 0}
+LINK: Schema = {"type": "string", "format": "uri", "description": "Its page in FacturaScripts, where that is known."}
+LINKS: Schema = {"type": "object", "properties": {"record": LINK}, "description": "Addresses for people."}
 
 
 def payload_schema(
@@ -181,8 +183,8 @@ class _Schemas:
     def _of(self, name: str, entity: Entity, *, updates: bool, inferred: bool, by_time: bool = False) -> Schema:
         columns = self._columns(entity.table)
         children = {
-            kind: {"type": "array", "items": row_schema(self._columns(entity.children[kind].table))}
-            for kind in entity.include
+            kind: {"type": "array", "items": row_schema(self._columns(child.table))}
+            for kind, child in entity.included.items()
         }
         data = row_schema({**columns, **children})
         if children:
@@ -190,7 +192,35 @@ class _Schemas:
         key = key_schema(self._tables.get(entity.table), columns)
         former = {kind: child for kind, child in children.items() if kind == LINES}
         previous = row_schema({**columns, **former}) if updates else None
-        return payload_schema(name, key, data, previous, inferred=inferred, by_time=by_time)
+        schema = payload_schema(name, key, data, previous, inferred=inferred, by_time=by_time)
+        if related := self._related(entity):
+            schema["properties"]["related"] = related
+            schema["required"].append("related")
+        if entity.page:
+            schema["properties"]["links"] = LINKS
+        return schema
+
+    def _related(self, entity: Entity) -> Schema | None:
+        """Return the schema of the records that events show beside the entity's own; None where they show none."""
+        records = {kind: self._record(path[-1][1]) for kind, path in self._catalogue.paths(entity).items()}
+        properties: dict[str, Schema] = {kind: each | {"type": ["object", "null"]} for kind, each in records.items()}
+        if entity.origin:
+            kinds = [each.name for each in self._catalogue.entities if each.document]
+            document = self._record(entity.table)
+            document["properties"] |= {"entity": {"enum": kinds}, "key": {"type": "object"}}
+            sides = {side: {"type": "array", "items": document} for side in ("before", "after")}
+            properties[ORIGIN] = {"type": "object", "properties": sides, "required": list(sides)}
+        if not properties:
+            return None
+        described = "Records that belong to this one, as the change left them; null: there is none."
+        return row_schema(properties) | {"required": list(properties), "description": described}
+
+    def _record(self, table: str) -> Schema:
+        entity, columns = self._catalogue.patterns.entities[table], self._columns(table)
+        named = {name: columns[column] for name, column in entity.label.named.items() if column in columns}
+        key = key_schema(self._tables.get(table), columns)
+        properties = {"entity": {"const": entity.name}, "key": key, **named, "link": LINK}
+        return {"type": "object", "properties": properties, "required": ["entity", "key"]}
 
     def _columns(self, table: str) -> dict[str, Schema]:
         return columns_of(self._tables.get(table), self._catalogue.capture_of(table).hidden)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -39,6 +39,10 @@ def event_payload(event: Event) -> bytes:
     }
     if event.previous is not None:
         payload["previous"] = event.previous
+    if event.related is not None:
+        payload["related"] = event.related
+    if event.link:
+        payload["links"] = {"record": event.link}
     payload["transaction"] = event.transaction
     if event.days is not None:
         payload["days"] = event.days
@@ -70,6 +74,8 @@ class Event(NamedTuple):
     ``labels``: code and name by which people search the record, in small letters; empty where it has none.
     ``only_to``: id of the one endpoint that is to get it; empty: all that want it.
     ``days``: of an event by time: the days since the date of its rule, negative before it.
+    ``related``: records that belong to this one, by what they are to it; None: none are shown.  ``link``: the record's
+    page in FacturaScripts; empty: not known.
     """
 
     id: str
@@ -88,6 +94,8 @@ class Event(NamedTuple):
     only_to: str = ""
     labels: tuple[str, str] = ("", "")
     days: int | None = None
+    related: Mapping[str, Any] | None = None
+    link: str = ""
 
 
 #: Last parts of the names of events of rows that nobody changed: sent by a backfill, and read again after a gap.
@@ -198,15 +206,23 @@ _LONGEST_LABEL: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The columns by which people know a record: its code, whose it is, its amount of money; empty: there is none."""
+    """The columns by which people know a record: its code, whose it is, its amount of money; and those by which they
+    reach whom it is about.  Empty: there is none."""
 
     code: str = ""
     name: str = ""
     total: str = ""
+    email: str = ""
+    phone: str = ""
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """Return the name of each column that there is → the column."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name)}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.code, self.name, self.total)))
+        return tuple(self.named.values())
 
     def searched(self, data: Mapping[str, Any]) -> tuple[str, str]:
         """Code and name as searches compare them."""

@@ -1,8 +1,9 @@
 """Conditions on events, in the Common Expression Language (CEL): which of the events that an endpoint names it gets.
 
-Their variables are those of the default payload, ``id event timestamp source key data previous transaction inferred
-observed``, and ``table`` and ``record``.  ``previous`` is empty unless the event is an update; ``inferred`` and
-``observed`` are always there; ``days`` is there in events by time.
+Their variables are those of the default payload, ``id event timestamp source key data previous related links
+transaction inferred observed``, and ``table`` and ``record``.  ``previous`` is empty unless the event is an
+update, ``related`` and ``links`` where the event has none; ``inferred`` and ``observed`` are always there; ``days`` is
+there in events by time.
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
 another way (it compares a text with a number) holds: what somebody mistyped loses no event, and the log says so once.
@@ -75,12 +76,14 @@ VARIABLES: dict[str, Callable[[Event], Any]] = {
     "key": lambda event: event.key,
     "data": lambda event: event.data,
     "previous": lambda event: event.previous or {},
+    "related": lambda event: event.related or {},
+    "links": lambda event: {"record": event.link} if event.link else {},
     "transaction": lambda event: event.transaction,
     "inferred": lambda event: event.inferred,
     "observed": lambda event: event.observed,
     "days": lambda event: event.days,
 }
-_ROWS = ("key", "data", "previous")
+_ROWS = ("key", "data", "previous", "related", "links")
 _EXPLAINED = "The language: https://cel.dev; its variables here: " + ", ".join(VARIABLES) + "."
 
 

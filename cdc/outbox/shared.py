@@ -119,6 +119,8 @@ def restored(stored: StoredEvent) -> Event:
         inferred=parts.get("inferred", False),
         observed=parts.get("observed", False),
         days=parts.get("days"),
+        related=parts.get("related"),
+        link=parts.get("links", {}).get("record", ""),
     )
 
 

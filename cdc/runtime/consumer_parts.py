@@ -104,6 +104,7 @@ def relay_of(
         opening=share.opening,
         retry=share.pace.retry,
         backfills=_due_records(source, store, backfills, clock),
+        site=(source.site_url or "").rstrip("/"),
     )
 
 

@@ -124,7 +124,7 @@ def coverage(rules: Catalogue, table: str) -> Coverage:
     if entity is not None:
         return Coverage(True, entity.name, _by(entity))
     if table in set(rules.captured_tables()):
-        return Coverage(True, "", "for events of other tables (members of roles, lines, receipts)")
+        return Coverage(True, "", "for events of other tables (members of roles, lines, receipts, related records)")
     matched = rules.matched(table)
     if matched is not None:
         return Coverage(True, matched.name, f"pattern {rules.patterns.pattern_of(table)} ({matched.place})")

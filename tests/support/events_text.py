@@ -19,6 +19,8 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 | `key` | the primary key of the row after the change, or of the deleted row |
 | `data` | the whole row after the change; for `deleted`, the row as it was, or just its key |
 | `previous` | only for updates: the old values of the columns that changed |
+| `related` | records that belong to this one: of payments always the [invoice](#related-records) |
+| `links` | `record`: the record's page in FacturaScripts, where [its address](#related-records) is known |
 | `transaction` | the database transaction: events with the same value were committed together [1] |
 | `days` | only for [events by time](#events-by-time): the days since their date, negative before it |
 | `inferred` | `true` if the event is a conclusion, not a fact (see "Logins and permissions") |
@@ -341,6 +343,44 @@ Where lines are read again after a gap in the capture, their documents have `rea
 
 `include` in the source's table of `cdc.toml` does this for all documents at once. An entity of your own can say where
 its lines are: `lines = { table = "…", column = "…" }`, the column being the one that holds the entity's key.
+
+### Related records
+
+A payment has only the number of its receipt. So its events carry the invoice:
+
+```json
+"related": {"invoice": {"entity": "invoice", "key": {"idfactura": 12}, "code": "FAC2026A12", "name": "Talleres Ruiz",
+                        "total": 423.5, "link": "https://erp.example.com/EditFacturaCliente?code=12"}},
+"links": {"record": "https://erp.example.com/EditReciboCliente?code=27"}
+```
+
+`include`, as above, adds more:
+
+| `include` | adds to `related` | events of |
+| --- | --- | --- |
+| `customer`, `supplier` | `customer` or `supplier`: `code`, `name`, `email`, `phone` | documents, receipts, payments |
+| `origin` | `origin`: the documents `before`, from which this one was made, and `after`, made from it | documents |
+
+Related records are as the same transaction left them; those that it did not change are read when the event is made.
+`null`: there is none. Secret columns are left out. A change of a related record alone gives no event of this one.
+With `--fields`, an endpoint gets `related` and `links` only where it names them. In the format `cloudevents` they are
+in `data`.
+
+The tables are then captured, as for lines. The invoice of a payment is left out where a source captures no receipts or
+no invoices. `origin` reads `doctransformations`, which has no index: with more than some ten thousand rows create two,
+on `(iddoc1)` and `(iddoc2)`; names that begin with `fs_` are FacturaScripts' own.
+
+The address of FacturaScripts is `site_url` of the source in `cdc.toml`, else (`capture = "rest"`) that of the API, else
+the one in FacturaScripts' settings, which an account of `cdc grants` may not read: they hold passwords. Without an
+address there are no links. An entity of your own can have both:
+
+```toml
+[entity.ticket]
+table = "miplugin_tickets"
+customer = { codcliente = "clientes" }           # its column → the table whose key it holds; then that row's column …
+include = ["customer"]
+page = "EditTicket?code={id}"
+```
 
 ### Noise and secrets
 

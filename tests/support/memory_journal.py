@@ -120,6 +120,9 @@ class MemoryJournal:
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return [row for row in self.table_rows if row[column] in values]
 
+    async def site_url(self) -> str:
+        return ""
+
     async def all_rows(self, table: str) -> list[Row]:
         return self.table_rows
 

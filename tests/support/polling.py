@@ -121,7 +121,8 @@ class Polling:
         transactions = merged(batch.transactions)
         states = await self.store.states(self.source.name)
         facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source)
-        mapped = self.mapper.map_batch(self.source.name, transactions, facts, states)
+        site = await self.source.site_url()
+        mapped = self.mapper.map_batch(self.source.name, transactions, facts, states, site)
         now = self.clock.now()
         changed = mapped.states_changed
         await self.store.store(self.source.name, batch.position, mapped.events, changed, now, kept=batch.kept)

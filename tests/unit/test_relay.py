@@ -88,6 +88,9 @@ class ListedSource:
     async def all_rows(self, table: str) -> list[Row]:
         return []
 
+    async def site_url(self) -> str:
+        return ""
+
 
 class FailingOutbox(MemoryOutbox):
     """Refuses the first ``failures`` calls of `store`, as a full disk would."""

@@ -199,6 +199,9 @@ class BinlogDatabase:
     async def all_rows(self, table: str) -> list[Row]:
         return await self.session.run(lambda connection: self.lookup.all_rows(connection, table))
 
+    async def site_url(self) -> str:
+        return await self.session.run(self.lookup.site_url)
+
     async def tables(self) -> dict[str, Table]:
         """Return the captured tables."""
         found = await self.session.run(self.lookup.tables)

@@ -186,6 +186,9 @@ class MySQLJournal:
     async def all_rows(self, table: str) -> list[Row]:
         return await self._session.run(lambda connection: self._lookup.all_rows(connection, table))
 
+    async def site_url(self) -> str:
+        return await self._session.run(self._lookup.site_url)
+
     async def table_names(self) -> list[str]:
         return await self._session.run(table_names)
 

@@ -240,6 +240,9 @@ class PostgresJournal:
     async def all_rows(self, table: str) -> list[Row]:
         return await self._lookup.all_rows(table)
 
+    async def site_url(self) -> str:
+        return await self._lookup.site_url()
+
 
 def _sql(name: str) -> str:
     return load(f"postgres/journal/{name}.sql")

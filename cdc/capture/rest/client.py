@@ -86,6 +86,11 @@ class ApiClient:
         self.guard = guard
 
     @property
+    def address(self) -> str:
+        """Return the address of FacturaScripts."""
+        return str(self._url).rstrip("/")
+
+    @property
     def place(self) -> str:
         return place_of(str(self._url))
 

@@ -125,6 +125,9 @@ class RestSource(SingleReader):
     async def all_rows(self, table: str) -> list[Row]:
         return await self._api.lookup.all_rows(table)
 
+    async def site_url(self) -> str:
+        return self._api.client.address
+
     async def tables(self) -> dict[str, Table]:
         """Return the tables with their configured keys, without columns: those would take a request each."""
         return {each.table: Table(each.table, (), (each.key,)) for each in self._polled.resources}

@@ -466,6 +466,15 @@ export interface PaymentData {
   nick?: string | null;
 }
 
+export interface PaymentRelatedInvoice {
+  entity: "invoice";
+  key: { idfactura: number };
+  code?: string | null;
+  name?: string | null;
+  total?: number | string | null;
+  link?: string;
+}
+
 export interface SupplierPaymentData {
   codpago?: string | null;
   fecha?: string | null;
@@ -475,6 +484,15 @@ export interface SupplierPaymentData {
   idrecibo?: number | null;
   importe?: number | string | null;
   nick?: string | null;
+}
+
+export interface SupplierPaymentRelatedInvoice {
+  entity: "supplier_invoice";
+  key: { idfactura: number };
+  code?: string | null;
+  name?: string | null;
+  total?: number | string | null;
+  link?: string;
 }
 
 export interface CustomerData {
@@ -705,6 +723,7 @@ export interface InvoiceCreated extends WebhookEventBase {
   event: "invoice.created";
   key: { idfactura: number };
   data: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: a row is changed in more than noise columns. */
@@ -713,6 +732,7 @@ export interface InvoiceUpdated extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: a row is deleted, by itself or by a foreign key's cascade. */
@@ -720,6 +740,7 @@ export interface InvoiceDeleted extends WebhookEventBase {
   event: "invoice.deleted";
   key: { idfactura: number };
   data: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -727,6 +748,7 @@ export interface InvoiceRead extends WebhookEventBase {
   event: "invoice.read";
   key: { idfactura: number };
   data: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -734,6 +756,7 @@ export interface InvoiceExisting extends WebhookEventBase {
   event: "invoice.existing";
   key: { idfactura: number };
   data: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -749,6 +772,7 @@ export interface InvoiceStatusChanged extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: it is issued: an update makes it not editable (one that is inserted issued, as refunds are, is only created). */
@@ -757,6 +781,7 @@ export interface InvoiceApproved extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: it becomes editable again, for instance because the document made from it was deleted. */
@@ -765,6 +790,7 @@ export interface InvoiceReopened extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: its date of e-mailing (femail) is set for the first time. */
@@ -773,6 +799,7 @@ export interface InvoiceSent extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: it is paid in full (pagada). */
@@ -781,6 +808,7 @@ export interface InvoicePaid extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: it was paid and is not any more, for instance because a payment was undone. */
@@ -789,6 +817,7 @@ export interface InvoiceUnpaid extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: one of its receipts is overdue (vencida); a receipt that is due today is overdue at once. */
@@ -797,6 +826,7 @@ export interface InvoiceOverdue extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Customer invoice: a refund (factura rectificativa) is made; data is the refund, data.idfacturarect the invoice that it corrects. */
@@ -805,6 +835,7 @@ export interface InvoiceRefunded extends WebhookEventBase {
   key: { idfactura: number };
   data: InvoiceData;
   previous?: InvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: a row is inserted. */
@@ -812,6 +843,7 @@ export interface SupplierInvoiceCreated extends WebhookEventBase {
   event: "supplier_invoice.created";
   key: { idfactura: number };
   data: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: a row is changed in more than noise columns. */
@@ -820,6 +852,7 @@ export interface SupplierInvoiceUpdated extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: a row is deleted, by itself or by a foreign key's cascade. */
@@ -827,6 +860,7 @@ export interface SupplierInvoiceDeleted extends WebhookEventBase {
   event: "supplier_invoice.deleted";
   key: { idfactura: number };
   data: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -834,6 +868,7 @@ export interface SupplierInvoiceRead extends WebhookEventBase {
   event: "supplier_invoice.read";
   key: { idfactura: number };
   data: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -841,6 +876,7 @@ export interface SupplierInvoiceExisting extends WebhookEventBase {
   event: "supplier_invoice.existing";
   key: { idfactura: number };
   data: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -856,6 +892,7 @@ export interface SupplierInvoiceStatusChanged extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: it is issued: an update makes it not editable (one that is inserted issued, as refunds are, is only created). */
@@ -864,6 +901,7 @@ export interface SupplierInvoiceApproved extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: it becomes editable again, for instance because the document made from it was deleted. */
@@ -872,6 +910,7 @@ export interface SupplierInvoiceReopened extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: its date of e-mailing (femail) is set for the first time. */
@@ -880,6 +919,7 @@ export interface SupplierInvoiceSent extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: it is paid in full (pagada). */
@@ -888,6 +928,7 @@ export interface SupplierInvoicePaid extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: it was paid and is not any more, for instance because a payment was undone. */
@@ -896,6 +937,7 @@ export interface SupplierInvoiceUnpaid extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: one of its receipts is overdue (vencida); a receipt that is due today is overdue at once. */
@@ -904,6 +946,7 @@ export interface SupplierInvoiceOverdue extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Supplier invoice: a refund (factura rectificativa) is made; data is the refund, data.idfacturarect the invoice that it corrects. */
@@ -912,6 +955,7 @@ export interface SupplierInvoiceRefunded extends WebhookEventBase {
   key: { idfactura: number };
   data: SupplierInvoiceData;
   previous?: SupplierInvoiceData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: a row is inserted. */
@@ -919,6 +963,7 @@ export interface EstimateCreated extends WebhookEventBase {
   event: "estimate.created";
   key: { idpresupuesto: number };
   data: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: a row is changed in more than noise columns. */
@@ -927,6 +972,7 @@ export interface EstimateUpdated extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   previous?: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: a row is deleted, by itself or by a foreign key's cascade. */
@@ -934,6 +980,7 @@ export interface EstimateDeleted extends WebhookEventBase {
   event: "estimate.deleted";
   key: { idpresupuesto: number };
   data: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -941,6 +988,7 @@ export interface EstimateRead extends WebhookEventBase {
   event: "estimate.read";
   key: { idpresupuesto: number };
   data: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -948,6 +996,7 @@ export interface EstimateExisting extends WebhookEventBase {
   event: "estimate.existing";
   key: { idpresupuesto: number };
   data: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -963,6 +1012,7 @@ export interface EstimateStatusChanged extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   previous?: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: it enters a state that generates the next document (generadoc of the state is set). */
@@ -971,6 +1021,7 @@ export interface EstimateApproved extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   previous?: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: it enters a state that is not editable and generates nothing: rejected, cancelled, expired, returned. */
@@ -979,6 +1030,7 @@ export interface EstimateRejected extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   previous?: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: it becomes editable again, for instance because the document made from it was deleted. */
@@ -987,6 +1039,7 @@ export interface EstimateReopened extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   previous?: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: its date of e-mailing (femail) is set for the first time. */
@@ -995,6 +1048,7 @@ export interface EstimateSent extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   previous?: EstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate for a customer: its last day (finoferta) is so many days ahead or ago, and it is still open; off until your rules name the days. */
@@ -1003,6 +1057,7 @@ export interface EstimateExpiring extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: EstimateData;
   days: number;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: a row is inserted. */
@@ -1010,6 +1065,7 @@ export interface SupplierEstimateCreated extends WebhookEventBase {
   event: "supplier_estimate.created";
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: a row is changed in more than noise columns. */
@@ -1018,6 +1074,7 @@ export interface SupplierEstimateUpdated extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
   previous?: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1025,6 +1082,7 @@ export interface SupplierEstimateDeleted extends WebhookEventBase {
   event: "supplier_estimate.deleted";
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1032,6 +1090,7 @@ export interface SupplierEstimateRead extends WebhookEventBase {
   event: "supplier_estimate.read";
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1039,6 +1098,7 @@ export interface SupplierEstimateExisting extends WebhookEventBase {
   event: "supplier_estimate.existing";
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1054,6 +1114,7 @@ export interface SupplierEstimateStatusChanged extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
   previous?: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: it enters a state that generates the next document (generadoc of the state is set). */
@@ -1062,6 +1123,7 @@ export interface SupplierEstimateApproved extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
   previous?: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: it enters a state that is not editable and generates nothing: rejected, cancelled, expired, returned. */
@@ -1070,6 +1132,7 @@ export interface SupplierEstimateRejected extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
   previous?: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: it becomes editable again, for instance because the document made from it was deleted. */
@@ -1078,6 +1141,7 @@ export interface SupplierEstimateReopened extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
   previous?: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Estimate of a supplier: its date of e-mailing (femail) is set for the first time. */
@@ -1086,6 +1150,7 @@ export interface SupplierEstimateSent extends WebhookEventBase {
   key: { idpresupuesto: number };
   data: SupplierEstimateData;
   previous?: SupplierEstimateData;
+  links?: { record?: string };
 }
 
 /** Customer order: a row is inserted. */
@@ -1093,6 +1158,7 @@ export interface OrderCreated extends WebhookEventBase {
   event: "order.created";
   key: { idpedido: number };
   data: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: a row is changed in more than noise columns. */
@@ -1101,6 +1167,7 @@ export interface OrderUpdated extends WebhookEventBase {
   key: { idpedido: number };
   data: OrderData;
   previous?: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1108,6 +1175,7 @@ export interface OrderDeleted extends WebhookEventBase {
   event: "order.deleted";
   key: { idpedido: number };
   data: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1115,6 +1183,7 @@ export interface OrderRead extends WebhookEventBase {
   event: "order.read";
   key: { idpedido: number };
   data: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1122,6 +1191,7 @@ export interface OrderExisting extends WebhookEventBase {
   event: "order.existing";
   key: { idpedido: number };
   data: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1137,6 +1207,7 @@ export interface OrderStatusChanged extends WebhookEventBase {
   key: { idpedido: number };
   data: OrderData;
   previous?: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: it enters a state that generates the next document (generadoc of the state is set). */
@@ -1145,6 +1216,7 @@ export interface OrderApproved extends WebhookEventBase {
   key: { idpedido: number };
   data: OrderData;
   previous?: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: it enters a state that is not editable and generates nothing: rejected, cancelled, expired, returned. */
@@ -1153,6 +1225,7 @@ export interface OrderRejected extends WebhookEventBase {
   key: { idpedido: number };
   data: OrderData;
   previous?: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: it becomes editable again, for instance because the document made from it was deleted. */
@@ -1161,6 +1234,7 @@ export interface OrderReopened extends WebhookEventBase {
   key: { idpedido: number };
   data: OrderData;
   previous?: OrderData;
+  links?: { record?: string };
 }
 
 /** Customer order: its date of e-mailing (femail) is set for the first time. */
@@ -1169,6 +1243,7 @@ export interface OrderSent extends WebhookEventBase {
   key: { idpedido: number };
   data: OrderData;
   previous?: OrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: a row is inserted. */
@@ -1176,6 +1251,7 @@ export interface SupplierOrderCreated extends WebhookEventBase {
   event: "supplier_order.created";
   key: { idpedido: number };
   data: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: a row is changed in more than noise columns. */
@@ -1184,6 +1260,7 @@ export interface SupplierOrderUpdated extends WebhookEventBase {
   key: { idpedido: number };
   data: SupplierOrderData;
   previous?: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1191,6 +1268,7 @@ export interface SupplierOrderDeleted extends WebhookEventBase {
   event: "supplier_order.deleted";
   key: { idpedido: number };
   data: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1198,6 +1276,7 @@ export interface SupplierOrderRead extends WebhookEventBase {
   event: "supplier_order.read";
   key: { idpedido: number };
   data: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1205,6 +1284,7 @@ export interface SupplierOrderExisting extends WebhookEventBase {
   event: "supplier_order.existing";
   key: { idpedido: number };
   data: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1220,6 +1300,7 @@ export interface SupplierOrderStatusChanged extends WebhookEventBase {
   key: { idpedido: number };
   data: SupplierOrderData;
   previous?: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: it enters a state that generates the next document (generadoc of the state is set). */
@@ -1228,6 +1309,7 @@ export interface SupplierOrderApproved extends WebhookEventBase {
   key: { idpedido: number };
   data: SupplierOrderData;
   previous?: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: it enters a state that is not editable and generates nothing: rejected, cancelled, expired, returned. */
@@ -1236,6 +1318,7 @@ export interface SupplierOrderRejected extends WebhookEventBase {
   key: { idpedido: number };
   data: SupplierOrderData;
   previous?: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: it becomes editable again, for instance because the document made from it was deleted. */
@@ -1244,6 +1327,7 @@ export interface SupplierOrderReopened extends WebhookEventBase {
   key: { idpedido: number };
   data: SupplierOrderData;
   previous?: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Order to a supplier: its date of e-mailing (femail) is set for the first time. */
@@ -1252,6 +1336,7 @@ export interface SupplierOrderSent extends WebhookEventBase {
   key: { idpedido: number };
   data: SupplierOrderData;
   previous?: SupplierOrderData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: a row is inserted. */
@@ -1259,6 +1344,7 @@ export interface DeliveryNoteCreated extends WebhookEventBase {
   event: "delivery_note.created";
   key: { idalbaran: number };
   data: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: a row is changed in more than noise columns. */
@@ -1267,6 +1353,7 @@ export interface DeliveryNoteUpdated extends WebhookEventBase {
   key: { idalbaran: number };
   data: DeliveryNoteData;
   previous?: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1274,6 +1361,7 @@ export interface DeliveryNoteDeleted extends WebhookEventBase {
   event: "delivery_note.deleted";
   key: { idalbaran: number };
   data: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1281,6 +1369,7 @@ export interface DeliveryNoteRead extends WebhookEventBase {
   event: "delivery_note.read";
   key: { idalbaran: number };
   data: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1288,6 +1377,7 @@ export interface DeliveryNoteExisting extends WebhookEventBase {
   event: "delivery_note.existing";
   key: { idalbaran: number };
   data: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1303,6 +1393,7 @@ export interface DeliveryNoteStatusChanged extends WebhookEventBase {
   key: { idalbaran: number };
   data: DeliveryNoteData;
   previous?: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: it enters a state that generates the next document (generadoc of the state is set). */
@@ -1311,6 +1402,7 @@ export interface DeliveryNoteApproved extends WebhookEventBase {
   key: { idalbaran: number };
   data: DeliveryNoteData;
   previous?: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: it enters a state that is not editable and generates nothing: rejected, cancelled, expired, returned. */
@@ -1319,6 +1411,7 @@ export interface DeliveryNoteRejected extends WebhookEventBase {
   key: { idalbaran: number };
   data: DeliveryNoteData;
   previous?: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: it becomes editable again, for instance because the document made from it was deleted. */
@@ -1327,6 +1420,7 @@ export interface DeliveryNoteReopened extends WebhookEventBase {
   key: { idalbaran: number };
   data: DeliveryNoteData;
   previous?: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note to a customer: its date of e-mailing (femail) is set for the first time. */
@@ -1335,6 +1429,7 @@ export interface DeliveryNoteSent extends WebhookEventBase {
   key: { idalbaran: number };
   data: DeliveryNoteData;
   previous?: DeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: a row is inserted. */
@@ -1342,6 +1437,7 @@ export interface SupplierDeliveryNoteCreated extends WebhookEventBase {
   event: "supplier_delivery_note.created";
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: a row is changed in more than noise columns. */
@@ -1350,6 +1446,7 @@ export interface SupplierDeliveryNoteUpdated extends WebhookEventBase {
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
   previous?: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1357,6 +1454,7 @@ export interface SupplierDeliveryNoteDeleted extends WebhookEventBase {
   event: "supplier_delivery_note.deleted";
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1364,6 +1462,7 @@ export interface SupplierDeliveryNoteRead extends WebhookEventBase {
   event: "supplier_delivery_note.read";
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1371,6 +1470,7 @@ export interface SupplierDeliveryNoteExisting extends WebhookEventBase {
   event: "supplier_delivery_note.existing";
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1386,6 +1486,7 @@ export interface SupplierDeliveryNoteStatusChanged extends WebhookEventBase {
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
   previous?: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: it enters a state that generates the next document (generadoc of the state is set). */
@@ -1394,6 +1495,7 @@ export interface SupplierDeliveryNoteApproved extends WebhookEventBase {
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
   previous?: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: it enters a state that is not editable and generates nothing: rejected, cancelled, expired, returned. */
@@ -1402,6 +1504,7 @@ export interface SupplierDeliveryNoteRejected extends WebhookEventBase {
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
   previous?: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: it becomes editable again, for instance because the document made from it was deleted. */
@@ -1410,6 +1513,7 @@ export interface SupplierDeliveryNoteReopened extends WebhookEventBase {
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
   previous?: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Delivery note of a supplier: its date of e-mailing (femail) is set for the first time. */
@@ -1418,6 +1522,7 @@ export interface SupplierDeliveryNoteSent extends WebhookEventBase {
   key: { idalbaran: number };
   data: SupplierDeliveryNoteData;
   previous?: SupplierDeliveryNoteData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: a row is inserted. */
@@ -1425,6 +1530,7 @@ export interface ReceiptCreated extends WebhookEventBase {
   event: "receipt.created";
   key: { idrecibo: number };
   data: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: a row is changed in more than noise columns. */
@@ -1433,6 +1539,7 @@ export interface ReceiptUpdated extends WebhookEventBase {
   key: { idrecibo: number };
   data: ReceiptData;
   previous?: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1440,6 +1547,7 @@ export interface ReceiptDeleted extends WebhookEventBase {
   event: "receipt.deleted";
   key: { idrecibo: number };
   data: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1447,6 +1555,7 @@ export interface ReceiptRead extends WebhookEventBase {
   event: "receipt.read";
   key: { idrecibo: number };
   data: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1454,6 +1563,7 @@ export interface ReceiptExisting extends WebhookEventBase {
   event: "receipt.existing";
   key: { idrecibo: number };
   data: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1469,6 +1579,7 @@ export interface ReceiptPaid extends WebhookEventBase {
   key: { idrecibo: number };
   data: ReceiptData;
   previous?: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: it was paid and is not any more. */
@@ -1477,6 +1588,7 @@ export interface ReceiptUnpaid extends WebhookEventBase {
   key: { idrecibo: number };
   data: ReceiptData;
   previous?: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: it is past its due date (vencido); one that is due today is overdue at once. */
@@ -1485,6 +1597,7 @@ export interface ReceiptOverdue extends WebhookEventBase {
   key: { idrecibo: number };
   data: ReceiptData;
   previous?: ReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a customer invoice: its due date (vencimiento) is so many days ahead or ago, and it is not paid; off until your rules name the days. */
@@ -1493,6 +1606,7 @@ export interface ReceiptDue extends WebhookEventBase {
   key: { idrecibo: number };
   data: ReceiptData;
   days: number;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: a row is inserted. */
@@ -1500,6 +1614,7 @@ export interface SupplierReceiptCreated extends WebhookEventBase {
   event: "supplier_receipt.created";
   key: { idrecibo: number };
   data: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: a row is changed in more than noise columns. */
@@ -1508,6 +1623,7 @@ export interface SupplierReceiptUpdated extends WebhookEventBase {
   key: { idrecibo: number };
   data: SupplierReceiptData;
   previous?: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1515,6 +1631,7 @@ export interface SupplierReceiptDeleted extends WebhookEventBase {
   event: "supplier_receipt.deleted";
   key: { idrecibo: number };
   data: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1522,6 +1639,7 @@ export interface SupplierReceiptRead extends WebhookEventBase {
   event: "supplier_receipt.read";
   key: { idrecibo: number };
   data: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1529,6 +1647,7 @@ export interface SupplierReceiptExisting extends WebhookEventBase {
   event: "supplier_receipt.existing";
   key: { idrecibo: number };
   data: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1544,6 +1663,7 @@ export interface SupplierReceiptPaid extends WebhookEventBase {
   key: { idrecibo: number };
   data: SupplierReceiptData;
   previous?: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: it was paid and is not any more. */
@@ -1552,6 +1672,7 @@ export interface SupplierReceiptUnpaid extends WebhookEventBase {
   key: { idrecibo: number };
   data: SupplierReceiptData;
   previous?: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: it is past its due date (vencido); one that is due today is overdue at once. */
@@ -1560,6 +1681,7 @@ export interface SupplierReceiptOverdue extends WebhookEventBase {
   key: { idrecibo: number };
   data: SupplierReceiptData;
   previous?: SupplierReceiptData;
+  links?: { record?: string };
 }
 
 /** Receipt (an instalment to be paid) of a supplier invoice: its due date (vencimiento) is so many days ahead or ago, and it is not paid; off until your rules name the days. */
@@ -1568,6 +1690,7 @@ export interface SupplierReceiptDue extends WebhookEventBase {
   key: { idrecibo: number };
   data: SupplierReceiptData;
   days: number;
+  links?: { record?: string };
 }
 
 /** Payment of a customer receipt: a row is inserted. */
@@ -1575,6 +1698,8 @@ export interface PaymentCreated extends WebhookEventBase {
   event: "payment.created";
   key: { idpago: number };
   data: PaymentData;
+  related: { invoice: PaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a customer receipt: a row is changed in more than noise columns. */
@@ -1583,6 +1708,8 @@ export interface PaymentUpdated extends WebhookEventBase {
   key: { idpago: number };
   data: PaymentData;
   previous?: PaymentData;
+  related: { invoice: PaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a customer receipt: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1590,6 +1717,8 @@ export interface PaymentDeleted extends WebhookEventBase {
   event: "payment.deleted";
   key: { idpago: number };
   data: PaymentData;
+  related: { invoice: PaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a customer receipt: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1597,6 +1726,8 @@ export interface PaymentRead extends WebhookEventBase {
   event: "payment.read";
   key: { idpago: number };
   data: PaymentData;
+  related: { invoice: PaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a customer receipt: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1604,6 +1735,8 @@ export interface PaymentExisting extends WebhookEventBase {
   event: "payment.existing";
   key: { idpago: number };
   data: PaymentData;
+  related: { invoice: PaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a customer receipt: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1618,6 +1751,8 @@ export interface PaymentRecorded extends WebhookEventBase {
   event: "payment.recorded";
   key: { idpago: number };
   data: PaymentData;
+  related: { invoice: PaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a supplier receipt: a row is inserted. */
@@ -1625,6 +1760,8 @@ export interface SupplierPaymentCreated extends WebhookEventBase {
   event: "supplier_payment.created";
   key: { idpago: number };
   data: SupplierPaymentData;
+  related: { invoice: SupplierPaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a supplier receipt: a row is changed in more than noise columns. */
@@ -1633,6 +1770,8 @@ export interface SupplierPaymentUpdated extends WebhookEventBase {
   key: { idpago: number };
   data: SupplierPaymentData;
   previous?: SupplierPaymentData;
+  related: { invoice: SupplierPaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a supplier receipt: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1640,6 +1779,8 @@ export interface SupplierPaymentDeleted extends WebhookEventBase {
   event: "supplier_payment.deleted";
   key: { idpago: number };
   data: SupplierPaymentData;
+  related: { invoice: SupplierPaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a supplier receipt: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1647,6 +1788,8 @@ export interface SupplierPaymentRead extends WebhookEventBase {
   event: "supplier_payment.read";
   key: { idpago: number };
   data: SupplierPaymentData;
+  related: { invoice: SupplierPaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a supplier receipt: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1654,6 +1797,8 @@ export interface SupplierPaymentExisting extends WebhookEventBase {
   event: "supplier_payment.existing";
   key: { idpago: number };
   data: SupplierPaymentData;
+  related: { invoice: SupplierPaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Payment of a supplier receipt: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1668,6 +1813,8 @@ export interface SupplierPaymentRecorded extends WebhookEventBase {
   event: "supplier_payment.recorded";
   key: { idpago: number };
   data: SupplierPaymentData;
+  related: { invoice: SupplierPaymentRelatedInvoice | null };
+  links?: { record?: string };
 }
 
 /** Customer: a row is inserted. */
@@ -1675,6 +1822,7 @@ export interface CustomerCreated extends WebhookEventBase {
   event: "customer.created";
   key: { codcliente: string };
   data: CustomerData;
+  links?: { record?: string };
 }
 
 /** Customer: a row is changed in more than noise columns. */
@@ -1683,6 +1831,7 @@ export interface CustomerUpdated extends WebhookEventBase {
   key: { codcliente: string };
   data: CustomerData;
   previous?: CustomerData;
+  links?: { record?: string };
 }
 
 /** Customer: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1690,6 +1839,7 @@ export interface CustomerDeleted extends WebhookEventBase {
   event: "customer.deleted";
   key: { codcliente: string };
   data: CustomerData;
+  links?: { record?: string };
 }
 
 /** Customer: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1697,6 +1847,7 @@ export interface CustomerRead extends WebhookEventBase {
   event: "customer.read";
   key: { codcliente: string };
   data: CustomerData;
+  links?: { record?: string };
 }
 
 /** Customer: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1704,6 +1855,7 @@ export interface CustomerExisting extends WebhookEventBase {
   event: "customer.existing";
   key: { codcliente: string };
   data: CustomerData;
+  links?: { record?: string };
 }
 
 /** Customer: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1718,6 +1870,7 @@ export interface SupplierCreated extends WebhookEventBase {
   event: "supplier.created";
   key: { codproveedor: string };
   data: SupplierData;
+  links?: { record?: string };
 }
 
 /** Supplier: a row is changed in more than noise columns. */
@@ -1726,6 +1879,7 @@ export interface SupplierUpdated extends WebhookEventBase {
   key: { codproveedor: string };
   data: SupplierData;
   previous?: SupplierData;
+  links?: { record?: string };
 }
 
 /** Supplier: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1733,6 +1887,7 @@ export interface SupplierDeleted extends WebhookEventBase {
   event: "supplier.deleted";
   key: { codproveedor: string };
   data: SupplierData;
+  links?: { record?: string };
 }
 
 /** Supplier: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1740,6 +1895,7 @@ export interface SupplierRead extends WebhookEventBase {
   event: "supplier.read";
   key: { codproveedor: string };
   data: SupplierData;
+  links?: { record?: string };
 }
 
 /** Supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1747,6 +1903,7 @@ export interface SupplierExisting extends WebhookEventBase {
   event: "supplier.existing";
   key: { codproveedor: string };
   data: SupplierData;
+  links?: { record?: string };
 }
 
 /** Supplier: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1761,6 +1918,7 @@ export interface ContactCreated extends WebhookEventBase {
   event: "contact.created";
   key: { idcontacto: number };
   data: ContactData;
+  links?: { record?: string };
 }
 
 /** Contact or address: a row is changed in more than noise columns. */
@@ -1769,6 +1927,7 @@ export interface ContactUpdated extends WebhookEventBase {
   key: { idcontacto: number };
   data: ContactData;
   previous?: ContactData;
+  links?: { record?: string };
 }
 
 /** Contact or address: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1776,6 +1935,7 @@ export interface ContactDeleted extends WebhookEventBase {
   event: "contact.deleted";
   key: { idcontacto: number };
   data: ContactData;
+  links?: { record?: string };
 }
 
 /** Contact or address: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1783,6 +1943,7 @@ export interface ContactRead extends WebhookEventBase {
   event: "contact.read";
   key: { idcontacto: number };
   data: ContactData;
+  links?: { record?: string };
 }
 
 /** Contact or address: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1790,6 +1951,7 @@ export interface ContactExisting extends WebhookEventBase {
   event: "contact.existing";
   key: { idcontacto: number };
   data: ContactData;
+  links?: { record?: string };
 }
 
 /** Contact or address: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1804,6 +1966,7 @@ export interface ProductCreated extends WebhookEventBase {
   event: "product.created";
   key: { idproducto: number };
   data: ProductData;
+  links?: { record?: string };
 }
 
 /** Product: a row is changed in more than noise columns. */
@@ -1812,6 +1975,7 @@ export interface ProductUpdated extends WebhookEventBase {
   key: { idproducto: number };
   data: ProductData;
   previous?: ProductData;
+  links?: { record?: string };
 }
 
 /** Product: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1819,6 +1983,7 @@ export interface ProductDeleted extends WebhookEventBase {
   event: "product.deleted";
   key: { idproducto: number };
   data: ProductData;
+  links?: { record?: string };
 }
 
 /** Product: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1826,6 +1991,7 @@ export interface ProductRead extends WebhookEventBase {
   event: "product.read";
   key: { idproducto: number };
   data: ProductData;
+  links?: { record?: string };
 }
 
 /** Product: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1833,6 +1999,7 @@ export interface ProductExisting extends WebhookEventBase {
   event: "product.existing";
   key: { idproducto: number };
   data: ProductData;
+  links?: { record?: string };
 }
 
 /** Product: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1848,6 +2015,7 @@ export interface ProductPriceChanged extends WebhookEventBase {
   key: { idproducto: number };
   data: ProductData;
   previous?: ProductData;
+  links?: { record?: string };
 }
 
 /** Variant of a product: a row is inserted. */
@@ -1855,6 +2023,7 @@ export interface VariantCreated extends WebhookEventBase {
   event: "variant.created";
   key: { idvariante: number };
   data: VariantData;
+  links?: { record?: string };
 }
 
 /** Variant of a product: a row is changed in more than noise columns. */
@@ -1863,6 +2032,7 @@ export interface VariantUpdated extends WebhookEventBase {
   key: { idvariante: number };
   data: VariantData;
   previous?: VariantData;
+  links?: { record?: string };
 }
 
 /** Variant of a product: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1870,6 +2040,7 @@ export interface VariantDeleted extends WebhookEventBase {
   event: "variant.deleted";
   key: { idvariante: number };
   data: VariantData;
+  links?: { record?: string };
 }
 
 /** Variant of a product: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1877,6 +2048,7 @@ export interface VariantRead extends WebhookEventBase {
   event: "variant.read";
   key: { idvariante: number };
   data: VariantData;
+  links?: { record?: string };
 }
 
 /** Variant of a product: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1884,6 +2056,7 @@ export interface VariantExisting extends WebhookEventBase {
   event: "variant.existing";
   key: { idvariante: number };
   data: VariantData;
+  links?: { record?: string };
 }
 
 /** Variant of a product: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1899,6 +2072,7 @@ export interface VariantPriceChanged extends WebhookEventBase {
   key: { idvariante: number };
   data: VariantData;
   previous?: VariantData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: a row is inserted. */
@@ -1906,6 +2080,7 @@ export interface StockCreated extends WebhookEventBase {
   event: "stock.created";
   key: { idstock: number };
   data: StockData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: a row is changed in more than noise columns. */
@@ -1914,6 +2089,7 @@ export interface StockUpdated extends WebhookEventBase {
   key: { idstock: number };
   data: StockData;
   previous?: StockData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1921,6 +2097,7 @@ export interface StockDeleted extends WebhookEventBase {
   event: "stock.deleted";
   key: { idstock: number };
   data: StockData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1928,6 +2105,7 @@ export interface StockRead extends WebhookEventBase {
   event: "stock.read";
   key: { idstock: number };
   data: StockData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1935,6 +2113,7 @@ export interface StockExisting extends WebhookEventBase {
   event: "stock.existing";
   key: { idstock: number };
   data: StockData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -1950,6 +2129,7 @@ export interface StockChanged extends WebhookEventBase {
   key: { idstock: number };
   data: StockData;
   previous?: StockData;
+  links?: { record?: string };
 }
 
 /** Stock of a product in a warehouse: the available quantity (disponible) comes to be below the minimum (stockmin). */
@@ -1958,6 +2138,7 @@ export interface StockLow extends WebhookEventBase {
   key: { idstock: number };
   data: StockData;
   previous?: StockData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: a row is inserted. */
@@ -1965,6 +2146,7 @@ export interface UserCreated extends WebhookEventBase {
   event: "user.created";
   key: { nick: string };
   data: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: a row is changed in more than noise columns. */
@@ -1973,6 +2155,7 @@ export interface UserUpdated extends WebhookEventBase {
   key: { nick: string };
   data: UserData;
   previous?: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: a row is deleted, by itself or by a foreign key's cascade. */
@@ -1980,6 +2163,7 @@ export interface UserDeleted extends WebhookEventBase {
   event: "user.deleted";
   key: { nick: string };
   data: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -1987,6 +2171,7 @@ export interface UserRead extends WebhookEventBase {
   event: "user.read";
   key: { nick: string };
   data: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -1994,6 +2179,7 @@ export interface UserExisting extends WebhookEventBase {
   event: "user.existing";
   key: { nick: string };
   data: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: the whole table is emptied at once (TRUNCATE); key and data are empty. */
@@ -2010,6 +2196,7 @@ export interface UserLogin extends WebhookEventBase {
   data: UserData;
   previous?: UserData;
   inferred: true;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: the session key is renewed without another address or browser: the user signs out, or signs in again. */
@@ -2019,6 +2206,7 @@ export interface UserSessionChanged extends WebhookEventBase {
   data: UserData;
   previous?: UserData;
   inferred: true;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: the password is changed. */
@@ -2027,6 +2215,7 @@ export interface UserPasswordChanged extends WebhookEventBase {
   key: { nick: string };
   data: UserData;
   previous?: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: the user may log in again. */
@@ -2035,6 +2224,7 @@ export interface UserEnabled extends WebhookEventBase {
   key: { nick: string };
   data: UserData;
   previous?: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: the user may not log in any more. */
@@ -2043,6 +2233,7 @@ export interface UserDisabled extends WebhookEventBase {
   key: { nick: string };
   data: UserData;
   previous?: UserData;
+  links?: { record?: string };
 }
 
 /** User of FacturaScripts: the user's administrator flag, level or roles change, or what one of the user's roles allows; once a burst. */
@@ -2057,6 +2248,7 @@ export interface RoleCreated extends WebhookEventBase {
   event: "role.created";
   key: { codrole: string };
   data: { codrole?: string | null; descripcion?: string | null };
+  links?: { record?: string };
 }
 
 /** Role: a row is changed in more than noise columns. */
@@ -2065,6 +2257,7 @@ export interface RoleUpdated extends WebhookEventBase {
   key: { codrole: string };
   data: { codrole?: string | null; descripcion?: string | null };
   previous?: { codrole?: string | null; descripcion?: string | null };
+  links?: { record?: string };
 }
 
 /** Role: a row is deleted, by itself or by a foreign key's cascade. */
@@ -2072,6 +2265,7 @@ export interface RoleDeleted extends WebhookEventBase {
   event: "role.deleted";
   key: { codrole: string };
   data: { codrole?: string | null; descripcion?: string | null };
+  links?: { record?: string };
 }
 
 /** Role: an existing row is read again after a gap in the capture; only for endpoints that write the event out. */
@@ -2079,6 +2273,7 @@ export interface RoleRead extends WebhookEventBase {
   event: "role.read";
   key: { codrole: string };
   data: { codrole?: string | null; descripcion?: string | null };
+  links?: { record?: string };
 }
 
 /** Role: a row that was there already, sent by `cdc backfill`; only for who names the event. */
@@ -2086,6 +2281,7 @@ export interface RoleExisting extends WebhookEventBase {
   event: "role.existing";
   key: { codrole: string };
   data: { codrole?: string | null; descripcion?: string | null };
+  links?: { record?: string };
 }
 
 /** Role: the whole table is emptied at once (TRUNCATE); key and data are empty. */

@@ -180,6 +180,9 @@ class JournalSession:
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
         return [row for row in await self.all_rows(table) if row[column] in values]
 
+    async def site_url(self) -> str:
+        return ""
+
     async def all_rows(self, table: str) -> list[Row]:
         return await self._ask("all_rows", lambda: list(self._server.customers.values()))
 

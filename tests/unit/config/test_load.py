@@ -52,7 +52,17 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     assert set(values["source"]["main"]) == set(SECTIONS["source"].model_fields)
     for table, model in SOURCE_TABLES.items():
         assert set(values["source"]["main"][table]) == set(model.model_fields)
-    examples = {"url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules", "rest", "nats"}
+    examples = {
+        "url",
+        "facturascripts",
+        "password_file",
+        "admin_url",
+        "admin_password_file",
+        "rules",
+        "rest",
+        "nats",
+        "site_url",
+    }
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
     files = {"password_file", "secret_key_file", "metrics_token_file", "brand_logo"}

@@ -71,6 +71,22 @@ def test_cloudevents_structured_json() -> None:
     }
 
 
+BESIDE = {"related": {"customer": {"email": "ana@example.com"}}, "links": {"record": "https://erp/EditCliente?code=1"}}
+
+
+@pytest.mark.parametrize("wanted", PayloadFormat)
+def test_related_records_and_links_are_in_every_format(wanted: PayloadFormat) -> None:
+    body = orjson.loads(render(leased(EVENT | BESIDE), wanted).content)
+    assert BESIDE.items() <= (body["data"] if wanted is PayloadFormat.CLOUDEVENTS else body).items()
+
+
+@pytest.mark.parametrize("wanted", PayloadFormat)
+def test_chosen_fields_leave_out_related_records_unless_named(wanted: PayloadFormat) -> None:
+    delivery = leased(EVENT | BESIDE)
+    assert b"ana@example.com" not in render(delivery, wanted, ("total",)).content
+    assert b"ana@example.com" in render(delivery, wanted, ("total", "related")).content
+
+
 def test_cloudevents_without_optional_attributes() -> None:
     body = orjson.loads(render(leased({**EVENT, "transaction": ""}), PayloadFormat.CLOUDEVENTS).content)
     assert {"transaction", "inferred"}.isdisjoint(body)

@@ -11,6 +11,8 @@ final class Event
      * @param array<string, mixed> $key primary key of the row
      * @param array<string, mixed> $data the row as the change left it
      * @param array<string, mixed> $previous former values of what changed; empty except after an update
+     * @param array<string, mixed> $related records that belong to this one, by what they are to it
+     * @param string $link the record's page in FacturaScripts; empty where it is not known
      * @param bool $test an example: no record was changed
      * @param array<string, mixed> $payload everything that arrived
      */
@@ -22,6 +24,8 @@ final class Event
         public readonly array $key,
         public readonly array $data,
         public readonly array $previous,
+        public readonly array $related,
+        public readonly string $link,
         public readonly bool $test,
         public readonly array $payload,
     ) {
@@ -44,6 +48,8 @@ final class Event
             $payload['key'],
             $payload['data'] ?? [],
             $payload['previous'] ?? [],
+            $payload['related'] ?? [],
+            $payload['links']['record'] ?? '',
             $payload['test'] ?? false,
             $payload,
         );

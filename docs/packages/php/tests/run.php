@@ -64,6 +64,10 @@ if (extension_loaded('sodium')) {
 [$event] = Webhook::events($headers, $body, $secret);
 check([$event->id, $event->name, $event->key] === ['evt_1', 'invoice.paid', ['idfactura' => 12]], 'an event is read');
 check([$event->data, $event->previous, $event->test] === [['total' => 423.5], [], false], 'its row is read');
+check([$event->related, $event->link] === [[], ''], 'an event without related records is read');
+$more = ['related' => ['customer' => ['code' => '14']], 'links' => ['record' => 'https://erp.example.com/EditCliente?code=14']];
+$shown = Event::of($more + payload('evt_1'));
+check([$shown->related, $shown->link] === [$more['related'], $more['links']['record']], 'related records are read');
 $batch = json_encode([payload('evt_1'), payload('evt_2')], JSON_THROW_ON_ERROR);
 $events = Webhook::events(signed($secret, $batch), $batch, $secret);
 check(array_map(static fn (Event $each): string => $each->id, $events) === ['evt_1', 'evt_2'], 'a batch is read');

@@ -74,6 +74,23 @@ async def test_first_sight_is_silent_then_changes_are_told(api: Api) -> None:
     assert b'"observed":true' in event_payload(gone)
 
 
+async def test_payment_shows_its_invoice_and_customer(api: Api) -> None:
+    tables = ("clientes", "facturascli", "recibospagoscli", "pagoscli")
+    api.put("facturascli", INVOICE | {"nombrecliente": "Ana"})
+    api.put("clientes", CUSTOMER | {"email": "ana@example.com", "telefono1": "965"})
+    api.put("recibospagoscli", {"idrecibo": 27, "idfactura": 12, "codcliente": "1", "importe": 121.0, "pagado": False})
+    polled = polls(api, tables=tables, include=("customer", "lines"))
+    async with alive(polled):
+        assert await polled.run(400) == []
+        api.put("pagoscli", {"idpago": 33, "idrecibo": 27, "importe": 121.0})
+        (_, recorded) = await polled.run(70)
+    assert (recorded.name, recorded.link) == ("payment.recorded", f"{api.url}/EditReciboCliente?code=27")
+    assert recorded.related is not None
+    assert (recorded.related["invoice"]["code"], recorded.related["invoice"]["total"]) == ("FAC1", 121.0)
+    customer = {"code": "1", "name": "Ana", "email": "ana@example.com", "phone": "965"}
+    assert customer.items() <= recorded.related["customer"].items()
+
+
 async def test_rows_that_are_there_may_be_told(api: Api) -> None:
     polled = polls(filled(api), existing="read", page_size=7)
     async with alive(polled):
