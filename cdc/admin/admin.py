@@ -75,8 +75,7 @@ class Sources(UseCases):
         """Return the doctor's findings.  Raises `NotFound`."""
         if name not in self._config.source or not self._principal.sees(name):
             raise _no_source(name)
-        position = await self._store.position(name)
-        return await self._service.examine(self._config.source[name], position)
+        return await self._service.examine(self._config.source[name])
 
     async def adopt(self, name: str) -> list[str]:
         """Accept the outbox for a source that another one has read, or a newer state of this one, and return the tables

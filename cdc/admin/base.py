@@ -16,7 +16,6 @@ from cdc.config import Config, SourceConfig
 from cdc.config.rules import event_types
 from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill
-from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
 from cdc.model.finding import Finding
@@ -76,7 +75,7 @@ _TOGETHER = 200
 
 @dataclass
 class Service:
-    """``existing_tables``: of a source's database.  ``examine``: the doctor's findings of a source at its position.
+    """``existing_tables``: of a source's database.  ``examine``: the doctor's findings of a source.
     ``adopt``: accepts the outbox for a source, and stores the entries with that.  ``process``: the one that captures
     and sends, where it is this one.  ``replay_asked``: called when there is a new replay to continue."""
 
@@ -84,7 +83,7 @@ class Service:
     store: OutboxStore
     clock: Clock
     existing_tables: ExistingTables
-    examine: Callable[[SourceConfig, Position | None], Awaitable[Sequence[Finding]]]
+    examine: Callable[[SourceConfig], Awaitable[Sequence[Finding]]]
     adopt: Callable[[SourceConfig, OutboxStore, Note], Awaitable[list[str]]]
     process: RunningProcess | None = None
     replay_asked: Callable[[], None] = lambda: None

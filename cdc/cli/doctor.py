@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import click
@@ -24,7 +25,7 @@ from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import markers
-from cdc.runtime.doctor import consumer_findings, disk_finding, file_findings
+from cdc.runtime.doctor import confirmed, consumer_findings, disk_finding, file_findings
 from cdc.web.health import overdue, unreplicated
 
 #: A consumer's program may run once a day.
@@ -41,7 +42,8 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
     """Check everything, and say how to fix what is wrong.
 
     Checks configuration, files, disk, outbox, endpoints and sources, and asks the running consumer what its health
-    says.  Exit codes: 0 when nothing is WRONG (there may be warnings), 1 when something is, 2 for a wrong command.
+    says.  WRONG is what was wrong twice, a second apart.  Exit codes: 0 when nothing is WRONG (there may be warnings),
+    1 when something is, 2 for a wrong command.
     """
     checks = []
     for check in checks_of(session, sources, list if as_json else grouped):
@@ -85,14 +87,27 @@ def checks_of(
         yield _check_mail(config)
     if (disk := disk_finding(config)) is not None:
         yield Check("outbox", disk)
-    consumer = run_async(consumer_findings(config))
+    consumer = confirmed(lambda: run_async(consumer_findings(config)), lambda finding: finding)
     yield from (Check("consumer", finding) for finding in consumer)
     answered = any(finding.check == "ready" for finding in consumer)
-    checks, positions = run_async(_check_outbox(config, answered=answered))
+    checks = confirmed(lambda: run_async(_check_outbox(config, answered=answered)), lambda check: check.finding)
     yield from checks
+    usable = not any(check.finding.check == "open" and check.finding.severity is Severity.WRONG for check in checks)
     for source in sources:
-        for finding in shown(service_doctor.examine(source, config.outbox, positions.get(source.name))):
+        for finding in shown(service_doctor.examine(source, config.outbox, _stored(config, source.name, usable))):
             yield Check(f"source {source.name}", finding)
+
+
+def _stored(config: Config, source: str, usable: bool) -> service_doctor.StoredPosition:
+    """Return what reads a source's position; None without a usable outbox, which is reported already."""
+
+    async def stored() -> Position | None:
+        if not usable:
+            return None
+        async with opened_outbox(config) as store:
+            return await store.position(source)
+
+    return stored
 
 
 def _check_certificates(config: Config) -> Check:
@@ -113,26 +128,37 @@ def _check_mail(config: Config) -> Check:
     return Check("mail", Finding("server", Severity.OK, config.mail.host))
 
 
-async def _check_outbox(config: Config, *, answered: bool) -> tuple[list[Check], dict[str, Position]]:
-    """Return the checks and the sources' positions.  ``answered``: the consumer said what is overdue."""
+async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
+    """``answered``: the consumer said what is overdue."""
+    now = SystemClock().now()
+
+    async def secrets(store: OutboxStore) -> list[Check]:
+        return [Check("outbox", await check_secrets(config, store))]
+
+    async def endpoints(store: OutboxStore) -> list[Check]:
+        return endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
+
+    async def quarantine(store: OutboxStore) -> list[Check]:
+        return quarantine_checks(await store.count_quarantined())
+
+    async def known(store: OutboxStore) -> list[Check]:
+        found = [(name, await markers.finding(source, store)) for name, source in config.source.items()]
+        return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
+
+    parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [secrets, partial(_check_replication, config)]
+    parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
+    parts += [] if answered else [partial(_check_overdue, config)]
     try:
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
-            checks.append(Check("outbox", await check_secrets(config, store)))
-            checks += await _check_replication(config, store)
-            now = SystemClock().now()
-            checks += endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
-            checks += quarantine_checks(await store.count_quarantined())
-            checks += await _check_unfetched(store, now)
-            if not answered:
-                checks += await _check_overdue(config, store)
-            for source in config.source.values():
-                if (known := await markers.finding(source, store)) is not None:
-                    checks.append(Check(f"source {source.name}", known))
-            found = [(name, await store.position(name)) for name in config.source]
+            for part in (*parts, known):
+                try:
+                    checks += await part(store)
+                except CdcError as error:  # it hides no other check
+                    checks.append(_failed("outbox", "checked", error))
     except CdcError as error:
-        return [_failed("outbox", "open", error)], {}
-    return checks, {name: position for name, position in found if position is not None}
+        return [_failed("outbox", "open", error)]
+    return checks
 
 
 async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:
@@ -146,7 +172,7 @@ async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:
     return [Check("outbox", Finding("replication", severity, detail, "Set synchronous_standby_names: docs/scale.md"))]
 
 
-async def _check_unfetched(store: OutboxStore, now: datetime) -> list[Check]:
+async def _check_unfetched(store: OutboxStore, *, now: datetime) -> list[Check]:
     """Return the consumers whose events no program has fetched for long; health leaves them out."""
     checks = []
     for each in await store.endpoints():

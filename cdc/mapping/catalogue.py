@@ -161,12 +161,13 @@ class Catalogue:
             tables += self.documents().values()
         return list(dict.fromkeys(tables))
 
-    def check(self, existing: Mapping[str, Collection[str]]) -> list[str]:
-        """Compare with a database (table → columns).  Raises `ConfigError` for an unknown table or column in the
-        user's file; what the packaged rules miss comes back as notes, since a database may lack a table.
+    def check(self, existing: Mapping[str, Collection[str]]) -> tuple[list[str], list[ConfigError]]:
+        """Compare with a database (table → columns).  Return notes on what the packaged rules miss, since a database
+        may lack a table, and an error for each unknown table or column in the user's file.
 
         Tables of lines and receipts that no entity includes are not read: an account may not see them."""
         notes: dict[str, None] = {}
+        errors: dict[tuple[str, str], None] = {}
         children = {child.table for entity in self.entities for child in entity.children.values()}
         unread = children - {*self.captured_tables(), *self.lookups()}
         for reference in self.references:
@@ -174,10 +175,10 @@ class Catalogue:
             if missing is None or (reference.table in unread and not reference.place.user):
                 continue
             if reference.place.user:
-                raise ConfigError(f"{reference.place}: {missing[0]}", missing[1])
-            if not reference.what.startswith("["):
+                errors[f"{reference.place}: {missing[0]}", missing[1]] = None
+            elif not reference.what.startswith("["):
                 notes[f"{missing[0].rstrip('.')}: it goes without {reference.what}."] = None
-        return list(notes)
+        return list(notes), [ConfigError(*error) for error in errors]
 
 
 def _missing(reference: Reference, existing: Mapping[str, Collection[str]]) -> tuple[str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cdc.capture.bus import BusProbe, BusSettings, BusSource, StreamPosition, missing
@@ -41,10 +42,15 @@ def bus_probe(source: SourceConfig) -> Probe:
     return BusProbe(source.nats.stream().where, lambda: _connect(source))
 
 
-async def bus_findings(source: SourceConfig, position: Position | None) -> list[Finding]:
-    """The doctor's checks.  Raises `SourceError`."""
+async def bus_findings(source: SourceConfig, stored: Callable[[], Awaitable[Position | None]]) -> list[Finding]:
+    """The doctor's checks.  Raises `SourceError`.
+
+    ``stored``: reads the position.  It is compared with the first message of before, and the last one of after it was
+    read: while a consumer works, a later position may be beyond an earlier end."""
     stream = await _connect(source)
     try:
+        before = await stream.state()
+        position = await stored()
         state = await stream.state()
     finally:
         await stream.close()
@@ -52,7 +58,7 @@ async def bus_findings(source: SourceConfig, position: Position | None) -> list[
     count = state.last - state.first + 1
     findings = [Finding("stream", Severity.OK, f"{where}: {count} messages, {state.first} to {state.last}")]
     findings += _kept(state)
-    lost = "" if position is None else missing(StreamPosition.load(position), state)
+    lost = "" if position is None else missing(StreamPosition.load(position), state._replace(first=before.first))
     if lost:
         findings.append(Finding("position", Severity.WRONG, lost, 'on_purged = "reread" in the configuration'))
     return findings
@@ -60,11 +66,11 @@ async def bus_findings(source: SourceConfig, position: Position | None) -> list[
 
 def _kept(state: StreamState) -> list[Finding]:
     """Check that the stream keeps what is not read yet."""
+    findings = []
     if state.retention != "limits":
         detail = f"The stream removes messages by {state.retention}, also those that this source has not read."
-        return [Finding("retention", Severity.WRONG, detail, "A new stream with retention limits")]
-    findings = []
-    if state.age:
+        findings.append(Finding("retention", Severity.WRONG, detail, "A new stream with retention limits"))
+    elif state.age:
         detail = f"The stream keeps messages for {state.age / _HOUR:g} hours: no longer may this cell be down."
         findings.append(Finding("retention", Severity.OK, detail))
     if state.replicas == 1:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from cdc.capture.triggers.base import Plan
 from cdc.config import SourceConfig
@@ -13,7 +14,7 @@ from cdc.config.rules import catalogue
 from cdc.database.mysql_journal import Tokens
 from cdc.model.column import Capture
 from cdc.model.connection import Engine
-from cdc.model.errors import CdcError, InstallError
+from cdc.model.errors import CdcError, ConfigError, InstallError
 from cdc.model.finding import Inspector, Severity
 from cdc.runtime.installers import binlog_inspector, inspector, installer, mysql_installer, slot_installer
 
@@ -22,7 +23,7 @@ def captures(source: SourceConfig) -> list[Capture]:
     """Return the captures of this database: what the rules need and the database has.
 
     Raises `ConfigError` when a rule of the user's names a table or column that is not there."""
-    return checked(source, inspector(source))[0]
+    return checked(source, inspector(source))
 
 
 def absent(source: SourceConfig, wanted: Sequence[Capture]) -> list[str]:
@@ -69,18 +70,38 @@ def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Cap
     """Return what the consumer's account must be able to read: the captures, and the tables that mapping looks up.
 
     ``inspect``: what reads the database; None: the source's own inspector."""
-    wanted = checked(source, inspect or inspector(source))[0]
+    return with_lookups(source, checked(source, inspect or inspector(source)))
+
+
+def with_lookups(source: SourceConfig, wanted: Sequence[Capture]) -> list[Capture]:
     rules = catalogue(source)
     known = {capture.table for capture in wanted}
     return [*wanted, *(rules.capture_of(table) for table in rules.lookups() if table not in known)]
 
 
-def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], list[str]]:
-    """The captures, and notes on packaged rules that the database has no table for, and on tables that a pattern means
-    and that cannot be captured."""
+class CapturePlan(NamedTuple):
+    """``captures``: what the rules need and the database has.  ``notes``: on packaged rules that the database has no
+    table for, and on tables that a pattern means and that cannot be captured.  ``missing``: errors of rules of the
+    user's that name a table or column that is not there."""
+
+    captures: list[Capture]
+    notes: list[str]
+    missing: list[ConfigError]
+
+
+def checked(source: SourceConfig, inspect: Inspector) -> list[Capture]:
+    """Return the captures.  Raises `ConfigError` when a rule of the user's names a table or column that is not
+    there."""
+    plan = capture_plan(source, inspect)
+    if plan.missing:
+        raise plan.missing[0]
+    return plan.captures
+
+
+def capture_plan(source: SourceConfig, inspect: Inspector) -> CapturePlan:
     rules = catalogue(source)
     existing = inspect.existing_tables()
-    notes = rules.check(existing)
+    notes, missing = rules.check(existing)
     captures = rules.captures(existing)
     if rules.patterns.patterns:
         obstacles = {table.name: table.obstacle for table in inspect.survey() if table.obstacle}
@@ -89,7 +110,7 @@ def checked(source: SourceConfig, inspect: Inspector) -> tuple[list[Capture], li
             f"Table {table} is not captured, though a pattern means it: {obstacles[table]}." for table in left_out
         ]
         captures = [capture for capture in captures if capture.table not in left_out]
-    return captures, notes
+    return CapturePlan(captures, notes, missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +162,7 @@ def _log(source: SourceConfig) -> CaptureRoute:
         if postgres:
             slot_installer(by_log).plan_install(captures(by_log))
             return route
-        found = binlog_inspector(by_log).findings(readable(by_log), None)
+        found = binlog_inspector(by_log).findings(readable(by_log))
     except CdcError as error:
         return CaptureRoute(route.capture, error.message, error.hint)
     wrong = [finding for finding in found if finding.severity is Severity.WRONG]

@@ -10,9 +10,10 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -22,10 +23,11 @@ from cdc.config import Config, SourceConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.model.change import Position
 from cdc.model.column import Capture
+from cdc.model.connection import ConnectionInfo
 from cdc.model.departure import check_present
-from cdc.model.errors import CdcError
+from cdc.model.errors import CdcError, SourceUnavailable
 from cdc.model.finding import Finding, Inspector, Severity, size
-from cdc.runtime.capture import absent, checked, readable
+from cdc.runtime.capture import absent, capture_plan, with_lookups
 from cdc.runtime.due import due_findings
 from cdc.runtime.installers import (
     binlog_inspector,
@@ -36,6 +38,9 @@ from cdc.runtime.installers import (
     of_postgres,
 )
 from cdc.runtime.unit import secret_files
+
+if TYPE_CHECKING:
+    from cdc.capture.binlog.inspector import BinlogInspector
 
 #: Seconds that the consumer may take to answer: health reads memory and asks no database.
 PATIENCE: Final = 10.0
@@ -76,8 +81,10 @@ def _own_findings(config: Config, report: Mapping[str, Any]) -> list[Finding]:
     if set(report["sources"]) != set(config.source):
         detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
         return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]
+    starting = {f"Source {name} is being opened." for name, state in report["sources"].items() if state == "opening"}
+    fix = "Other checks may say how; else read the log of cdc run."
     findings = [
-        Finding("ready", Severity.WRONG, str(reason), "Other checks may say how; else read the log of cdc run.")
+        Finding("ready", Severity.WARNING if reason in starting else Severity.WRONG, str(reason), fix)
         for reason in report["reasons"]
     ]
     return findings or [Finding("ready", Severity.OK, f"cdc run works, and answers on {listen}")]
@@ -98,41 +105,126 @@ async def _ask(url: str) -> dict[str, Any] | None:
     return report if ours else None
 
 
-def examine(source: SourceConfig, outbox: OutboxConfig, position: Position | None = None) -> list[Finding]:
-    """Return the findings of every check of one source.  An error that stops them is a finding like the others.
-
-    ``position``: its consumer's, if that is known."""
-    try:
-        check_present(source.name, position)
-        if source.capture == "rest":
-            from cdc.runtime.rest import rest_findings
-
-            return due_findings(source) + asyncio.run(rest_findings(source, outbox))
-        if source.capture == "nats":
-            from cdc.runtime.bus import bus_findings
-
-            return asyncio.run(bus_findings(source, position))
-        position = captured(position)
-        inspect = inspector(source)
-        wanted, notes = checked(source, inspect)
-        findings = [_tables(source, wanted)]
-        findings += [Finding("rules", Severity.WARNING, note) for note in notes]
-        findings += due_findings(source)
-        findings += _two_ways(source, position, wanted)
-        if source.capture == "binlog":
-            return findings + binlog_inspector(source).findings(readable(source), log_part(position))
-        return findings + inspect.findings(wanted) + _reading(source, inspect) + _position(source, log_part(position))
-    except CdcError as error:
-        return [Finding("source", Severity.WRONG, error.message, error.hint)]
+#: Reads the last position of a source that the outbox holds; a running consumer moves it.
+StoredPosition = Callable[[], Coroutine[Any, Any, Position | None]]
+T = TypeVar("T")
+#: Seconds between two readings, and how many are made at most.
+AGAIN_SECONDS: Final = 1.0
+_READINGS: Final = 5
+#: Words of a sentence that differ between two readings: times, counts, places of a log.
+_FIGURES: Final = re.compile(r"\S*[\d/]\S*")
 
 
-def _position(source: SourceConfig, position: Position | None) -> list[Finding]:
-    """Check the consumer's position in PostgreSQL's log."""
-    if source.capture != "logical":
-        return []
-    from cdc.capture.logical.inspector import position_findings
+def confirmed(read: Callable[[], list[T]], finding_of: Callable[[T], Finding]) -> list[T]:
+    """Return a reading whose WRONG findings the reading a second before had, too: what is repaired, cut off or moved
+    just now is not reported.  When each reading finds another problem, the last one counts."""
 
-    return asyncio.run(position_findings(of_postgres(source), position))
+    def wrong() -> set[str]:
+        each = (finding_of(item) for item in items)
+        return {f"{f.check}: {_FIGURES.sub('', f.detail)}" for f in each if f.severity is Severity.WRONG}
+
+    items = read()
+    suspected = wrong()
+    for _ in range(_READINGS - 1):
+        if not suspected:
+            break
+        time.sleep(AGAIN_SECONDS)
+        items, before = read(), suspected
+        suspected = wrong()
+        if suspected <= before:
+            break
+    return items
+
+
+class _Checks:
+    """Gathers the findings of checks.  A check that fails is a finding, too, and hides no other check; only an account
+    that could not connect is not tried again."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._silent: list[ConnectionInfo] = []
+
+    def add(self, check: Callable[[], Iterable[Finding]], account: ConnectionInfo | None = None) -> None:
+        self.findings += self.result(lambda: list(check()), account) or ()
+
+    def result(self, check: Callable[[], T], account: ConnectionInfo | None = None) -> T | None:
+        """Return the result of a part of a check; None when it failed."""
+        if account in self._silent:
+            return None
+        try:
+            return check()
+        except CdcError as error:
+            failed = Finding("source", Severity.WRONG, error.message, error.hint)
+            if failed not in self.findings:
+                self.findings.append(failed)
+            if account is not None and isinstance(error, SourceUnavailable):
+                self._silent.append(account)
+            return None
+
+
+def examine(source: SourceConfig, outbox: OutboxConfig, stored: StoredPosition) -> list[Finding]:
+    """Return the findings of every check of one source; what is WRONG has been found twice.  FacturaScripts' API is
+    asked once: calls that it refuses count towards a ban."""
+    if source.capture == "rest":
+        return _examined(source, outbox, stored)
+    return confirmed(lambda: _examined(source, outbox, stored), lambda finding: finding)
+
+
+def _examined(source: SourceConfig, outbox: OutboxConfig, stored: StoredPosition) -> list[Finding]:
+    checks = _Checks()
+    position = checks.result(lambda: asyncio.run(stored()))
+    checks.result(lambda: check_present(source.name, position))
+    if checks.findings:  # another cell reads it now, or nobody knows
+        return checks.findings
+    checks.add(lambda: due_findings(source))
+    if source.capture == "rest":
+        from cdc.runtime.rest import rest_findings
+
+        checks.add(lambda: asyncio.run(rest_findings(source, outbox)))
+    elif source.capture == "nats":
+        from cdc.runtime.bus import bus_findings
+
+        checks.add(lambda: asyncio.run(bus_findings(source, stored)))
+    else:
+        checks.result(lambda: _check_database(source, captured(position), stored, checks))
+    return checks.findings
+
+
+def _check_database(source: SourceConfig, position: Position | None, stored: StoredPosition, checks: _Checks) -> None:
+    own, inspect = source.connection(), inspector(source)
+    inspecting = own if source.capture == "binlog" else source.admin_connection()
+    plan = checks.result(lambda: capture_plan(source, inspect), inspecting)
+    if plan is not None:
+        checks.add(lambda: [_tables(source, plan.captures)])
+        checks.findings += [Finding("rules", Severity.WRONG, each.message, each.hint) for each in plan.missing]
+        checks.findings += [Finding("rules", Severity.WARNING, note) for note in plan.notes]
+        needed = with_lookups(source, plan.captures)
+        checks.add(lambda: _two_ways(source, position, plan.captures), source.admin_connection())
+        checks.add(lambda: inspect.findings(needed if source.capture == "binlog" else plan.captures), inspecting)
+        if source.capture != "binlog":
+            checks.add(lambda: _reading(source, inspect, needed), own)
+    if source.capture == "binlog":
+        checks.add(lambda: asyncio.run(_log_position(binlog_inspector(source), stored)), own)
+    elif source.capture == "logical":
+        from cdc.capture.logical.inspector import position_findings
+
+        checks.add(lambda: asyncio.run(position_findings(of_postgres(source), lambda: _of_log(stored))), own)
+
+
+async def _of_log(stored: StoredPosition) -> Position | None:
+    return log_part(captured(await stored()))
+
+
+async def _log_position(inspect: BinlogInspector, stored: StoredPosition) -> list[Finding]:
+    """Check the position again where the consumer has moved it since: the server may have purged what was read."""
+    position: Position | None = None
+    found: list[Finding] = []
+    while (last := await _of_log(stored)) != position:
+        position = last
+        found = inspect.position_findings(position) if position is not None else []
+        if not any(each.severity is Severity.WRONG for each in found):
+            break
+    return found
 
 
 def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
@@ -146,13 +238,13 @@ def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
     return Finding("rules", Severity.OK, f"{detail}; not in the database: {', '.join(missing)}" if missing else detail)
 
 
-def _reading(source: SourceConfig, inspect: Inspector) -> list[Finding]:
+def _reading(source: SourceConfig, inspect: Inspector, needed: Sequence[Capture]) -> list[Finding]:
     """Check that the consumer's own account, if it is not the installing one, may read what events need."""
     if source.admin_connection() == source.connection():
         return []
     there = inspect.existing_tables()
-    needed = [capture.table for capture in readable(source) if capture.table in there]
-    if not (hidden := installer_of(source.connection()).unreadable(needed)):
+    tables = [capture.table for capture in needed if capture.table in there]
+    if not (hidden := installer_of(source.connection()).unreadable(tables)):
         return [Finding("table privileges", Severity.OK, "the consumer's account may read every captured table")]
     detail = f"The consumer's account may not read {', '.join(hidden)}."
     fix = "cdc grants prints what it needs: print and run it again after each change of tables or include"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,18 @@ def service_of(
     process: RunningProcess | None = None,
     replay_asked: Callable[[], None] = lambda: None,
 ) -> Service:
-    async def examine(source: SourceConfig, position: Position | None) -> Sequence[Finding]:
+    async def examine(source: SourceConfig) -> Sequence[Finding]:
         from cdc.runtime import doctor
         from cdc.runtime.sharing import alone
 
+        loop = asyncio.get_running_loop()
+
+        async def stored() -> Position | None:
+            """Read the position on the outbox's own loop, from that of a check."""
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(store.position(source.name), loop))
+
         # not in a thread of the pool, which others need too: its server may hang
-        return await alone().in_thread(lambda: doctor.examine(source, config.outbox, position))
+        return await alone().in_thread(lambda: doctor.examine(source, config.outbox, stored))
 
     return Service(config, store, clock, _existing_tables, examine, _adopt, process, replay_asked)
 

@@ -15,7 +15,7 @@ from cdc.model.column import Capture
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.model.finding import Repaired
-from cdc.runtime.capture import captures, checked
+from cdc.runtime.capture import capture_plan, captures
 from cdc.runtime.installers import installer, journal_of, mysql_installer, of_mysql, of_postgres, slot_installer
 from cdc.runtime.sharing import Share, SourcePace, alone
 
@@ -134,7 +134,7 @@ def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[
 
     def missing() -> bool:
         install = installer(source)
-        return bool(install.plan_install(checked(source, install)[0]).steps)
+        return bool(install.plan_install(capture_plan(source, install).captures).steps)
 
     async def check() -> None:
         try:
@@ -240,7 +240,7 @@ def _restore(source: SourceConfig, share: Share) -> Check:
     async def restore() -> Repaired:
         def work() -> Repaired:
             install = installer(source)
-            return install.restore(checked(source, install)[0], source.connection().user)
+            return install.restore(capture_plan(source, install).captures, source.connection().user)
 
         return await share.in_thread(work)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.fault import doctors
 from support.fault.drive import go
 from support.fault.faults import WEIGHTS
 from support.fault.routes import ROUTES
@@ -27,6 +28,8 @@ RARE = [
     ("mariadb-binlog", "reset-log"),
     ("postgresql-logical", "old-copy"),
 ]
+#: One of each capture mode that doctor reads in a way of its own; `make faults ARGS="--doctors 500"` runs all.
+DOCTORED = ["postgresql-logical", "mariadb-binlog", "mysql-triggers", "postgresql-moving"]
 
 
 @pytest.mark.timeout(900)
@@ -41,8 +44,18 @@ def test_rare_fault_loses_nothing(route: str, fault: str, keeper: KeeperClient, 
     _judge(route, {fault: 1}, 2, keeper, tmp_path)
 
 
-def _judge(route: str, weights: Mapping[str, int], faults: int, keeper: KeeperClient, folder: Path) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("route", DOCTORED)
+def test_doctor_calls_nothing_wrong_beside_writers_kills_and_moves(
+    route: str, keeper: KeeperClient, tmp_path: Path
+) -> None:
+    _judge(route, doctors.WEIGHTS, 0, keeper, tmp_path, doctors=4)
+
+
+def _judge(
+    route: str, weights: Mapping[str, int], faults: int, keeper: KeeperClient, folder: Path, **more: int
+) -> None:
     seed = random.randrange(1 << 32)
-    result = go(ROUTES[route], Plan(seed, faults, weights), keeper, folder)
+    result = go(ROUTES[route], Plan(seed, faults, weights, **more), keeper, folder)
     report = "\n".join([*result.failures, *result.verdict.examples])
     assert not result.failures, f"seed {seed}\n{report}"

@@ -25,6 +25,15 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+def fixed(position: Position | None) -> Callable[[], Awaitable[Position | None]]:
+    """Return what reads the position of an outbox that nobody writes to."""
+
+    async def stored() -> Position | None:
+        return position
+
+    return stored
+
+
 def endpoint(name: str = "ep_a", **fields: Any) -> Endpoint:
     fields = {"url": f"https://{name}.example.com", "events": ("*",), "secret": "whsec_c2VjcmV0"} | fields
     return Endpoint(id=name, created_at=fields.pop("created_at", NOW), **fields)

@@ -13,7 +13,7 @@ from pymysql.connections import Connection
 from cdc.capture.binlog.connection import FILE_START, HEARTBEAT, LogConnection, LogHistory, log_head, log_owner
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.binlog.settings import cascades_in_log, kept_seconds, log_findings, read_settings, refused
+from cdc.capture.binlog.settings import cascades_in_log, kept_seconds, log_findings, read_settings, refused, written
 from cdc.capture.journal.mysql_rows import journals_cascades
 from cdc.capture.mysql_session import explained
 from cdc.database import sqlfile
@@ -107,33 +107,40 @@ class BinlogInspector:
 
     # -- the doctor -------------------------------------------------------------------------------------------------
 
-    def findings(self, captures: Sequence[Capture], position: Position | None = None) -> list[Finding]:
-        """Return the findings about log and account.  ``position``: the consumer's, if it ever ran."""
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        """Return the findings about log, account and tables."""
         with self._connection() as connection:
             server, settings = server_of(connection), read_settings(connection)
             findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
-            found = log_findings(connection, self._info.database, settings, replica=self._replica)
-            if next(refused(settings), None) is not None:
-                return findings + found
-            findings.append(Finding("log", Severity.OK, _kept(settings)))
-            findings += found
-            findings += self._privileges(connection, server, captures)
+            if next(refused(settings), None) is None:
+                findings.append(Finding("log", Severity.OK, _kept(settings)))
+            findings += log_findings(connection, self._info.database, settings, replica=self._replica)
+            if written(settings):
+                findings.append(self._log_privilege(connection, server))
+                findings += _cascades(connection, settings, captures)
+            findings += self._table_privileges(connection, captures)
             findings += _keys(read_tables(connection), captures)
-            findings += _cascades(connection, settings, captures)
-            if position is not None and not any(each.severity is Severity.WRONG for each in findings):
-                findings.append(self._stand(connection, position))
             return findings
 
-    def _privileges(
-        self, connection: Connection[Any], server: MySQLServer, captures: Sequence[Capture]
-    ) -> Iterator[Finding]:
-        """Check each right by using it."""
+    def position_findings(self, position: Position) -> list[Finding]:
+        """Return whether the log still holds what comes after the consumer's position; nothing where no log can be
+        read."""
+        with self._connection() as connection:
+            if not written(read_settings(connection)) or self._refused(connection):
+                return []
+            return [self._stand(connection, position)]
+
+    def _log_privilege(self, connection: Connection[Any], server: MySQLServer) -> Finding:
+        if problem := self._refused(connection):
+            return Finding("log privileges", Severity.WRONG, problem, _log_grant(server, _account(connection)))
+        return Finding("log privileges", Severity.OK, "the account may read the log")
+
+    def _refused(self, connection: Connection[Any]) -> str:
+        """Return the reason why the account may not read the log, found by reading it; empty when it may."""
+        return _refusal(self._info, lambda: self._first(log_head(connection)))
+
+    def _table_privileges(self, connection: Connection[Any], captures: Sequence[Capture]) -> Iterator[Finding]:
         account = _account(connection)
-        problem = _refusal(self._info, lambda: self._first(log_head(connection)))
-        if problem:
-            yield Finding("log privileges", Severity.WRONG, problem, _log_grant(server, account))
-        else:
-            yield Finding("log privileges", Severity.OK, "the account may read the log")
         hidden = list(_hidden(connection, captures))
         for table in hidden:
             detail = f"The account may not read table {table}."

@@ -36,9 +36,14 @@ def read_settings(connection: Connection[Any]) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in rows(connection, sqlfile.load("mysql/log_settings.sql"))}
 
 
+def written(settings: Mapping[str, str]) -> bool:
+    """Return whether the server writes a binary log."""
+    return settings.get("log_bin") == "ON"
+
+
 def refused(settings: Mapping[str, str]) -> Iterator[Finding]:
     """Settings with which reading the log makes no sense."""
-    if settings.get("log_bin") != "ON":
+    if not written(settings):
         detail = "The server writes no binary log."
         fix = (
             "Write log_bin = binlog and binlog_format = ROW below [mysqld] in the server's configuration and restart it"
@@ -69,8 +74,10 @@ def log_findings(
 ) -> list[Finding]:
     """Return what is wrong with the log and what could be better.  ``replica``: the server may be one whose log lacks
     what it receives."""
-    wrong = list(refused(settings))
-    return wrong or [*advised(settings), *_scope(connection, database, settings, replica=replica)]
+    found = list(refused(settings))
+    if written(settings):
+        found += [*advised(settings), *_scope(connection, database, settings, replica=replica)]
+    return found
 
 
 def _scope(

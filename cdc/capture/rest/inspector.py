@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -16,6 +17,8 @@ from cdc.capture.rest.resource import Resource
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
 from cdc.model.finding import Finding, Severity
 
+#: Until a server that is restarted may answer.
+_AGAIN_SECONDS: Final = 1.0
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -38,7 +41,7 @@ class ApiInspector:
     async def _findings(self, polled: Sequence[Resource], lookups: Sequence[Resource]) -> AsyncIterator[Finding]:
         yield self._encryption()
         try:
-            await self._client.get()
+            await self._greeted()
         except SourceError as error:
             yield Finding("API", Severity.WRONG, error.message, error.hint)
             return
@@ -46,6 +49,14 @@ class ApiInspector:
         async for finding in self._rights(list(dict.fromkeys((*polled, *lookups)))):
             yield finding
         yield self._budget(polled)
+
+    async def _greeted(self) -> None:
+        """Ask for the list of resources; once more, a second later, where nothing answers.  Raises `SourceError`."""
+        try:
+            await self._client.get()
+        except SourceUnavailable:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            await self._client.get()
 
     def _encryption(self) -> Finding:
         if self._url.scheme == "https":

@@ -42,7 +42,7 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
     if found.installation.cascades_only:
         detail = "Only the triggers for cascades are installed, for a consumer that reads the binlog."
         findings.append(Finding("triggers", Severity.WRONG, detail, _INSTALL))
-        return findings
+        return [*findings, *_definers(found), _backlog(connection, found)]
     if refusal := _refusal(found, captures):
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
     findings += _trigger_findings(found, captures, cascades_only=False)

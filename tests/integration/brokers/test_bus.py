@@ -36,6 +36,7 @@ from cdc.runtime.sharing import alone
 from support.broker_servers import INSIDE, Nats, NatsCluster
 from support.consumer import Consumer, Inbox, receiving
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
+from support.outboxes import fixed
 from support.tcp_proxy import Proxy
 from support.waiting import HANG_SECONDS
 
@@ -284,7 +285,7 @@ async def test_doctor_and_probe(stream: Nats, outbox: SqliteOutbox) -> None:
     await publish(stream.url, event(1))
     async with reading(bus(stream), outbox) as watch:
         await watch.until(lambda seen: bool(seen.events))
-    findings = {each.check: each for each in await bus_findings(bus(stream), watch.position)}
+    findings = {each.check: each for each in await bus_findings(bus(stream), fixed(watch.position))}
     assert findings["stream"].detail.endswith(": 1 messages, 1 to 1")
     assert "one server alone" in findings["replicas"].detail
     assert "position" not in findings
@@ -301,7 +302,7 @@ async def test_doctor_and_probe(stream: Nats, outbox: SqliteOutbox) -> None:
         await probe.close()
     await on_stream(stream, lambda context: context.delete_stream("events"))
     with pytest.raises(CdcError, match="There is no stream events at "):
-        await bus_findings(bus(stream), None)
+        await bus_findings(bus(stream), fixed(None))
 
 
 @pytest.fixture

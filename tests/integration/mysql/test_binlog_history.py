@@ -12,7 +12,6 @@ import pytest
 from cdc.capture.binlog.inspector import BinlogInspector
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.model.change import Operation, Position
-from cdc.model.column import Capture
 from cdc.model.errors import LogPurged, SourceUnavailable
 from cdc.model.finding import Severity
 from support.binlog_capture import QUICK, Reading, reading
@@ -56,8 +55,8 @@ async def assert_noticed(database: Database, position: Position | None, expected
         with pytest.raises(LogPurged, match=r"reset.*older copy") as caught:
             await stopped.next()
     assert "on_purged" in caught.value.hint
-    findings = BinlogInspector(database.info).findings([Capture("articulos")], position)
-    (finding,) = [each for each in findings if each.check == "position"]
+    assert position is not None
+    (finding,) = BinlogInspector(database.info).position_findings(position)
     assert finding.severity is Severity.WRONG
     assert "older copy" in finding.detail
     async with reading(database, "articulos", position=position, reread_purged=True) as again:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cdc.capture.binlog.inspector import BinlogInspector
+from cdc.model.change import Position
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceError
@@ -39,8 +40,11 @@ def prepare(database: Database) -> None:
     database.execute("CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(40), familia INT)")
 
 
-def findings(database: Database, info: ConnectionInfo | None = None, **more: Any) -> dict[str, Finding]:
-    found = BinlogInspector(info or database.info).findings(CAPTURES, **more)
+def findings(
+    database: Database, info: ConnectionInfo | None = None, position: Position | None = None
+) -> dict[str, Finding]:
+    inspector = BinlogInspector(info or database.info)
+    found = [*inspector.findings(CAPTURES), *([] if position is None else inspector.position_findings(position))]
     return {finding.check: finding for finding in found}
 
 
@@ -175,6 +179,7 @@ def test_each_setting_has_its_sentence(server: str, check: str, severity: Severi
     found = findings(database)
     assert found[check].severity is severity
     assert fix in found[check].fix
+    assert "table privileges" in found, "one check hides no other"
     if (statement := re.match(r"SET GLOBAL [^;]+", found[check].fix)) is not None:
         database.execute(statement[0])
         assert check not in severities(findings(database))

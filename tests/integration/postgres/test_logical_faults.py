@@ -24,6 +24,7 @@ from cdc.model.errors import LogPurged, SourceUnavailable
 from cdc.model.finding import Severity
 from support.database import Database
 from support.logical import EAGER, Reading, install_slot, log_end, logical_source, reading, released, slot_installer
+from support.outboxes import fixed
 from support.proxy import proxied
 from support.waiting import HANG_SECONDS
 
@@ -388,7 +389,7 @@ async def test_server_put_back_to_an_older_copy_and_grown_since_is_noticed(copie
     await stopped.source.close()
     assert "on_purged" in caught.value.hint
     await released(database)
-    (finding,) = await position_findings(database.info, read.position)
+    (finding,) = await position_findings(database.info, fixed(read.position))
     assert finding.severity is Severity.WRONG
     assert "older copy" in finding.detail
     again = Reading(database, logical_source(database, ROWS, reread_lost=True), read.position)
@@ -414,7 +415,7 @@ async def test_server_that_was_killed_is_the_same(copied: tuple[Database, Readin
     stand = LogicalPosition.load(read.position)
     ((confirmed,),) = database.execute("SELECT confirmed_flush_lsn::text FROM pg_replication_slots")
     assert lsn_number(confirmed) <= stand.last.lsn
-    (finding,) = await position_findings(database.info, read.position)
+    (finding,) = await position_findings(database.info, fixed(read.position))
     assert finding.severity is Severity.OK
     _written(database, 20, 22)
     await read.open()

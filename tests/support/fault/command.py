@@ -2,8 +2,9 @@
 
     python -m support.fault --route mariadb-triggers --faults 2000 --seed 7
 
-Without --route every route runs.  Exits with 1 when a change was lost, invented, reordered, doubled, wrong or split, or
-when a write of the ERP failed; the folder that is printed then holds ledger, deliveries and logs.
+Without --route every route runs.  Exits with 1 when a change was lost, invented, reordered, doubled, wrong or split, a
+write of the ERP failed, or doctor called a healthy source WRONG; the folder that is printed then holds ledger,
+deliveries and logs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from support.fault import doctors
 from support.fault.drive import Result, go, table
 from support.fault.faults import FAULTS, WEIGHTS
 from support.fault.routes import ROUTES
@@ -55,6 +57,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--route", nargs="+", choices=list(ROUTES), default=list(ROUTES))
     parser.add_argument("--faults", type=int, default=200, help="how many, on each route")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), help="these faults, each as often as the others")
+    parser.add_argument(
+        "--doctors", type=int, default=0, help="run cdc doctor that often beside faults that it must not report"
+    )
     parser.add_argument("--changes", type=int, default=6, help="transactions for each fault")
     parser.add_argument("--tables", type=int, default=0, help="further captured tables, which nobody writes")
     parser.add_argument("--bulk", type=int, default=10_000, help="rows of the table that is updated as a whole")
@@ -64,8 +69,17 @@ def _options() -> argparse.Namespace:
 
 
 def _run(name: str, options: argparse.Namespace) -> Result:
-    weights = dict.fromkeys(options.only, 1) if options.only else WEIGHTS
-    plan = Plan(options.seed, options.faults, weights, options.changes, options.bulk, tables=options.tables)
+    weights = dict.fromkeys(options.only, 1) if options.only else doctors.WEIGHTS if options.doctors else WEIGHTS
+    faults = 0 if options.doctors else options.faults
+    plan = Plan(
+        options.seed,
+        faults,
+        weights,
+        options.changes,
+        options.bulk,
+        tables=options.tables,
+        doctors=options.doctors,
+    )
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
     client = KeeperClient(os.environ[ADDRESS])
     try:
@@ -81,6 +95,8 @@ def _report(result: Result) -> None:
     tally = result.tally
     met = f"{tally.rollbacks} rollbacks, {tally.conflicts} conflicts ({tally.silent} not reported by the server),"
     print(f"  ERP: {tally.commits} commits, {met}", file=sys.stderr)
+    if result.doctors.calls:
+        print(f"  doctor: {result.doctors.calls} calls, WRONG: {len(result.doctors.wrong)}", file=sys.stderr)
     print(f"  {tally.lost} lost connections; {result.stuck} waits without progress", file=sys.stderr)
     if not result.failures:
         shutil.rmtree(result.folder)

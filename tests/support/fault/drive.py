@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from support.fault.doctors import Doctors
 from support.fault.faults import FAULTS
 from support.fault.judge import Verdict
 from support.fault.routes import Route
@@ -21,7 +24,8 @@ BULKS = 2
 
 @dataclass
 class Result:
-    """``stuck``: waits in which nothing arrived.  ``crashes``: what the consumer did that no fault may cause."""
+    """``stuck``: waits in which nothing arrived.  ``crashes``: what the consumer did that no fault may cause.
+    ``doctors``: the calls of `cdc doctor`."""
 
     route: str
     seed: int
@@ -32,10 +36,12 @@ class Result:
     stuck: int
     crashes: list[str]
     folder: Path
+    doctors: Doctors
 
     @property
     def failures(self) -> list[str]:
         found = [f"{name}: {number}" for name, number in self.verdict.faults.items()]
+        found += [f"doctor: {each}" for each in self.doctors.wrong]
         return [*found, *(f"ERP: {each}" for each in self.tally.errors), *self.crashes]
 
 
@@ -44,7 +50,8 @@ def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
     began = time.monotonic()
     run = Run(route, plan, keeper, folder)
     with run.prepared():
-        _trouble(run)
+        with run.doctors.working(run.writers.work) if plan.doctors else nullcontext():
+            _trouble(run)
         run.start()
         run.writers.work.until_written()
         verdict = _verdict(run)
@@ -54,7 +61,16 @@ def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
     (folder / "ledger").write_text(run.ledger.dump(), encoding="utf-8")
     seconds = time.monotonic() - began
     return Result(
-        route.name, plan.seed, verdict, run.faults, run.writers.tally, seconds, run.stuck, run.crashes, folder
+        route.name,
+        plan.seed,
+        verdict,
+        run.faults,
+        run.writers.tally,
+        seconds,
+        run.stuck,
+        run.crashes,
+        folder,
+        run.doctors,
     )
 
 
@@ -74,7 +90,9 @@ def _verdict(run: Run) -> Verdict:
 def _trouble(run: Run) -> None:
     weights = {name: weight for name, weight in run.plan.weights.items() if FAULTS[name].applies(run.route)}
     bulks = set(run.dice.sample(range(run.plan.faults), min(run.plan.faults, BULKS)))
-    for number in range(run.plan.faults):
+    for number in count():
+        if number >= run.plan.faults and run.doctors.calls >= run.plan.doctors:
+            break
         run.start()
         run.writers.work.give(run.plan.changes)
         if number in bulks:

@@ -59,8 +59,9 @@ def stop_and_continue(run: Run) -> None:
 def cut(run: Run) -> None:
     """Every connection of the consumer to the database breaks."""
     _within(run, 0.5)
-    run.proxy.cut()
-    run.until_progress()
+    with run.doctors.outage():
+        run.proxy.cut()
+        run.until_progress()
 
 
 def deaf(run: Run) -> None:
@@ -95,15 +96,17 @@ def second_consumer(run: Run) -> None:
 def kill_server(run: Run) -> None:
     """SIGKILL to the database server, which is started again."""
     _within(run, 0.5)
-    run.source.server.kill()
-    run.source.server.start()
-    run.until_progress()
+    with run.doctors.outage():
+        run.source.server.kill()
+        run.source.server.start()
+        run.until_progress()
 
 
 def restart_server(run: Run) -> None:
     _within(run, 0.5)
-    run.source.server.restart()
-    run.until_progress()
+    with run.doctors.outage():
+        run.source.server.restart()
+        run.until_progress()
 
 
 def full_disk(run: Run) -> None:

@@ -23,11 +23,14 @@ from support.consumer import Consumer, database_url
 from support.database import Database, create_database
 from support.fault import replication, tables
 from support.fault.clock import SHIFT, set_shift
+from support.fault.doctors import Doctors
 from support.fault.judge import Allowed, Delivery, Verdict, judge, parsed
 from support.fault.ledger import Ledger
 from support.fault.routes import Route
 from support.fault.session import DRIVER_ERRORS, is_conflict, is_lock_timeout, is_lost
 from support.fault.workload import Writers, connector
+from support.health import Health
+from support.ports import free_port
 from support.servers import KeeperClient, own_server
 from support.tcp_proxy import Proxy
 from support.waiting import HANG_SECONDS, until
@@ -43,7 +46,8 @@ DDL_SECONDS = 2
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The extent of a run.  ``changes``: transactions given to the writers for each fault.  ``faults``: names and
-    weights.  ``bulk``: rows of the table that is updated as a whole.  ``tables``: further captured tables."""
+    weights.  ``bulk``: rows of the table that is updated as a whole.  ``tables``: further captured tables.
+    ``doctors``: judged calls of `cdc doctor`; until then there are more faults."""
 
     seed: int
     faults: int
@@ -52,6 +56,7 @@ class Plan:
     bulk: int = 200
     refused: float = 0.01
     tables: int = 0
+    doctors: int = 0
 
 
 def _used(pid: int) -> float:
@@ -130,6 +135,7 @@ class Run:
             self.receiver = Receiver(self.folder, self.plan.seed, self.plan.refused)
             stack.callback(self.receiver.close)
             self.consumer = self._configured(stack)
+            self.doctors = Doctors(self.consumer)
             info = self.database.info
             self.where = {name: getattr(info, name) for name in ("host", "port", "user", "password", "database")}
             connect = connector(self.route.flavour, self.where)
@@ -167,6 +173,8 @@ class Run:
         self.clock = self.folder / "clock"
         set_shift(self.clock, 0.0)
         consumer.environment[SHIFT] = str(self.clock)
+        if self.plan.doctors:
+            Health.of(consumer, free_port())
         if self.route.outbox == "postgresql":
             self._use_postgres_outbox(consumer, stack)
         installer = consumer

@@ -95,5 +95,5 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     monkeypatch.setattr("cdc.runtime.installers.inspector", lambda _source: fake)
     monkeypatch.setattr("cdc.runtime.capture.captures", lambda _source: captures)
     monkeypatch.setattr("cdc.runtime.capture.readable", lambda _source, _inspect=None: captures)
-    monkeypatch.setattr("cdc.runtime.doctor.examine", lambda _source, _outbox, _position=None: fake.findings(captures))
+    monkeypatch.setattr("cdc.runtime.doctor.examine", lambda _source, _outbox, _stored: fake.findings(captures))
     return fake

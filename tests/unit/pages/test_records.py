@@ -91,6 +91,6 @@ def test_a_label_of_the_users_file_replaces_the_packaged_one() -> None:
     own = load_catalogue('[entity.invoice]\nlabel = { code = "numero2" }\n')
     assert next(each.label for each in own.entities if each.name == "invoice") == Label("numero2")
     with pytest.raises(ConfigError, match=r"rules\.toml, line 2: The table facturascli has no column numero2"):
-        own.check({"facturascli": ["codigo"]})
+        raise own.check({"facturascli": ["codigo"]})[1][0]
     with pytest.raises(ConfigError, match="there is no key 'colour' here"):
         load_catalogue('[entity.invoice]\nlabel = { colour = "x" }\n')
