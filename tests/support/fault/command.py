@@ -95,8 +95,8 @@ def _report(result: Result) -> None:
     tally = result.tally
     met = f"{tally.rollbacks} rollbacks, {tally.conflicts} conflicts ({tally.silent} not reported by the server),"
     print(f"  ERP: {tally.commits} commits, {met}", file=sys.stderr)
-    if result.doctors.calls:
-        print(f"  doctor: {result.doctors.calls} calls, WRONG: {len(result.doctors.wrong)}", file=sys.stderr)
+    if result.called:
+        print(f"  doctor: {result.called} calls, WRONG: {len(result.misjudged)}", file=sys.stderr)
     print(f"  {tally.lost} lost connections; {result.stuck} waits without progress", file=sys.stderr)
     if not result.failures:
         shutil.rmtree(result.folder)

@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from support.fault.doctors import Doctors
 from support.fault.faults import FAULTS
 from support.fault.judge import Verdict
 from support.fault.routes import Route
@@ -25,7 +24,7 @@ BULKS = 2
 @dataclass
 class Result:
     """``stuck``: waits in which nothing arrived.  ``crashes``: what the consumer did that no fault may cause.
-    ``doctors``: the calls of `cdc doctor`."""
+    ``called``: judged calls of `cdc doctor`.  ``misjudged``: what they called WRONG."""
 
     route: str
     seed: int
@@ -36,12 +35,13 @@ class Result:
     stuck: int
     crashes: list[str]
     folder: Path
-    doctors: Doctors
+    called: int
+    misjudged: list[str]
 
     @property
     def failures(self) -> list[str]:
         found = [f"{name}: {number}" for name, number in self.verdict.faults.items()]
-        found += [f"doctor: {each}" for each in self.doctors.wrong]
+        found += [f"doctor: {each}" for each in self.misjudged]
         return [*found, *(f"ERP: {each}" for each in self.tally.errors), *self.crashes]
 
 
