@@ -70,7 +70,8 @@ def go(route: Route, plan: Plan, keeper: KeeperClient, folder: Path) -> Result:
         run.stuck,
         run.crashes,
         folder,
-        run.doctors,
+        run.doctors.calls,
+        run.doctors.wrong,
     )
 
 
