@@ -45,6 +45,8 @@ async def test_upgrading_loses_nothing(
     _earlier_outbox(version, tmp_path)
     _installed(version, erp)
     _write(erp, 1)
+    if erp.flavour == "postgresql":
+        assert "code of the ERP's account can run" in await consumer.call("doctor", "--source", "main", expect=1)
     await consumer.call("install-triggers")
     assert consumer.run("install-triggers", "--dry-run") == "", "nothing left to upgrade"
     _write(erp, 2)

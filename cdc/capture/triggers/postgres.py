@@ -51,6 +51,9 @@ def _journal(found: PostgresState) -> Finding:
         detail = f"it is gone, but {tables} tables have triggers that write to it: nothing is recorded"
         return Finding("journal", Severity.WRONG, detail, INSTALL)
     if found.version == JOURNAL_VERSION:
+        new = any("cdc.cdc_append" in function.source for function in found.functions.values())
+        if new and (phrase := postgres_plan.append_drift(found)):
+            return Finding("journal", Severity.WRONG, f"{phrase}: nothing is recorded", INSTALL)
         return Finding("journal", Severity.OK, f"version {found.version}, {len(found.captures)} tables captured")
     if found.version is not None:
         detail = f"version {found.version}, not {JOURNAL_VERSION}"

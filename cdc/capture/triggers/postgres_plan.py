@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cdc.capture.triggers import postgres_render as sql
@@ -16,6 +16,10 @@ from cdc.model.errors import InstallError
 #: Without statements: changes of the probe must be journaled as its triggers should.
 PROOF = Step("Prove that changes are captured", "", ())
 MISSING, DISABLED, OTHER, SILENT = "is missing", "is disabled", "was replaced by another one", "records nothing"
+#: Of triggers up to 0.2.0: a cast to json of the ERP's account ran in them as the installer.
+_EXPOSED = (
+    "its trigger function is of an earlier version, in which code of the ERP's account can run with its owner's rights"
+)
 _STOP = "Stop capturing "
 
 
@@ -24,8 +28,7 @@ def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
     refuse_server(found)
     refuse_tables(found, captures)
     wanted = {capture.table for capture in captures}
-    steps = _marker_steps(found) if found.complete else [_journal_step(found)]
-    steps += _probe_steps(found, captures)
+    steps = [*_journal_steps(found, captures), *_probe_steps(found, captures)]
     tables = [_forget(table) for table in found.captures if table not in wanted]
     tables += _table_steps(found, captures)
     return Plan((*steps, PROOF, *tables) if steps or tables else ())
@@ -46,8 +49,7 @@ def plan_repair(found: PostgresState, tables: Sequence[str]) -> Plan:
             refused[capture.table] = error
         else:
             captures.append(capture)
-    steps = _marker_steps(found) if found.complete else [_journal_step(found)]
-    return Plan((*steps, *_table_steps(found, captures)), refused=refused)
+    return Plan((*_journal_steps(found, found.captures.values()), *_table_steps(found, captures)), refused=refused)
 
 
 def plan_restore(found: PostgresState, captures: Sequence[Capture], consumer: str) -> Plan:
@@ -71,19 +73,42 @@ def plan_extend(found: PostgresState, captures: Sequence[Capture]) -> Plan:
     refuse_server(found)
     refuse_tables(found, captures)
     steps = _table_steps(found, captures)
-    return Plan(tuple(replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps))
+    gaps = tuple(replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps)
+    return Plan((*_journal_steps(found, [*found.captures.values(), *captures]), *gaps))
 
 
-def _journal_step(found: PostgresState) -> Step:
-    marker = () if found.server.marker_exists else (sql.marker(),)
-    return Step("Make the journal", "", (sql.journal(found.schema), *marker))
+def _journal_steps(found: PostgresState, captures: Iterable[Capture]) -> list[Step]:
+    """An installation of an earlier version has no marker, and no function that writes the journal."""
+    steps = []
+    if not found.complete:
+        marker = () if found.server.marker_exists else (sql.marker(),)
+        steps.append(Step("Make the journal", "", (sql.journal(found.schema), *marker)))
+    elif not found.server.marker_exists:
+        steps.append(Step("Make room to note which outbox reads the journal", "", (sql.marker(),)))
+    owners = {found.tables[capture.table].owner for capture in captures if capture.table in found.tables}
+    blind = append_drift(found)
+    if blind or found.append is None or found.append.source != sql.append_source(found.schema, owners):
+        missed = sorted(name for name in found.captures if _calls_append(found, name)) if blind else ()
+        statements = (sql.append(found.schema, owners), *map(sql.gap, missed))
+        steps.append(Step("Make the function that writes the journal", "", statements))
+    return steps
 
 
-def _marker_steps(found: PostgresState) -> list[Step]:
-    """An installation of an earlier version has no marker."""
-    if found.server.marker_exists:
-        return []
-    return [Step("Make room to note which outbox reads the journal", "", (sql.marker(),))]
+def append_drift(found: PostgresState) -> str:
+    """Return why triggers cannot write the journal, as a phrase; empty when they can."""
+    append = found.append
+    if append is None:
+        return f"function cdc.cdc_append {MISSING}"
+    if not append.open:
+        return "not every role may use the schema cdc and call its function cdc_append"
+    if not append.definer or "INSERT INTO cdc.cdc_journal" not in append.source:
+        return f"function cdc.cdc_append {OTHER}"
+    return ""
+
+
+def _calls_append(found: PostgresState, table: str) -> bool:
+    """Return whether the table's triggers write by cdc_append, as those up to 0.2.0 do not."""
+    return table in found.functions and "cdc.cdc_append" in found.functions[table].source
 
 
 def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
@@ -109,11 +134,13 @@ def drift(found: PostgresState, capture: Capture) -> list[str]:
     if function is None:
         return [f"its trigger function {MISSING}"]
     wrong = []
-    if "cdc.cdc_journal" not in function.source:
+    if function.definer and "cdc.cdc_journal" in function.source:
+        wrong.append(_EXPOSED)
+    elif not _calls_append(found, capture.table):
         wrong.append(f"its trigger function {SILENT}")
     elif function.source != sql.function_source(capture):
         wrong.append("its trigger function was changed")
-    elif not function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
+    elif function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
         wrong.append("the settings of its trigger function were changed")
     triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
     for shape in sql.TRIGGERS:
@@ -133,7 +160,7 @@ def _settings(found: PostgresState, table: str) -> frozenset[str]:
 
 def _probe_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
     function = found.functions.get(PROBE)
-    if function and function.source == sql.function_source(Capture(PROBE)) and function.definer:
+    if function and function.source == sql.function_source(Capture(PROBE)) and not function.definer:
         return []
     owners = {found.tables[capture.table].owner for capture in captures} - {found.server.role}
     grants = [sql.grant_owner(owner) for owner in sorted(owners)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from string import Template
@@ -15,8 +15,7 @@ from cdc.database.sqlfile import load, render
 from cdc.model.column import Capture
 
 _FOLDER = "postgres/trigger"
-#: As pg_proc.proconfig holds the function's SET clauses, in lower case: of every table, and of those that need more.
-_SETTINGS = frozenset({"search_path=pg_catalog, pg_temp"})
+#: The SET clauses of the function of a table with columns that need them, in lower case as pg_proc.proconfig has them.
 _STYLES = {
     "datestyle": "iso",
     "intervalstyle": "postgres",
@@ -83,7 +82,7 @@ def drop_journal() -> str:
 
 
 def function_settings(*, styled: bool) -> frozenset[str]:
-    return _SETTINGS | {f"{name}={value}" for name, value in _STYLES.items()} if styled else _SETTINGS
+    return frozenset(f"{name}={value}" for name, value in _STYLES.items() if styled)
 
 
 def function(capture: Capture, *, styled: bool) -> str:
@@ -100,8 +99,23 @@ def function_source(capture: Capture) -> str:
     """The function's body as pg_proc.prosrc holds it."""
     _, body, _ = _function_parts(capture)
     return Template(body).substitute(
-        secrets=text_array(capture.secrets),
-        found=_has_key(capture.secrets),
+        name="TG_TABLE_NAME", secrets=text_array(capture.secrets), found=_has_key(capture.secrets)
+    )
+
+
+def append(schema: str, owners: Collection[str]) -> str:
+    """``owners``: of the captured tables."""
+    head, _, tail = load(f"{_FOLDER}/append.sql").split("$$cdc$$")
+    return f"{head}{dollar_quoted(append_source(schema, owners))}{tail}"
+
+
+def append_source(schema: str, owners: Collection[str]) -> str:
+    """The function's body as pg_proc.prosrc holds it."""
+    _, body, _ = load(f"{_FOLDER}/append.sql").split("$$cdc$$")
+    return Template(body).substitute(
+        writers=f"{text_array(owners if len(owners) == 1 else ())}::pg_catalog.name[]",
+        schema=literal(schema),
+        probe=PROBE,
         lock_class=str(LOCK_CLASS),
         lock_idle=str(LOCK_IDLE),
     )
@@ -112,7 +126,7 @@ def _has_key(names: Iterable[str]) -> str:
     before the colon.  The comparison is of bytes, independent of the database's collation."""
     image = 'COALESCE(new_image, old_image) COLLATE pg_catalog."C"'
     keys = (literal(f"{orjson.dumps(name).decode()}:") for name in sorted(names))
-    return " OR ".join(f"pg_catalog.strpos({image}, {key}) > 0" for key in keys)
+    return " OR ".join(f"pg_catalog.strpos({image}, {key}) OPERATOR(pg_catalog.>) 0" for key in keys)
 
 
 def _function_parts(capture: Capture) -> tuple[str, str, str]:

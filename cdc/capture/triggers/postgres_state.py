@@ -86,10 +86,15 @@ class PostgresTable(Relation):
 
 @dataclass(frozen=True, slots=True)
 class FoundFunction:
+    """``definer``: it has its owner's rights.  ``open``: everybody may call it.  ``appends``: it is the one that writes
+    the journal for all triggers."""
+
     name: str
     source: str
     definer: bool
-    settings: list[str]
+    settings: list[str] = field(default_factory=list)
+    open: bool = False
+    appends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class PostgresTrigger:
 @dataclass(frozen=True, slots=True)
 class PostgresState:
     """``version`` is None when there is no journal of ours (or this role may not look); ``schema`` is the ERP's, as
-    installed, else the session's."""
+    installed, else the session's.  ``append``: the function that writes the journal for all triggers."""
 
     server: PostgresServer
     schema: str
@@ -116,6 +121,7 @@ class PostgresState:
     tables: Mapping[str, PostgresTable] = field(default_factory=dict)
     functions: Mapping[str, FoundFunction] = field(default_factory=dict)
     triggers: Mapping[str, tuple[PostgresTrigger, ...]] = field(default_factory=dict)
+    append: FoundFunction | None = None
 
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> PostgresState:
         """Return the same, as if what is installed were captured with these patterns."""
@@ -169,12 +175,14 @@ def _inspect(connection: Connection) -> PostgresState:
     triggers: dict[str, tuple[PostgresTrigger, ...]] = {}
     for trigger in fetch(connection, PostgresTrigger, f"{_QUERIES}#inspect_triggers", [schema]):
         triggers[trigger.table] = (*triggers.get(trigger.table, ()), trigger)
+    functions = fetch(connection, FoundFunction, f"{_QUERIES}#inspect_functions")
     return PostgresState(
         server,
         schema,
         version,
         captures,
         {table.name: table for table in fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema])},
-        {function.name: function for function in fetch(connection, FoundFunction, f"{_QUERIES}#inspect_functions")},
+        {function.name: function for function in functions if not function.appends},
         triggers,
+        next((function for function in functions if function.appends), None),
     )

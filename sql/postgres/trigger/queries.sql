@@ -49,10 +49,16 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY c.relname
 
 -- name: inspect_functions
--- Trigger functions in our schema.
-SELECT p.proname::text AS name, p.prosrc AS source, p.prosecdef AS definer, coalesce(p.proconfig, '{}') AS settings
+-- Functions in our schema: of triggers, and the one that these call (appends). open: everybody may call it.
+SELECT
+    p.proname::text AS name,
+    p.prosrc AS source,
+    p.prosecdef AS definer,
+    coalesce(p.proconfig, '{}') AS settings,
+    p.prorettype <> 'trigger'::regtype AS appends,
+    has_function_privilege('public', p.oid, 'EXECUTE') AND has_schema_privilege('public', n.oid, 'USAGE') AS open
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = 'cdc' AND p.prorettype = 'trigger'::regtype AND p.pronargs = 0
+WHERE n.nspname = 'cdc' AND (p.prorettype = 'trigger'::regtype AND p.pronargs = 0 OR p.proname = 'cdc_append')
 ORDER BY p.proname
 
 -- name: inspect_triggers

@@ -75,7 +75,7 @@ def test_each_step_is_announced(plain: Database) -> None:
     installer = PostgresInstaller(plain.info)
     titles: list[str] = []
     installer.apply(installer.plan_install(CAPTURES), titles.append)
-    ours = ["Make the journal", "Make the probe", PROVE]
+    ours = ["Make the journal", "Make the function that writes the journal", "Make the probe", PROVE]
     assert titles == [*ours, *(f"Capture {capture.table}" for capture in CAPTURES)]
 
 
@@ -145,9 +145,9 @@ def test_captures_come_and_go(shop: Shop) -> None:
         ("ALTER TABLE customers DISABLE TRIGGER _cdc_update", "trigger _cdc_update is disabled"),
         ("ALTER TABLE customers DISABLE TRIGGER ALL", "trigger _cdc_truncate is disabled"),
         ("DROP FUNCTION cdc.customers CASCADE", "function is missing"),
-        ("ALTER FUNCTION cdc.customers RESET ALL", "settings"),
+        ("ALTER FUNCTION cdc.customers SET search_path = public", "settings"),
         ("ALTER TABLE customers ADD COLUMN span interval", "settings"),
-        ("ALTER FUNCTION cdc.customers SECURITY INVOKER", "settings"),
+        ("ALTER FUNCTION cdc.customers SECURITY DEFINER", "settings"),
         (
             "CREATE OR REPLACE FUNCTION cdc.customers() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "function records nothing",
@@ -172,6 +172,35 @@ def test_drift_is_found_and_mended(shop: Shop, damage: str, phrase: str) -> None
     shop.execute("UPDATE customers SET name = 'b'")
     blind = "settings" not in phrase  # then nobody knows what was missed
     assert [operation for _, operation, *_ in shop.journal()] == [*(["G"] if blind else []), "I", "U"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "phrase"),
+    [
+        ("DROP FUNCTION cdc.cdc_append", "cdc_append is missing"),
+        ("REVOKE USAGE ON SCHEMA cdc FROM PUBLIC", "not every role may use"),
+        ("REVOKE EXECUTE ON FUNCTION cdc.cdc_append FROM PUBLIC", "not every role may use"),
+        ("ALTER FUNCTION cdc.cdc_append SECURITY INVOKER", "was replaced"),
+        ("ALTER SCHEMA cdc RENAME TO elsewhere; ALTER SCHEMA elsewhere RENAME TO cdc", ""),
+    ],
+)
+def test_journal_function_taken_away_fails_no_write_and_is_repaired(shop: Shop, damage: str, phrase: str) -> None:
+    """Every captured table is read again, also when only one of them is repaired."""
+    role = f"{shop.database.name}_erp"
+    shop.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT INSERT ON customers TO {role}")
+    try:
+        erp = shop.database.connect(role, "x", autocommit=True)
+        shop.execute(damage)
+        if "INVOKER" not in damage:  # then its caller lacks the privilege, as with any table
+            erp.execute("INSERT INTO customers VALUES ('1', 'a')")
+        assert phrase in wrong(shop).get("journal", "")
+        shop.installer.repair(["customers"])
+        assert wrong(shop) == {}
+        erp.execute("INSERT INTO customers VALUES ('2', 'a')")
+        gaps = {(capture.table, "G") for capture in CAPTURES} if phrase else set()
+        assert {(table, operation) for table, operation, *_ in shop.journal()} == gaps | {("customers", "I")}
+    finally:
+        shop.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_a_vanished_table_is_found(shop: Shop) -> None:

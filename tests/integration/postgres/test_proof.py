@@ -91,7 +91,7 @@ def test_function_that_may_not_write_the_journal_is_found(postgres_db: Database,
     postgres_db.execute(f"CREATE ROLE {other}")
     try:
         postgres_db.execute(f"GRANT CREATE, USAGE ON SCHEMA cdc TO {other}")
-        postgres_db.execute(f"ALTER FUNCTION cdc.cdc_probe() OWNER TO {other}")
+        postgres_db.execute(f"ALTER FUNCTION cdc.cdc_append OWNER TO {other}")
         finding = proved(there)
         assert finding.severity is Severity.WRONG
         assert "permission denied for table cdc_journal" in finding.detail

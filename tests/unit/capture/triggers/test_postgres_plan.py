@@ -62,9 +62,11 @@ def bare(server: PostgresServer = SERVER, table: PostgresTable = TABLE) -> Postg
 
 def installed() -> PostgresState:
     function = FoundFunction(
-        "users", sql.function_source(CAPTURE), definer=True, settings=[*sql.function_settings(styled=False)]
+        "users", sql.function_source(CAPTURE), definer=False, settings=[*sql.function_settings(styled=False)]
     )
     triggers = tuple(PostgresTrigger("users", s.name, "O", s.type, s.condition, "users") for s in sql.TRIGGERS)
+    source = sql.append_source("public", {"dba"})
+    append = FoundFunction("cdc_append", source, definer=True, open=True, appends=True)
     probe = replace(function, name=sql.PROBE, source=sql.function_source(Capture(sql.PROBE)))
     return PostgresState(
         OURS,
@@ -74,14 +76,25 @@ def installed() -> PostgresState:
         {"users": TABLE},
         {"users": function, sql.PROBE: probe},
         {"users": triggers},
+        append,
     )
 
 
 def test_from_nothing_the_journal_comes_first() -> None:
     plan = postgres_plan.plan_install(bare(), [CAPTURE])
-    titles = ["Make the journal", "Make the probe", postgres_plan.PROOF.title, "Capture users"]
+    titles = [
+        "Make the journal",
+        "Make the function that writes the journal",
+        "Make the probe",
+        postgres_plan.PROOF.title,
+        "Capture users",
+    ]
     assert [step.title for step in plan.steps] == titles
-    assert not any("GRANT" in statement for step in plan.steps for statement in step.statements)
+    granted = {line for step in plan.steps for line in "".join(step.statements).splitlines() if "GRANT" in line}
+    assert granted == {
+        "GRANT EXECUTE ON FUNCTION cdc.cdc_append TO PUBLIC;",
+        "GRANT USAGE ON SCHEMA cdc TO PUBLIC;",
+    }
 
 
 def test_another_owner_is_let_in() -> None:
