@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from struct import pack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from struct import pack, unpack_from
 from zlib import crc32
 
 from cdc.database.mysql_connection import Flavour
@@ -44,14 +46,16 @@ class LogStream:
     ``offset``: where the next event begins in the file.  ``ends``: where the packets of each event end in the bytes.
     """
 
-    def __init__(self, flavour: Flavour, *, checksums: bool = True, file: str = "log.000001", offset: int = 4) -> None:
+    def __init__(
+        self, flavour: Flavour, *, checksums: bool = True, file: str = "log.000001", offset: int = 4, begun: int = 0
+    ) -> None:
         self.flavour, self.checksums, self.file = flavour, False, file
         self.bytes = b""
         self.ends: list[int] = []
         self.offset = offset
         self.rotated(file, offset, made_up=True)
         self.offset = 4
-        self.format(checksums=checksums)
+        self.format(checksums=checksums, time=begun)
         self.offset = max(offset, self.offset)
         self._number = 0
 
@@ -141,6 +145,89 @@ class LogStream:
 
     def end(self) -> None:
         self.packet(b"\xfe\0\0\2\0")
+
+
+@dataclass
+class LogFile:
+    """``before``: transactions before it.  ``ends``: number of a transaction → where it ends."""
+
+    begun: int
+    stream: LogStream
+    before: int
+    ends: dict[int, int] = field(default_factory=dict)
+
+
+class LogFiles:
+    """The log of a server over its life, and what the server sends of it.  A transaction's value is its number."""
+
+    def __init__(self, flavour: Flavour, begun: int) -> None:
+        self.flavour = flavour
+        self.files: dict[str, LogFile] = {}
+        self.last = self._count = 0
+        self._begin(begun)
+
+    def _begin(self, begun: int) -> None:
+        self._count += 1
+        name = f"log.{self._count:06}"
+        stream = LogStream(self.flavour, file=name, begun=begun)
+        self.files[name] = LogFile(begun, stream, self.last)
+        if self.flavour is Flavour.MARIADB:
+            stream.event(163, pack("<I", 1) + pack("<IIQ", 0, 1, self.last) if self.last else pack("<I", 0))
+        else:
+            intervals = pack("<QQQ", 1, 1, self.last + 1)
+            stream.event(35, pack("<Q", 1) + SERVER + intervals if self.last else pack("<Q", 0))
+
+    def _current(self) -> LogFile:
+        return next(reversed(self.files.values()))
+
+    def commit(self) -> None:
+        self.last += 1
+        file = self._current()
+        file.stream.transaction("ours", self.last, number=self.last)
+        file.ends[self.last] = file.stream.offset
+
+    def rotate(self, begun: int) -> None:
+        self._current().stream.event(4, pack("<Q", 4) + f"log.{self._count + 1:06}".encode())
+        self._begin(begun)
+
+    def restart(self, begun: int, *, killed: bool) -> None:
+        if not killed:
+            self._current().stream.event(3, b"")
+        self._begin(begun)
+
+    def purge(self) -> None:
+        """Remove the oldest file, unless it is the only one."""
+        if len(self.files) > 1:
+            del self.files[next(iter(self.files))]
+
+    def reset(self, begun: int) -> None:
+        self.files.clear()
+        self.last = self._count = 0
+        self._begin(begun)
+
+    def sent(self, file: str, offset: int = 4) -> bytes:
+        """What is sent from a place on, to the end of the log."""
+        first, *others = [each.stream for name, each in self.files.items() if name >= file]
+        begin = LogStream(self.flavour, file=file, offset=offset, begun=self.files[file].begun)
+        return begin.bytes + _events(first, offset) + b"".join(each.bytes for each in others) + _END
+
+    def sent_after(self, number: int) -> bytes:
+        """What is sent to a client that knows the transactions up to this one, from the start of a file on."""
+        name = [name for name, each in self.files.items() if each.before <= number][-1]
+        first, *others = [each for each_name, each in self.files.items() if each_name >= name]
+        head = 2 + 1  # rotation, format, the transactions before
+        begin = first.stream.bytes[: first.stream.ends[head - 1]]
+        rest = _events(first.stream, first.ends.get(number, 4), head)
+        return begin + rest + b"".join(each.stream.bytes for each in others) + _END
+
+
+def _events(stream: LogStream, offset: int, head: int = 2) -> bytes:
+    """The packets of the events that begin at ``offset`` or later, without the first ``head``."""
+    packets = [stream.bytes[start:end] for start, end in pairwise(stream.ends)][head - 1 :]
+    return b"".join(each for each in packets if unpack_from("<I", each, 18)[0] > offset)
+
+
+_END = b"\x05\0\0\0\xfe\0\0\2\0"
 
 
 def tagged(number: int, tag: str, micros: int) -> bytes:

@@ -15,9 +15,9 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc.capture.binlog.item import Item, Layouts
-from cdc.capture.binlog.log_position import GtidSet, LogPosition
+from cdc.capture.binlog.log_position import FILE_START, GtidSet, LogPosition
 from cdc.capture.binlog.missing import another_history, begins_after, missing
-from cdc.capture.binlog.stream import FIRST_UNASKABLE, read_log
+from cdc.capture.binlog.stream import FIRST_UNASKABLE, file_begun, read_log
 from cdc.database.mysql_connection import (
     Flavour,
     code_of,
@@ -30,7 +30,7 @@ from cdc.database.mysql_connection import (
     socket_of,
 )
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
+from cdc.model.errors import LogPurged, LogRefused, SourceError, SourceUnavailable
 
 _DUMP, _DUMP_BY_GTIDS = 0x12, 0x1E
 #: Command, offset, flags, server id; the file's name follows.
@@ -41,8 +41,6 @@ _BY_GTIDS = Struct("<BHIIQI")
 _DO_NOT_WAIT = 1
 #: Heartbeats with 64-bit offsets; MariaDB means something else by it.
 _HEARTBEATS_2 = 2
-#: Where the first event of a file begins.
-FILE_START = 4
 _NANOSECONDS = 1_000_000_000
 #: Seconds for which a consumer that is held up may leave the server's bytes unread.
 _LONGEST_WAIT = 600
@@ -153,6 +151,13 @@ class LogConnection:
         start = self._position if self.by_gtids else self._position._replace(gtids="")
         try:
             yield from read_log(self.chunks(), layouts, start, self.flavour, server=self.server)
+        except LogRefused as refused:
+            raise self._explained(refused) from refused
+
+    def begun(self) -> int:
+        """`file_begun` of the position's file, at whose start reading begins.  Raises as `items` does."""
+        try:
+            return file_begun(self.chunks(), self._position.file, self.flavour)
         except LogRefused as refused:
             raise self._explained(refused) from refused
 
@@ -299,27 +304,44 @@ class LogHistory:
         """
         while True:
             file = log_end(connection).file
-            begun = self._begun(file)
+            try:
+                begun = self._begun(file)
+            except LogPurged:
+                if log_end(connection).file == file:
+                    raise
+                continue  # it is no longer the last file
             head = log_head(connection)
             if head.file == file:
                 return head._replace(begun=begun)
 
     def error(self, connection: Connection[Any], position: LogPosition) -> SourceError | None:
-        """Return why the server's log is not the one that was read up to ``position``; None when it is."""
+        """Return why the server's log is not the one that was read up to ``position``; None when it is.
+
+        `LogPurged` asks for a loss, so it must be found twice, the second time over a connection of its own: files may
+        be begun and purged between two queries.
+        """
+        error = self._error(connection, position)
+        if isinstance(error, LogPurged):
+            with errors_of(self._info), closing(connect(self._info)) as second:
+                error = self._error(second, position)
+        return error
+
+    def _error(self, connection: Connection[Any], position: LogPosition) -> SourceError | None:
         flavour = server_of(connection).flavour
         _, gtids = log_owner(connection, flavour)
         by_gtids = bool(position.gtids) and gtids
         error = missing(connection, flavour, position, by_gtids=by_gtids)
         if error is not None or not position.begun:
             return error
-        if by_gtids and begins_after(connection, flavour, position):
-            return None
-        begun = self._begun(position.file)
-        return None if begun == position.begun else another_history(position, begun)
+        try:
+            begun = self._begun(position.file)
+        except LogPurged as purged:
+            error = purged
+        else:
+            error = None if begun == position.begun else another_history(position, begun)
+        return None if error is not None and by_gtids and begins_after(connection, flavour, position) else error
 
     def _begun(self, file: str) -> int:
-        """Return when the server began ``file``, as its first event says: see `LogPosition.begun`."""
         start = LogPosition(file, FILE_START, "")
         with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as opened:
-            times = (item.position.begun for item in opened.items(lambda _: None))
-            return next((time for time in times if time), 0)
+            return opened.begun()

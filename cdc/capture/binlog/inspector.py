@@ -10,8 +10,8 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.binlog.connection import FILE_START, HEARTBEAT, LogConnection, LogHistory, log_head, log_owner
-from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.connection import HEARTBEAT, LogConnection, LogHistory, log_head, log_owner
+from cdc.capture.binlog.log_position import FILE_START, LogPosition
 from cdc.capture.binlog.position import BinlogPosition
 from cdc.capture.binlog.settings import cascades_in_log, kept_seconds, log_findings, read_settings, refused, written
 from cdc.capture.journal.mysql_rows import journals_cascades

@@ -13,6 +13,8 @@ from uuid import UUID
 from cdc.capture.binlog.event import EventCursor
 from cdc.model.errors import MalformedEvent, SourceError
 
+#: Where the first event of a file begins.
+FILE_START = 4
 _NUMBER = re.compile(r"\.(\d+)\Z")
 
 

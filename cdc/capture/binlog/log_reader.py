@@ -31,7 +31,7 @@ from cdc.capture.binlog.event import (
 from cdc.capture.binlog.item import Idle, Item, Layouts, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.rows_reader import RowsReader, TransactionRows
-from cdc.model.errors import MalformedEvent
+from cdc.model.errors import MalformedEvent, SourceUnavailable
 
 _QUERY_LENGTHS = Struct("<27xBxxH")
 _QUERY_FIXED = HEADER_BYTES + 13 + 1  # with the zero byte behind the database's name
@@ -55,6 +55,8 @@ class LogReader(RowsReader, ABC):
         super().__init__(layouts, spill_bytes)
         self._server = server
         self._file, self._offset, self._begun = start.file, start.offset, start.begun
+        #: Where a file that was announced begins: it is this file once its first event has said when it was begun.
+        self._announced: LogPlace | None = None
         #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
         self._start: LogPosition | None = start
         self.unplaced = 0
@@ -249,18 +251,24 @@ class LogReader(RowsReader, ABC):
     def _format(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
         """A file begins.  A group that is open was cut off when the server fell over."""
         self.checksum_bytes = CHECKSUM_BYTES if has_checksums(self._event(data, at)[HEADER_BYTES:]) else 0
+        place, self._announced = self._announced, None
+        if place is not None:
+            if place.file != self._file:
+                self._moved, self._start, self._begun = True, None, 0
+            self._file, self._offset, self.unplaced = place.file, place.offset, 0
         begun = int.from_bytes(data[at : at + 4], "little")
+        if self._begun not in (0, begun):
+            raise SourceUnavailable(
+                f"File {self._file} of the log was begun again since it was read: the log was reset."
+            )
         if begun != self._begun:
             self._moved, self._begun = True, begun
         self._abandon()
         return ()
 
     def _rotate(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
-        """The server also makes one up at the beginning, to say where it begins."""
-        place = parse_rotate(body_without_checksum(self._event(data, at)))
-        if place.file != self._file:
-            self._moved, self._start, self._begun = True, None, 0
-        self._file, self._offset, self.unplaced = place.file, place.offset, 0
+        """The server also makes one up at the beginning, to say where it begins.  A format description follows."""
+        self._announced = parse_rotate(body_without_checksum(self._event(data, at)))
         self._tables.clear()
         return ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pymysql
 from pymysql.connections import Connection
 
 from cdc.capture.binlog.log_position import DomainState, LogPosition
@@ -26,8 +27,10 @@ def missing(
         return _missing_place(connection, position)
     ask = _missing_in_set if flavour is Flavour.MYSQL else _missing_in_domains
     error = ask(connection, position)
-    if error is None and position.file and not begins_after(connection, flavour, position):
-        return _missing_place(connection, position)
+    if error is None and position.file:
+        error = _missing_place(connection, position)
+        # asked last: what is purged in between is nothing that was not read
+        return None if error is not None and begins_after(connection, flavour, position) else error
     return error
 
 
@@ -61,15 +64,29 @@ def begins_after(connection: Connection[Any], flavour: Flavour, position: LogPos
         ((rest,),) = rows(connection, "SELECT GTID_SUBTRACT(%s, @@gtid_purged)", (position.gtids,))
         return not rest
     first = _first_state(connection)[1]
-    asked = DomainState.parse(position.gtids).last
+    asked = _asked(_logged(connection), position)
     return all(first.get(domain, (0, 0))[1] >= number for domain, (_, number) in asked.items())
 
 
 def _first_state(connection: Connection[Any]) -> tuple[str, dict[int, tuple[int, int]]]:
-    """Return MariaDB's oldest file, and the last transaction of each domain before it."""
-    oldest = str(rows(connection, "SHOW BINARY LOGS")[0][0])
-    begin = rows(connection, "SELECT BINLOG_GTID_POS(%s, 4)", (oldest,))[0][0]
-    return oldest, DomainState.parse(str(begin or "")).last
+    """Return MariaDB's oldest file, and the last transaction of each domain before it.
+
+    Of a file that is purged between two queries the server says nothing, or that it is not found.
+    """
+    while True:
+        oldest = _oldest(connection)
+        try:
+            ((begin,),) = rows(connection, "SELECT BINLOG_GTID_POS(%s, 4)", (oldest,))
+        except pymysql.err.InternalError:
+            if _oldest(connection) == oldest:
+                raise
+            continue
+        if _oldest(connection) == oldest:
+            return oldest, DomainState.parse(str(begin or "")).last
+
+
+def _oldest(connection: Connection[Any]) -> str:
+    return str(rows(connection, "SHOW BINARY LOGS")[0][0])
 
 
 def _missing_in_set(connection: Connection[Any], position: LogPosition) -> SourceError | None:
@@ -85,10 +102,10 @@ def _missing_in_set(connection: Connection[Any], position: LogPosition) -> Sourc
 
 
 def _missing_in_domains(connection: Connection[Any], position: LogPosition) -> SourceError | None:
-    (state, own), *_ = rows(connection, "SELECT @@gtid_binlog_state, @@server_id")
-    oldest, first = _first_state(connection)
-    logged = _by_server(str(state))
+    ((own,),) = rows(connection, "SELECT @@server_id")
+    logged = _logged(connection)
     asked = DomainState.parse(position.gtids).last
+    oldest, first = _first_state(connection)
     for domain, (_, number) in first.items():
         if number > asked.get(domain, (0, 0))[1]:
             from_ = f"{domain}-{asked[domain][0]}-{asked[domain][1]}" if domain in asked else f"domain {domain}"
@@ -96,7 +113,7 @@ def _missing_in_domains(connection: Connection[Any], position: LogPosition) -> S
                 f"The log is needed from {from_} on, but the oldest file there is, {oldest}, begins behind "
                 f"{domain}-{first[domain][0]}-{number}."
             )
-    for domain, (server, number) in asked.items():
+    for domain, (server, number) in _asked(logged, position).items():
         if logged.get((domain, server), 0) < number:
             return _not_logged(f"{domain}-{server}-{number}", server == int(own), _last_of(logged, domain) < number)
     return None
@@ -113,10 +130,19 @@ def _not_logged(gtid: str, its_own: bool, behind: bool) -> SourceError:
     return _purged(f"The log of this server does not hold transaction {gtid}, after which reading would continue.")
 
 
-def _by_server(state: str) -> dict[tuple[int, int], int]:
-    """(domain, server) → its last number."""
-    members = [member.split("-") for member in state.split(",") if member]
+def _logged(connection: Connection[Any]) -> dict[tuple[int, int], int]:
+    """Return MariaDB's (domain, server) → its last number."""
+    ((state,),) = rows(connection, "SELECT @@gtid_binlog_state")
+    members = [member.split("-") for member in str(state).split(",") if member]
     return {(int(domain), int(server)): int(number) for domain, server, number in members}
+
+
+def _asked(logged: dict[tuple[int, int], int], position: LogPosition) -> dict[int, tuple[int, int]]:
+    """Return what was read of each domain, except domains of which the log holds nothing: an administrator deletes
+    them (DELETE_DOMAIN_ID).  A log that knows no domain at all was reset."""
+    domains = {domain for domain, _ in logged}
+    last = DomainState.parse(position.gtids).last
+    return {domain: each for domain, each in last.items() if domain in domains or not domains}
 
 
 def _last_of(logged: dict[tuple[int, int], int], domain: int) -> int:

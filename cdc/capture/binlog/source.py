@@ -22,9 +22,9 @@ import structlog
 
 from cdc.capture.base import LogLimits
 from cdc.capture.binlog.chunk import ChunkLimits, ChunkReader, LogChunk
-from cdc.capture.binlog.connection import FILE_START, LogConnection
+from cdc.capture.binlog.connection import LogConnection
 from cdc.capture.binlog.database import BinlogDatabase
-from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.log_position import FILE_START, LogPosition
 from cdc.capture.binlog.log_thread import LogThread
 from cdc.capture.binlog.pages import BinlogPages
 from cdc.capture.binlog.position import BinlogPosition

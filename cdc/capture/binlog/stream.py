@@ -14,7 +14,7 @@ from struct import Struct
 from cdc.capture.binlog.compressed import payload, plain_statement
 from cdc.capture.binlog.event import HEADER_BYTES, LogEventType, Query, UnreadBytes, parse_query
 from cdc.capture.binlog.item import Item, Layouts
-from cdc.capture.binlog.log_position import DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
+from cdc.capture.binlog.log_position import FILE_START, DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
 from cdc.capture.binlog.log_reader import LogReader, moment
 from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour
 from cdc.model.errors import LogRefused, MalformedEvent, SourceError, SourceUnavailable
@@ -234,6 +234,19 @@ def read_log(
     if start.offset >= FIRST_UNASKABLE and not start.gtids:
         return (item for item in items if reader.is_behind(start))
     return items
+
+
+def file_begun(chunks: Iterable[bytes], file: str, flavour: Flavour) -> int:
+    """Return `LogPosition.begun` of ``file``, from the bytes of a log that is read from that file's start.
+
+    They are read one by one: a chunk may hold the whole file and the beginning of the next.
+    """
+    pieces = (chunk[at : at + 1] for chunk in chunks for at in range(len(chunk)))
+    start = LogPosition(file, FILE_START, "")
+    for item in read_log(pieces, lambda _: None, start, flavour):
+        if item.position.begun and item.position.file == file:
+            return item.position.begun
+    raise SourceUnavailable(f"The server did not say when it began file {file} of its log.")
 
 
 def _items(chunks: Iterable[bytes], reader: LogReader) -> Iterator[Item]:

@@ -4,13 +4,18 @@ however long it has grown since."""
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from pymysql.connections import Connection
 
+from cdc.capture.binlog.connection import log_end
 from cdc.capture.binlog.inspector import BinlogInspector
+from cdc.capture.binlog.missing import missing
 from cdc.capture.binlog.position import BinlogPosition
+from cdc.database.mysql_connection import Flavour, connect, rows
 from cdc.model.change import Operation, Position
 from cdc.model.errors import LogPurged, SourceUnavailable
 from cdc.model.finding import Severity
@@ -155,6 +160,90 @@ async def test_restarted_and_rotated_log_is_the_same(items: Database) -> None:
     add(items, 3, 6)
     async with reading(items, "articulos", position=log.position) as again:
         assert [change.key["id"] for change in await again.drain()] == [3, 4, 5]
+
+
+async def test_rotations_and_restarts_of_a_quiet_server_are_no_reset(items: Database) -> None:
+    """The files hold nothing but their heads, so that a chunk of the log holds several, of different seconds."""
+
+    async def restart() -> None:
+        await next_second(items)
+        stop(items)
+        items.server.start()
+
+    async with reading(items, "articulos", limits=replace(QUICK, idle=0.1)) as log:
+        add(items, 0, 3)
+        await log.drain()
+        for _ in range(2):
+            await next_second(items)
+            items.execute("FLUSH BINARY LOGS")
+        await log.drain()
+    for _ in range(2):
+        await next_second(items)
+        items.execute("FLUSH BINARY LOGS")
+    async with reading(items, "articulos", position=log.position) as log:
+        assert await log.drain() == []
+        await restart()  # the reader's connection is lost
+    await restart()
+    async with reading(items, "articulos", position=log.position) as log:
+        add(items, 3, 4)
+        assert [change.key["id"] for change in await log.drain()] == [3]
+    assert log.position is not None
+    (finding,) = BinlogInspector(items.info).position_findings(log.position)
+    assert finding.severity is Severity.OK
+
+
+@pytest.mark.parametrize("items", ["mariadb", "mysql"], indirect=True)
+def test_purge_between_two_queries_is_no_loss(items: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files before the last are purged when one more query is to be answered; everything in them was read."""
+    add(items, 0, 3)
+    queries = 0
+
+    def purging(connection: Connection[Any], sql: str, parameters: Any = None) -> Any:
+        nonlocal queries
+        queries += 1
+        if queries == before:
+            items.execute("FLUSH BINARY LOGS")
+            while len(items.execute("SHOW BINARY LOGS")) > 1:  # a file is in use until its reader's end is noticed
+                items.execute("PURGE BINARY LOGS TO %s", [log_end(connection).file])
+        return rows(connection, sql, parameters)
+
+    monkeypatch.setattr("cdc.capture.binlog.missing.rows", purging)
+    flavour = Flavour(items.flavour)
+    with closing(connect(items.info)) as connection:
+        for before in range(1, 12):
+            queries = 0
+            assert missing(connection, flavour, head(items), by_gtids=True) is None, before
+    assert queries > 1
+
+
+async def test_loss_that_is_not_found_twice_is_none(items: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with reading(items, "articulos") as log:
+        add(items, 0, 3)
+        await log.drain()
+    answers = iter([LogPurged("What a query says that another one contradicts.")])
+    monkeypatch.setattr("cdc.capture.binlog.connection.missing", lambda *_, **__: next(answers, None))
+    async with reading(items, "articulos", position=log.position) as again:
+        add(items, 3, 4)
+        assert [change.key["id"] for change in await again.drain()] == [3]
+
+
+@pytest.mark.parametrize("items", ["mariadb"], indirect=True)
+async def test_domain_that_an_administrator_deletes_is_no_reset(items: Database) -> None:
+    async with reading(items, "articulos") as log:
+        items.execute("SET SESSION gtid_domain_id = 5")
+        add(items, 0, 2)
+        items.execute("SET SESSION gtid_domain_id = 0")
+        add(items, 2, 3)
+        await log.drain()
+    items.execute("FLUSH BINARY LOGS")
+    async with asyncio.timeout(HANG_SECONDS):
+        while len(items.execute("SHOW BINARY LOGS")) > 1:
+            items.execute("PURGE BINARY LOGS TO %s", [head(items).file])
+            await asyncio.sleep(0.05)
+    items.execute("FLUSH BINARY LOGS DELETE_DOMAIN_ID = (5)")
+    add(items, 3, 4)
+    async with reading(items, "articulos", position=log.position) as again:
+        assert [change.key["id"] for change in await again.drain()] == [3]
 
 
 async def test_log_that_begins_where_the_position_is_needs_no_earlier_file(items: Database) -> None:
