@@ -2,18 +2,20 @@
 
 Invariant: a position is acknowledged only after the outbox has committed it together with the events that it covers.
 A failing source is closed and opened again with the last position that the outbox holds; a failing outbox is tried
-again with the same events, and nothing further is read until then.  A change that repeatedly cannot be processed
-is skipped, kept in quarantine and reported.
+again with the same events, and nothing further is read until then.  What repeatedly cannot be processed is skipped,
+stored in quarantine and reported: a change, or the transaction that fails only as a whole.  A batch that fails is
+processed transaction by transaction then, so that nothing depends on what happens to be in it together.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import Any
 
 import orjson
 import structlog
@@ -23,7 +25,7 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
-from cdc.model.change import Batch, Gap, Position, Quarantined, Row, RowChange, Transaction
+from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, RowChange, Transaction
 from cdc.model.clock import Backoff, Clock
 from cdc.model.departure import check_present
 from cdc.model.due import state_after
@@ -31,6 +33,7 @@ from cdc.model.errors import (
     CdcError,
     OutboxError,
     OutboxLost,
+    OutboxRefused,
     PositionMoved,
     RowUnreadable,
     SourceError,
@@ -51,10 +54,12 @@ _WORKED = 60.0
 TRIES = 3
 #: Characters that are kept of each image of the row.
 LARGEST = 64 * 1024
+#: Characters that are stored of all images of a transaction that is skipped as a whole, in one direction.
+WHOLE_LARGEST = 16 * 1024 * 1024
 
 
 class Defects:
-    """Counts failures at one position that a change may cause: no errors of the database or the outbox."""
+    """Counts failures at one position that a change may cause: no errors of the database or the outbox itself."""
 
     def __init__(self) -> None:
         self._position: Position | None = None
@@ -67,7 +72,7 @@ class Defects:
 
     def met(self, error: Exception) -> None:
         """Count an exception."""
-        if isinstance(error, RowUnreadable) or not isinstance(error, CdcError):
+        if isinstance(error, RowUnreadable | OutboxRefused) or not isinstance(error, CdcError):
             self._count += 1
 
     @property
@@ -133,6 +138,7 @@ class Relay:
         self._site = self.site or await self.source.site_url()
         states = await self.store.states(self.source.name)
         keys: dict[str, str] = {}
+        self._defects.at(position)
         if (first := await self.source.begin()) is not None:
             position = await self._pass_on(first, position, states, keys)
         log.info("reading", source=self.source.name)
@@ -140,8 +146,6 @@ class Relay:
         batches = aiter(self.source.batches(self.backfills))
         while (batch := await self._next(batches, position, states)) is not None:
             self._defects.at(position)
-            if self._defects.many:
-                batch = await self._without_quarantined(batch, states, keys)
             position = await self._pass_on(batch, position, states, keys)
             backoff.reset()
 
@@ -149,7 +153,10 @@ class Relay:
         self, batch: Batch, behind: Position | None, states: dict[str, str], keys: dict[str, str]
     ) -> Position:
         """Map and store a batch and acknowledge it.  Return its position."""
-        mapped = await self._map(batch.transactions, states, keys)
+        if self._defects.many:
+            batch, mapped = await self._apart(batch, behind, states, keys)
+        else:
+            mapped = await self._map(batch.transactions, states, keys)
         if batch.step is not None:
             mapped.states_changed.update(state_after(batch.step, states))
         await self._store(batch, mapped, behind)
@@ -193,32 +200,76 @@ class Relay:
         check_present(self.source.name, position)
         return position
 
-    async def _without_quarantined(self, batch: Batch, states: dict[str, str], keys: dict[str, str]) -> Batch:
-        """Return the batch without the changes that cannot be mapped; each becomes a gap that names its record."""
-        kept: list[Transaction] = []
-        skipped: list[Quarantined] = []
+    async def _apart(
+        self, batch: Batch, behind: Position | None, states: dict[str, str], keys: dict[str, str]
+    ) -> tuple[Batch, Mapped]:
+        """Process each transaction of a batch by itself, and store its events at the former position, if there is one.
+        Return what is left to store with the batch's position, and gaps that name what is in quarantine."""
+        states, left, skipped = dict(states), Mapped([], {}), _Skipped(self.source.name)
         for transaction in batch.transactions:
-            failed = await self._tried(transaction, states, keys)
-            if failed is None:
-                kept.append(transaction)
-                continue
-            good: list[RowChange] = []
-            for change in transaction.changes:
-                alone = transaction._replace(changes=(change,))
-                error = await self._tried(alone, states, keys)
-                if error is None:
-                    good.append(change)
-                else:
-                    skipped.append(quarantined(self.source.name, transaction, change, error))
-            if good:
-                kept.append(transaction._replace(changes=tuple(good)))
-        for each in skipped:
+            mapped = await self._processed(transaction, behind, states, keys, skipped)
+            left.events.extend(mapped.events)
+            left.states_changed.update(mapped.states_changed)
+            _apply(states, mapped)
+        if isinstance(batch, EventBatch) and behind is not None:
+            for event in batch.events:
+                error = await self._stored_alone(EventBatch((), behind, events=(event,)), (), behind)
+                if error is not None:
+                    skipped.event(event, error)
+            batch = replace(batch, events=())
+        for each in skipped.changes:
             log.error("row quarantined", source=self.source.name, id=each.id, table=each.table, reason=each.reason)
-        gaps = (*batch.gaps, *map(gap_of, skipped))
-        return replace(batch, transactions=tuple(kept), gaps=gaps, quarantined=tuple(skipped))
+        quarantined, gaps = (*batch.quarantined, *skipped.changes), (*batch.gaps, *skipped.gaps)
+        return replace(batch, transactions=(), gaps=gaps, quarantined=quarantined), left
 
-    async def _tried(self, transaction: Transaction, states: dict[str, str], keys: dict[str, str]) -> Exception | None:
-        """Return the error of mapping this transaction alone; None when it can be mapped.
+    async def _processed(
+        self,
+        whole: Transaction,
+        behind: Position | None,
+        states: dict[str, str],
+        keys: dict[str, str],
+        skipped: _Skipped,
+    ) -> Mapped:
+        """Return what is left to store of a transaction, without what cannot be processed: the changes that fail alone;
+        all of it where the others fail together."""
+        transaction, mapped = whole, await self._tried(whole, states, keys)
+        if isinstance(mapped, Exception):
+            good: list[RowChange] = []
+            for change in whole.changes:
+                found = await self._tried(whole._replace(changes=(change,)), states, keys)
+                if isinstance(found, Exception):
+                    skipped.change(whole, change, found)
+                else:
+                    good.append(change)
+            transaction = whole._replace(changes=tuple(good))
+            mapped = await self._tried(transaction, states, keys)
+        if isinstance(mapped, Mapped) and mapped.events and behind is not None:
+            error = await self._stored_alone(Batch((transaction,), behind), mapped.events, behind)
+            mapped = error or Mapped([], mapped.states_changed)
+        if isinstance(mapped, Exception) and transaction.changes:
+            skipped.whole(transaction, mapped)
+            mapped = await self._tried(transaction._replace(changes=()), states, keys)  # it may end a huge one
+        return Mapped([], {}) if isinstance(mapped, Exception) else mapped
+
+    async def _stored_alone(self, batch: Batch, events: Sequence[Event], behind: Position) -> Exception | None:
+        """Store the events of one transaction.  Return why the outbox cannot hold them.
+
+        Their states come with the batch's position: should the process end before, all is mapped again as now, and
+        gives the same ids."""
+        try:
+            await self._store(batch, Mapped(list(events), {}), behind)
+        except OutboxRefused as error:
+            return error
+        except (CdcError, OSError, MemoryError, RuntimeError):  # the last: no thread can be started
+            raise
+        except Exception as error:  # noqa: BLE001 - the error that is searched for
+            return error
+        return None
+
+    async def _tried(
+        self, transaction: Transaction, states: dict[str, str], keys: dict[str, str]
+    ) -> Mapped | Exception:
+        """Return the transaction alone, mapped; or the error of that.
 
         Raises errors that are not the row's: `SourceError`, `OSError` (no file descriptors) and `MemoryError`.  A row
         must not be skipped for them."""
@@ -232,7 +283,7 @@ class Relay:
             raise
         except Exception as error:  # noqa: BLE001 - the error that is searched for
             return error
-        return None
+        return mapped
 
     async def _map(self, read: Sequence[Transaction], states: dict[str, str], keys: dict[str, str]) -> Mapped:
         transactions = merged(read)
@@ -258,7 +309,7 @@ class Relay:
                     quarantined=batch.quarantined,
                     fence=Fence(behind, self.epoch),
                 )
-            except (PositionMoved, OutboxLost):
+            except (PositionMoved, OutboxLost, OutboxRefused):
                 raise
             except OutboxError as error:
                 delay = backoff.next()
@@ -302,21 +353,63 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
         task.result()
 
 
-def quarantined(source: str, transaction: Transaction, change: RowChange, error: Exception) -> Quarantined:
-    """Return what is kept of a change that is skipped."""
-    identity = "\0".join((source, transaction.token, change.table, str(change.ordinal)))
-    key = _key(change)
-    return Quarantined(
-        id=f"qr_{blake2b(identity.encode(errors='replace'), digest_size=8).hexdigest()}",
-        table=change.table,
-        operation=change.operation,
-        key=key or None,
-        token=transaction.token,
-        changed_at=change.time,
-        reason=reportable_error(error).message,
-        before=_kept(change.before),
-        after=_kept(change.after),
-    )
+class _Skipped:
+    """What is put into quarantine of a batch, and the gaps that report it."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.changes: list[Quarantined] = []
+        self.gaps: list[Gap] = []
+
+    def change(self, transaction: Transaction, change: RowChange, error: Exception) -> None:
+        self.changes.append(self._of(transaction, change, error))
+        self.gaps.append(gap_of(self.changes[-1]))
+
+    def whole(self, transaction: Transaction, error: Exception) -> None:
+        """A transaction that fails only as a whole: each of its changes, and one gap."""
+        count = len(transaction.changes)
+        why, largest = f"{_named(transaction)} fails only as a whole.", min(LARGEST, WHOLE_LARGEST // count)
+        skipped = [self._of(transaction, each, error, largest) for each in transaction.changes]
+        skipped = [replace(each, reason=f"{why} {each.reason}") for each in skipped]
+        first, tables = skipped[0], sorted({each.table for each in skipped})
+        reason = (
+            f"{first.reason} It was skipped; its tables: {', '.join(tables)}. `cdc quarantine list` shows its changes; "
+            f"after a fix, `cdc quarantine reread {first.id} …` sends their rows as they are then."
+        )
+        self.changes += skipped
+        key = {"transaction": transaction.token}
+        self.gaps.append(Gap(first.table, first.operation, first.changed_at, reason, key))
+
+    def event(self, event: Event, error: Exception) -> None:
+        """An event of another cell that the outbox cannot hold."""
+        self.changes.append(
+            Quarantined(
+                _id(self._source, event.id), event.table, Operation.READ, event.key, event.transaction, event.time,
+                reportable_error(error).message, after=_kept(event.data),
+            )
+        )  # fmt: skip
+        self.gaps.append(gap_of(self.changes[-1]))
+
+    def _of(self, transaction: Transaction, change: RowChange, error: Exception, largest: int = LARGEST) -> Quarantined:
+        return Quarantined(
+            id=_id(self._source, transaction.token, change.table, str(change.ordinal)),
+            table=change.table,
+            operation=change.operation,
+            key=_key(change) or None,
+            token=transaction.token,
+            changed_at=change.time,
+            reason=reportable_error(error).message,
+            before=_kept(change.before, largest),
+            after=_kept(change.after, largest),
+        )
+
+
+def _id(*identity: str) -> str:
+    return f"qr_{blake2b(chr(0).join(identity).encode(errors='replace'), digest_size=8).hexdigest()}"
+
+
+def _named(transaction: Transaction) -> str:
+    return f"The transaction {transaction.token} ({len(transaction.changes)} changes)"
 
 
 def gap_of(skipped: Quarantined) -> Gap:
@@ -340,12 +433,12 @@ def _key(change: RowChange) -> Row:
     return key
 
 
-def _kept(row: Row | None) -> str:
-    """Return the row as JSON, or the text that it came as; no more than `LARGEST` characters."""
+def _kept(row: Mapping[str, Any] | None, largest: int = LARGEST) -> str:
+    """Return the row as JSON, or the text that it came as; no more than ``largest`` characters."""
     if row is None:
         return ""
     try:
         text = orjson.dumps(dict(row)).decode()
     except Exception:  # noqa: BLE001 - the row cannot be read
         text = row.text if isinstance(row, Image) else ""
-    return text[:LARGEST].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return text[:largest].encode("utf-8", "replace").decode().replace("\0", "\ufffd")

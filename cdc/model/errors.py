@@ -24,6 +24,7 @@
     ├── OutboxError          the outbox cannot be opened, migrated or written
     │   ├── PositionMoved    another process has stored for the same source
     │   ├── OutboxMissing    there is none where the configuration names one
+    │   ├── OutboxRefused    it cannot hold what was to be stored, for its content
     │   ├── OutboxLost       it was deleted or replaced while it was open
     │   └── OutboxUnavailable  no connection to it now; trying again may help
     ├── Defect               an unexpected exception ended a component or a read, which is retried
@@ -140,6 +141,10 @@ class TableAltered(InstallError):
 
 class OutboxError(CdcError):
     """The outbox cannot be opened, migrated or written."""
+
+
+class OutboxRefused(OutboxError):
+    """The outbox cannot hold what was to be stored, for its content: trying again does not help."""
 
 
 class PositionMoved(OutboxError):

@@ -18,7 +18,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.column import Table
 from cdc.model.departure import Departure, Stage
 from cdc.model.endpoint import Endpoint
-from cdc.model.errors import CdcError, OutboxError, RowUnreadable, SourceUnavailable
+from cdc.model.errors import CdcError, OutboxError, OutboxRefused, RowUnreadable, SourceUnavailable
 from cdc.model.event import Event
 from cdc.model.observer import Observer
 from cdc.relay import Relay, nobody
@@ -575,3 +575,76 @@ async def test_row_is_not_skipped_for_an_error_of_the_machine(error: type[Except
         stop.set()
         await running
     assert await names(store) == ["clientes:0"]
+
+
+class TogetherMapper(Mapper):
+    """Breaks off over changes of both customers 1 and 2 in one transaction, or over more than one transaction."""
+
+    by = ""
+
+    def map_batch(self, source: str, batch: Any, *others: Any) -> Any:
+        together = any({"1", "2"} <= {change.key["codcliente"] for change in each.changes} for each in batch)
+        if (self.by == "transaction" and together) or (self.by == "batch" and len(batch) > 1):
+            raise RecursionError("a secret of the row")
+        return super().map_batch(source, batch, *others)
+
+
+class RefusingOutbox(FailingOutbox):
+    """Cannot hold events of customer 1."""
+
+    error: Exception | None = None
+
+    async def store(self, source: str, position: Any, events: Any, *others: Any, **named: Any) -> Any:
+        if self.error is not None and any(event.record == "clientes:1" for event in events):
+            raise self.error
+        return await super().store(source, position, events, *others, **named)
+
+
+@pytest.mark.parametrize(
+    ("by", "error", "skipped"),
+    [
+        ("transaction", None, ["1", "2"]),
+        ("batch", None, []),
+        ("outbox", OutboxRefused("The row is too long."), ["1", "2"]),
+        ("outbox", OverflowError("The number is too large."), ["1", "2"]),
+        ("", None, []),
+    ],
+)
+async def test_transaction_that_fails_only_as_a_whole_is_quarantined(
+    by: str, error: Exception | None, skipped: list[str]
+) -> None:
+    changes = [batch(number).transactions[0].changes[0]._replace(ordinal=number) for number in range(5)]
+    mixed = Batch(
+        (
+            Transaction("t0", (changes[0],)),
+            Transaction("t1", (changes[1], changes[2])),
+            Transaction("t2", (changes[3], changes[4])),
+        ),
+        Position("1"),
+    )
+    store, mapper, stop = RefusingOutbox(), TogetherMapper(load_catalogue()), asyncio.Event()
+    await store.open()
+    await store.add_endpoint(Endpoint("ep_1", "https://example.com", ("*",), "whsec_c2VjcmV0", MOMENT))
+    mapper.by, store.error = by, error
+    source = ListedSource([replace(batch(9), position=Position("0")), mixed, replace(batch(8), position=Position("2"))])
+    running = asyncio.create_task(Relay(source, mapper, store, QuickClock(), nobody).run(stop))
+    async with asyncio.timeout(HANG_SECONDS):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    arrived = {event.record: event.id for event in await store.events(100) if event.name == "customer.created"}
+    assert list(arrived) == [f"clientes:{number}" for number in "9012348" if number not in skipped]
+    found = await store.quarantined(10)
+    assert sorted(str((each.key or {})["codcliente"]) for each in found) == skipped
+    assert {each.token for each in found} <= {"t1"}
+    gaps = [event.payload["data"]["message"] for event in await store.events(100, after=0, pattern="source.gap")]
+    if skipped:
+        (message,) = gaps
+        assert message.startswith("The transaction t1 (2 changes) fails only as a whole.")
+        assert f"`cdc quarantine reread {min(found, key=lambda each: str(each.key)).id} …`" in message
+        assert "secret" not in message
+    assert source.closed == (1 if not by else 4), "three tries, then it is looked for"
+    plain = (
+        await Relay(source, Mapper(load_catalogue()), store, QuickClock(), nobody)._map(mixed.transactions, {}, {})
+    ).events
+    assert {event.record: event.id for event in plain if event.record in arrived}.items() <= arrived.items()

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import OutboxError, OutboxUnavailable
+from cdc.model.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.shared import SubscriberCache
@@ -44,6 +44,8 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
 }
 #: Classes and codes of a server that went away or is not there yet.
 _AWAY: Final = ("08", "57P", "25P03")
+#: Classes of an operation that is refused for its values or their size.
+_CONTENT: Final = ("22", "54")
 #: libpq's words for a server that takes no writes.
 _READ_ONLY: Final = ("session is read-only", "server is in hot standby mode")
 
@@ -64,7 +66,8 @@ def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
                 f"{where} cannot be written: no server takes writes.", "Promote a standby, or name the primary server."
             )
         return OutboxUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
-    return OutboxError(f"{where} refused an operation: {reason}.")
+    kind = OutboxRefused if state.startswith(_CONTENT) else OutboxError
+    return kind(f"{where} refused an operation: {reason}.")
 
 
 def _refusal(reason: str) -> tuple[str, str] | None:

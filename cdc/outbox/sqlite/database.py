@@ -21,7 +21,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
-from cdc.model.errors import OutboxError, OutboxLost
+from cdc.model.errors import OutboxError, OutboxLost, OutboxRefused
 from cdc.outbox.database import Database, Ledger, Row, sqlite_statements
 from cdc.outbox.shared import Subscriber, SubscriberCache
 from cdc.outbox.slices import LogSlice
@@ -46,6 +46,10 @@ _SENTENCES: Final[dict[int, tuple[str, str]]] = {
 }
 
 
+#: Codes of an operation that is refused for its values or their size.
+_CONTENT: Final = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
+
+
 def primary_code(error: sqlite3.Error) -> int:
     """SQLite's result code without what extends it; 0 of an error that is the module's own."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
@@ -54,7 +58,8 @@ def primary_code(error: sqlite3.Error) -> int:
 def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
     """The error to raise from ``error``.  Its own text names the operation, never a value."""
     what, hint = _SENTENCES.get(primary_code(error), (f"refused an operation: {error}", ""))
-    return OutboxError(f"The outbox {path} {what}.", hint)
+    kind = OutboxRefused if primary_code(error) in _CONTENT else OutboxError
+    return kind(f"The outbox {path} {what}.", hint)
 
 
 def log_in_use(path: Path) -> OutboxError:
