@@ -106,7 +106,9 @@ def ours(log: Log) -> Callable[[], int]:
             if event.type == TABLE_MAP:
                 layout = layouts.get(body)
                 if layout is None:
-                    layout = layouts[body] = layout_of(parse_table_map(body), log.table, lambda _: 3600)
+                    layout = layouts[body] = layout_of(
+                        parse_table_map(body, log.table.flavour), log.table, lambda _: 3600
+                    )
                     names = layout.names
             else:
                 assert layout is not None

@@ -62,7 +62,7 @@ def tables() -> Sequence[tuple[bytes, LogLayout, int]]:
             log = [_log_column(column, flavour, number) for number, column in enumerate(some)]
             table_map = binlog_bytes.table_map(log)
             known = KnownTable("t", tuple(some), (), flavour)
-            layout = layout_of(parse_table_map(table_map), known, lambda seconds: seconds % 86_400)
+            layout = layout_of(parse_table_map(table_map, flavour), known, lambda seconds: seconds % 86_400)
             compressed = any("COMPRESSED" in column.column_type for column in some)
             made.append((table_map, layout, _MOST_COMPRESSED if compressed else _MOST))
     return made
@@ -107,8 +107,8 @@ def fuzz_event(data: bytes) -> None:
 def fuzz_table_map(data: bytes) -> None:
     """The layout that the log alone describes, if it does, then reads rows of the same bytes."""
     try:
-        parsed = parse_table_map(data)
         for flavour in Flavour:
+            parsed = parse_table_map(data, flavour)
             layout = layout_of(parsed, _guessed(parsed, flavour), lambda _: 0)
             layout.rows(data, _EVENTS[len(data) % len(_EVENTS)])
     except SourceError:

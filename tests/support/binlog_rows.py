@@ -36,7 +36,7 @@ def decoded(events: list[Event], known: KnownTable, offset_of: Callable[[int], i
         if event.type == TABLE_MAP:
             layout = layouts.get(event.body)
             if layout is None:
-                layout = layouts[event.body] = layout_of(parse_table_map(event.body), known, offset_of)
+                layout = layouts[event.body] = layout_of(parse_table_map(event.body, known.flavour), known, offset_of)
             continue
         assert layout is not None, "a table map comes first"
         names = layout.names

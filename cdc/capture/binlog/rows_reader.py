@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from struct import Struct
+from typing import ClassVar
 from weakref import finalize
 from zlib import crc32
 
@@ -17,6 +18,7 @@ from cdc.capture.binlog.item import Item, Layouts, LogRows
 from cdc.capture.binlog.journal_rows import JournalRows
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable
 from cdc.capture.binlog.table_map import parse_table_map
+from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import LogIncomplete, MalformedEvent, SourceUnavailable
 
 _RECORD = Struct("<IBI")  # number of the layout, kind of event, bytes of its body
@@ -153,6 +155,8 @@ _ROWS = (
 class RowsReader:
     """``handlers``: by kind of event.  ``checksum_bytes``: at the end of each event."""
 
+    flavour: ClassVar[Flavour]
+
     def __init__(self, layouts: Layouts, spill_bytes: int) -> None:
         self._layouts = layouts
         self._spill_bytes = spill_bytes
@@ -201,7 +205,7 @@ class RowsReader:
         self._verify(data, at, end)
         if len(self._known) >= _MOST_TABLES:
             self._known.clear()
-        known = self._known[body] = body[: _TABLE_ID_END - _BODY], self._layouts(parse_table_map(body))
+        known = self._known[body] = body[: _TABLE_ID_END - _BODY], self._layouts(parse_table_map(body, self.flavour))
         return known
 
     def _row_changes(self, data: bytes, at: int, end: int) -> Iterable[Item]:

@@ -28,6 +28,8 @@ _LOG_POS = Struct("<13xI")
 class MySQLReader(LogReader):
     """Reader of MySQL's log: a GTID event, maybe anonymous, precedes each group; BEGIN marks a transaction."""
 
+    flavour = Flavour.MYSQL
+
     def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
         super().__init__(layouts, start, server, spill_bytes)
         self._set = GtidSet.parse(start.gtids)
@@ -120,6 +122,8 @@ _STANDALONE = 1
 
 class MariaDBReader(LogReader):
     """A GTID event opens each group; it also says whether the group is a single statement."""
+
+    flavour = Flavour.MARIADB
 
     def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
         super().__init__(layouts, start, server, spill_bytes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from cdc.capture.binlog.charset import charset_of, text_decoder
 from cdc.capture.binlog.event import EventCursor
+from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent
 
@@ -78,11 +79,14 @@ _FLAGS_BYTES = 2
 _MOST_COLUMNS = 4096
 _NUMERIC = frozenset(
     {ColumnType.TINY, ColumnType.SHORT, ColumnType.INT24, ColumnType.LONG, ColumnType.LONGLONG, ColumnType.DECIMAL}
-    | {ColumnType.FLOAT, ColumnType.DOUBLE}
+    | {ColumnType.FLOAT, ColumnType.DOUBLE, ColumnType.YEAR, ColumnType.OLD_DECIMAL}
 )
 _CHARACTER = frozenset(
     {ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.VARCHAR, ColumnType.BLOB, ColumnType.VECTOR}
+    | {ColumnType.VARCHAR_COMPRESSED, ColumnType.BLOB_COMPRESSED}
 )
+#: MariaDB's log has a character set, binary, of geometries, too.
+_CHARACTER_OF = {Flavour.MARIADB: _CHARACTER | {ColumnType.GEOMETRY}, Flavour.MYSQL: _CHARACTER}
 _LISTS = frozenset({ColumnType.ENUM, ColumnType.SET})
 #: Kinds of optional metadata; those that are not here are of no use to a reader of rows.
 _SIGNEDNESS = 1
@@ -129,7 +133,7 @@ class TableMap:
     problem: str = ""
 
 
-def parse_table_map(body: bytes) -> TableMap:
+def parse_table_map(body: bytes, flavour: Flavour) -> TableMap:
     """``body``: the event without its header and checksum.  Raises `MalformedEvent`."""
     reader = EventCursor(body)
     table_id = reader.integer(_TABLE_ID_BYTES)
@@ -150,18 +154,18 @@ def parse_table_map(body: bytes) -> TableMap:
     except UnknownTypeError as error:
         return TableMap(table_id, database, table, (), problem=str(error))
     columns = [LogColumn(code, value, bool(nullable[n // 8] >> n % 8 & 1)) for n, (code, value) in enumerate(types)]
-    key = _read_optional(reader, columns)
+    key = _read_optional(reader, columns, flavour)
     return TableMap(table_id, database, table, tuple(columns), key)
 
 
-def _read_optional(reader: EventCursor, columns: list[LogColumn]) -> tuple[int, ...] | None:
+def _read_optional(reader: EventCursor, columns: list[LogColumn], flavour: Flavour) -> tuple[int, ...] | None:
     """Put into the columns what ``binlog_row_metadata`` adds; the primary key when it is there."""
     fields: dict[int, EventCursor] = {}
     while reader.left:
         kind = reader.integer(1)
         fields[kind] = EventCursor(reader.take(reader.packed()))
     _read_signedness(fields.get(_SIGNEDNESS), columns)
-    _read_collations(fields.get(_DEFAULT_CHARSET), fields.get(_COLUMN_CHARSET), columns, _CHARACTER)
+    _read_collations(fields.get(_DEFAULT_CHARSET), fields.get(_COLUMN_CHARSET), columns, _CHARACTER_OF[flavour])
     _read_collations(fields.get(_LIST_DEFAULT_CHARSET), fields.get(_LIST_COLUMN_CHARSET), columns, _LISTS)
     _read_names(fields.get(_COLUMN_NAME), columns)
     _read_members(fields.get(_SET_MEMBERS), columns, ColumnType.SET)
@@ -170,12 +174,14 @@ def _read_optional(reader: EventCursor, columns: list[LogColumn]) -> tuple[int, 
 
 
 def _read_signedness(field: EventCursor | None, columns: list[LogColumn]) -> None:
-    """A bit for each numeric column, the first one in the highest bit."""
+    """A bit for each numeric column, the first one in the highest bit; a year's means nothing."""
     if field is None:
         return
     numeric = _positions(columns, _NUMERIC)
     bits = field.take((len(numeric) + 7) // 8)
     for n, index in enumerate(numeric):
+        if columns[index].type == ColumnType.YEAR:
+            continue
         columns[index] = replace(columns[index], unsigned=bool(bits[n // 8] >> 7 - n % 8 & 1))
 
 

@@ -96,4 +96,4 @@ def test_character_sets_that_are_refused(db: Database, charset: str) -> None:
     db.execute("INSERT INTO texts VALUES (1, 'a')")
     table_map = next(e.body for e in rows_events(db, start, "texts") if e.type == TABLE_MAP)
     with pytest.raises(SourceError, match=f"Column words .* {charset}.*utf8mb4"):
-        layout_of(parse_table_map(table_map), known_table(db, "texts"), lambda _: 0)
+        layout_of(parse_table_map(table_map, Flavour(db.flavour)), known_table(db, "texts"), lambda _: 0)

@@ -260,7 +260,7 @@ def test_keys(db: Database) -> None:
         start = end_of_log(db)
         db.execute(f"INSERT INTO {table} (a{', b, c' if key else ''}) VALUES (1{', 2, 3' if key else ''})")
         (table_map,) = [e.body for e in rows_events(db, start, table) if e.type == TABLE_MAP]
-        parsed = parse_table_map(table_map)
+        parsed = parse_table_map(table_map, Flavour(db.flavour))
         assert (parsed.database, parsed.table) == (db.name, table)
         assert layout_of(parsed, known_table(db, table), lambda _: 0).key == key
 
@@ -308,7 +308,7 @@ def test_json_documents_of_every_kind(mysql: Database) -> None:
 
 def test_a_table_that_cannot_be_read_keeps_its_name() -> None:
     strange = bytes.fromhex("010000000000 0100") + b"\x02db\0\x05table\0" + bytes([2, 3, 200, 0, 1])
-    parsed = parse_table_map(strange)
+    parsed = parse_table_map(strange, Flavour.MYSQL)
     assert (parsed.database, parsed.table, parsed.columns) == ("db", "table", ())
     known = KnownTable("table", (MySQLColumn("id", "int", "int"),), (), Flavour.MYSQL)
     with pytest.raises(SchemaMismatch, match="unknown type 200"):

@@ -104,7 +104,7 @@ class Written:
 def _layout(kinds: Sequence[Kind], nullable: Sequence[bool]) -> LogLayout:
     log = [LogColumn(kind.type, kind.meta, null) for kind, null in zip(kinds, nullable, strict=True)]
     known = tuple(kind.known(f"c{number}") for number, kind in enumerate(kinds))
-    table_map = parse_table_map(binlog_bytes.table_map(log))
+    table_map = parse_table_map(binlog_bytes.table_map(log), Flavour.MYSQL)
     return layout_of(table_map, KnownTable("t", known, ("c0",), Flavour.MYSQL), lambda _: 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.capture.binlog.table_map import LogColumn, parse_table_map
+from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent
 from support.binlog_bytes import field, packed, table_map
@@ -30,7 +31,7 @@ def texts(*members: bytes) -> bytes:
 
 
 def test_columns_without_metadata() -> None:
-    parsed = parse_table_map(table_map(COLUMNS, database="tienda", table="cañas"))
+    parsed = parse_table_map(table_map(COLUMNS, database="tienda", table="cañas"), Flavour.MYSQL)
     assert (parsed.table_id, parsed.database, parsed.table) == (7, "tienda", "cañas")
     assert parsed.columns == COLUMNS
     assert parsed.key is None
@@ -40,7 +41,7 @@ def test_columns_without_metadata() -> None:
 @pytest.mark.parametrize("count", [1, 8, 9, 250, 251, 4096])
 def test_any_number_of_columns(count: int) -> None:
     columns = tuple(LogColumn(ColumnType.LONG, 0, nullable=number % 3 == 0) for number in range(count))
-    assert parse_table_map(table_map(columns)).columns == columns
+    assert parse_table_map(table_map(columns), Flavour.MYSQL).columns == columns
 
 
 def test_full_metadata() -> None:
@@ -55,7 +56,7 @@ def test_full_metadata() -> None:
         + field(PRIMARY_KEY, b"\5\0")
         + field(99, b"unknown")
     )
-    parsed = parse_table_map(table_map(COLUMNS, optional))
+    parsed = parse_table_map(table_map(COLUMNS, optional), Flavour.MYSQL)
     assert [column.name for column in parsed.columns] == names
     unsigned = {0: True, 2: False, 9: True}
     assert [column.unsigned for column in parsed.columns] == [unsigned.get(n) for n in range(len(COLUMNS))]
@@ -67,19 +68,32 @@ def test_full_metadata() -> None:
 
 def test_collations_of_each_column_and_a_prefixed_key() -> None:
     optional = field(COLUMN_CHARSET, b"\x08\xfc\xff\x00\x3f") + field(PREFIXED_KEY, b"\1\x14\0\0")
-    parsed = parse_table_map(table_map(COLUMNS, optional))
+    parsed = parse_table_map(table_map(COLUMNS, optional), Flavour.MYSQL)
     assert [parsed.columns[n].collation for n in (1, 3, 8)] == [8, 255, 63]
     assert parsed.key == (1, 0)
 
 
 def test_names_without_a_key_mean_that_there_is_none() -> None:
     one = (LogColumn(ColumnType.LONG, 0, nullable=False),)
-    assert parse_table_map(table_map(one, field(NAMES, texts(b"c")))).key == ()
+    assert parse_table_map(table_map(one, field(NAMES, texts(b"c"))), Flavour.MYSQL).key == ()
+
+
+@pytest.mark.parametrize("flavour", Flavour)
+def test_signs_and_character_sets_are_matched_with_the_columns_that_have_them(flavour: Flavour) -> None:
+    """A year has a sign, which means nothing.  A geometry has a character set in MariaDB's log only."""
+    types = (ColumnType.YEAR, ColumnType.BIT, ColumnType.LONG, ColumnType.GEOMETRY, ColumnType.VARCHAR_COMPRESSED)
+    metas = {ColumnType.BIT: 1, ColumnType.GEOMETRY: 4}
+    columns = tuple(LogColumn(each, metas.get(each, 0), nullable=False) for each in types)
+    sets = b"\x3f\x08" if flavour is Flavour.MARIADB else b"\x08"
+    optional = field(SIGNEDNESS, bytes([0b10000000])) + field(COLUMN_CHARSET, sets)
+    parsed = parse_table_map(table_map(columns, optional), flavour)
+    assert [column.unsigned for column in parsed.columns] == [None, None, False, None, None]
+    assert parsed.columns[-1].collation == 8
 
 
 def test_members_in_an_unknown_collation_are_not_guessed() -> None:
     optional = field(LIST_DEFAULT_CHARSET, b"\xfc\x0f\x27") + field(ENUM_MEMBERS, b"\1" + texts(b"a"))
-    parsed = parse_table_map(table_map(COLUMNS, optional))
+    parsed = parse_table_map(table_map(COLUMNS, optional), Flavour.MYSQL)
     assert [column.members for column in parsed.columns] == [None] * len(COLUMNS)
 
 
@@ -98,21 +112,21 @@ def test_members_in_an_unknown_collation_are_not_guessed() -> None:
 )
 def test_metadata_that_is_none(optional: bytes, what: str) -> None:
     with pytest.raises(MalformedEvent, match=what):
-        parse_table_map(table_map(COLUMNS, optional))
+        parse_table_map(table_map(COLUMNS, optional), Flavour.MYSQL)
 
 
 def test_every_cut_is_malformed() -> None:
     body = table_map(COLUMNS)
     for length in range(len(body)):
         with pytest.raises(MalformedEvent):
-            parse_table_map(body[:length])
+            parse_table_map(body[:length], Flavour.MYSQL)
 
 
 @pytest.mark.parametrize("count", [b"\0", b"\xfc\x01\x10", b"\xfe" + b"\xff" * 8])
 def test_impossible_numbers_of_columns(count: bytes) -> None:
     head = table_map(COLUMNS)[: 8 + len(b"\2db\0\1t\0")]
     with pytest.raises(MalformedEvent, match="columns"):
-        parse_table_map(head + count + bytes(100))
+        parse_table_map(head + count + bytes(100), Flavour.MYSQL)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +141,6 @@ def test_impossible_numbers_of_columns(count: bytes) -> None:
     ],
 )
 def test_columns_that_nobody_can_read_are_a_problem_of_their_table_only(column: LogColumn, what: str) -> None:
-    parsed = parse_table_map(table_map((column,), table="strange"))
+    parsed = parse_table_map(table_map((column,), table="strange"), Flavour.MYSQL)
     assert (parsed.table, parsed.columns) == ("strange", ())
     assert what in parsed.problem
