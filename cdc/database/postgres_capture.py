@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from cdc.database.sqlfile import load
+
 #: Of the journal's tables and functions; the consumer refuses another one.
 JOURNAL_VERSION = 1
 #: The two-part advisory lock keys: "cdc", and what for.
@@ -51,6 +53,11 @@ def slot_name(database: str) -> str:
         return name
     digest = hashlib.sha256(database.encode()).hexdigest()[:8]
     return f"{name[: _LONGEST - 9]}_{digest}"
+
+
+def flaws() -> dict[str, str]:
+    """Return the parts of statements that ask for what a publication leaves out, by their names there."""
+    return {f"{of}_flaws": load(f"postgres/slot/flaws.sql#{of}") for of in ("publication", "table")}
 
 
 def options(publication: str) -> str:

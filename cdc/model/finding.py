@@ -40,12 +40,11 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
         about = _OF_TABLE.match(each.check)
         alike = groups.setdefault(replace(each, check=about[1]) if about else each, [])
         alike += [about[2]] if about else []
-    return [
-        replace(each, check=f"{each.check} {_names(tables)}") if tables else each for each, tables in groups.items()
-    ]
+    return [replace(each, check=f"{each.check} {named(tables)}") if tables else each for each, tables in groups.items()]
 
 
-def _names(tables: Sequence[str]) -> str:
+def named(tables: Sequence[str]) -> str:
+    """Return the names of tables, the first of many."""
     if len(tables) <= _NAMED:
         return ", ".join(tables)
     return f"{', '.join(tables[: _NAMED - 1])} … ({len(tables)})"

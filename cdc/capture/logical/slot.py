@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 from psycopg.errors import ObjectInUse
@@ -15,8 +16,8 @@ from psycopg.errors import ObjectInUse
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.capture.postgres_lookup import PostgresLookup
-from cdc.database.postgres_capture import PLUGIN, PUBLICATION, SlotMemory, lsn_number, lsn_text, slot_name
-from cdc.database.sqlfile import load
+from cdc.database.postgres_capture import PLUGIN, PUBLICATION, SlotMemory, flaws, lsn_number, lsn_text, slot_name
+from cdc.database.sqlfile import load, render
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, LogPurged, SourceError, SourceUnavailable
@@ -93,10 +94,19 @@ class SlotDatabase(PostgresLookup):
         return () if memory is None else memory.identities.keys()
 
 
-async def blind_tables(link: PostgresConnection, schema: str, tables: list[str]) -> list[str]:
-    """Return the tables whose changes are not wholly in the log."""
+class Publishing(NamedTuple):
+    """How a table is published.  ``flaws``: why its changes are not wholly in the log's messages, in words; none when
+    they are.  ``mark``: another one after each alteration of the publication that concerns the table."""
+
+    flaws: tuple[str, ...]
+    mark: str
+
+
+async def publishing(link: PostgresConnection, schema: str, tables: list[str]) -> dict[str, Publishing]:
+    """Return those of the tables that exist."""
     parameters = {"schema": schema, "tables": tables, "publication": PUBLICATION}
-    return [name for (name,) in await link.query(load("postgres/slot/blind.sql"), parameters)]
+    found = await link.query(render("postgres/slot/tables.sql", **flaws()), parameters)
+    return {name: Publishing(tuple(why), mark) for name, why, mark in found}
 
 
 async def captured_tables(info: ConnectionInfo, captures: Sequence[Capture]) -> dict[str, Table]:

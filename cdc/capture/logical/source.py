@@ -18,6 +18,8 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+import structlog
+
 from cdc.capture.base import SlotLimits
 from cdc.capture.logical.layout import SlotTables
 from cdc.capture.logical.pages import SlotPages
@@ -26,12 +28,13 @@ from cdc.capture.logical.reader import LogStream, SlotChunk, SlotReader
 from cdc.capture.logical.replication import connected
 from cdc.capture.logical.slot import (
     ANOTHER_HISTORY,
+    Publishing,
     Renew,
     SlotCare,
     SlotDatabase,
     SlotState,
-    blind_tables,
     lost_behind,
+    publishing,
     read_state,
 )
 from cdc.capture.logical.transaction import SlotTransaction
@@ -46,6 +49,9 @@ from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged
+from cdc.model.finding import named
+
+log = structlog.get_logger()
 
 #: Seconds that the connection with the lock may take to answer.
 _ALIVE_SECONDS = 20.0
@@ -88,8 +94,20 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         self._given: LogicalPosition | None = None
         self._state: SlotState | None = None
         self._unseen: Sequence[Capture] = ()
+        self._publication = ""  # changes whenever it is altered
+        self._marks: dict[str, str] = {}  # of tables, as last seen or repaired
+        self._flaws: dict[str, tuple[str, ...]] = {}
         self._check_at = -math.inf
         self._alive_at = 0.0
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """The flaws that were not repaired, each with its tables."""
+        tables: dict[str, list[str]] = {}
+        for table, flaws in self._flaws.items():
+            tables.setdefault("; ".join(flaws), []).append(table)
+        found = [f"changes of {named(names)} are lost: {flaw}. Run cdc install-slot." for flaw, names in tables.items()]
+        return (*super().problems, *found)
 
     # -- its life ---------------------------------------------------------------------------------------------------
 
@@ -194,9 +212,13 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         """The lock lives as long as its connection, which is looked after now and then."""
         now = asyncio.get_running_loop().time()
         if now - self._alive_at >= self._limits.idle:
-            ((text,),) = await self._database.link.query("SELECT pg_current_snapshot()::text", seconds=_ALIVE_SECONDS)
+            sql, asked = load("postgres/slot/alive.sql"), {"publication": PUBLICATION}
+            ((text, publication),) = await self._database.link.query(sql, asked, seconds=_ALIVE_SECONDS)
             self._snapshots.shown(text)
             self._alive_at = now
+            if self._publication not in ("", publication):
+                self._check_at = -math.inf
+            self._publication = publication
 
     async def _stored(self, chunk: SlotChunk) -> AsyncIterator[Batch]:
         """Yield the parts to store: the small transactions together, a huge one in parts, else how far we are."""
@@ -258,16 +280,22 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         if now < self._check_at and not self._new_tables.extended():
             return
         self._check_at = now + self._limits.check_pause.total_seconds()
-        blind, installed = await self._blind()
+        found, installed = await self._published()
+        altered = {table for table, each in found.items() if self._marks.get(table, each.mark) != each.mark}
+        blind = altered | {table for table, each in found.items() if each.flaws}
         if new := sorted(blind.difference(self._position.blind)):
+            why = sorted({flaw for table in new for flaw in found[table].flaws})
+            log.warning("publication altered", source=self._name, tables=new, now=why)
             yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
         if repairable := sorted(blind & installed):
             await self._repair_gaps(repairable)
-            blind, _ = await self._blind()
-        if seen := sorted({*self._position.blind} - blind):
+            found, _ = await self._published()
+        self._marks = {table: each.mark for table, each in found.items()}
+        self._flaws = {table: each.flaws for table, each in found.items() if each.flaws}
+        if seen := sorted({*self._position.blind} - self._flaws.keys()):
             self._pages.soon(seen)
             tokens = dict.fromkeys(seen, f"blind/{self._position.lsn}")
-            left = tuple(name for name in self._position.blind if name in blind)
+            left = tuple(name for name in self._position.blind if name in self._flaws)
             yield self._batch((), replace(self._position, blind=left).with_gaps(tokens))
 
     async def _meet_new(self) -> Sequence[Capture]:
@@ -279,8 +307,9 @@ class LogicalSource(CaptureSource[LogicalPosition]):
     def _keyed(self, captures: Sequence[Capture]) -> list[str]:
         return [each.table for each in captures if each.table in self._tables and self._tables[each.table].key]
 
-    async def _blind(self) -> tuple[set[str], set[str]]:
-        """Tables of which the log has lost sight, or never had any; and those that are installed."""
+    async def _published(self) -> tuple[dict[str, Publishing], set[str]]:
+        """Return how the tables are published that are installed, or of which the log has lost sight; and which are
+        installed."""
         state = await read_state(self._database.link, self._slot)
         if state.problem or state.memory is None:
             raise LogPurged(
@@ -288,7 +317,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             )
         installed = state.memory.identities.keys() & self._captures.keys()
         asked = sorted({*installed, *self._position.blind} & self._captures.keys())
-        return set(await blind_tables(self._database.link, self._schema, asked)), installed
+        return await publishing(self._database.link, self._schema, asked), installed
 
 
 def _after(position: LogicalPosition, last: SlotTransaction) -> LogicalPosition:

@@ -87,6 +87,7 @@ def drift(found: SlotInstallation, table: str) -> list[str]:
     wrong = []
     if not found.tables[table].published:
         wrong.append("it is not published: the rules capture it since (tables or include changed), or it was taken out")
+    wrong += found.tables[table].flaws
     for holder in found.tables[table].holders:
         if found.tables[holder].identity != FULL:
             of = "its" if holder == table else f"the partition {holder}'s"
@@ -111,7 +112,7 @@ class _Planner:
         if not server.published:
             statements = (sql.publication(server.version, exists=False), self._remember())
             self._steps.append(Step("Make the publication", "", statements))
-        elif not server.publishes_all:
+        elif server.flaws:
             statement = sql.publication(server.version, exists=True)
             self._steps.append(Step("Repair the publication", "", (statement,)))
 
@@ -125,7 +126,9 @@ class _Planner:
             if made := self._full(leaf):
                 self._steps.append(Step(f"{title}: partition {leaf}", leaf, (*made, self._remember())))
         statements = [] if found.kind == "p" else self._full(table)
-        if not found.published:
+        if found.flaws:  # an entry's filter and columns cannot be altered
+            statements.append(sql.unpublish(schema, table))
+        if found.flaws or not found.published:
             statements.append(sql.publish(schema, table))
         if statements or not known:
             self._steps.append(Step(title, table, (*statements, self._remember())))

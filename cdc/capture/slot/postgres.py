@@ -57,8 +57,8 @@ def _publication(found: SlotInstallation) -> Finding:
     if found.memory is None:
         fix = f"ALTER PUBLICATION {PUBLICATION} RENAME TO …; then {INSTALL}"
         return Finding("publication", Severity.WRONG, f"the publication {PUBLICATION} is not this product's", fix)
-    if not found.server.publishes_all:
-        return Finding("publication", Severity.WRONG, "somebody changed what it publishes", INSTALL)
+    if found.server.flaws:
+        return Finding("publication", Severity.WRONG, f"{'; '.join(found.server.flaws)}: changes are lost", INSTALL)
     return Finding("publication", Severity.OK, f"{len(found.published)} tables published")
 
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cdc.capture.triggers.postgres_state import Connection, Relation, Server, fetch, snapshot
-from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER, PUBLICATION, SlotMemory, slot_name
+from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER, PUBLICATION, SlotMemory, flaws, slot_name
 
 _QUERIES = "slot/queries.sql"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotServer(Server):
-    """``free_slots``: how many may still be made.  ``keep_size``: max_slot_wal_keep_size.  ``publishes_all``: the
-    publication has the options that it should have.  ``consumer``: whether one is at work."""
+    """``free_slots``: how many may still be made.  ``keep_size``: max_slot_wal_keep_size.  ``flaws``: what
+    the publication leaves out, in words.  ``consumer``: whether one is at work."""
 
     may_replicate: bool
     wal_level: str
@@ -23,7 +23,7 @@ class SlotServer(Server):
     published: bool
     publication_owned: bool
     comment: str | None
-    publishes_all: bool
+    flaws: list[str]
     consumer: bool
 
 
@@ -46,7 +46,8 @@ class Slot:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedTable(Relation):
     """``identity``: pg_class.relreplident.  ``leaves``: partitions that hold rows.
-    ``stored`` and ``virtual``: generated columns."""
+    ``stored`` and ``virtual``: generated columns.  ``flaws``: what the publication leaves out of this table, in
+    words."""
 
     owned: bool
     unlogged: bool
@@ -54,6 +55,7 @@ class PublishedTable(Relation):
     identity_index: str
     indexes: list[str]
     published: bool
+    flaws: list[str]
     leaves: list[str]
     strange_leaves: list[str]
     stored: list[str]
@@ -85,13 +87,13 @@ class SlotInstallation:
 def inspect(connection: Connection) -> SlotInstallation:
     with snapshot(connection):
         lock = {"lock_class": LOCK_CLASS, "lock_consumer": LOCK_CONSUMER}
-        server = fetch(connection, SlotServer, f"{_QUERIES}#inspect_server", {"publication": PUBLICATION, **lock})[0]
+        asked = {"publication": PUBLICATION, **lock}
+        server = fetch(connection, SlotServer, f"{_QUERIES}#inspect_server", asked, **flaws())[0]
         name = slot_name(server.database)
         slots = fetch(connection, Slot, f"{_QUERIES}#inspect_slot", {"slot": name})
         memory = SlotMemory.load(server.comment)
         schema = memory.schema if memory is not None else server.schema
-        tables = fetch(
-            connection, PublishedTable, f"{_QUERIES}#inspect_tables", {"schema": schema, "publication": PUBLICATION}
-        )
+        asked = {"schema": schema, "publication": PUBLICATION}
+        tables = fetch(connection, PublishedTable, f"{_QUERIES}#inspect_tables", asked, **flaws())
     slot = slots[0] if slots else None
     return SlotInstallation(server, schema, name, slot, memory, {table.name: table for table in tables})

@@ -147,9 +147,9 @@ def snapshot(connection: Connection) -> Iterator[None]:
         yield
 
 
-def fetch(connection: Connection, noun: type[T], query: str, parameters: Params | None = None) -> list[T]:
-    """The rows of a statement of the folder ``postgres``, as these nouns."""
-    sql = render(f"postgres/{query}", server=load("postgres/read/server.sql"))
+def fetch(connection: Connection, noun: type[T], query: str, parameters: Params | None = None, **parts: str) -> list[T]:
+    """The rows of a statement of the folder ``postgres``, as these nouns.  ``parts``: by their names in it."""
+    sql = render(f"postgres/{query}", server=load("postgres/read/server.sql"), **parts)
     with connection.cursor(row_factory=class_row(noun)) as cursor:
         return cursor.execute(sql.encode(), parameters).fetchall()
 

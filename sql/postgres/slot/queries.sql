@@ -16,11 +16,7 @@ SELECT
     p.oid IS NOT NULL AS published,
     coalesce(pg_has_role(p.pubowner, 'USAGE'), false) AS publication_owned,
     obj_description(p.oid, 'pg_publication') AS comment,
-    coalesce(
-        NOT p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot
-            AND coalesce(to_json(p)->>'pubgencols', 's') = 's',
-        false
-    ) AS publishes_all,
+    $publication_flaws AS flaws,
     EXISTS (
         SELECT FROM pg_locks
         WHERE locktype = 'advisory' AND classid = %(lock_class)s AND objid = %(lock_consumer)s AND objsubid = 2 AND granted
@@ -73,6 +69,13 @@ SELECT
         SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
         WHERE p.pubname = %(publication)s AND r.prrelid = c.oid
     ) AS published,
+    coalesce(
+        (
+            SELECT $table_flaws FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+            WHERE p.pubname = %(publication)s AND r.prrelid = c.oid
+        ),
+        '{}'
+    ) AS flaws,
     ARRAY(
         SELECT leaf.relname::text FROM pg_partition_tree(c.oid) t JOIN pg_class leaf ON leaf.oid = t.relid
         WHERE c.relkind = 'p' AND t.isleaf AND leaf.relnamespace = c.relnamespace AND leaf.oid <> c.oid ORDER BY 1

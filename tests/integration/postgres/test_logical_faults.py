@@ -576,6 +576,82 @@ async def test_a_blind_table_that_somebody_mends_while_we_are_away_is_read_again
     await again.source.close()
 
 
+#: By hand, and what doctor and health say of it.
+ALTERED = {
+    "SET (publish = 'insert')": "leaves out UPDATE",
+    "SET (publish = 'update, delete, truncate')": "leaves out INSERT",
+    "SET (publish_via_partition_root = true)": "publish_via_partition_root",
+    "SET TABLE rows WHERE (n > 5)": "a row filter",
+    "SET TABLE rows (id, n)": "a column list",
+}
+
+
+async def _read_again(read: Reading) -> list[tuple[str, Any]]:
+    """Read until the table has been read again."""
+    found: list[tuple[str, Any]] = []
+    async with asyncio.timeout(HANG_SECONDS):
+        while not any(operation == "read" for operation, _ in found):
+            found += _operations(list((await read.take()).transactions))
+    return found + _operations(await read.drain())
+
+
+@pytest.mark.parametrize("alteration", ALTERED)
+async def test_publication_altered_by_hand_is_noticed_at_once_and_repaired_and_its_tables_are_read_again(
+    rows: Database, alteration: str
+) -> None:
+    async with reading(rows, ROWS) as read:
+        rows.execute("INSERT INTO rows VALUES (1)")
+        await read.drain()
+        rows.execute(f"ALTER PUBLICATION cdc {alteration}")
+        wrong = [each.detail for each in slot_installer(rows).findings(ROWS) if each.severity is Severity.WRONG]
+        assert len(wrong) == 1
+        assert ALTERED[alteration] in wrong[0]
+        rows.execute("INSERT INTO rows VALUES (2)")
+        if "column list" not in ALTERED[alteration]:  # with one the server refuses updates and deletes
+            rows.execute("DELETE FROM rows WHERE id = 1")
+        found = await _read_again(read)
+        there = [("read", key) for (key,) in rows.execute("SELECT id FROM rows ORDER BY id")]
+        assert [each for each in found if each[0] == "read"] == there
+        assert _gaps(read) == [("rows", Operation.READ)]
+        assert not [each for each in slot_installer(rows).findings(ROWS) if each.severity is Severity.WRONG]
+        rows.execute("INSERT INTO rows VALUES (3)")
+        rows.execute("UPDATE rows SET n = 1 WHERE id = 3")
+        assert _operations(await read.drain()) == [("create", 3), ("update", 3)]
+
+
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [
+        ("SET (publish = 'insert')", "SET (publish = 'insert, update, delete, truncate')"),
+        ("DROP TABLE rows", "ADD TABLE rows"),
+    ],
+)
+async def test_publication_altered_and_put_back_between_two_checks_is_noticed(
+    rows: Database, away: str, back: str
+) -> None:
+    async with reading(rows, ROWS) as read:
+        rows.execute("INSERT INTO rows VALUES (1), (2)")
+        await read.drain()
+        rows.execute(f"ALTER PUBLICATION cdc {away}")
+        rows.execute("DELETE FROM rows WHERE id = 1")
+        rows.execute("UPDATE rows SET n = 1")
+        rows.execute(f"ALTER PUBLICATION cdc {back}")
+        assert await _read_again(read) == [("read", 2)]
+
+
+async def test_publication_that_may_not_be_repaired_is_a_problem_until_it_is(rows: Database) -> None:
+    async with reading(rows, ROWS, limits=WATCHFUL, may_repair=False) as read:
+        await read.drain()
+        rows.execute("ALTER PUBLICATION cdc SET (publish = 'insert')")
+        rows.execute("INSERT INTO rows VALUES (1)")
+        await read.drain()
+        (problem,) = read.source.problems
+        assert problem.startswith("changes of rows are lost: the publication leaves out UPDATE; the publication leaves")
+        slot_installer(rows).repair()
+        assert ("read", 1) in await _read_again(read)
+        assert read.source.problems == ()
+
+
 async def test_a_publication_that_is_dropped_while_we_read(rows: Database) -> None:
     async with reading(rows, ROWS, limits=WATCHFUL) as read:
         await read.drain()

@@ -116,7 +116,7 @@ def test_drift_is_found_and_mended_and_the_first_state_is_what_comes_back(tables
     assert "the partition years_2026's" in found["table years"]
     assert "the partition years_2027's" in found["table years"]
     assert "it is not published" in found["table indexed"]
-    assert "somebody changed what it publishes" in found["publication"]
+    assert "leaves out UPDATE; the publication leaves out DELETE" in found["publication"]
     assert slot_installer(tables).repair(["plain"]).done == ("Repair the publication", "Repair the capture of plain")
     assert len(slot_installer(tables).repair().done) == 3
     assert _phrases(tables, CAPTURES).keys() <= {"consumer", "limit"}

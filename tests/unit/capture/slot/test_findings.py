@@ -28,7 +28,7 @@ SERVER = SlotServer(
     published=True,
     publication_owned=True,
     comment="",
-    publishes_all=True,
+    flaws=[],
     consumer=True,
 )
 SLOT = Slot("pgoutput", "fs", active=True, invalid="", wal_status="reserved", retained=17, unread=3)
@@ -43,6 +43,7 @@ TABLE = PublishedTable(
     identity_index="",
     indexes=[],
     published=True,
+    flaws=[],
     leaves=[],
     strange_leaves=[],
     columns=["id"],
@@ -85,8 +86,9 @@ def test_publications() -> None:
     none = replace(WELL, server=replace(SERVER, published=False), memory=None)
     assert "there is no publication cdc" in wrong(none)["publication"].detail
     assert "is not this product's" in wrong(replace(WELL, memory=None))["publication"].detail
-    changed = replace(WELL, server=replace(SERVER, publishes_all=False))
+    changed = replace(WELL, server=replace(SERVER, flaws=["the publication leaves out DELETE"]))
     assert wrong(changed)["publication"].fix == "cdc install-slot"
+    assert "leaves out DELETE" in wrong(changed)["publication"].detail
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,7 @@ def test_publications() -> None:
     [
         (replace(TABLE, identity="d"), Severity.WRONG, "its replica identity is not FULL"),
         (replace(TABLE, published=False), Severity.WRONG, "it is not published"),
+        (replace(TABLE, flaws=["a row filter", "a column list"]), Severity.WRONG, "a row filter; a column list"),
         (replace(TABLE, has_key=False), Severity.WRONG, "no primary key"),
         (replace(TABLE, unlogged=True), Severity.WRONG, "unlogged"),
         (replace(TABLE, virtual=["v"]), Severity.WRONG, "virtual generated columns (v)"),
