@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 from cdc.capture.journal.postgres import PostgresJournal
@@ -424,3 +425,37 @@ async def test_a_source_that_was_never_opened_can_be_closed(rows: Database) -> N
         source: LogicalSource = read.source
         await source.close()
         await source.close()
+
+
+#: What hides changes from triggers, or could: the log has them all.
+SWITCHES = {
+    "role": "SET session_replication_role = replica; {}; RESET session_replication_role",
+    "triggers": "BEGIN; ALTER TABLE rows DISABLE TRIGGER ALL; {}; ALTER TABLE rows ENABLE TRIGGER ALL; COMMIT",
+    "origin": (
+        "SELECT pg_replication_origin_create('other'); SELECT pg_replication_origin_session_setup('other'); {};"
+        "SELECT pg_replication_origin_session_reset(); SELECT pg_replication_origin_drop('other')"
+    ),
+    "asynchronous": "SET synchronous_commit = off; {}; RESET synchronous_commit; SELECT pg_switch_wal()",
+    "rewritten": "{}; VACUUM FULL rows; CLUSTER rows USING rows_pkey; REINDEX TABLE rows",
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+async def test_session_that_switches_triggers_off_is_seen(rows: Database, switch: str) -> None:
+    async with reading(rows, ROWS) as read:
+        rows.execute("INSERT INTO rows VALUES (1, 1), (2, 2)")
+        await read.drain()
+        changes = "INSERT INTO rows VALUES (3, 3); UPDATE rows SET n = 9 WHERE id = 1; DELETE FROM rows WHERE id = 2"
+        for statement in SWITCHES[switch].format(changes).split(";"):
+            rows.execute(statement)
+        seen = [(change.operation.value, change.key["id"]) for change in await read.changes()]
+        assert seen == [("create", 3), ("update", 1), ("delete", 2)]
+
+
+async def test_table_cannot_be_taken_out_of_the_log(rows: Database) -> None:
+    async with reading(rows, ROWS) as read:
+        await read.drain()
+        with pytest.raises(psycopg.Error, match='cannot change table "rows" to unlogged'):
+            rows.execute("ALTER TABLE rows SET UNLOGGED")
+        rows.execute("INSERT INTO rows VALUES (1, 1)")
+        assert [change.key["id"] for change in await read.changes()] == [1]
