@@ -8,10 +8,11 @@ whose lease has passed to somebody else changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -81,23 +82,50 @@ class Consumers(UseCases):
     async def fetch(
         self, consumer: Endpoint, limit: int, lease: timedelta, wait: float, gone: Callable[[], bool]
     ) -> list[Fetched]:
-        """Lease up to ``limit`` events for ``lease``; where none is due, wait ``wait`` seconds for one.  ``gone``: says
-        whether the client is; then nothing is leased."""
+        """Lease up to ``limit`` events for ``lease``; where none is due, wait ``wait`` seconds for one.  ``limit`` 0: only
+        wait.  ``gone``: says whether the client is; then nothing is leased."""
         end = self._clock.monotonic() + wait
         async with self._service.writes.watched():
             while not gone():
                 written = self._service.writes.next  # before the look: it misses no write
                 due, now = await self._store.due_of(consumer.id), self._clock.now()
-                if due is not None and due <= now and (fetched := await self._lease(consumer, limit, lease, now)):
-                    return fetched
+                if due is not None and due <= now:
+                    if not limit:
+                        return []
+                    if fetched := await self._lease_unless(gone, self._lease(consumer, limit, lease, now)):
+                        return fetched
                 time = self._clock.monotonic()
                 until = end if due is None else min(end, time + max((due - now).total_seconds(), LOOK_EVERY))
-                while not gone() and (left := until - self._clock.monotonic()) > 0:
-                    if await self._clock.wait(written, min(left, GONE_EVERY)):
-                        break
+                await self._waited(written, until, gone)
                 if self._clock.monotonic() >= end:
                     break
         return []
+
+    async def _waited(self, written: asyncio.Event, until: float, gone: Callable[[], bool]) -> None:
+        """Wait until something is written, the client is gone, or it is time."""
+        while not gone() and (left := until - self._clock.monotonic()) > 0:
+            if await self._clock.wait(written, min(left, GONE_EVERY)):
+                return
+
+    async def _lease_unless(
+        self, gone: Callable[[], bool], leasing: Coroutine[None, None, list[Fetched]]
+    ) -> list[Fetched]:
+        """Lease; give back at once what nobody will get: the client is gone, or this request is cancelled."""
+        task = asyncio.create_task(leasing)
+        try:
+            fetched = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await self._give_back(await task)
+            raise
+        if not gone():
+            return fetched
+        await self._give_back(fetched)
+        return []
+
+    async def _give_back(self, fetched: Sequence[Fetched]) -> None:
+        for each in fetched:
+            worker = each.receipt.partition(".")[2]
+            await self._store.give_back(worker, [each.delivery], self._clock.now())
 
     async def _lease(self, consumer: Endpoint, limit: int, lease: timedelta, now: datetime) -> list[Fetched]:
         worker = f"pull-{int(now.timestamp() * 1000):x}-{secrets.token_hex(8)}"

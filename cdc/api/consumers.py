@@ -26,7 +26,9 @@ Receipt = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class FetchQuery(RequestModel):
-    limit: Annotated[int, Field(ge=1, le=MOST_FETCHED, description="At most so many.")] = 10
+    limit: Annotated[
+        int, Field(ge=0, le=MOST_FETCHED, description="At most so many. 0: only wait until an event is due.")
+    ] = 10
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait where none is due.")] = 0.0
     lease: Annotated[
         int,

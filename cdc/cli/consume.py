@@ -113,10 +113,13 @@ class _ConsumerClient:
     limit: int
     lease: int
 
-    async def fetch(self, session: aiohttp.ClientSession, wait: int) -> list[Mapping[str, Any]]:
-        query = f"limit={self.limit}&wait={wait}&lease={self.lease}"
-        answer = await self._ask(session, "GET", f"events?{query}", wait)
+    async def fetch(self, session: aiohttp.ClientSession) -> list[Mapping[str, Any]]:
+        answer = await self._ask(session, "GET", f"events?limit={self.limit}&wait=0&lease={self.lease}", 0)
         return list(answer["items"])
+
+    async def wait(self, session: aiohttp.ClientSession, seconds: int) -> None:
+        """Wait until an event is due.  Nothing is leased, so that it may be cancelled at any moment."""
+        await self._ask(session, "GET", f"events?limit=0&wait={seconds}", seconds)
 
     async def answer(self, session: aiohttp.ClientSession, answers: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Return the receipts that came too late."""
@@ -247,26 +250,29 @@ class _Run:
             say(f"Too late to acknowledge: {len(late)}; these events come again.")
 
     async def _fetch(self, session: aiohttp.ClientSession) -> list[Mapping[str, Any]]:
-        """Return fetched events; none after a signal to stop."""
+        """Return fetched events; none after a signal to stop.  What leases is never cancelled: its answer may be on its
+        way."""
         backoff = Backoff(first=0.5, most=30.0)
         while not self._stop.is_set():
             try:
-                return await self._until_stopped(self._client.fetch(session, 0 if self._once else _WAIT))
+                if (fetched := await self._client.fetch(session)) or self._once:
+                    return fetched
+                await self._until_stopped(self._client.wait(session, _WAIT))
             except _Unavailable as error:
                 if self._once:
                     raise
                 await self._pause(error, backoff)
         return []
 
-    async def _until_stopped(self, fetching: Coroutine[Any, Any, list[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-        work, stopping = asyncio.create_task(fetching), asyncio.create_task(self._stop.wait())
+    async def _until_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
+        work, stopping = asyncio.create_task(waiting), asyncio.create_task(self._stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if work.done():
-            return work.result()
+            work.result()
+            return
         work.cancel()
         await asyncio.wait({work})
-        return []
 
     async def _pause(self, error: _Unavailable, backoff: Backoff) -> None:
         say(error.message)

@@ -93,13 +93,20 @@ class Share:
     async def opening(self) -> AsyncIterator[None]:
         """Hold one of the server's openings while a source is opened, for a time at most; others wait for it."""
         await self._server.openings.acquire()
-        timer = asyncio.get_running_loop().call_later(self._server.seconds, self._server.openings.release)
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            if held:  # the timer and the end may come in one pass of the loop
+                held = False
+                self._server.openings.release()
+
+        timer = asyncio.get_running_loop().call_later(self._server.seconds, release)
         try:
             yield
         finally:
-            if not timer.cancelled() and timer.when() > asyncio.get_running_loop().time():
-                timer.cancel()
-                self._server.openings.release()
+            timer.cancel()
+            release()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """``work``, which may take long, in one of the server's threads.  Cancelled, it ends by itself."""

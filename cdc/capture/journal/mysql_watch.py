@@ -66,13 +66,14 @@ class JournalWatch:
         self._members: set[Watched] = set()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._one = asyncio.Lock()  # of the session: who joins at once after the last has left waits until it is closed
         self.connected = False
 
     def join(self, database: str, *, versioned: bool) -> Watched:
         member = Watched(database, versioned)
         self._members.add(member)
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = asyncio.create_task(self._alone())
         return member
 
     async def leave(self, member: Watched) -> None:
@@ -99,6 +100,10 @@ class JournalWatch:
         finally:
             timer.cancel()
             member.waiting = None
+
+    async def _alone(self) -> None:
+        async with self._one:
+            await self._run()
 
     async def _run(self) -> None:
         backoff = Backoff(first=1.0, most=30.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
@@ -109,3 +110,36 @@ async def test_waits_end_when_the_connection_is_lost_or_a_source_is_closed(datab
                 databases[0].execute(f"KILL {number}")
             assert not await waits[1]
         await watch.leave(members[1])
+
+
+async def test_joining_while_the_last_one_leaves_is_watched(
+    databases: list[Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection of the one that left closes late."""
+    watch = JournalWatch(databases[0].info)
+    close = watch._session._close
+
+    def slowly() -> None:
+        time.sleep(0.3)
+        close()
+
+    monkeypatch.setattr(watch._session, "_close", slowly)
+
+    async def connected() -> None:
+        async with asyncio.timeout(HANG_SECONDS):
+            while not watch.connected:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0.01)
+
+    member = watch.join(databases[0].info.database, versioned=False)
+    await connected()
+    leaving = asyncio.create_task(watch.leave(member))
+    await asyncio.sleep(0)
+    member = watch.join(databases[0].info.database, versioned=False)
+    await leaving
+    await connected()
+    databases[0].execute("INSERT INTO item (name) VALUES ('a')")
+    async with asyncio.timeout(HANG_SECONDS):
+        assert await watch.wait(member, 0, LONG)
+        await watch.leave(member)
+    of_all = "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+    assert databases[0].execute(of_all) == [(0,)], "no connection is left"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cdc.access.model import Scope
 from cdc.admin.base import LOOK_EVERY
+from cdc.admin.consumers import Consumers
+from cdc.admin.principal import Principal
 from cdc.model.delivery import DeliveryState
 from cdc.web.monitor import Monitor
 from support.managing import API, Answered, Managed
@@ -175,6 +178,44 @@ async def test_nothing_is_leased_for_a_client_that_is_gone(api: Managed) -> None
         await asking
     await _waits(api, ends=True)
     await _stored(api, 1)
+    assert [each["attempt"] for each in await _fetched(api)] == [1]
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "gone"])
+async def test_lease_that_nobody_gets_is_given_back(api: Managed, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    """The request ends while its events are being leased."""
+    await _consumer(api)
+    await _stored(api, 1)
+    leased, go_on, lease_of = asyncio.Event(), asyncio.Event(), api.store.lease_of
+
+    async def slow(*arguments: Any) -> Any:
+        found = await lease_of(*arguments)
+        leased.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(api.store, "lease_of", slow)
+    consumers = Consumers(api.service, Principal("cli:root", operator=True))
+    consumer = await consumers.find("orders")
+    gone = False
+    fetching = asyncio.create_task(consumers.fetch(consumer, 10, timedelta(60), 0, lambda: gone))
+    await leased.wait()
+    if ends == "cancelled":
+        fetching.cancel()
+    gone = ends == "gone"
+    go_on.set()
+    (ended,) = await asyncio.gather(fetching, return_exceptions=True)
+    assert ended == [] if ends == "gone" else isinstance(ended, asyncio.CancelledError)
+    monkeypatch.undo()
+    assert [each["attempt"] for each in await _fetched(api)] == [1]
+
+
+async def test_waiting_without_leasing_ends_when_an_event_is_due(api: Managed) -> None:
+    await _consumer(api)
+    asking = asyncio.create_task(api.ask("GET", f"{EVENTS}?limit=0&wait=30", Scope.CONSUME))
+    await _waits(api)
+    await _stored(api, 1)
+    assert (await _moving(api, asking)).json == {"items": []}
     assert [each["attempt"] for each in await _fetched(api)] == [1]
 
 

@@ -43,6 +43,22 @@ def test_all_together_are_looked_at_no_more_often() -> None:
     assert all(pace.round <= 2 for pace in many), "an end must be noticed"
 
 
+async def test_opening_is_released_once_where_its_timer_fires_in_the_same_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop may run a timer a little before its time."""
+    share, loop = alone(), asyncio.get_running_loop()
+    share._server.seconds = 0.01
+    openings = share._server.openings
+    async with share.opening():
+        async with asyncio.timeout(HANG_SECONDS):
+            while openings._value < OPENED_AT_ONCE:  # noqa: ASYNC110 - a semaphore gives no sign
+                await asyncio.sleep(0.005)
+        monkeypatch.setattr(loop, "time", lambda: 0.0)
+    monkeypatch.undo()
+    assert openings._value == OPENED_AT_ONCE
+
+
 async def test_sources_of_one_server_are_opened_some_at_a_time(tmp_path: Path) -> None:
     shares = _shares(tmp_path, ["one"] * (OPENED_AT_ONCE + 3) + ["two"])
     *ones, two, wrong = shares.values()
