@@ -65,6 +65,10 @@ def endpoint_findings(endpoint: Endpoint, counts: Mapping[DeliveryState, int], n
         detail = f"{name} has accepted nothing for {failing}; deliveries waiting: {waiting}."
         remedy = f"cdc endpoint test {endpoint.id} shows its answer"
         found.append(Finding("accepting", Severity.WARNING, detail, remedy))
+    if endpoint.filter_problem:
+        detail = f"The filter of {name} failed for an event, which was delivered. {endpoint.filter_problem}"
+        remedy = f"cdc endpoint preview {endpoint.id} tries it; cdc endpoint update {endpoint.id} --filter …"
+        found.append(Finding("filter", Severity.WARNING, detail, remedy))
     if dead:
         remedy = f"cdc delivery list --endpoint {endpoint.id} --state dead"
         found.append(Finding("delivered", Severity.WRONG, f"{name} has dead letters: {dead}.", remedy))

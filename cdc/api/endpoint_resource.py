@@ -225,6 +225,11 @@ class EndpointResource(ResponseModel):
     enabled: bool
     disabled_reason: str | None
     failing_since: Moment | None = Field(description="Since then it has accepted nothing; null while it works.")
+    filter_problem: str | None = Field(
+        description="Why the filter failed for an event, which was delivered all the same; null: it did not, since it "
+        "was changed.",
+        examples=["The expression compares or computes with values of different types."],
+    )
     description: str
     format: PayloadFormat
     order: Order
@@ -330,6 +335,7 @@ def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str,
         **same,
         **{shown: getattr(endpoint, name) for shown, name in FIELD_NAMES.items()},
         "disabled_reason": endpoint.disabled_reason or None,
+        "filter_problem": endpoint.filter_problem or None,
         "headers": [name for name, _ in endpoint.headers],
         "authentication": AuthenticationResource.of(endpoint),
         "proxy": endpoint.proxy or None,

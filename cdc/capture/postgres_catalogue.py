@@ -22,6 +22,7 @@ from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import SourceError
 from cdc.model.image import TYPES, ImageReader, Unexpected, object_key_reader, object_reader
+from cdc.model.number import DecimalText
 
 Decode = Callable[[str], Row]
 _Convert = Callable[[Any], Value]
@@ -241,7 +242,7 @@ def _converter(column: Column, zone: Zone) -> _Convert:
 def _raw_converter(column: Column, zone: Zone) -> Callable[[str], Value]:
     """Return the conversion of the value's JSON text."""
     if column.kind is ColumnKind.DECIMAL:
-        return lambda raw: None if raw == "null" else raw.strip('"')
+        return lambda raw: None if raw == "null" else DecimalText(raw.strip('"'))
     if column.kind is ColumnKind.JSON:
         return lambda raw: None if raw == "null" else raw
     if column.kind is ColumnKind.OTHER:

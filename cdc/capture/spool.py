@@ -19,6 +19,7 @@ import orjson
 
 from cdc.database import sqlfile
 from cdc.model.change import Operation, RowChange, Value
+from cdc.model.number import decimal_columns, with_decimals
 
 
 class RecordIndex:
@@ -205,19 +206,20 @@ def _dump(change: RowChange) -> bytes:
         change.time.isoformat(),
         change.ordinal,
         list(change.secrets_changed),
+        decimal_columns(change.image or {}),
     )
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _load(line: bytes) -> RowChange:
     fields: list[Any] = orjson.loads(line)
-    operation, table, key, before, after, time, ordinal, secrets = fields
+    operation, table, key, before, after, time, ordinal, secrets, decimals = fields
     return RowChange(
         Operation(operation),
         table,
         key,
-        before,
-        after,
+        None if before is None else with_decimals(before, decimals),
+        None if after is None else with_decimals(after, decimals),
         datetime.fromisoformat(time),
         ordinal,
         frozenset(secrets),

@@ -37,6 +37,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         ("events", found.events),
         ("sources", found.sources or "all"),
         ("filter", found.condition or "none"),
+        *([("filter failed", found.filter_problem)] if found.filter_problem else []),
         ("fields", found.fields or "all"),
         *([("transform", found.transform), ("language", found.language)] if found.transform else []),
         ("enabled", found.enabled),

@@ -82,7 +82,7 @@ _BOOLEANS: dict[Value, Value] = {0: False, 1: True}
 #: Values that need careful reading: a zero with a sign, which MySQL writes and the others do not, and a zero date.
 _SIGNED_ZERO, _ZERO_DATE = "-0.0", "0000-00-00"
 #: Kinds whose JSON values need a function to become normal, and those that need it only of what is not read quickly.
-_CALLED = frozenset({ColumnKind.REAL, ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.BINARY})
+_CALLED = frozenset({ColumnKind.DECIMAL, ColumnKind.REAL, ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.BINARY})
 _CAREFUL = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.DATE})
 Decoder = Callable[[str], Row]
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from cdc.model.change import Value
 from cdc.model.errors import MalformedEvent
+from cdc.model.number import DecimalText
 
 K = TypeVar("K", bound=Hashable)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the server's local time has no zone
@@ -123,7 +124,7 @@ def decimal_bytes(digits: int, scale: int) -> int:
     return sum(4 * (n // _GROUP) + _GROUP_BYTES[n % _GROUP] for n in (digits - scale, scale))
 
 
-def decimal(digits: int, scale: int, *, zerofill: bool = False) -> Callable[[bytes], str]:
+def decimal(digits: int, scale: int, *, zerofill: bool = False) -> Callable[[bytes], DecimalText]:
     """The bytes: groups of digits, big-endian, the shorter group outermost; the first bit is set for numbers from 0
     on, and all bits are inverted for those below."""
     whole = digits - scale
@@ -132,7 +133,7 @@ def decimal(digits: int, scale: int, *, zerofill: bool = False) -> Callable[[byt
     size = decimal_bytes(digits, scale)
     top, ones = 1 << 8 * size - 1, (1 << 8 * size) - 1
 
-    def convert(data: bytes) -> str:
+    def convert(data: bytes) -> DecimalText:
         number = int.from_bytes(data, "big") ^ top
         negative = bool(number & top)
         raw = (number ^ ones if negative else number).to_bytes(size, "big")
@@ -144,7 +145,7 @@ def decimal(digits: int, scale: int, *, zerofill: bool = False) -> Callable[[byt
             text += f"{group:0{width}}"
             position += count
         integer = text[:whole] if zerofill else text[:whole].lstrip("0") or "0"
-        return ("-" if negative else "") + (f"{integer}.{text[whole:]}" if scale else integer)
+        return DecimalText(("-" if negative else "") + (f"{integer}.{text[whole:]}" if scale else integer))
 
     return convert
 

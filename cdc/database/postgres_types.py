@@ -20,6 +20,7 @@ from typing import Any
 from cdc.model import normal
 from cdc.model.change import Value
 from cdc.model.column import ColumnKind
+from cdc.model.number import DecimalText
 
 #: The database's local time; asked for only when a value needs it.
 Zone = Callable[[], tzinfo]
@@ -147,7 +148,7 @@ TYPES: Mapping[str, PostgresType] = {
     "int8": PostgresType(ColumnKind.INTEGER, int),
     "float8": PostgresType(ColumnKind.DOUBLE, normal.double),
     "float4": PostgresType(ColumnKind.REAL, normal.real),
-    "numeric": PostgresType(ColumnKind.DECIMAL),
+    "numeric": PostgresType(ColumnKind.DECIMAL, DecimalText),
     "date": PostgresType(ColumnKind.DATE),
     "time": PostgresType(ColumnKind.TIME),
     "timestamp": PostgresType(ColumnKind.TIMESTAMP, without_zone, _timestamp),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -26,7 +27,7 @@ from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.model.observer import Observer
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
-from cdc.model.selection import ExceededFilters, Filtered
+from cdc.model.selection import Filtered, FilterProblems
 from cdc.outbox.base import DispatchStore
 
 #: Warnings come when so much (percent) of an endpoint's time has passed.
@@ -204,13 +205,20 @@ def _span(seconds: float) -> str:
 
 
 class FilterGuard:
-    """``disabled``: called when an endpoint was, because its announcement is to be sent."""
+    """Disables the endpoints of ``exceeded``, and notes on those of ``failed`` that their filters did.  ``disabled``:
+    called when an endpoint was, because its announcement is to be sent."""
 
     def __init__(
-        self, store: DispatchStore, filters: ExceededFilters, clock: Clock, disabled: Callable[[], None]
+        self,
+        store: DispatchStore,
+        exceeded: FilterProblems,
+        failed: FilterProblems,
+        clock: Clock,
+        disabled: Callable[[], None],
     ) -> None:
         self._store = store
-        self._filters = filters
+        self._exceeded = exceeded
+        self._failed = failed
         self._clock = clock
         self._disabled = disabled
         self._done: set[Filtered] = set()
@@ -221,7 +229,8 @@ class FilterGuard:
         loop = asyncio.get_running_loop()
         ending = asyncio.create_task(_forwarded(stop, woken))
         try:
-            with self._filters.listening(lambda: loop.call_soon_threadsafe(woken.set)):
+            wake = partial(loop.call_soon_threadsafe, woken.set)
+            with self._exceeded.listening(wake), self._failed.listening(wake):
                 while not stop.is_set():
                     woken.clear()
                     pause = await self._looked()
@@ -236,18 +245,22 @@ class FilterGuard:
             await self.look()
         except OutboxError as error:
             log.error("endpoints not looked at", error=str(error), retry_in=INTERVAL)
-        return INTERVAL if self._filters.reasons else None
+        return INTERVAL if self._exceeded.reasons or self._failed.reasons else None
 
     async def look(self) -> None:
-        """Disable the endpoints whose filters exceeded a limit.  Raises `OutboxError`."""
-        reasons = dict(self._filters.reasons)
+        """Disable the endpoints whose filters exceeded a limit, and note those that failed.  Raises `OutboxError`."""
+        for which, reason in list(self._failed.reasons.items()):
+            await self._store.note_filter(which.endpoint, which.filter, reason)
+            self._failed.forget(which)
+            log.info("filter problem noted", endpoint=which.endpoint, reason=reason)
+        reasons = dict(self._exceeded.reasons)
         if not reasons:
             return
         endpoints = {Filtered(each.id, each.condition): each for each in await self._store.endpoints()}
         for which, reason in reasons.items():
             endpoint = endpoints.get(which)
             if endpoint is None or (endpoint.enabled and which in self._done):
-                self._filters.forget(which)  # it was removed, or changed, or enabled again
+                self._exceeded.forget(which)  # it was removed, or changed, or enabled again
                 self._done.discard(which)
             elif endpoint.enabled:
                 await self._disable(endpoint, reason)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import time
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 
 from cdc.mapping.entity import (
     INVOICE,
@@ -20,8 +21,8 @@ from cdc.mapping.entity import (
     TablePatterns,
 )
 from cdc.mapping.resolve import ANY_TABLE, Resolver
-from cdc.mapping.rule import STATE_TABLE, Rule
-from cdc.model.column import Capture, SecretPatterns
+from cdc.mapping.rule import STATE_TABLE, Rule, impossible
+from cdc.model.column import Capture, SecretPatterns, Table
 from cdc.model.due import DailyRule
 from cdc.model.errors import ConfigError
 from cdc.model.event import matches
@@ -179,6 +180,18 @@ class Catalogue:
             elif not reference.what.startswith("["):
                 notes[f"{missing[0].rstrip('.')}: it goes without {reference.what}."] = None
         return list(notes), [ConfigError(*error) for error in errors]
+
+    def impossible(self, tables: Mapping[str, Table]) -> list[str]:
+        """Return a sentence for each condition of the user's rules that can never hold, by the types of the columns."""
+        found = []
+        for rule in self.rules:
+            if rule.place.user and (table := tables.get(rule.table)) is not None:
+                kinds = {column.name: column.kind for column in table.columns}
+                groups = (rule.becomes, rule.from_, rule.to, rule.where)
+                conditions = chain.from_iterable(group.items() for group in groups)
+                reasons = [impossible(column, condition, kinds) for column, condition in conditions]
+                found += [f"{rule.place}: {rule.event} never fires: {reason}." for reason in reasons if reason]
+        return found
 
 
 def _missing(reference: Reference, existing: Mapping[str, Collection[str]]) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
@@ -18,6 +19,7 @@ from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transa
 from cdc.model.column import Table
 from cdc.model.event import event_payload
 from cdc.model.normal import FORMS
+from cdc.model.number import DecimalText, decimal_of
 
 _DOCUMENT: dict[str, bool | int | float | str | None] = {
     "cifnif": "B03567891",
@@ -215,7 +217,7 @@ class Examples:
             )
         if rule.date:
             return self._of_date(rule)
-        before, after = _images(rule, self._row(rule.table))
+        before, after = _images(rule, self._row_of(rule))
         secrets = frozenset({"logkey"} if rule.infer else rule.changed & self._catalogue.secrets_of(rule.table))
         operation = _operation(rule)
         images: tuple[Row | None, Row | None] = (before, after)
@@ -225,8 +227,8 @@ class Examples:
 
     def _of_date(self, rule: Rule) -> dict[str, Any]:
         day, days = _TIME.date(), rule.days or (-7,)
-        row = {**self._row(rule.table), rule.date: str(day - timedelta(days=days[0]))}
-        row |= {column: _example(condition, row) for column, condition in rule.where.items()}
+        row = {**self._row_of(rule), rule.date: str(day - timedelta(days=days[0]))}
+        row |= {column: _example(column, condition, row) for column, condition in rule.where.items()}
         existing = Existing(f"due/{rule.event}/{day}", due=DueDay(rule.event, rule.date, days, day))
         return self._payload(rule.event, self._change(rule.table, Operation.READ, None, row), existing)
 
@@ -238,6 +240,12 @@ class Examples:
         secrets = self._catalogue.capture_of(table).hidden.of([c.name for c in known.columns], known.key)
         columns = {c.name: FORMS[c.kind].example for c in known.columns if c.name not in secrets}
         return {**columns, **chosen}
+
+    def _row_of(self, rule: Rule) -> Row:
+        """Return a row that has, too, each column with which the rule compares others."""
+        conditions = chain(*(group.values() for group in (rule.becomes, rule.from_, rule.to, rule.where)))
+        compared = {each.column: 1 for each in conditions if isinstance(each, ColumnCondition)}
+        return {**compared, **self._row(rule.table)}
 
     def _edit(self, table: str, row: Row) -> tuple[str, Value]:
         quiet = self._catalogue.noise_of(table) | set(self._key(table))
@@ -313,10 +321,12 @@ def _images(rule: Rule, row: Row) -> tuple[Row, Row]:
         column = min(rule.changed)
         after.update({column: _other(row[column])} if column in row else {})
     for column, condition in rule.becomes.items():
-        after[column] = 7 if column == "idfacturarect" else _example(condition, row)
-        before[column] = _opposite(condition, row)
-    before.update({column: _example(condition, row) for column, condition in rule.from_.items()})
-    after.update({column: _example(condition, row) for column, condition in (*rule.to.items(), *rule.where.items())})
+        after[column] = 7 if column == "idfacturarect" else _example(column, condition, row)
+        before[column] = _opposite(column, condition, row)
+    before.update({column: _example(column, condition, row) for column, condition in rule.from_.items()})
+    after.update(
+        {column: _example(column, condition, row) for column, condition in (*rule.to.items(), *rule.where.items())}
+    )
     return before, after
 
 
@@ -334,24 +344,30 @@ def _move_state(rule: Rule, before: dict[str, Value], after: dict[str, Value]) -
         after.update(moved)
 
 
-def _example(condition: Condition, row: Row) -> Value:
+def _example(column: str, condition: Condition, row: Row) -> Value:
     """Return a value that satisfies the condition in this row."""
     if not isinstance(condition, ColumnCondition):
-        return condition.example()
+        return _alike(condition.example(), row.get(column))
     other = row.get(condition.column)
-    if condition.compared == "less_than" and isinstance(other, int | float):
-        return other - 1
+    if condition.compared == "less_than" and (number := decimal_of(other)) is not None:
+        return _alike(float(number - 1) if isinstance(other, float) else int(number - 1), other)
     return _other(other) if condition.compared == "not" else other
 
 
-def _opposite(condition: Condition, row: Row) -> Value:
+def _opposite(column: str, condition: Condition, row: Row) -> Value:
     if isinstance(condition, ColumnCondition):
         opposites = {"is": "not", "not": "is", "at_least": "less_than", "less_than": "at_least"}
-        return _example(ColumnCondition(condition.column, opposites[condition.compared]), row)
+        return _example(column, ColumnCondition(condition.column, opposites[condition.compared]), row)
     if condition.present is False:
         return "x"
     example = condition.example()
     return (not example) if isinstance(example, bool) else None
+
+
+def _alike(value: Value, present: Value) -> Value:
+    """Return a number as the text of a decimal where the column has such."""
+    number = decimal_of(value)
+    return DecimalText(f"{number:f}") if type(present) is DecimalText and number is not None else value
 
 
 def _other(value: Value) -> Value:
@@ -364,4 +380,5 @@ def _other(value: Value) -> Value:
             return round(value * 1.1, 4)
         case None:
             return "texto"
-    return f"{value} (corregido)"
+    number = decimal_of(value)
+    return f"{value} (corregido)" if number is None else DecimalText(f"{number + 1:f}")

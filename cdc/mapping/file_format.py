@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from datetime import time
+from decimal import Decimal
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -126,7 +127,7 @@ class CatalogueFile(_Entry):
 def parse(text: str, places: Places) -> CatalogueFile:
     """The file's content, or `ConfigError` for the first thing that is wrong."""
     try:
-        content = tomllib.loads(text)
+        content = tomllib.loads(text, parse_float=Decimal)
         for name in places.section:
             content = content.get(name, {})
         return CatalogueFile.model_validate(content)

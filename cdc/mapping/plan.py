@@ -16,10 +16,10 @@ from cdc.mapping.rule import (
     Rule,
     Test,
     all_hold,
-    as_is,
     compile_rule,
     decode_html_row,
     named_columns,
+    raw_row,
 )
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row
@@ -160,7 +160,7 @@ class Plans:
         if table not in self._records:
             entity = self._catalogue.patterns.entities.get(table)
             secrets = ShownColumns(self._catalogue.capture_of(table).hidden)
-            decode = decode_html_row if self._catalogue.decode_html else as_is
+            decode = decode_html_row if self._catalogue.decode_html else raw_row
             self._records[table] = None if entity is None else RecordPlan(entity, secrets, decode)
         return self._records[table]
 
@@ -187,7 +187,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         children=tuple(entity.included.items()),
         lines=lines,
         lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
-        decode=decode_html_row if catalogue.decode_html else as_is,
+        decode=decode_html_row if catalogue.decode_html else raw_row,
         existing=existing if catalogue.enabled(existing) else None,
         due={rule.event: all_hold(rule.where) for rule in named if rule.date},
         label=entity.label,

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from operator import eq, ge, lt, ne
 from typing import Any, TypeVar
 
 from cdc.model.change import Operation, Row, Value
+from cdc.model.column import ColumnKind
+from cdc.model.number import DecimalText, decimal_columns, decimal_of
 from cdc.model.toml_lines import FilePlace
 
 T = TypeVar("T")
@@ -37,24 +40,32 @@ def decode_html(value: Value) -> Value:
 
 
 def decode_html_row(row: Row) -> Row:
-    """The row itself when there is nothing to decode."""
+    """Return the row as receivers get it; itself when there is nothing to decode."""
     decoded: dict[str, Value] | None = None
     for column, value in row.items():
-        if value.__class__ is str and "&" in value:
+        kind = value.__class__
+        if (kind is str and "&" in value) or kind is DecimalText:  # type: ignore[operator]
             if decoded is None:
                 decoded = dict(row)
-            decoded[column] = _ENTITY.sub(_character, value)
+            decoded[column] = str(value) if kind is DecimalText else _ENTITY.sub(_character, value)  # type: ignore[arg-type]
     return row if decoded is None else decoded
 
 
+def raw_row(row: Row) -> Row:
+    """The same for ``html = "raw"``."""
+    decimals = decimal_columns(row)
+    return {**row, **{column: str(row[column]) for column in decimals}} if decimals else row
+
+
 def as_is(found: T) -> T:
-    """Return the row or value unchanged, for ``html = "raw"``."""
+    """Return the value unchanged, for ``html = "raw"``."""
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class ValueCondition:
-    """``values``: any of them; ``negated``: none of them.  ``present`` (when not None) asks for set / not set.
+    """``values``: any of them; ``negated``: none of them.  ``numbers``: those of them that are numbers, exactly, for
+    columns of decimals, whose values are texts.  ``present`` (when not None) asks for set / not set.
 
     ``at_least`` and ``less_than`` (when not None) hold of numbers only.
     """
@@ -62,33 +73,48 @@ class ValueCondition:
     values: tuple[Value, ...] = ()
     negated: bool = False
     present: bool | None = None
-    at_least: float | None = None
-    less_than: float | None = None
+    at_least: Decimal | None = None
+    less_than: Decimal | None = None
+    numbers: frozenset[Decimal] = frozenset()
 
     def holds(self, value: Value) -> bool:
         if self.present is not None:
             return (value is not None and value != "") is self.present
         if self.at_least is not None or self.less_than is not None:
-            return self._in_range(value)
-        return (decode_html(value) in self.values) is not self.negated
+            return self._in_range(decimal_of(value))
+        return (decode_html(value) in self.values or self._is_number(value)) is not self.negated
 
-    def _in_range(self, value: Value) -> bool:
-        if not isinstance(value, int | float) or isinstance(value, bool):
+    def _is_number(self, value: Value) -> bool:
+        return bool(self.numbers) and type(value) is DecimalText and decimal_of(value) in self.numbers
+
+    def _in_range(self, number: Decimal | None) -> bool:
+        if number is None:
             return False
-        return (self.at_least is None or value >= self.at_least) and (self.less_than is None or value < self.less_than)
+        return (self.at_least is None or number >= self.at_least) and (
+            self.less_than is None or number < self.less_than
+        )
 
     def example(self) -> Value:
         """A value that satisfies the condition (for example payloads)."""
         if self.present is not None:
             return "2026-11-24" if self.present else None
         if self.at_least is not None:
-            return self.at_least
+            return _plain(self.at_least)
         if self.less_than is not None:
-            return self.less_than - 1
+            return _plain(self.less_than - 1)
         first = self.values[0]
         if not self.negated:
             return first
         return (not first) if isinstance(first, bool) else None
+
+
+def _plain(number: Decimal) -> Value:
+    """The number as JSON has it: as it was written, whole or with a fraction."""
+    return int(number) if number.as_tuple().exponent == 0 else float(number)
+
+
+#: Kinds of columns whose values are numbers, or may be; all others have texts.
+_NUMBERS = frozenset({ColumnKind.INTEGER, ColumnKind.DOUBLE, ColumnKind.REAL, ColumnKind.DECIMAL, ColumnKind.BOOLEAN})
 
 
 #: How a value may be compared with another column's, as rules write it; ``is`` is not written.
@@ -97,22 +123,44 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {"is": eq, "not": ne, "at_
 
 @dataclass(frozen=True, slots=True)
 class ColumnCondition:
-    """A comparison with another column of the same row.  ``at_least`` and ``less_than`` hold of two numbers or two
-    texts (dates are texts) only."""
+    """A comparison with another column of the same row, by number where both are numbers.  ``at_least`` and
+    ``less_than`` hold of two numbers or two texts (dates are texts) only."""
 
     column: str
     compared: str = "is"
 
     def holds(self, value: Value, other: Value) -> bool:
-        if self.compared in ("at_least", "less_than"):
-            both = (value, other)
-            texts = all(isinstance(each, str) for each in both)
-            if not texts and not all(_is_number(each) for each in both):
-                return False
-        return _COMPARED[self.compared](value, other)
+        compare = _COMPARED[self.compared]
+        one, two = decimal_of(value), decimal_of(other)
+        if one is not None and two is not None:
+            return compare(one, two)
+        if self.compared in ("at_least", "less_than") and not type(value) is type(other) is str:
+            return False
+        return compare(value, other)
 
 
 Condition = ValueCondition | ColumnCondition
+
+
+def impossible(column: str, condition: Condition, kinds: Mapping[str, ColumnKind]) -> str:
+    """Return why the condition never holds of columns of these kinds, as a phrase; empty: it may."""
+    kind = kinds.get(column)
+    if kind is None:
+        return ""
+    number = kind in _NUMBERS
+    if isinstance(condition, ColumnCondition):
+        other = kinds.get(condition.column, kind)
+        alike = condition.compared == "not" or (other in _NUMBERS) is number
+        return "" if alike else f"of {column} ({kind}) and {condition.column} ({other}), one is a number, one a text"
+    if condition.at_least is not None or condition.less_than is not None:
+        possible = number
+    else:
+        text = kind is ColumnKind.DECIMAL or not number
+        possible = condition.negated or condition.present is not None
+        possible = possible or any(text if isinstance(value, str) else number for value in condition.values)
+    return "" if possible else f"{column} is {'no text' if number else 'no number'} (its type: {kind})"
+
+
 Conditions = Mapping[str, Condition]
 
 
@@ -143,23 +191,27 @@ def _parse_column(raw: dict[str, Any]) -> ColumnCondition | None:
 
 def _parse_values(raw: Any) -> ValueCondition:
     values = raw if isinstance(raw, list) else [raw]
-    if not values or not all(isinstance(value, bool | int | float | str) for value in values):
+    if not values or not all(isinstance(value, bool | int | Decimal | str) for value in values):
         raise ValueError(f"a condition is {_FORMS}")
-    return ValueCondition(values=tuple(values))
+    return ValueCondition(
+        values=tuple(float(value) if isinstance(value, Decimal) else value for value in values),
+        numbers=frozenset(Decimal(value) for value in values if _is_number(value)),
+    )
 
 
 def _parse_table(raw: dict[str, Any]) -> ValueCondition:
     if list(raw) == ["set"] and isinstance(raw["set"], bool):
         return ValueCondition(present=raw["set"])
     if list(raw) == ["not"] and not isinstance(raw["not"], dict):
-        return ValueCondition(values=_parse_values(raw["not"]).values, negated=True)
+        return replace(_parse_values(raw["not"]), negated=True)
     if raw and raw.keys() <= {"at_least", "less_than"} and all(_is_number(bound) for bound in raw.values()):
-        return ValueCondition(at_least=raw.get("at_least"), less_than=raw.get("less_than"))
+        bounds = {name: Decimal(bound) for name, bound in raw.items()}
+        return ValueCondition(at_least=bounds.get("at_least"), less_than=bounds.get("less_than"))
     raise ValueError(f"a condition is {_FORMS}")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 #: Column of a document that names its state, and the table and column of the states.

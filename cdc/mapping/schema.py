@@ -18,7 +18,7 @@ from cdc.mapping.example import Examples
 from cdc.mapping.rule import Rule
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation
-from cdc.model.column import Column, SecretColumns, Table
+from cdc.model.column import Column, ColumnKind, SecretColumns, Table
 from cdc.model.event import OPERATIONS, Event, event_payload
 from cdc.model.normal import FORMS
 from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
@@ -87,7 +87,11 @@ def columns_of(table: Table | None, secrets: SecretColumns) -> dict[str, Schema]
 
 def _column(column: Column) -> Schema:
     form = FORMS[column.kind]
-    return {"type": [*form.schema, "null"]} | ({"format": form.format} if form.format else {})
+    schema = {"type": [*form.schema, "null"]} | ({"format": form.format} if form.format else {})
+    return schema | ({"description": _DECIMAL} if column.kind is ColumnKind.DECIMAL else {})
+
+
+_DECIMAL = "A decimal with all its digits, as a text; rules and filters compare it as a number."
 
 
 def permissions_schema(name: str) -> Schema:

@@ -259,6 +259,10 @@ class QueueStore(Protocol):
         whether that was so."""
         ...
 
+    async def note_filter(self, endpoint_id: str, condition: str, problem: str) -> None:
+        """Store the endpoint's ``filter_problem``, if it still has this condition."""
+        ...
+
     async def send_test(
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
     ) -> LeasedDelivery:

@@ -105,6 +105,9 @@ class Endpoint:
     it is disabled, 0 for never.  ``failing_since``: when the first attempt began that failed with no success since; the
     outbox keeps it.
 
+    ``filter_problem``: why its condition could not be evaluated for an event, which was delivered then; empty: it
+    could, since it was last changed.
+
     ``managed``: ``FILE:NAME`` of the file that describes it (`cdc apply`), and its name there; empty: none does.
     """
 
@@ -141,6 +144,7 @@ class Endpoint:
     managed: str = ""
     authentication: str = ""
     credential: str = field(default="", repr=False)
+    filter_problem: str = ""
 
     @property
     def managed_by(self) -> str:
@@ -283,6 +287,8 @@ class EndpointChange:
             new["credential"] = ""
         if self.enabled:
             new["failing_since"] = None
+        if new.get("condition", endpoint.condition) != endpoint.condition:
+            new["filter_problem"] = ""
         if self.credentials_of is None and not new.keys().isdisjoint(CREDENTIALS):
             new["credentials_of"] = ()
         if is_pull(endpoint.url) is not is_pull(new.get("url", endpoint.url)):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from cdc.model.change import Value
 from cdc.model.column import ColumnKind
+from cdc.model.number import DecimalText
 
 
 def boolean(value: Any) -> Value:
@@ -59,7 +60,7 @@ def real(value: Any) -> Value:
 def decimal(value: Any) -> Value:
     if value is None:
         return None
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    return DecimalText(format(value, "f") if isinstance(value, Decimal) else value)
 
 
 def date_(value: Any) -> Value:
@@ -130,7 +131,7 @@ FORMS: Mapping[ColumnKind, Form] = {
     ColumnKind.INTEGER: Form(integer, int | None, ("integer",), 1),
     ColumnKind.DOUBLE: Form(double, float | None, _NUMBERS, 1.5),
     ColumnKind.REAL: Form(real, Any, _NUMBERS, 1.5),
-    ColumnKind.DECIMAL: Form(decimal, example="1.50"),
+    ColumnKind.DECIMAL: Form(decimal, example=DecimalText("1.50")),
     ColumnKind.DATE: Form(date_, str | None, example="2026-11-24", format="date"),
     ColumnKind.TIME: Form(time_, str | None, example="21:48:00"),
     ColumnKind.TIMESTAMP: Form(timestamp, example="2026-11-24T21:48:00"),

@@ -6,9 +6,9 @@ update, ``related`` and ``links`` where the event has none; ``inferred`` and ``o
 there in events by time.
 
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
-another way (it compares a text with a number) holds: what somebody mistyped loses no event, and the log says so once.
-So does one that takes more steps than `cdc.model.filter.limits.STEPS`; `exceeded` then has it, and its endpoint is
-disabled.
+another way (it compares a text with a number) holds: what somebody mistyped loses no event.  The log says so once, and
+`FAILED` has it, so that its endpoint shows it.  So does one that takes more steps than
+`cdc.model.filter.limits.STEPS`; `EXCEEDED` then has it, and its endpoint is disabled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Filtered(NamedTuple):
     filter: str
 
 
-class ExceededFilters:
+class FilterProblems:
     """``reasons``: a sentence each."""
 
     def __init__(self) -> None:
@@ -205,7 +205,9 @@ class ConditionTest:
 
 
 #: Filters of this process's endpoints that exceeded a limit: `cdc.dispatch.auto_disable` disables the endpoints.
-EXCEEDED: Final = ExceededFilters()
+EXCEEDED: Final = FilterProblems()
+#: Those that failed, whose events were delivered: it notes that on the endpoints.
+FAILED: Final = FilterProblems()
 
 
 class StoredCondition:
@@ -235,6 +237,7 @@ class StoredCondition:
             self._told = True
             about = self._which._asdict() | {"event_name": event.name}
             _log.warning("filter failed, event delivered", **about, error=judgement.problem)
+            FAILED.add(self._which, judgement.problem)
         return judgement.holds
 
     def _refuse(self, error: UsageError) -> None:
@@ -243,6 +246,7 @@ class StoredCondition:
         elif not self._told:
             self._told = True
             _log.error("filter not understood, all events delivered", **self._which._asdict(), error=str(error))
+            FAILED.add(self._which, error.message)
 
     def _exceed(self, reason: str) -> None:
         if self._which not in EXCEEDED.reasons:

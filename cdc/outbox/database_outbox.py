@@ -172,6 +172,9 @@ class DatabaseOutbox(ABC):
         disable = endpoints.disable_filtered
         return await self._change(disable, endpoint_id, condition, reason, announced, now=now)
 
+    async def note_filter(self, endpoint_id: str, condition: str, problem: str) -> None:
+        await self._change(endpoints.note_filter, endpoint_id, condition, problem)
+
     async def restore_endpoint(self, endpoint: Endpoint) -> None:
         """Add an endpoint under the id of one that was removed."""
         await self._change(endpoints.restore, self._box.seal_endpoint(endpoint))

@@ -153,6 +153,14 @@ async def disable_filtered(
     return await _announced(db, changed, announcement, now)
 
 
+async def note_filter(db: Database, endpoint_id: str, condition: str, problem: str) -> None:
+    if await db.row("find_endpoint", id=endpoint_id) is None:
+        return
+    for found in await endpoints_of(db, [endpoint_id]):
+        if found.condition == condition:
+            await db.write("update_endpoint", **db.endpoint_row(replace(found, filter_problem=problem)))
+
+
 async def _announced(db: Database, changed: int, announcement: Written, now: datetime) -> bool:
     """Announce a change of an endpoint, if there was one; whether there was."""
     if changed:

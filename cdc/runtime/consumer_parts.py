@@ -279,12 +279,12 @@ class ConsumerParts:
         return label(self._config, source, event)
 
     async def _filters(self, stop: asyncio.Event) -> None:
-        """Disable endpoints whose filters take too long.  Runs in every role: each stores events, and evaluates filters
-        then."""
+        """Disable endpoints whose filters take too long, and note those that fail.  Runs in every role: each stores
+        events, and evaluates filters then."""
         from cdc.dispatch.auto_disable import FilterGuard
-        from cdc.model.selection import EXCEEDED
+        from cdc.model.selection import EXCEEDED, FAILED
 
-        await FilterGuard(self.store, EXCEEDED, SystemClock(), self._wake.endpoint_disabled).run(stop)
+        await FilterGuard(self.store, EXCEEDED, FAILED, SystemClock(), self._wake.endpoint_disabled).run(stop)
 
     # -- what watches -----------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
 from cdc.config.outbox import OutboxConfig
+from cdc.config.rules import catalogue
 from cdc.model.change import Position
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
@@ -37,6 +38,7 @@ from cdc.runtime.installers import (
     mysql_installer,
     of_postgres,
 )
+from cdc.runtime.survey import captured_tables
 from cdc.runtime.unit import secret_files
 
 if TYPE_CHECKING:
@@ -177,6 +179,7 @@ def _examined(source: SourceConfig, outbox: OutboxConfig, stored: StoredPosition
     if checks.findings:  # another cell reads it now, or nobody knows
         return checks.findings
     checks.add(lambda: due_findings(source))
+    checks.add(lambda: _impossible(source), source.connection() if source.has_database else None)
     if source.capture == "rest":
         from cdc.runtime.rest import rest_findings
 
@@ -209,6 +212,18 @@ def _check_database(source: SourceConfig, position: Position | None, stored: Sto
         from cdc.capture.logical.inspector import position_findings
 
         checks.add(lambda: asyncio.run(position_findings(of_postgres(source), lambda: _of_log(stored))), own)
+
+
+def _impossible(source: SourceConfig) -> list[Finding]:
+    """Check whether each condition of the source's own rules may hold of a column of that type."""
+    rules = catalogue(source)
+    if not any(rule.place.user for rule in rules.rules):
+        return []
+    fix = (
+        "Compare a number with a column of numbers, a text in quotes with one of texts: docs/events.md, Your own rules"
+    )
+    reasons = rules.impossible(asyncio.run(captured_tables(source)))
+    return [Finding("rules", Severity.WARNING, reason, fix) for reason in reasons]
 
 
 async def _of_log(stored: StoredPosition) -> Position | None:

@@ -152,7 +152,7 @@ _DISTRIBUTION: Final = "facturascripts-cdc"
 #: Of an endpoint: nothing of where it is, what it is called, and how it is signed.
 _OPEN_FIELDS: Final = (
     "id", "enabled", "timeout", "retry_schedule", "concurrency", "order", "rate", "batch_size", "batch_wait", "format",
-    "disable_after", "failing_since", "created_at",
+    "disable_after", "failing_since", "filter_problem", "created_at",
 )  # fmt: skip
 
 

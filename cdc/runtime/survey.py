@@ -13,7 +13,7 @@ from cdc.config.rules import catalogue
 from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import Entity
-from cdc.model.column import Capture, Table
+from cdc.model.column import Table
 from cdc.model.errors import ConfigError
 from cdc.model.finding import SurveyedTable
 from cdc.runtime.installers import binlog_inspector, inspector, journal_of, of_postgres
@@ -149,19 +149,26 @@ async def event_types_of(source: SourceConfig) -> list[EventType]:
     """The events of one source, with the columns that its captured tables have now."""
     from cdc.mapping import schema
 
+    return schema.event_types(catalogue(source), await captured_tables(source))
+
+
+async def captured_tables(source: SourceConfig) -> Mapping[str, Table]:
+    """The captured tables of one source as they are now; of one without a database, as FacturaScripts creates them."""
     rules = catalogue(source)
     if not source.has_database:
         from cdc.facturascripts.schema import tables
 
-        return schema.event_types(rules, tables())
+        return tables()
     if source.capture == "binlog":
-        return schema.event_types(rules, await asyncio.to_thread(binlog_inspector(source).tables, rules.captures()))
+        return await asyncio.to_thread(binlog_inspector(source).tables, rules.captures())
     if source.capture == "logical":
-        return schema.event_types(rules, await _logical_tables(source, rules.captures()))
+        from cdc.capture.logical import slot
+
+        return await slot.captured_tables(of_postgres(source), rules.captures())
     journal = journal_of(source.connection(), rules)
     await journal.connect()
     try:
-        return schema.event_types(rules, await journal.tables())
+        return await journal.tables()
     finally:
         await journal.disconnect()
 
@@ -171,9 +178,3 @@ def event_document(file: str, types: Sequence[EventType]) -> bytes:
     from cdc.api.application import DOCUMENTS
 
     return DOCUMENTS[file](types)
-
-
-async def _logical_tables(source: SourceConfig, captured: Sequence[Capture]) -> Mapping[str, Table]:
-    from cdc.capture.logical.slot import captured_tables
-
-    return await captured_tables(of_postgres(source), captured)

@@ -74,6 +74,7 @@ FULL = Endpoint(
     managed="endpoints.toml:full",
     authentication='{"client_id": "ñ", "token_url": "https://login.example.com/t", "type": "oauth2"}',
     credential="s3cret, “quoted”",
+    filter_problem="It failed.",
 )
 
 
@@ -147,6 +148,7 @@ CHANGES: dict[str, Any] = {
 #: authentication there is no credential
 WITH: dict[str, dict[str, Any]] = {
     "enabled": {"failing_since": None},
+    "condition": {"filter_problem": ""},
     **{name: {"credentials_of": ()} for name in CREDENTIALS},
     "authentication": {"credentials_of": (), "credential": ""},
 }
@@ -166,7 +168,7 @@ async def test_many_changes_are_one_and_none_is_none(outbox: OutboxStore) -> Non
     await outbox.add_endpoint(FULL)
     assert await outbox.change_endpoint("ep_full", EndpointChange()) == FULL
     assert await outbox.change_endpoint("ep_full", EndpointChange(**CHANGES)) == replace(
-        FULL, **CHANGES, failing_since=None
+        FULL, **CHANGES, failing_since=None, filter_problem=""
     )
 
 
@@ -183,7 +185,7 @@ async def test_a_changed_endpoint_reads_so_with_all_its_fields(outbox: OutboxSto
     await outbox.add_endpoint(endpoint("ep_a"))
     change = EndpointChange(**{name: getattr(FULL, name) for name in CHANGES})
     wanted = replace(FULL, id="ep_a", secret="whsec_c2VjcmV0", created_at=NOW, former_secret=None)
-    wanted = replace(wanted, former_secret_until=None, failing_since=None)
+    wanted = replace(wanted, former_secret_until=None, failing_since=None, filter_problem="")
     assert await outbox.change_endpoint("ep_a", change) == wanted
     assert await outbox.endpoint("ep_a") == wanted
 

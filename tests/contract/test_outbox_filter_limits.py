@@ -56,3 +56,14 @@ async def test_with_another_filter_or_disabled_it_is_left_alone(outbox: OutboxSt
 async def test_several_at_once_do_it_once(outbox: OutboxStore) -> None:
     await filtered(outbox)
     assert sorted(await asyncio.gather(*[disable(outbox) for _ in range(3)])) == [False, False, True]
+
+
+async def test_a_failure_is_noted_until_the_filter_is_changed(outbox: OutboxStore) -> None:
+    await filtered(outbox)
+    await outbox.note_filter("ep_a", "data.total > 2.0", "It is another filter.")
+    await outbox.note_filter("ep_gone", "data.total > 1.0", "There is none.")
+    await outbox.note_filter("ep_a", "data.total > 1.0", "It fails.")
+    assert [each.filter_problem for each in await outbox.endpoints()] == ["It fails.", ""]
+    changed = [EndpointChange(condition="data.total > 1.0"), EndpointChange(timeout=3), EndpointChange(condition="")]
+    problems = [(await outbox.change_endpoint("ep_a", each)).filter_problem for each in changed]
+    assert problems == ["It fails.", "It fails.", ""]

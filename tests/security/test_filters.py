@@ -16,13 +16,14 @@ import pytest
 
 from cdc.access.model import Scope
 from cdc.admin import endpoints
+from cdc.admin.findings import endpoint_findings
 from cdc.dispatch.auto_disable import FilterGuard
 from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
 from cdc.model.filter.limits import AVERAGE, BURST, STEPS, FilterLimit, Meter
-from cdc.model.selection import Condition, ConditionTest, ExceededFilters, Filtered
+from cdc.model.selection import Condition, ConditionTest, Filtered, FilterProblems
 from cdc.outbox.base import OutboxStore
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
@@ -190,7 +191,7 @@ class Bench:
         self.store = store
         self.text = text
         self.disabled = 0
-        self.guard = FilterGuard(store, selection.EXCEEDED, ManualClock(), self._disabled)
+        self.guard = FilterGuard(store, selection.EXCEEDED, selection.FAILED, ManualClock(), self._disabled)
 
     def _disabled(self) -> None:
         self.disabled += 1
@@ -218,6 +219,7 @@ def nothing_exceeded() -> Iterator[None]:
     selection.stored.cache_clear()
     yield
     selection.EXCEEDED.reasons.clear()
+    selection.FAILED.reasons.clear()
     selection.stored.cache_clear()
 
 
@@ -289,7 +291,7 @@ async def test_another_endpoint_with_the_same_filter_is_not_disabled() -> None:
 async def test_the_guard_is_woken_by_the_event_that_exceeds() -> None:
     bench = await Bench(WatchedOutbox(), PAIRS).prepare()
     disabled, stop = asyncio.Event(), asyncio.Event()
-    guard = FilterGuard(bench.store, selection.EXCEEDED, ManualClock(), disabled.set)
+    guard = FilterGuard(bench.store, selection.EXCEEDED, selection.FAILED, ManualClock(), disabled.set)
     running = asyncio.create_task(guard.run(stop))
     await asyncio.sleep(0)
     await asyncio.to_thread(selection.stored("ep_slow", PAIRS).holds, rows(1000))
@@ -300,10 +302,31 @@ async def test_the_guard_is_woken_by_the_event_that_exceeds() -> None:
     assert (await bench.enabled())[0] is False
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("data.text > 100", "The expression compares or computes with values of different types."),
+        ("data.text >", "This is not a valid expression: it ends where more is needed (line 1, character 12)."),
+    ],
+)
+async def test_a_filter_that_fails_delivers_and_is_shown_on_its_endpoint(api: Managed, text: str, problem: str) -> None:
+    await api.store.add_endpoint(endpoint("ep_slow", condition=text))
+    stored = await store(api.store, rows(1, text="abc"), rows(1, 2, text="abc"))
+    assert stored.deliveries == 2
+    await FilterGuard(api.store, selection.EXCEEDED, selection.FAILED, ManualClock(), lambda: None).look()
+    assert not selection.FAILED.reasons
+    answer = await api.ask("GET", "/endpoints/ep_slow")
+    assert answer.json["filter_problem"] == problem
+    found = await api.store.endpoint("ep_slow")
+    assert found is not None
+    (finding,) = endpoint_findings(found, {}, START)
+    assert problem in finding.detail
+
+
 async def test_a_filter_that_no_endpoint_has_any_more_is_forgotten() -> None:
-    exceeded = ExceededFilters()
+    exceeded = FilterProblems()
     exceeded.add(Filtered("ep_gone", "true"), "Too slow.")
-    await FilterGuard(MemoryOutbox(), exceeded, ManualClock(), lambda: None).look()
+    await FilterGuard(MemoryOutbox(), exceeded, FilterProblems(), ManualClock(), lambda: None).look()
     assert not exceeded.reasons
 
 

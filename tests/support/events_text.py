@@ -28,7 +28,8 @@ names or patterns (`invoice.paid`, `receipt.*`, `*.deleted`, `*`). In the defaul
 
 [1] A database server whose log was reset, or that was restored from an older copy, uses values a second time.
 
-Values: booleans are `true`/`false`, numbers are numbers, dates `YYYY-MM-DD`, times `HH:MM:SS`, timestamps
+Values: booleans are `true`/`false`, numbers are numbers, decimals (`DECIMAL`, `NUMERIC`; FacturaScripts' own amounts
+are doubles) texts with all their digits, dates `YYYY-MM-DD`, times `HH:MM:SS`, timestamps
 `YYYY-MM-DDTHH:MM:SS` in the database's local time without a zone; zero dates are `null`. FacturaScripts stores text
 HTML-escaped; events contain the text as typed (`html = "raw"` keeps the stored form). Keys are in column order.
 `cdc event schema invoice.paid` prints the JSON Schema of an event, with every column of its table.
@@ -236,7 +237,8 @@ changed = ["codretencion"]
 A condition is a value, a list of values of which one must match, `{ not = value }`, `{ at_least = number }`,
 `{ less_than = number }`, `{ set = true }` (neither null nor empty) or `{ set = false }`. `{ column = "name" }` in the
 place of a value or number is the value of another column of the row; numbers are compared with numbers, texts and dates
-with texts and dates:
+with texts and dates. Decimals are numbers here, exact to the last digit. `cdc doctor` names conditions that can never
+hold, such as `at_least` of a column of texts:
 
 ```toml
 [[event]]

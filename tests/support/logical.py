@@ -160,14 +160,16 @@ async def reading(database: Database, captures: Sequence[Capture], **options: An
 
 
 @asynccontextmanager
-async def logical_pipeline(database: Database, catalogue: Catalogue | None = None) -> AsyncIterator[Pipeline]:
+async def logical_pipeline(
+    database: Database, catalogue: Catalogue | None = None, limits: SlotLimits | None = None
+) -> AsyncIterator[Pipeline]:
     """Run a pipeline on a PostgreSQL database; install its slot."""
     catalogue = catalogue or load_catalogue()
     existing = installers.installer_of(database.info).existing_tables()
     captures = catalogue.captures(existing)
     install_slot(database, captures)
     lookups = [catalogue.capture_of(table) for table in catalogue.lookups()]
-    source = logical_source(database, captures, lookups, replace(EAGER, idle=0.01))
+    source = logical_source(database, captures, lookups, limits or replace(EAGER, idle=0.01))
 
     async def look() -> More:
         end = log_end(database)

@@ -22,6 +22,7 @@ from cdc.capture.rest.resource import Resource, differ, key_value, unpack
 from cdc.model.change import Gap, Operation, Row, RowChange, SnapshotRow, SnapshotStore, Transaction
 from cdc.model.clock import Clock
 from cdc.model.errors import SourceError
+from cdc.model.number import decimal_columns, with_decimals
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Look:
             if known is not None and known.digest == now.digest:
                 continue
             written.append(now)
-            former = None if known is None else unpack(known.row)
+            former = None if known is None else with_decimals(unpack(known.row), decimal_columns(row))
             if former is None or differ(former, row):
                 operation = Operation.CREATE if former is None else Operation.UPDATE
                 changes.append(self._change(operation, now.key, (former, row), (known, now)))

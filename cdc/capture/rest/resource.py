@@ -17,7 +17,7 @@ from cdc.extras import ZSTANDARD_MAGIC, zstandard
 from cdc.model.change import Row, Value
 from cdc.model.column import Column, ColumnKind, SecretColumns, Table
 from cdc.model.errors import SourceError
-from cdc.model.normal import NORMALISERS
+from cdc.model.normal import NORMALISERS, decimal
 
 _NUMBER, _TEXT = b"\x01", b"\x02"
 _SIGNED = 1 << 63
@@ -113,11 +113,11 @@ def _iso(text: str) -> str | None:
     return f"{year}-{month}-{day}{text[match.end() :]}" if int(year) > 0 else None
 
 
-def _decimal(column: Column, value: Any) -> str:
+def _decimal(column: Column, value: Any) -> Value:
     """The API gives a number, and other sources the digits of the database: as many as the type says."""
     number = Decimal(str(value))
     scale = _SCALE.search(column.database_type)
-    return format(number.quantize(Decimal(1).scaleb(-int(scale[1]))) if scale else number, "f")
+    return decimal(number.quantize(Decimal(1).scaleb(-int(scale[1]))) if scale else number)
 
 
 def pack(row: Row) -> tuple[bytes, bytes]:

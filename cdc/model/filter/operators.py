@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from cdc.model.filter.arithmetic import OPERATIONS, negated
@@ -12,6 +14,7 @@ from cdc.model.filter.functions import Function, Method
 from cdc.model.filter.functions import replaced as replaced_text
 from cdc.model.filter.limits import Meter
 from cdc.model.filter.regex import computed
+from cdc.model.filter.tree import Index, Literal, Name, Node, Select
 from cdc.model.filter.values import (
     ERRORS,
     METER,
@@ -26,6 +29,7 @@ from cdc.model.filter.values import (
     mistyped,
     ordered,
 )
+from cdc.model.number import decimal_of
 
 #: Steps of an error.
 _RAISING: Final = 20
@@ -60,9 +64,76 @@ _OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 
-def chain(first: Run, rest: Sequence[tuple[str, Run]]) -> Run:
+_COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+#: As databases print a decimal: neither ``007`` nor ``+1`` nor ``1e3``.
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+#: Characters of the longest one: as many as a column of PostgreSQL can be declared for, and a few more.
+_LONGEST_DECIMAL: Final = 1100
+#: Steps to read one.
+_DECIMAL_STEPS: Final = 15
+
+
+def operation(sign: str, left: Node | None, right: Node) -> Operation:
+    """Return the operation for these operands; ``left``: None for a result.
+
+    A field of an event is compared by number with a number, or with another field, where it is the text of a decimal:
+    the column's type is not known here.  Texts that the expression itself has are texts."""
+    fields = [isinstance(node, Select | Index | Name) for node in (left, right)]
+    texts = any(isinstance(node, Literal) and isinstance(node.value, str) for node in (left, right))
+    if sign == "in" and fields[0]:
+        return _contained_by_number
+    if sign not in _COMPARED or texts or not any(fields):
+        return _OPERATIONS[sign]
+    return _by_number(sign, _reader(left), _reader(right))
+
+
+def _by_number(sign: str, left: Callable[[Any], Decimal | None], right: Callable[[Any], Decimal | None]) -> Operation:
+    plain, compare = _OPERATIONS[sign], _COMPARED[sign]
+
+    def compared(one: Any, other: Any, meter: Meter) -> Any:
+        if type(one) is not str and type(other) is not str:
+            return plain(one, other, meter)
+        meter.spend(_DECIMAL_STEPS)
+        number = left(one)
+        against = None if number is None else right(other)
+        return plain(one, other, meter) if against is None else compare(number, against)
+
+    return compared
+
+
+def _reader(node: Node | None) -> Callable[[Any], Decimal | None]:
+    """Return the function from an operand's value to its number."""
+    if isinstance(node, Literal) and node.text and math.isfinite(node.value):
+        exact = Decimal(node.text)
+        return lambda _: exact
+    if isinstance(node, Select | Index | Name):
+        return lambda value: _written(value) if type(value) is str else decimal_of(value)
+    return lambda value: decimal_of(value) if type(value) in NUMBERS else None
+
+
+def _written(text: str) -> Decimal | None:
+    return Decimal(text) if len(text) <= _LONGEST_DECIMAL and _DECIMAL.fullmatch(text) else None
+
+
+def _contained_by_number(value: Any, values: Any, meter: Meter) -> bool:
+    if contained(value, values, meter):
+        return True
+    number = _written(value) if type(value) is str and type(values) is list else None
+    if number is None:
+        return False
+    meter.spend(_DECIMAL_STEPS * (1 + len(values)))
+    return any(number == decimal_of(each) for each in values if type(each) in NUMBERS)
+
+
+def chain(first: Run, steps: Sequence[tuple[Operation, Run]]) -> Run:
     """``first sign second sign third``, from left to right."""
-    steps = [(_OPERATIONS[sign], operand) for sign, operand in rest]
     if len(steps) == 1:
         ((apply, second),) = steps
         return lambda env: apply(first(env), second(env), env[METER])

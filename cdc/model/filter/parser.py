@@ -262,8 +262,9 @@ class _Parser:
         value = self._tokens[self._next + 1].value
         if type(value) not in (int, float):
             return None
+        text = f"-{self._tokens[self._next + 1].text}" if type(value) is float else ""
         self._next += 2
-        return self._members(Literal(-value))
+        return self._members(Literal(-value, text))
 
     def _members(self, node: Node) -> Node:
         """``.field``, ``.function()`` and ``[key]`` after a value."""
@@ -294,7 +295,7 @@ class _Parser:
         if token.kind == "literal":
             if type(token.value) is int and token.value > LARGEST_INT:
                 raise NotAnExpression(f"the number {token.text} is too large", token.place)
-            return Literal(self._taken().value)
+            return Literal(self._taken().value, token.text if type(token.value) is float else "")
         if token.kind == "name":
             return self._named()
         if self._take("("):

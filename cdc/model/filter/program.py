@@ -92,8 +92,12 @@ class Compiler:
         return operators.unary(node.sign, self.run(node.operand, bound))
 
     def chain(self, node: Chain, bound: frozenset[str]) -> Run:
-        rest = [(sign, self.run(each, bound)) for sign, each in node.rest]
-        return operators.chain(self.run(node.first, bound), rest)
+        lefts = [node.first, *[None] * (len(node.rest) - 1)]
+        steps = [
+            (operators.operation(sign, left, each), self.run(each, bound))
+            for left, (sign, each) in zip(lefts, node.rest, strict=True)
+        ]
+        return operators.chain(self.run(node.first, bound), steps)
 
     def logical(self, node: Logical, bound: frozenset[str]) -> Run:
         return operators.logical(self.runs(node.operands, bound), every=node.every)

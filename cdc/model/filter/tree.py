@@ -8,7 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Literal:
+    """``text``: of a number with a fraction, which may have more digits than its value."""
+
     value: Any
+    text: str = ""
 
     def children(self) -> tuple[Node, ...]:
         return ()

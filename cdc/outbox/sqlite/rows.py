@@ -86,6 +86,7 @@ _SETTINGS: Final = (
     "managed",
     "authentication",
     "credential",
+    "filter_problem",
 )
 
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.model.change import Row
+from cdc.model.number import DecimalText
 from support.database import Database
 from support.mysql_capture import drain, install, run
 
 #: type, SQL literal, value in normal form
+_LONG = "1234567890123456789012345678.0123456789"
 CASES: list[tuple[str, str, object]] = [
     ("TINYINT(1)", "1", True),
     ("TINYINT(1)", "0", False),
@@ -37,8 +39,8 @@ CASES: list[tuple[str, str, object]] = [
     ("FLOAT", "0.1", 0.1),
     ("FLOAT", "16777217", 16777216.0),
     ("FLOAT", "1.17549e-38", 1.17549e-38),
-    ("DECIMAL(38,10)", "1234567890123456789012345678.0123456789", "1234567890123456789012345678.0123456789"),
-    ("DECIMAL(10,2)", "1.10", "1.10"),
+    ("DECIMAL(38,10)", _LONG, DecimalText(_LONG)),
+    ("DECIMAL(10,2)", "1.10", DecimalText("1.10")),
     ("DATE", "'2026-11-24'", "2026-11-24"),
     ("TIME", "'23:59:59'", "23:59:59"),
     ("TIME(6)", "'-838:59:58.000001'", "-838:59:58.000001"),

@@ -198,6 +198,11 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
             return False
         return await self._disable(endpoint, reason, announcement, now)
 
+    async def note_filter(self, endpoint_id: str, condition: str, problem: str) -> None:
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is not None and endpoint.condition == condition:
+            self._endpoints[endpoint_id] = replace(endpoint, filter_problem=problem)
+
     async def _disable(self, endpoint: Endpoint, reason: str, announcement: Event, now: datetime) -> bool:
         if not endpoint.enabled:
             return False

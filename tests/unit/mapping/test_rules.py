@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
 from cdc.model.change import Operation, Row
-from support.row_changes import change, delete, insert, names, update
+from cdc.model.column import Column, ColumnKind, Table
+from cdc.model.number import DecimalText
+from support.row_changes import change, delete, events, insert, names, update
 
 _ROW: Row = {"id": 1, "activo": False, "saldo": 0.0, "tipo": None, "nota": "x"}
 _FACTS = Facts(states={1: {"idestado": 1, "nombre": "Abierto"}, 2: {"idestado": 2, "nombre": "Caducado"}})
@@ -138,6 +141,64 @@ def test_a_column_is_compared_with_another(
     rule = f"becomes = {{ uno = {condition} }}"
     assert [pair for pair in holds if not _fires(rule, after=_pair(*pair))] == []
     assert [pair for pair in fails if _fires(rule, after=_pair(*pair))] == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds", "fails"),
+    [
+        ("{ at_least = 100 }", ["100.00", "100.01", "1000"], ["99.99", "-100.00", "NaN", None]),
+        ("150", ["150.00", "150"], ["150.01"]),
+        ("0.1", ["0.1", "0.1000"], ["0.10000000000000000555"]),
+        ("{ less_than = 0.3 }", ["0.2999999999999999999999999999"], ["0.3000000000000000000000000000", "0.30"]),
+        (
+            "{ at_least = 1234567890123456789012345678.9 }",
+            ["1234567890123456789012345678.90"],
+            ["1234567890123456789012345678.8999"],
+        ),
+        ("[7, 8.50]", ["8.5", "7.00"], ["8.51", "77"]),
+        ("{ not = 150 }", ["150.01"], ["150.00"]),
+    ],
+)
+def test_a_decimal_is_compared_as_a_number(condition: str, holds: list[str], fails: list[str | None]) -> None:
+    rule = f"becomes = {{ uno = {condition} }}"
+    assert [each for each in holds if not _fires(rule, after=_pair(DecimalText(each), 1))] == []
+    assert [each for each in fails if _fires(rule, after=_pair(None if each is None else DecimalText(each), 1))] == []
+
+
+def test_a_decimal_is_compared_with_another_column_as_a_number() -> None:
+    rule = "becomes = { uno = { at_least = { column = 'otro' } } }"
+    assert _fires(rule, after=_pair(DecimalText("1000.00"), DecimalText("200.00")))
+    assert _fires(rule, after=_pair(DecimalText("1000.00"), 1000))
+    assert not _fires(rule, after=_pair(DecimalText("9.5"), 9.51))
+    assert not _fires(rule, after=_pair(DecimalText("9.5"), "1")), "a text is no number"
+    assert _fires("becomes = { uno = { column = 'otro' } }", after=_pair(DecimalText("1.50"), DecimalText("1.5")))
+
+
+def test_a_number_in_a_text_is_a_text() -> None:
+    assert not _fires("becomes = { uno = { at_least = 100 } }", after=_pair("150", 1))
+    assert not _fires("becomes = { uno = 150 }", after=_pair("150", 1))
+    (event,) = events(update("t", _pair(DecimalText("1.50"), 1), otro=2), rules='tables = ["t"]')
+    assert type(event.data["uno"]) is str
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("{ texto = { at_least = 1 } }", "texto is no number (its type: text)"),
+        ("{ texto = 150 }", "texto is no number (its type: text)"),
+        ("{ entero = '150' }", "entero is no text (its type: integer)"),
+        ("{ dia = { less_than = { column = 'entero' } } }", "of dia (date) and entero (integer), one is"),
+        ("{ importe = 150, entero = 1.5, texto = ['1', 2], dia = { set = true } }", ""),
+        ("{ importe = { at_least = { column = 'entero' } }, texto = { not = 1 } }", ""),
+    ],
+)
+def test_a_condition_that_never_holds_is_named(condition: str, reason: str) -> None:
+    rules = f'[[event]]\ntable = "t"\nname = "hit"\nbecomes = {condition}'
+    kinds = {"texto": "text", "entero": "integer", "importe": "decimal", "dia": "date"}
+    table = Table("t", tuple(Column(name, ColumnKind(kind)) for name, kind in kinds.items()), ("entero",))
+    found = load_catalogue(rules).impossible({"t": table})
+    assert len(found) == bool(reason)
+    assert all(each.startswith("rules.toml, line ") and f"t.hit never fires: {reason}" in each for each in found)
 
 
 def test_a_comparison_holds_with_other_conditions_only() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cdc.database.postgres_types import converter, type_of
 from cdc.model.change import Value
+from cdc.model.number import DecimalText
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from cdc.model.change import Value
         ("float8", "N", "-0", 0.0),
         ("float8", "N", "NaN", "nan"),
         ("float4", "N", "0.1", 0.1),
-        ("numeric", "N", "12.50", "12.50"),
+        ("numeric", "N", "12.50", DecimalText("12.50")),
         ("bytea", "U", "\\x00ff", "AP8="),
         ("json", "U", ' {"a": 1}\n', '{"a": 1}'),
         ("jsonb", "U", "null", None),

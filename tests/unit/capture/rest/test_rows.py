@@ -15,6 +15,7 @@ from cdc.facturascripts.schema import plural, resources, tables
 from cdc.model.change import Value
 from cdc.model.column import Table
 from cdc.model.errors import SourceError
+from cdc.model.number import DecimalText
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,8 @@ from cdc.model.errors import SourceError
         ("double", 121, 121.0),
         ("double precision", -0.0, 0.0),
         ("float", 0.1, 0.1),
-        ("decimal(10,2)", 12.5, "12.50"),
-        ("decimal", 12.5, "12.5"),
+        ("decimal(10,2)", 12.5, DecimalText("12.50")),
+        ("decimal", 12.5, DecimalText("12.5")),
         ("date", "24-11-2026", "2026-11-24"),
         ("date", "2026-11-24", "2026-11-24"),
         ("date", "30-11--0001", None),
