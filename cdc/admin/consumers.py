@@ -82,8 +82,8 @@ class Consumers(UseCases):
     async def fetch(
         self, consumer: Endpoint, limit: int, lease: timedelta, wait: float, gone: Callable[[], bool]
     ) -> list[Fetched]:
-        """Lease up to ``limit`` events for ``lease``; where none is due, wait ``wait`` seconds for one.  ``limit`` 0: only
-        wait.  ``gone``: says whether the client is; then nothing is leased."""
+        """Lease up to ``limit`` events for ``lease``; where none is due, wait ``wait`` seconds for one.  ``limit`` 0:
+        only wait.  ``gone``: says whether the client is; then nothing is leased."""
         end = self._clock.monotonic() + wait
         async with self._service.writes.watched():
             while not gone():
