@@ -191,7 +191,7 @@ class JournalSource(CaptureSource[JournalPosition]):
                 yield await self._batch_of(part)
 
     async def _batch_of(self, rows: list[JournalRow]) -> Batch:
-        rows = await self._without_living(await self._named(rows))
+        rows = await self._really_gone(await self._named(rows))
         grouped = by_transaction(rows)
         done = (*self._forgetting.unfinished, *grouped)
         position = await self._after_gaps(_gaps(rows), self._position.next(done))
@@ -208,26 +208,31 @@ class JournalSource(CaptureSource[JournalPosition]):
         self._tables = await self.tables()
         return [row if self._is_named(row) else self._renamed(row) for row in rows]
 
-    async def _without_living(self, rows: list[JournalRow]) -> list[JournalRow]:
-        """The rows, without keys in gaps of records that exist: they were deleted and inserted again, by a REPLACE
-        perhaps.  A gap names a record that is gone only; the re-read sends the others."""
+    async def _really_gone(self, rows: list[JournalRow]) -> list[JournalRow]:
+        """The rows; of the keys in gaps those that name a record that is gone, each once.
+
+        A record that exists was deleted and inserted again, by a REPLACE perhaps: the re-read sends it.  One that
+        foreign keys reach by several paths is noted by each."""
         keys: dict[str, list[Row]] = {}
         for row in rows:
             if row.gap and row.change.before is not None:
                 keys.setdefault(row.change.table, []).append(row.change.key)
         if not keys:
             return rows
-        living: set[tuple[Value, ...]] = set()
+        settled: set[tuple[Value, ...]] = set()
         for table, gone in keys.items():
             columns = tuple(gone[0])
-            found = await self._database.rows(table, columns[0], [key[columns[0]] for key in gone])
-            living |= {(table, *(each[column] for column in columns)) for each in found}
-        return [
-            row._replace(change=row.change._replace(key={}, before=None, after=None))
-            if row.gap and (row.change.table, *row.change.key.values()) in living
-            else row
-            for row in rows
-        ]
+            living = await self._database.rows(table, columns[0], [key[columns[0]] for key in gone])
+            settled |= {(table, *(each[column] for column in columns)) for each in living}
+        found = []
+        for row in rows:
+            if row.gap and row.change.before is not None:
+                record = (row.change.table, *row.change.key.values())
+                if record in settled:
+                    row = row._replace(change=row.change._replace(key={}, before=None, after=None))  # noqa: PLW2901
+                settled.add(record)
+            found.append(row)
+        return found
 
     def _is_named(self, row: JournalRow) -> bool:
         change = row.change
@@ -252,7 +257,7 @@ class JournalSource(CaptureSource[JournalPosition]):
         with RecordIndex() as index:
             gaps = await self._index(token, index)
             for last, ordinals, final in marked(index.parts(stored_records, self._limits.batch)):
-                rows = await self._without_living(await self._named(await self._database.rows_at(token, ordinals)))
+                rows = await self._really_gone(await self._named(await self._database.rows_at(token, ordinals)))
                 if final:
                     position = await self._after_gaps(_gaps(gaps), self._position.next((token,)))
                 else:

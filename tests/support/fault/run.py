@@ -250,7 +250,8 @@ class Run:
         transaction, which waits for a row of a transaction that waits for the ALTER.  The ERP would wait 50 seconds."""
         try:
             if self.route.flavour != "postgresql":
-                self.database.execute(f"SET SESSION lock_wait_timeout = {DDL_SECONDS}")
+                waits = f"lock_wait_timeout = {DDL_SECONDS}, innodb_lock_wait_timeout = {DDL_SECONDS}"
+                self.database.execute(f"SET SESSION {waits}")
             self.database.execute(statement)
         except DRIVER_ERRORS as error:
             if is_conflict(error) or is_lost(error) or is_lock_timeout(error):

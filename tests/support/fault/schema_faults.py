@@ -33,7 +33,7 @@ _COMMON = (
     Alteration(ITEMS, "ADD COLUMN tasa double precision NOT NULL DEFAULT 1.5", "DROP COLUMN tasa"),
     Alteration("clientes", "RENAME COLUMN fax TO telefax", "RENAME COLUMN telefax TO fax"),
     Alteration("clientes", "DROP COLUMN web", "ADD COLUMN web varchar(100)"),
-    Alteration("clientes", "ALTER COLUMN telefono1 SET DEFAULT '0'", "ALTER COLUMN telefono1 DROP DEFAULT"),
+    Alteration("clientes", "ALTER COLUMN telefono1 SET DEFAULT '0'", "ALTER COLUMN telefono1 SET DEFAULT NULL"),
     Alteration(ITEMS, "ADD CONSTRAINT importe_ok CHECK (importe < 1e30)", "DROP CONSTRAINT importe_ok"),
     # parents and children of foreign keys: triggers of one name columns of the other
     Alteration("familias", "ADD COLUMN extra varchar(20)", "DROP COLUMN extra"),
