@@ -24,7 +24,7 @@ from cdc.capture.position import HugePart
 from cdc.capture.spool import Spool
 from cdc.model.change import Gap, Operation, RowChange, Transaction, Value
 from cdc.model.column import SecretColumns
-from cdc.model.errors import SourceUnavailable
+from cdc.model.errors import LogIncomplete, SourceUnavailable
 
 _Pair = tuple[Image | None, Image | None]
 #: (before and after images, ordinal of the first, time) → the changes among them.
@@ -91,7 +91,9 @@ def _stripped_row(names: tuple[str, ...], secrets: frozenset[str]) -> Callable[[
     return row
 
 
-_STATEMENT_FORMAT = "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' mends that"
+_STATEMENT_FORMAT = (
+    "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' prevents that"
+)
 _REPLACED = "a statement changed rows without row events in the log, or put other rows in their place"
 
 #: Seconds that what was read may wait for more while more is at hand.
@@ -254,21 +256,33 @@ class ChunkReader:
                 continue
             if isinstance(layout, UnreadableTable):
                 self._lose(layout.table, Operation.UPDATE, item, layout.reason)
-                ordinal += len(layout.bare.rows(body, event_type)) if layout.bare else 0
+                ordinal += layout.bare.count(body, event_type) if layout.bare else 0
                 continue
-            pairs = layout.rows(body, event_type)
+            try:
+                pairs = layout.rows(body, event_type)
+            except LogIncomplete as error:
+                self._lose(layout.table, Operation.UPDATE, item, str(error))
+                ordinal += layout.count(body, event_type)
+                continue
             yield self._build(layout)(pairs, ordinal, item.time), len(body)
             ordinal += len(pairs)
 
     def _foreign(self, item: LogTransaction) -> set[int]:
-        """Return the numbers of those doubtful rows of the journal that are changes of foreign keys."""
-        events, found = RowEvents(), set()
+        """Return the numbers of those doubtful rows of the journal that are changes of foreign keys.
+
+        A table whose rows the log does not have whole is read again anyway.
+        """
+        events, found, lost = RowEvents(), set(), set()
         for layout, event_type, body in item.rows:
             if isinstance(layout, JournalRows):
                 _, cascades = layout.read(body, event_type)
-                found |= {each.number for each in cascades if each.doubtful and not events.take(each)}
+                left = [each for each in cascades if each.doubtful and each.table not in lost]
+                found |= {each.number for each in left if not events.take(each)}
             elif isinstance(layout, LogLayout):
-                events.add(self._build(layout)(layout.rows(body, event_type), 0, item.time))
+                try:
+                    events.add(self._build(layout)(layout.rows(body, event_type), 0, item.time))
+                except LogIncomplete:
+                    lost.add(layout.table)
         return found
 
     def _cascaded(self, cascades: Iterable[Cascade], ordinal: int, item: LogTransaction) -> list[RowChange]:
@@ -304,7 +318,11 @@ class ChunkReader:
         """One gap a table and chunk."""
         if table not in self._lost:
             log.warning("gap", source=self.source, table=table, reason=reason, action="reading the table again")
-            self._lost[table] = LostChanges(item.token, Gap(table, operation, item.time))
+            message = (
+                f"Changes of the table {table} of source {self.source} could not be read from the log: "
+                f"{reason.rstrip('.')}. The table is read again, which gives its rows as they are now (events .read)."
+            )
+            self._lost[table] = LostChanges(item.token, Gap(table, operation, item.time, message))
 
     def _missed(self, item: Missed) -> None:
         for table in self.secrets:

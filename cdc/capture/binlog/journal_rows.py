@@ -8,11 +8,11 @@ every change do not: there, a row is a foreign key's if the transaction has no r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
+from cdc.capture.binlog.layout import WRITE_ROWS, KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.table_map import TableMap
 from cdc.capture.journal.mysql_rows import Images, KnownShape, images_of, secrets_of
 from cdc.database.mysql_connection import Flavour
@@ -34,6 +34,9 @@ _COLUMNS = (
     MySQLColumn("image_before", "longtext", "longtext", "utf8mb4"),
     MySQLColumn("image_after", "longtext", "longtext", "utf8mb4"),
 )
+
+#: What a session's binlog_row_image may leave out of an inserted row.
+_DEFAULTS: Mapping[str, Value] = {"gap": 0, "secrets": None, "image_before": None, "image_after": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,13 @@ class JournalRows:
         """Return the tokens under which the journal holds the inserted rows, and those changes among them that foreign
         keys made or may have made."""
         names: set[str] = set()
-        cascades = []
-        for before, after in self._layout.rows(body, event_type):
-            if before is not None or after is None:  # the consumer forgets
-                continue
-            row = dict(zip(self._layout.names, after, strict=True))
+        cascades: list[Cascade] = []
+        if event_type not in WRITE_ROWS:  # the consumer forgets
+            return names, cascades
+        layout = self._layout.present(body, event_type)
+        for _, after in layout.rows(body, event_type):
+            assert after is not None, "an inserted row has an image"
+            row = {**_DEFAULTS, **dict(zip(layout.names, after, strict=True))}
             if row["shape"] == PROBE_SHAPE:
                 continue
             names.add(str(row["txn"]))

@@ -203,11 +203,22 @@ class LogLayout:
         """
         raise SchemaMismatch(f"What columns the rows of table {self.table} in the log have is not known.")
 
+    def present(self, _body: bytes, _event_type: int, /) -> LogLayout:
+        """Return the layout of those columns that all images of the event have."""
+        return self
+
+    def count(self, body: bytes, event_type: int, /) -> int:
+        """Return the number of rows, whatever columns they lack; 0 where images have none, and therefore no bytes."""
+        try:
+            return len(self.present(body, event_type).rows(body, event_type))
+        except LogIncomplete:
+            return 0
+
 
 class _RowLayout(LogLayout):
     """Reads rows by readers that are made for the columns that an event's images have."""
 
-    __slots__ = ("_columns", "_head_bytes", "_options", "_pairs", "_readers", "_tolerant")
+    __slots__ = ("_columns", "_head_bytes", "_options", "_pairs", "_present", "_readers", "_tolerant")
     #: Sets of present columns whose readers are kept; a log has one or two.
     MOST_HEADS = 16
 
@@ -219,13 +230,12 @@ class _RowLayout(LogLayout):
         self._readers: dict[bytes, Readers] = {}
         self._pairs: dict[bytes, tuple[Readers, Readers]] = {}
         self._tolerant: _RowLayout | None = None
+        self._present: dict[int, _RowLayout] = {}
         self._fields()  # what cannot be read is said at once, not by the first row
 
     def rows(self, body: bytes, event_type: int, /) -> list[tuple[Image | None, Image | None]]:
         try:
-            start = _POST_HEADER
-            if event_type in _VERSION_2:  # the length counts itself
-                start += max(2, body[_POST_HEADER] | body[_POST_HEADER + 1] << 8)
+            start = self._start(body, event_type)
             if event_type in UPDATE_ROWS:
                 return self._updates(body, start)
             return self._singles(body, start, written=event_type in WRITE_ROWS)
@@ -235,6 +245,31 @@ class _RowLayout(LogLayout):
             return self._tolerant_layout().rows(body, event_type)
         except (struct.error, IndexError, ValueError, OverflowError) as error:  # what bytes that are too short give
             raise self._malformed() from error
+
+    def present(self, body: bytes, event_type: int, /) -> LogLayout:
+        width = (len(self._columns) + 7) // 8
+        try:
+            end = self._start(body, event_type) + self._head_bytes
+        except IndexError as error:
+            raise self._malformed() from error
+        present = int.from_bytes(body[end - width : end], "little")
+        if event_type in UPDATE_ROWS:
+            present &= int.from_bytes(body[end : end + width], "little")
+        if all(present >> n & 1 for n in range(len(self._columns))):
+            return self
+        layout = self._present.get(present)
+        if layout is None:
+            if len(self._present) >= self.MOST_HEADS:
+                self._present.clear()
+            columns = [c if present >> n & 1 else _Described(c.log, None) for n, c in enumerate(self._columns)]
+            layout = self._present[present] = _RowLayout(self.table, columns, self.key, self._options)
+        return layout
+
+    def _start(self, body: bytes, event_type: int) -> int:
+        """Return where the number of columns is."""
+        if event_type not in _VERSION_2:
+            return _POST_HEADER
+        return _POST_HEADER + max(2, body[_POST_HEADER] | body[_POST_HEADER + 1] << 8)  # the length counts itself
 
     def _singles(self, body: bytes, position: int, *, written: bool) -> list[tuple[Image | None, Image | None]]:
         start = position + self._head_bytes
@@ -278,14 +313,12 @@ class _RowLayout(LogLayout):
         present = int.from_bytes(reader.take((count + 7) // 8), "little")
         columns = list(zip(self._columns, self._fields(), strict=True))
         absent = [c.known.name for n, (c, _) in enumerate(columns) if c.known and not present >> n & 1]
-        if absent:
+        fields = [field for n, (_, field) in enumerate(columns) if present >> n & 1]
+        if absent or not fields:  # rows without bytes would have no end
             raise LogIncomplete(
-                f"Rows of table {self.table} are in the log without column {absent[0]}.",
+                f"Rows of table {self.table} are in the log without {f'column {absent[0]}' if absent else 'columns'}.",
                 "SET GLOBAL binlog_row_image = 'FULL', which applies to new connections.",
             )
-        fields = [field for n, (_, field) in enumerate(columns) if present >> n & 1]
-        if not fields:  # rows without bytes would have no end
-            raise self._malformed()
         readers = Readers(fields)
         if len(self._readers) >= self.MOST_HEADS:
             self._readers.clear()

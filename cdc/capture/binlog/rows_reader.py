@@ -19,7 +19,7 @@ from cdc.capture.binlog.journal_rows import JournalRows
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable
 from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
-from cdc.model.errors import LogIncomplete, MalformedEvent, SourceUnavailable
+from cdc.model.errors import MalformedEvent, SourceUnavailable
 
 _RECORD = Struct("<IBI")  # number of the layout, kind of event, bytes of its body
 _BUFFER = 1 << 20
@@ -146,6 +146,10 @@ _SIZE = Struct("<9xI")
 _NO_TABLE = b"\xff\xff\xff\x00\x00\x00"
 #: Different table maps that are remembered.
 _MOST_TABLES = 10_000
+_PARTS_OF_JSON = (
+    "The log has only parts of its JSON values. SET GLOBAL binlog_row_value_options = '', which applies to new "
+    "connections."
+)
 _ROWS = (
     *(LogEventType.WRITE_ROWS_1, LogEventType.UPDATE_ROWS_1, LogEventType.DELETE_ROWS_1),
     *(LogEventType.WRITE_ROWS, LogEventType.UPDATE_ROWS, LogEventType.DELETE_ROWS),
@@ -227,12 +231,10 @@ class RowsReader:
         return ()
 
     def _partial_rows(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
+        """Updates that hold parts of JSON values; the journal has none."""
         layout = self._tables.get(data[at + _BODY : at + _TABLE_ID_END])
-        if layout is not None:
-            raise LogIncomplete(
-                "The log has only parts of the JSON values of a table that is captured.",
-                "SET GLOBAL binlog_row_value_options = '', which applies to new connections.",
-            )
+        if isinstance(layout, LogLayout | UnreadableTable):
+            self._keep(LogRows(UnreadableTable(layout.table, _PARTS_OF_JSON, None), data[at + 4], b""))
         return ()
 
     def _keep(self, rows: LogRows) -> None:

@@ -37,7 +37,7 @@ from cdc.model.change import Batch, Position, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import LogIncomplete, LogPurged, SourceError
+from cdc.model.errors import LogPurged
 
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
 
@@ -98,7 +98,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     async def _resume(self) -> Batch | None:
         try:
             await self._open_log()
-        except (LogPurged, LogIncomplete) as error:
+        except LogPurged as error:
             first = await self._start_over(error)
             await self._open_log()
             return first
@@ -169,11 +169,11 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         )
         return chunks.read(connection.items(self._database.log_tables.layout))
 
-    async def _start_over(self, error: SourceError) -> Batch:
+    async def _start_over(self, error: LogPurged) -> Batch:
         """Read all tables again after a gap in the log."""
         if not self._reread_purged:
             hint = error.hint if "on_purged" in error.hint else f"{error.hint} {_WAY_OUT}".strip()
-            raise type(error)(error.message, hint) from error
+            raise LogPurged(error.message, hint) from error
         await self._close_log()
         behind = self._position.log.describe()
         now = await self._database.schema(frozenset(self._database.secrets))
@@ -206,7 +206,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
             return
         try:
             chunk = await self._next(seconds)
-        except (LogPurged, LogIncomplete) as error:
+        except LogPurged as error:
             yield await self._start_over(error)
             await self._open_log()
             return
