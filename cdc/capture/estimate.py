@@ -10,8 +10,7 @@ from pymysql.connections import Connection
 from pymysql.constants import ER
 
 from cdc.capture.mysql_probe import ProbeSession
-from cdc.capture.postgres_catalogue import quote as quote_postgres
-from cdc.capture.postgres_connection import PostgresConnection
+from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.mysql_connection import MISSING_TABLE, code_of
 from cdc.database.mysql_connection import quote as quote_mysql
 from cdc.database.sqlfile import load
@@ -21,7 +20,7 @@ from cdc.model.errors import SourceError, SourceUnavailable, UsageError
 #: MySQL's errors of what is no SQL, of a column and of a function that there is not.
 _OF_THE_TEXT: Final = frozenset({ER.PARSE_ERROR, ER.BAD_FIELD_ERROR, ER.SP_DOES_NOT_EXIST})
 _EXPLAIN = "EXPLAIN SELECT 1 FROM {table} AS t WHERE ({where})"
-_EXPLAIN_JSON = "EXPLAIN (FORMAT JSON) SELECT FROM {table} AS t WHERE ({where})"
+_EXPLAIN_JSON = "EXPLAIN (FORMAT JSON) SELECT FROM {rows} AS t WHERE ({where})"
 
 
 async def estimate(info: ConnectionInfo, table: str, where: str) -> int | None:
@@ -53,17 +52,18 @@ def _words(error: SourceError) -> str:
 
 
 async def _postgres(info: ConnectionInfo, table: str, where: str) -> int | None:
-    link = PostgresConnection(info)
-    await link.connect()
+    lookup = PostgresLookup(info, ())
+    await lookup.connect()
     try:
-        found = await link.query(load("postgres/read/find_table.sql"), [table])
+        found = await lookup.link.query(load("postgres/read/find_table.sql"), [table])
         if not found:
             return None
-        name = f"{quote_postgres(found[0][0])}.{quote_postgres(table)}"
-        ((plan,),) = await link.read(_EXPLAIN_JSON.format(table=name, where=where.replace("%", "%%")), {})
+        layout = await lookup.layout_of(found[0][0], table)
+        explain = _EXPLAIN_JSON.format(rows=layout.rows, where=where.replace("%", "%%"))
+        ((plan,),) = await lookup.read(layout, explain, {})
         return int(plan[0]["Plan"]["Plan Rows"])
     finally:
-        await link.close()
+        await lookup.disconnect()
 
 
 async def _mysql(info: ConnectionInfo, table: str, where: str) -> int | None:

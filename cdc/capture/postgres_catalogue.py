@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import orjson
 
 from cdc.database.postgres_types import PgType, ToText, Zone, local, members, plain, to_text, type_of
-from cdc.database.sqlfile import render
+from cdc.database.sqlfile import load, render
 from cdc.model import normal
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
@@ -33,18 +33,38 @@ _PLAIN = TYPES.keys() - {ColumnKind.DOUBLE}
 
 @dataclass(frozen=True, slots=True)
 class JournalLayout:
-    """``table``: without secret columns.  ``readable``: those of its columns that this account may select.
-    ``casts``: column → type to which the text of a value is cast, without length, which would cut it.
-    ``order``: column of the primary key → what rows are ordered and compared by.
-    ``images``: how those of its rows are read."""
+    """``version``: another one after the table was altered.  ``table``: without secret columns.  ``readable``: those of
+    its columns that this account may select.  ``casts``: column → type to which the text of a value is cast, without
+    length, which would cut it.  ``foreign``: columns of types that are not the server's own; they are read, ordered and
+    compared as text by functions of the server, which call no cast and no operator.  ``exposed``: planning a read
+    evaluates expressions of the table's.  ``images``: how those of its rows are read."""
 
     oid: int
+    version: str
     schema: str
     table: Table
     readable: tuple[str, ...]
     casts: Mapping[str, str]
-    order: Mapping[str, str]
+    foreign: frozenset[str]
+    exposed: bool
     images: ImageReader
+
+    @property
+    def name(self) -> str:
+        """For statements that go to the driver."""
+        return f"{quote(self.schema)}.{quote(self.table.name)}"
+
+    @property
+    def rows(self) -> str:
+        """The table as statements read it."""
+        columns = dict.fromkeys((*self.readable, *self.table.key))
+        return f"(SELECT {', '.join(map(self._column, columns))} FROM {self.name})"  # noqa: S608 - quoted names
+
+    def _column(self, column: str) -> str:
+        quoted = quote(column)
+        if column not in self.foreign:
+            return quoted
+        return f"CASE WHEN num_nulls({quoted}) = 0 THEN concat({quoted}) END AS {quoted}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,7 @@ def build_catalogue(
 def _layout(
     schema: str, capture: Capture, records: list[Sequence[Any]], zone: Zone, types: Mapping[int, PgType]
 ) -> JournalLayout:
+    _, oid, version, *_, exposed = records[0]
     key = sorted((record[9], record[3]) for record in records if record[9] is not None)
     hidden = capture.hidden.of([record[3] for record in records], [name for _, name in key])
     records = [record for record in records if record[3] not in hidden]
@@ -95,13 +116,11 @@ def _layout(
     table = Table(capture.table, columns, tuple(name for _, name in key))
     readable = tuple(record[3] for record in records if record[8])
     casts = {record[3]: record[5] for record in records}
-    # the operators of an extension's type are not looked for: their schema may be anybody's
-    foreign = {record[3] for record in records if record[12]}
-    casts |= dict.fromkeys(foreign & {name for _, name in key}, "text")
+    foreign = frozenset(record[3] for record in records if record[12])
+    casts |= dict.fromkeys(foreign, "text")
     nested = {record[3]: to_text(record[10], types) for record in records if not record[11]}
-    order = {name: f"CAST({quote(name)} AS text)" if name in foreign else quote(name) for _, name in key}
     images = ImageReader(compile_decode(table, zone, nested), table.key, object_key_reader(columns, table.key))
-    return JournalLayout(records[0][1] if records else 0, schema, table, readable, casts, order, images)
+    return JournalLayout(oid, str(version), schema, table, readable, casts, foreign, exposed, images)
 
 
 def zone_of(name: str) -> tzinfo:
@@ -118,38 +137,46 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""').replace("%", "%%") + '"'
 
 
-def select(layout: JournalLayout, condition: str) -> str:
-    """A statement of rows of the table, in primary key order; its parameters are ``limit`` and the condition's."""
-    _check_readable(layout)
-    return render(
-        "postgres/read/table_rows.sql",
-        columns=", ".join(map(quote, layout.readable)),
-        table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
-        condition=condition,
-        key=", ".join(layout.order.values()) or "1",
-    )
-
-
-def _check_readable(layout: JournalLayout) -> None:
+def begin(layout: JournalLayout, settings: str = "") -> str:
+    """Statements that begin a transaction in which the table is read, without parameters; see `PostgresLookup`."""
     if not layout.readable:
         raise SourceError(
             f"This account may not read table {layout.table.name}.",
             "cdc grants prints what it needs.",
         )
+    return render(
+        "postgres/read/begin.sql",
+        settings=settings,
+        columns=", ".join(map(quote, layout.readable)).replace("%%", "%"),
+        table=layout.name.replace("%%", "%"),
+        exposed=load("postgres/read/exposed.sql"),
+        foreign=load("postgres/read/foreign.sql") if layout.exposed else "NULL",
+        oid=str(layout.oid),
+    )
+
+
+def select(layout: JournalLayout, condition: str) -> str:
+    """A statement of rows of the table, in primary key order; its parameters are ``limit`` and the condition's."""
+    return render(
+        "postgres/read/table_rows.sql",
+        columns=", ".join(map(quote, layout.readable)),
+        rows=layout.rows,
+        condition=condition,
+        key=", ".join(map(quote, layout.table.key)) or "1",
+    )
 
 
 def select_page(layout: JournalLayout, where: str, condition: str, marks: str) -> str:
     """A statement of rows of the table, and of two texts ``marks`` in the same snapshot; its parameters are ``limit``
     and those of the condition and the marks."""
-    _check_readable(layout)
     return render(
         "postgres/read/page.sql",
         images=", ".join(f"t.{quote(column)}" for column in layout.readable),
         keys=", ".join(f"t.{quote(column)}" for column in layout.table.key) or "1",
         where=where.replace("%", "%%") or "true",
-        table=f"{quote(layout.schema)}.{quote(layout.table.name)}",
+        rows=layout.rows,
         condition=condition,
-        key=", ".join(layout.order.values()) or "1",
+        key=", ".join(map(quote, layout.table.key)) or "1",
         marks=marks,
     )
 
@@ -159,7 +186,12 @@ def matching(layout: JournalLayout, column: str) -> str:
     cast = layout.casts.get(column)
     if cast is None:
         raise SourceError(f"Table {layout.table.name} has no column {column}.", "Correct the rule that names it.")
-    return f"{layout.order.get(column, quote(column))} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
+    if column not in (*layout.readable, *layout.table.key):
+        raise SourceError(
+            f"This account may not read column {column} of table {layout.table.name}.",
+            "cdc grants prints what it needs.",
+        )
+    return f"{quote(column)} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
 
 
 def behind(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str | None]]:
@@ -171,7 +203,7 @@ def behind(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str
     values = ", ".join(
         f"CAST(%(key{number})s::text AS {layout.casts[name].replace('%', '%%')})" for number, name in enumerate(names)
     )
-    return f"({', '.join(layout.order.values())}) > ({values})", parameters
+    return f"({', '.join(map(quote, names))}) > ({values})", parameters
 
 
 def as_text(value: Value) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -49,13 +49,14 @@ class PostgresConnection:
             return await self._query(sql, parameters, seconds)
 
     async def read(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, begin: str = "BEGIN READ ONLY"
+        self, begin: str, check: Callable[[list[Any]], None], sql: str, parameters: Mapping[str, Any] | None = None
     ) -> list[Any]:
-        """Run `query` on a statement with a part from outside: it can write nothing, and errors repeat no value of a
-        row.  ``begin``: the statement that begins such a transaction, with its settings."""
+        """Run `query` on a statement that reads tables of others, or has a part from outside: it can write nothing, and
+        errors repeat no value of a row.  ``begin``: statements that begin such a transaction; ``check``: raises if the
+        rows of the last of them are wrong."""
         async with self._turn:
-            await self._query(begin, binary=False)
             try:
+                check(await self._query(begin, binary=False))
                 return await self._query(sql, parameters)
             except SourceError as error:
                 cause = error.__cause__
@@ -77,7 +78,8 @@ class PostgresConnection:
         *,
         binary: bool = True,
     ) -> list[Any]:
-        """Execute in text form; without parameters, several statements may be sent at once."""
+        """Execute; without parameters and ``binary``, several statements may be sent at once, and the rows are those of
+        the last."""
         with self._translated():
             connection = self._open()
             timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, shut_down, connection.fileno())
@@ -88,6 +90,8 @@ class PostgresConnection:
                 except asyncio.CancelledError:
                     await _give_up(connection, running)
                     raise
+                while cursor.nextset():
+                    pass
                 return [] if cursor.rownumber is None else await cursor.fetchall()
             finally:
                 timer.cancel()
@@ -144,6 +148,9 @@ def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
     where = info.describe()
     reason = own_words(error)
     if isinstance(error, errors.InsufficientPrivilege):
+        if error.diag.source_function == "check_enable_rls":
+            hint = "Disable row level security of the table, or let a superuser give the account BYPASSRLS."
+            return SourceError(f"{where}: {reason}.", hint)
         return SourceError(f"{where}: {reason}.", "cdc grants prints what the account needs.")
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
         return JournalMissing(f"{where}: {reason}.", "Run cdc install-triggers.")

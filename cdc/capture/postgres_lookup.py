@@ -4,16 +4,20 @@ rows of tables as they are now."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
-from psycopg.errors import InsufficientPrivilege, LockNotAvailable, UndefinedColumn, UndefinedTable
+from psycopg.errors import LockNotAvailable
 
 from cdc.capture.base import SILENT_SECONDS
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.postgres_catalogue import (
+    JournalLayout,
     TableCatalogue,
     as_text,
+    begin,
     behind,
     build_catalogue,
     matching,
@@ -25,7 +29,7 @@ from cdc.capture.postgres_connection import STATEMENT_SECONDS, PostgresConnectio
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_types import PgType, build_types
 from cdc.database.settings import SETTINGS, site_url
-from cdc.database.sqlfile import load
+from cdc.database.sqlfile import load, render
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
@@ -33,6 +37,9 @@ from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 
 #: For so many seconds the columns of a table that is read page by page are believed to be the same.
 FRESH_SECONDS: Final = 5.0
+#: For pages, which are read along the index of the primary key, whatever the planner thinks of a table that nobody
+#: analyzed: a plan that sorts makes images of all rows behind the page, and throws most of them away.
+_ALONG_THE_KEY: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;"
 #: Between the rows, and before those that meet the condition: as `page.sql` writes them.
 _SEPARATOR: Final = "\x1e"
 _MEETS: Final = "+"
@@ -110,19 +117,13 @@ class PostgresLookup:
         snapshot that can write nothing."""
         if asyncio.get_running_loop().time() - self._catalogue_at > FRESH_SECONDS:
             await self.read_catalogue()
-        try:
-            return await self._page(wanted, marks, parameters)
-        except JournalMissing:  # a column is gone
-            await self.read_catalogue()
-            return await self._page(wanted, marks, parameters)
 
-    async def _page(
-        self, wanted: PageRequest, marks: str, parameters: Mapping[str, Any]
-    ) -> tuple[TablePage, list[tuple[str, str]]]:
-        layout = self.catalogue.layout(wanted.table.name)
-        condition, key = behind(layout, wanted.after)
-        sql = select_page(layout, wanted.condition(quote), condition, load(f"postgres/{marks}"))
-        ((texts, marked),) = await self.link.read(sql, {**key, **parameters, "limit": wanted.most}, _sql("begin_page"))
+        def statement(layout: JournalLayout) -> tuple[str, dict[str, Any]]:
+            condition, key = behind(layout, wanted.after)
+            sql = select_page(layout, wanted.condition(quote), condition, load(f"postgres/{marks}"))
+            return sql, {**key, **parameters, "limit": wanted.most}
+
+        layout, ((texts, marked),) = await self._read(wanted.table.name, statement, _ALONG_THE_KEY)
         images = texts.split(_SEPARATOR) if texts else []
         decode = layout.images.decode
         rows = [decode(image[1:]) for image in images if image[0] == _MEETS]
@@ -134,37 +135,89 @@ class PostgresLookup:
         texts = [as_text(value) for value in values if value is not None]
         if not texts:
             return []
-        condition = matching(self.catalogue.layout(table), column)
-        return await self._rows(table, condition, {"values": texts, "limit": None})
+        return await self._rows(table, lambda layout: matching(layout, column), {"values": texts, "limit": None})
 
     async def all_rows(self, table: str) -> list[Row]:
-        return await self._rows(table, "true", {"limit": None})
+        return await self._rows(table, lambda _: "true", {"limit": None})
 
     async def site_url(self) -> str:
         if SETTINGS not in await self.table_names():
             return ""
-        sql = f"SELECT name, properties FROM ONLY {quote(self._schema)}.{quote(SETTINGS)}"  # noqa: S608 - quoted names
         try:
-            records = await self.link.read(sql, None, "BEGIN READ ONLY; SET LOCAL row_security = off")
-        except (SourceUnavailable, JournalMissing, SourceError) as error:
-            if isinstance(error.__cause__, InsufficientPrivilege | UndefinedTable | UndefinedColumn):
-                return ""
+            rows = await self.open_rows(self._schema, SETTINGS, ("name", "properties"))
+        except SourceUnavailable:
             raise
-        return site_url(records)
+        except SourceError:  # it may not be read: events have no links
+            return ""
+        return site_url((row.get("name"), row.get("properties")) for row in rows)
+
+    async def open_rows(
+        self, schema: str, table: str, columns: Collection[str], column: str = "", value: str = ""
+    ) -> list[Row]:
+        """Rows of a table with those of these columns that it has, whether they are secret or not."""
+        layout = await self.layout_of(schema, table)
+        layout = replace(layout, readable=tuple(c.name for c in layout.table.columns if c.name in columns))
+        sql = select(layout, matching(layout, column) if column else "true")
+        records = await self.read(layout, sql, {"values": [value], "limit": None})
+        return [layout.images.decode(text) for (text,) in records]
+
+    async def layout_of(self, schema: str, table: str) -> JournalLayout:
+        """The layout of a table as it is now, captured or not, with all columns."""
+        return (await self._catalogue(schema, {table: Capture(table)})).layout(table)
+
+    async def read(self, layout: JournalLayout, sql: str, parameters: dict[str, Any], settings: str = "") -> list[Any]:
+        """Run a statement that reads the ERP's table.  Raises `JournalMissing` if the table is not as in ``layout``.
+
+        No code of the ERP's account, in types, views, policies or what the server plans with, runs with the rights of
+        this one."""
+        return await self.link.read(begin(layout, settings), partial(_check, layout), sql, parameters)
+
+    async def _rows(
+        self, table: str, condition: Callable[[JournalLayout], str], parameters: dict[str, Any]
+    ) -> list[Row]:
+        layout, records = await self._read(table, lambda layout: (select(layout, condition(layout)), parameters))
+        return [layout.images.decode(text) for (text,) in records]
+
+    async def _read(
+        self, table: str, statement: Callable[[JournalLayout], tuple[str, dict[str, Any]]], settings: str = ""
+    ) -> tuple[JournalLayout, list[Any]]:
+        """Read a table of the catalogue, again if it was altered since the catalogue was."""
+        for again in (True, False):
+            layout = self.catalogue.layout(table)
+            try:
+                return layout, await self.read(layout, *statement(layout), settings)
+            except JournalMissing:  # the table or a column is gone, or another one
+                if not again:
+                    raise
+                await self.read_catalogue()
+        raise AssertionError
 
     async def read_catalogue(self) -> None:
-        records = await self.link.query(_sql("catalogue"), [self._schema, list(self._wanted)])
-        nested = sorted({oid for *_, oid, plain, _ in records if not plain})
+        self.catalogue = await self._catalogue(self._schema, self._wanted)
+        self._catalogue_at = asyncio.get_running_loop().time()
+
+    async def _catalogue(self, schema: str, captures: Mapping[str, Capture]) -> TableCatalogue:
+        sql = render("postgres/read/catalogue.sql", exposed=_sql("exposed"))
+        records = await self.link.query(sql, [schema, list(captures)])
+        nested = sorted({record[10] for record in records if not record[11]})
         types: dict[int, PgType] = {}
         if nested:
             types = build_types(await self.link.query(_sql("types"), [nested]))
-        self.catalogue = build_catalogue(self._schema, self._wanted, records, self.zone, types)
-        self._catalogue_at = asyncio.get_running_loop().time()
+        return build_catalogue(schema, captures, records, self.zone, types)
 
-    async def _rows(self, table: str, condition: str, parameters: dict[str, Any]) -> list[Row]:
-        layout = self.catalogue.layout(table)
-        records = await self.link.query(select(layout, condition), parameters)
-        return [layout.images.decode(text) for (text,) in records]
+
+def _check(layout: JournalLayout, found: Sequence[Sequence[Any]]) -> None:
+    """``found``: of begin.sql.  Raises `SourceError`, `JournalMissing` if the table is another one than in memory."""
+    table = layout.table.name
+    *same, kind, version, exposed, foreign = found[0] if found else ("", "", "", "", False, None)
+    known = ([layout.schema, table], layout.version, layout.exposed)
+    if (same, version, exposed) != known or kind not in "rp":
+        raise JournalMissing(f"Table {table} was altered or replaced while it was read.", "Try again.")
+    if foreign is not None:
+        raise SourceError(
+            f"Table {table} cannot be read: {foreign}, which would run with the rights of this account.",
+            "Drop it, or let a superuser own that function.",
+        )
 
 
 def _sql(name: str) -> str:

@@ -224,7 +224,8 @@ def _array(known: PgType, element: ToText, *, opaque: bool) -> ToText:
 
     def convert(raw: str) -> str | None:
         if raw[0] != "[":
-            return plain(raw)
+            text = plain(raw)
+            return None if text is None else str(_logged_array(text))
         if known.name in _VECTORS:
             return " ".join(items(raw))
         return "{" + delimiter.join(_element(each) for each in items(raw)) + "}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cdc.access.base import AccessStore
 from cdc.config import Config, SourceConfig
-from cdc.database.sqlfile import load, render
+from cdc.database.sqlfile import load
 from cdc.model.clock import Clock
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import SourceError, SourceUnavailable
@@ -23,6 +23,7 @@ from cdc.model.errors import SourceError, SourceUnavailable
 if TYPE_CHECKING:
     from cdc.access.facturascripts import FacturaScriptsUser
     from cdc.access.sign_in import SignIn
+    from cdc.capture.postgres_lookup import PostgresLookup
 
 
 def open_access(config: Config) -> AccessStore:
@@ -59,6 +60,10 @@ async def sign_in(config: Config, store: AccessStore, clock: Clock) -> AsyncIter
 
 _LONGEST_NICK: Final = 50
 _USERS: Final = "users"
+#: As in ``facturascripts_user.sql``; an older FacturaScripts lacks the last two.
+_COLUMNS: Final = ("nick", "admin", "enabled", "password", "two_factor_enabled", "two_factor_secret_key")
+#: Seconds that PostgreSQL gets for an answer.
+_SECONDS: Final = 5.0
 #: Where the second factor is on and its secret cannot be read: no code fits what is not base32.
 _NO_SECRET: Final = "-"  # noqa: S105 - no secret: it is not base32, so no code can fit it
 
@@ -121,31 +126,40 @@ def _user_from(row: Sequence[Any]) -> FacturaScriptsUser:
 
 
 class _Postgres:
-    def __init__(self, info: ConnectionInfo) -> None:
-        from cdc.capture.postgres_probe import ProbeConnection
+    """Closed after any error; opened when it is needed."""
 
-        self._link = ProbeConnection(info)
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
+        self._lookup: PostgresLookup | None = None
 
     async def user(self, nick: str) -> list[Sequence[Any]]:
-        from psycopg.errors import UndefinedColumn
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await self._find(nick)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise SourceUnavailable(f"{self._info.describe()} does not answer.") from error
+            raise
 
-        from cdc.capture.postgres_catalogue import quote
+    async def _find(self, nick: str) -> list[Sequence[Any]]:
+        from cdc.capture.postgres_lookup import PostgresLookup
 
-        found = await self._link.query(load("postgres/read/find_table.sql"), [_USERS])
+        if self._lookup is None:
+            self._lookup = PostgresLookup(self._info, ())
+            await self._lookup.connect()
+        found = await self._lookup.link.query(load("postgres/read/find_table.sql"), [_USERS])
         if not found:
             raise SourceError(
                 f"There is no table {_USERS} that this account may read.", "cdc grants prints its rights."
             )
-        users = f"{quote(found[0][0])}.{_USERS}"
-        try:
-            return await self._link.query(render("postgres/read/facturascripts_user.sql", users=users), [nick])
-        except SourceError as error:
-            if not isinstance(error.__cause__, UndefinedColumn):
-                raise
-        return await self._link.query(render("postgres/read/facturascripts_user_plain.sql", users=users), [nick])
+        rows = await self._lookup.open_rows(found[0][0], _USERS, _COLUMNS, "nick", nick)
+        return [[row[column] for column in _COLUMNS if column in row] for row in rows]
 
     async def close(self) -> None:
-        await self._link.close()
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            await lookup.disconnect()
 
 
 class _MySQL:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 import pytest
 
+from cdc.capture.estimate import estimate
+from cdc.capture.pages import PageRequest
+from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.config import SourceConfig
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
+from cdc.model.errors import SourceError
+from cdc.runtime.access import SourceUsers
+from support.consumer import database_url
 from support.database import Database
 
 #: Run by another account than its owner, `spy` tries what would give the ERP's account that account, and leaves a lock
@@ -200,3 +207,99 @@ def test_role_that_may_not_write_forges_no_journal_row(site: Site, operation: st
     site.execute(f"GRANT INSERT, DELETE, TRUNCATE ON t_plain TO {site.reader.info.user}")  # its real writes count
     site.reader.execute("INSERT INTO t_plain VALUES (2); DELETE FROM t_plain; TRUNCATE t_plain")
     assert _journaled(site, "t_plain") == ["I", "D", "D", "T"]
+
+
+async def _read(site: Site, table: str, condition: str) -> str:
+    """Read the table in each way as the consumer; return the error, empty where it can be read."""
+    lookup = PostgresLookup(site.consumer, CAPTURES)
+    try:
+        await lookup.connect()
+        await lookup.use_schema("public")
+        try:
+            (row,) = await lookup.all_rows(table)
+            for column in ("id", "x"):
+                assert await lookup.rows(table, column, [row[column]]) in ([row], [])
+            request = PageRequest((await lookup.tables())[table], None, 10, where=condition)
+            (page, _) = await lookup.page(request, "slot/page_marks.sql", {})
+            await lookup.page(replace(request, after=row), "slot/page_marks.sql", {})
+            assert page.looked == 1
+            await estimate(site.consumer, table, condition)
+        except SourceError as error:
+            return error.message
+        return ""
+    finally:
+        assert site.ran_as() == set(), table
+        await lookup.disconnect()
+
+
+async def test_reads_run_no_code_of_the_erp_with_our_rights(site: Site) -> None:
+    """Where planning a read could, the table is not read, and the doctor says so."""
+    refused = {}
+    for name, (_, _, value) in ATTACKS.items():
+        site.erp.execute(f"INSERT INTO {TABLES[name]} (id, x) VALUES (1, {value})")
+        for condition in ("", "note IS NULL AND x::text <> 'no'"):
+            if error := await _read(site, TABLES[name], condition):
+                refused[name] = error
+    assert set(refused) == {"index expression", "index predicate", "statistics", "policy"}
+    for name, error in refused.items():
+        assert ("spy(text)" in error) is (name != "policy"), error
+    found = [each.check for each in PostgresInstaller(site.consumer).findings(CAPTURES) if "spy(text)" in each.detail]
+    assert found == [f"table {TABLES[name]}" for name in ATTACKS if name in refused and name != "policy"]
+    assert PostgresInstaller(site.consumer).unreadable(list(TABLES.values())) == [TABLES["policy"]]
+
+
+async def test_table_altered_between_two_reads_runs_no_code(site: Site) -> None:
+    """The catalogue in memory is of before."""
+    site.erp.execute("INSERT INTO t_plain VALUES (1)")
+    changes = [
+        "ALTER TABLE t_plain ALTER x TYPE mood USING 'bad'",
+        "ALTER TABLE t_plain RENAME note TO other",
+        "CREATE INDEX ON t_plain ((spy('late') AND id > 0))",
+        "ALTER TABLE t_plain RENAME TO t_old; CREATE VIEW t_plain AS SELECT * FROM t_old WHERE spy('view')",
+    ]
+    lookup = PostgresLookup(site.consumer, CAPTURES)
+    await lookup.connect()
+    await lookup.use_schema("public")
+    try:
+        outcomes = []
+        for change in ["SELECT 1", *changes]:
+            site.erp.execute(change)
+            site.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {site.consumer.user}")
+            try:
+                outcomes.append((await lookup.all_rows("t_plain"))[0]["x"])
+            except SourceError as error:
+                outcomes.append(type(error).__name__)
+        assert outcomes == [None, "bad", "bad", "SourceError", "SourceError"]
+        assert site.ran_as() == set()
+    finally:
+        await lookup.disconnect()
+
+
+USERS = "CREATE TABLE users (nick text PRIMARY KEY, admin boolean, enabled boolean, password text);"
+
+
+async def test_sign_in_reads_users_without_code_of_the_erp(site: Site) -> None:
+    hostile = [
+        "CREATE TABLE users (nick mood PRIMARY KEY, admin boolean, enabled boolean, password mood)",
+        "CREATE VIEW users AS SELECT 'good' AS nick, true AS admin, true AS enabled, 'p' AS password WHERE spy('view')",
+        USERS + "CREATE INDEX ON users ((spy('index') AND admin))",
+        USERS + "ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON users USING (spy('policy'))",
+    ]
+    found = []
+    for statements in hostile:
+        site.erp.execute(statements)
+        kind = "VIEW" if "VIEW" in statements else "TABLE"
+        if kind == "TABLE":
+            site.erp.execute("INSERT INTO users VALUES ('good', true, true, 'bad')")
+        site.execute(f"GRANT SELECT ON users TO {site.consumer.user}")
+        users = SourceUsers(SourceConfig(url=database_url(site.consumer)))
+        try:
+            user = await users.find("good")
+            found.append(user and user.password_hash)
+        except SourceError:
+            found.append("refused")
+        finally:
+            assert site.ran_as() == set(), statements
+            await users.close()
+        site.erp.execute(f"DROP {kind} users")
+    assert found == ["bad", "refused", "refused", "refused"]

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import psycopg
-from psycopg import errors
 
 from cdc.capture.triggers import postgres_plan
 from cdc.capture.triggers.base import Hiding, Plan, Step, hide_nothing, require_proof, within
 from cdc.capture.triggers.postgres_refusal import refuse_table, unfit_server
-from cdc.capture.triggers.postgres_render import grants, qualified, quote
+from cdc.capture.triggers.postgres_render import grants, quote
 from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_patiently, survey
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, PROBE
 from cdc.database.postgres_connection import own_words
-from cdc.database.sqlfile import load, render
+from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError
@@ -71,6 +70,10 @@ def _tables(found: PostgresState, captures: Sequence[Capture]) -> Iterator[Findi
         if phrases:
             wrong = True
             yield Finding(f"table {capture.table}", Severity.WRONG, "; ".join(phrases), INSTALL)
+        elif capture.table in found.tables and (foreign := found.tables[capture.table].foreign):
+            detail = f"its rows are not read: {foreign}, which would run with the rights of the reading account"
+            fix = "drop it, or let a superuser own that function"
+            yield Finding(f"table {capture.table}", Severity.WRONG, detail, fix)
     wanted = {capture.table for capture in captures}
     for table in sorted(found.captures.keys() - wanted):
         wrong = True
@@ -198,10 +201,11 @@ class PostgresInstaller(PostgresBase[PostgresState]):
         return [*findings(found, captures, backlog), *capture_findings(connection, found)]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
-        """Return those of these tables that this account may not read, each tried."""
+        """Return those of these tables that this account may not read."""
         with self._session() as connection:
-            schema = inspect(connection).schema
-            return [table for table in tables if not _may_read(connection, qualified(schema, table))]
+            sql = load("postgres/trigger/queries.sql#unreadable").encode()
+            found = connection.execute(sql, [inspect(connection).schema, list(tables)]).fetchall()
+        return [name for (name,) in found]
 
     def _survey(self, connection: Connection, found: PostgresState) -> list[SurveyedTable]:
         return survey(connection, found.schema, found.captures)
@@ -233,14 +237,6 @@ class PostgresInstaller(PostgresBase[PostgresState]):
             else:
                 done.append(step.title)
         return Repaired(tuple(done), failed)
-
-
-def _may_read(connection: Connection, table: str) -> bool:
-    try:
-        connection.execute(render("postgres/trigger/queries.sql#may_read", table=table).encode())
-    except errors.InsufficientPrivilege:
-        return False
-    return True
 
 
 def waiting(connection: Connection) -> Waiting:

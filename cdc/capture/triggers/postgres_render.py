@@ -17,6 +17,7 @@ from cdc.model.column import Capture
 _FOLDER = "postgres/trigger"
 #: The SET clauses of the function of a table with columns that need them, in lower case as pg_proc.proconfig has them.
 _STYLES = {
+    "search_path": "pg_catalog, pg_temp",  # names of tables, types and functions (regclass) have their schema
     "datestyle": "iso",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
@@ -90,7 +91,7 @@ def function(capture: Capture, *, styled: bool) -> str:
     head, _, tail = _function_parts(capture)
     head = Template(head).substitute(
         function=quote(capture.table),
-        settings=" ".join(f"SET {name} = '{value}'" for name, value in _STYLES.items() if styled),
+        settings=" ".join(f"SET {name} = {value}" for name, value in _STYLES.items() if styled),
     )
     return f"{head}{dollar_quoted(function_source(capture))}{tail}"
 

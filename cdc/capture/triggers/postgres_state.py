@@ -78,10 +78,12 @@ class PostgresServer(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresTable(Relation):
-    """``styled``: it has columns whose text depends on the session's settings."""
+    """``styled``: it has columns whose text depends on the session's settings.  ``foreign``: the code of others because
+    of which its rows are not read; see foreign.sql."""
 
     may_trigger: bool
     styled: bool
+    foreign: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ def _inspect(connection: Connection) -> PostgresState:
         if "cdc_capture" in present:
             rows = cursor.execute(load(f"postgres/{_QUERIES}#inspect_captures").encode()).fetchall()
             captures = {name: Capture(name, frozenset(secrets)) for name, secrets in rows}
+    foreign = load("postgres/read/foreign.sql")
+    tables = fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema], foreign=foreign)
     triggers: dict[str, tuple[PostgresTrigger, ...]] = {}
     for trigger in fetch(connection, PostgresTrigger, f"{_QUERIES}#inspect_triggers", [schema]):
         triggers[trigger.table] = (*triggers.get(trigger.table, ()), trigger)
@@ -181,7 +185,7 @@ def _inspect(connection: Connection) -> PostgresState:
         schema,
         version,
         captures,
-        {table.name: table for table in fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema])},
+        {table.name: table for table in tables},
         {function.name: function for function in functions if not function.appends},
         triggers,
         next((function for function in functions if function.appends), None),

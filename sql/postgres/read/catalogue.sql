@@ -1,6 +1,6 @@
 -- Columns of these tables in order, with the type below any domain, whether we may read them, their place in the primary
--- key, whether their type is a plain one, which JSON shows as the database prints it, and whether its operators are those of
--- an extension.
+-- key, whether their type is a plain one, which JSON shows as the database prints it, and whether it is not the server's own:
+-- then its casts, operators and constraints may be anybody's, and only its text is read. Last, of the table: exposed.sql.
 -- xmin changes with ALTER TABLE ... ADD COLUMN and ALTER TYPE: see journal/rows.sql.
 WITH RECURSIVE domains (domain, type) AS (
     SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
@@ -13,14 +13,15 @@ SELECT
     c.xmin::text::bigint,
     a.attname::text,
     format_type(a.atttypid, a.atttypmod),
-    format_type(a.atttypid, NULL),
+    format_type(base.oid, NULL),
     base.typname::text,
     base.typcategory::text,
     has_column_privilege(c.oid, a.attnum, 'SELECT'),
     array_position(i.indkey::int2[], a.attnum),
     a.atttypid::bigint,
     base.typcategory <> 'A' AND base.typtype <> 'c' AND base.typname <> 'hstore',
-    base.typtype = 'b' AND base.typnamespace <> 'pg_catalog'::regnamespace
+    base.typnamespace <> 'pg_catalog'::regnamespace,
+    $exposed
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

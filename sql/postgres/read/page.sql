@@ -11,7 +11,7 @@ SELECT
                     ELSE (SELECT row_to_json(found)::text FROM (SELECT $keys) AS found)
                 END AS image,
                 ($where) IS TRUE AS meets
-            FROM $table AS t WHERE $condition ORDER BY $key LIMIT %(limit)s
+            FROM $rows AS t WHERE $condition ORDER BY $key LIMIT %(limit)s
         ) AS page
     ),
     (

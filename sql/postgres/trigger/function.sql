@@ -5,9 +5,9 @@
 -- Nothing here can fail on a row that the table itself could take: row_to_json knows every type, no column is named, no
 -- sequence is touched, no lock is waited for. OLD and NEW are null where the operation has none. Without cdc_append, which
 -- somebody may have dropped, renamed or taken away, nothing is recorded: the ERP's write must not fail.
--- All names are qualified instead of pinning the search path, which takes longer and would hold for those casts, too.
--- The output settings, which make every session write the same text for the same value, cost 3 µs each: they are there
--- only where the table has columns that need them (bytes, intervals, ranges …) or the server rounds floats by default.
+-- All names are qualified: pinning the search path takes longer. Settings, which make every session write the same text for
+-- the same value, cost 3 µs each: they are there only where the table has columns that need them (bytes, intervals, ranges …)
+-- or the server rounds floats by default.
 CREATE OR REPLACE FUNCTION cdc.$function() RETURNS trigger
 LANGUAGE plpgsql $settings
 AS $$cdc$$

@@ -36,6 +36,7 @@ SELECT
             'date', 'time', 'timestamp', 'timestamptz', 'json', 'jsonb', 'uuid'
         )
     ) AS styled,
+    coalesce(($foreign), '') AS foreign,
     ARRAY(
         SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
         WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY a.attnum
@@ -128,9 +129,15 @@ WHERE l.granted AND l.locktype = 'relation' AND l.relation = to_regclass(%s) AND
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY a.xact_start NULLS LAST LIMIT 1
 
--- name: may_read
--- Reads nothing.  Refused to an account that may read no column of the table.
-SELECT 1 FROM $table LIMIT 0
+-- name: unreadable
+-- Of these tables, those of which this account may read no column, or only as row policies let it: by the catalogue alone,
+-- since planning a read could run code of the ERP's account.
+SELECT c.relname::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = ANY (%s::text[]) AND c.relkind IN ('r', 'p') AND (
+    NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_any_column_privilege(c.oid, 'SELECT') OR row_security_active(c.oid)
+)
+ORDER BY 1
 
 -- name: may_prove
 -- Which of the privileges of a proof the role lacks.
