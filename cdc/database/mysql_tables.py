@@ -77,15 +77,17 @@ UNSEEN = "-- The account that printed this sees no such table: "
 
 def survey(connection: Connection[Any], installed: Collection[str] | None) -> list[SurveyedTable]:
     """The base tables but ours.  ``installed``: those whose triggers are; None: none needs any."""
+    found = rows(connection, sqlfile.load("mysql/queries.sql#survey"))
+    keyed = {text(name) for name, _ in rows(connection, sqlfile.load("mysql/queries.sql#inspect_keys"), (None,))}
     return [
         SurveyedTable(
-            text(name),
+            name,
             int(count),
-            NO_KEY if not has_key else NOT_INNODB if text(engine).lower() != "innodb" and installed is not None else "",
-            installed is None or text(name) in installed,
+            NO_KEY if name not in keyed else NOT_INNODB if engine != "innodb" and installed is not None else "",
+            installed is None or name in installed,
         )
-        for name, count, engine, has_key in rows(connection, sqlfile.load("mysql/queries.sql#survey"))
-        if text(name) not in TABLES
+        for name, count, engine in ((text(name), count, text(engine).lower()) for name, count, engine in found)
+        if name not in TABLES
     ]
 
 

@@ -1,5 +1,6 @@
 -- What an installer asks.  Each table of information_schema is narrowed by a constant on its own schema column (triggers:
--- of their table); where it is compared with another table, MariaDB opens the tables of all databases of the server.
+-- of their table); where it is compared with another table, MariaDB opens the tables of all databases of the server.  No
+-- subquery for each row of another one, either: MariaDB opens all tables of the database for each.
 
 -- name: inspect_tables
 -- Base tables of the database (or the one that is named; else NULL), with their engines.
@@ -23,14 +24,16 @@ WHERE `TABLE_SCHEMA` = DATABASE() AND `TABLE_NAME` = COALESCE(%s, `TABLE_NAME`) 
 ORDER BY `TABLE_NAME`, `SEQ_IN_INDEX`
 
 -- name: inspect_foreign_keys
--- Foreign keys within the database, one row a column.
-SELECT k.`CONSTRAINT_NAME`, k.`TABLE_NAME`, k.`COLUMN_NAME`, k.`REFERENCED_TABLE_NAME`, k.`REFERENCED_COLUMN_NAME`,
-  r.`DELETE_RULE`, r.`UPDATE_RULE`
-FROM information_schema.KEY_COLUMN_USAGE AS k
-JOIN information_schema.REFERENTIAL_CONSTRAINTS AS r
-  ON r.`CONSTRAINT_NAME` = k.`CONSTRAINT_NAME` AND r.`TABLE_NAME` = k.`TABLE_NAME`
-WHERE k.`TABLE_SCHEMA` = DATABASE() AND k.`REFERENCED_TABLE_SCHEMA` = DATABASE() AND r.`CONSTRAINT_SCHEMA` = DATABASE()
-ORDER BY k.`TABLE_NAME`, k.`CONSTRAINT_NAME`, k.`ORDINAL_POSITION`
+-- Columns of foreign keys within the database.
+SELECT `TABLE_NAME`, `CONSTRAINT_NAME`, `COLUMN_NAME`, `REFERENCED_TABLE_NAME`, `REFERENCED_COLUMN_NAME`
+FROM information_schema.KEY_COLUMN_USAGE
+WHERE `TABLE_SCHEMA` = DATABASE() AND `REFERENCED_TABLE_SCHEMA` = DATABASE()
+ORDER BY `TABLE_NAME`, `CONSTRAINT_NAME`, `ORDINAL_POSITION`
+
+-- name: inspect_key_rules
+-- What foreign keys do.  Not joined with their columns: MariaDB compares each row of one with each of the other.
+SELECT `TABLE_NAME`, `CONSTRAINT_NAME`, `DELETE_RULE`, `UPDATE_RULE`
+FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE `CONSTRAINT_SCHEMA` = DATABASE()
 
 -- name: inspect_triggers
 -- Triggers of the database, whoever made them.
@@ -63,15 +66,11 @@ WHERE `THREAD_ID` = PS_CURRENT_THREAD_ID() AND `STATE` = 'ACTIVE'
 SELECT COUNT(*) FROM mysql.user WHERE `User` = %s AND `Host` = %s
 
 -- name: survey
--- The base tables of the database: how many rows each has, about, its engine, and whether it has a primary key.
-SELECT t.`TABLE_NAME`, COALESCE(t.`TABLE_ROWS`, 0), COALESCE(t.`ENGINE`, ''),
-  EXISTS (
-    SELECT 1 FROM information_schema.STATISTICS AS s
-    WHERE s.`TABLE_SCHEMA` = DATABASE() AND s.`TABLE_NAME` = t.`TABLE_NAME` AND s.`INDEX_NAME` = 'PRIMARY'
-  )
-FROM information_schema.TABLES AS t
-WHERE t.`TABLE_SCHEMA` = DATABASE() AND t.`TABLE_TYPE` = 'BASE TABLE'
-ORDER BY t.`TABLE_NAME`
+-- The base tables of the database: how many rows each has, about, and its engine.
+SELECT `TABLE_NAME`, COALESCE(`TABLE_ROWS`, 0), COALESCE(`ENGINE`, '')
+FROM information_schema.TABLES
+WHERE `TABLE_SCHEMA` = DATABASE() AND `TABLE_TYPE` = 'BASE TABLE'
+ORDER BY `TABLE_NAME`
 
 -- name: backlog
 -- What waits in the journal, counted up to a limit: rows, seconds since the oldest, gaps; and the bytes of disk that the

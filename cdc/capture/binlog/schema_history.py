@@ -194,7 +194,9 @@ def _known_tables(connection: Connection[Any], flavour: Flavour, names: set[str]
     if flavour is Flavour.MARIADB:
         hidden = {table: int(count) for table, count in rows(connection, sqlfile.load("mariadb/hidden_columns.sql"))}
     return {
-        name: KnownTable(name, table.columns, table.key, flavour, hidden.get(name, 0))
+        name: KnownTable(
+            name, table.columns, table.key, flavour, 0 if table.engine == "MEMORY" else hidden.get(name, 0)
+        )
         for name, table in read_tables(connection).items()
         if name in names
     }

@@ -164,7 +164,9 @@ class JournalSource(CaptureSource[JournalPosition]):
 
     async def _look_after_triggers(self) -> None:
         if self._trigger_check.glances():
-            self._trigger_check.saw(await self._database.definitions())
+            began = self._clock.monotonic()
+            definitions = await self._database.definitions()
+            self._trigger_check.saw(definitions, self._clock.monotonic() - began)
         await self._meet()
         if self._trigger_check.repaired() or self._new_tables.extended():
             self._tables = await self.tables()

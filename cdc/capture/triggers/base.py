@@ -169,13 +169,9 @@ class Installer(ABC, Generic[C, S]):
         with self._session() as connection:
             return within(self._inspect(connection).tables, captures)
 
+    @abstractmethod
     def survey(self) -> list[SurveyedTable]:
         """All base tables of the database, by name, but ours."""
-        with self._session() as connection:
-            return self._survey(connection, self._inspect(connection))
-
-    @abstractmethod
-    def _survey(self, connection: C, found: S) -> list[SurveyedTable]: ...
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         """Table name → its column names, for all base tables of the database: rules are checked against it."""

@@ -16,6 +16,7 @@ from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, rows
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, JournalShape, Tokens
+from cdc.database.mysql_tables import MySQLTable
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity, backlog
@@ -146,15 +147,21 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
             strays.setdefault(trigger.table, set()).add(known.table)
         elif known.body.strip() != trigger.body.strip():
             stale.add(trigger.table)
+    recorded = {capture.table for capture in found.installation.captures} if found.installation is not None else set()
+    rules = {capture.table: capture for capture in captures}
+    new = sorted(rules.keys() - recorded)
+    compiled = {shape.table: shape for _, shape in sorted(found.shapes.items())}
     for table, names in lost.items():
-        detail = _NEW if table in _new(found, captures) else f"Missing: {', '.join(names)}."
+        detail = _NEW if table in new else f"Missing: {', '.join(names)}."
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
     for table, others in strays.items():
         detail = f"The table was swapped by RENAME: its triggers are on {', '.join(sorted(others))}."
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
     crashing = _crashing(found)
     for table in sorted(stale - lost.keys() - strays.keys() | crashing):
-        detail = _CRASH if table in crashing else _drift(found, captures, table)
+        detail = (
+            _CRASH if table in crashing else _drift(found.tables[table], rules.get(table), compiled.get(table), new)
+        )
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
     moved = {table for others in strays.values() for table in others}
     superfluous = sorted({t.table for t in found.own_triggers} - {t.table for t in wanted} - moved - crashing)
@@ -170,24 +177,17 @@ def _crashing(found: MySQLState) -> set[str]:
     return {trigger.table for trigger in found.own_triggers if mariadb and _CRASHING.search(trigger.body)}
 
 
-def _drift(found: MySQLState, captures: Sequence[Capture], table: str) -> str:
-    """Return the differences of a table's columns from those that its triggers were compiled for."""
-    capture = next((capture for capture in captures if capture.table == table), None)
-    compiled = [shape for _, shape in sorted(found.shapes.items()) if shape.table == table]
-    if capture is None or not compiled:
+def _drift(table: MySQLTable, capture: Capture | None, compiled: JournalShape | None, new: Sequence[str]) -> str:
+    """Return the differences of a table's columns from those that its triggers were compiled for.  ``new``: the tables
+    that the rules captured not yet then."""
+    if capture is None or compiled is None:
         return "The triggers differ from what the tables that they watch need now."
-    words = _differences(compiled[-1], shape_of(found.tables[table], capture))
-    if not words and (new := _new(found, captures)):
+    words = _differences(compiled, shape_of(table, capture))
+    if not words and new:
         return f"The rules capture other tables since (now {', '.join(new)}): triggers follow foreign keys to them."
     if not words:
         return "An earlier version made the triggers, or somebody changed them."
     return f"The table changed since: {'; '.join(words)}."
-
-
-def _new(found: MySQLState, captures: Sequence[Capture]) -> list[str]:
-    """The tables that the rules captured not yet when the triggers were installed."""
-    recorded = {capture.table for capture in found.installation.captures} if found.installation is not None else set()
-    return sorted({capture.table for capture in captures} - recorded)
 
 
 def _differences(old: JournalShape, new: JournalShape) -> list[str]:

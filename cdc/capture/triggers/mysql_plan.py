@@ -24,7 +24,14 @@ from cdc.capture.triggers.mysql_render import (
 )
 from cdc.capture.triggers.mysql_reread import RereadSteps, announce, missed, reread_of, unknown_shapes
 from cdc.capture.triggers.mysql_rights import obstacle_of, refuse, refuse_tables
-from cdc.capture.triggers.mysql_state import SUFFIXES, Installation, MySQLState, MySQLTrigger, trigger_name
+from cdc.capture.triggers.mysql_state import (
+    SUFFIXES,
+    Installation,
+    MySQLState,
+    MySQLTrigger,
+    by_parent,
+    trigger_name,
+)
 from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
@@ -79,9 +86,10 @@ def wanted_triggers(found: MySQLState, targets: dict[str, CascadeTarget], dialec
     wanted = []
     if not dialect.cascades_only:
         wanted += [trigger for target in targets.values() for trigger in row_triggers(target, dialect)]
-    for parent in sorted({key.parent for key in found.foreign_keys} & set(found.tables)):
+    references = by_parent(found.foreign_keys)
+    for parent in sorted(references.keys() & found.tables.keys()):
         for event, find in (("DELETE", delete_paths), ("UPDATE", update_paths)):
-            if paths := find(parent, found.foreign_keys, targets):
+            if paths := find(parent, references, targets):
                 wanted.append(parent_trigger(found.tables[parent], event, paths, targets, dialect))
     return wanted
 
@@ -191,11 +199,12 @@ def _left_to_install(found: MySQLState) -> tuple[str, ...]:
 
 def _parents_of(found: MySQLState, captured: Collection[str], tables: Collection[str]) -> set[str]:
     """Tables whose cascades reach, or pass, one of these."""
+    references = by_parent(found.foreign_keys)
     return {
         parent
         for parent in found.tables
         for find in (delete_paths, update_paths)
-        for path in find(parent, found.foreign_keys, captured)
+        for path in find(parent, references, captured)
         if any(key.table in tables for key in path.keys)
     }
 
@@ -267,12 +276,15 @@ def _trigger_steps(
     moved = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in strays]
     actions = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in drops if t not in strays]
     actions += [(w.table, w.statement) for w in creates]
+    dropped: dict[str, list[MySQLTrigger]] = {}
+    for trigger in drops:
+        dropped.setdefault(trigger.table, []).append(trigger)
     steps = []
     for table, statements in (*_by_table(moved), *_by_table(actions)):
         if all(s.startswith("DROP") for s in statements):  # without a lock: LOCK TABLES fails where the journal is lost
             steps.append(Step(f"remove triggers of {table}", table, tuple(statements)))
             continue
-        unreadable = unknown_shapes(found, {t.name for t in drops if t.table == table})
+        unreadable = unknown_shapes(found, dropped.get(table, ()))
         steps.append(
             Step(
                 f"create triggers of {table}",
@@ -359,7 +371,8 @@ def _notes(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[str]:
             f"This MySQL reads the triggers of tables that reference themselves ({', '.join(looped)}) again in every "
             "statement, about 1 ms; start it with innodb_native_foreign_keys = ON to avoid that."
         )
-    crowded = [t for t in found.tables if len(delete_paths(t, found.foreign_keys, targets)) >= MOST_PATHS]
+    references = by_parent(found.foreign_keys)
+    crowded = [t for t in found.tables if len(delete_paths(t, references, targets)) >= MOST_PATHS]
     return notes + [
         f"Table {table} has too many chains of foreign keys: {MOST_PATHS} are followed." for table in crowded
     ]

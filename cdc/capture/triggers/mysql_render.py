@@ -44,12 +44,16 @@ class Path:
         return self.keys[-1].table
 
 
-def delete_paths(parent: str, keys: Sequence[ForeignKey], captured: Collection[str]) -> list[Path]:
+#: Parent → the keys that reference it.
+References = Mapping[str, Sequence[ForeignKey]]
+
+
+def delete_paths(parent: str, keys: References, captured: Collection[str]) -> list[Path]:
     """Return the paths to captured rows that change when a row of ``parent`` is deleted."""
     return _distinct(_delete_paths(parent, keys, captured, ()))
 
 
-def update_paths(parent: str, keys: Sequence[ForeignKey], captured: Collection[str]) -> list[Path]:
+def update_paths(parent: str, keys: References, captured: Collection[str]) -> list[Path]:
     """Return the paths to captured rows that change with the referenced columns of a row of ``parent``."""
     return _distinct(_update_paths(parent, None, keys, captured, ()))
 
@@ -64,11 +68,11 @@ def _distinct(paths: Iterator[Path]) -> list[Path]:
 
 
 def _delete_paths(
-    parent: str, keys: Sequence[ForeignKey], captured: Collection[str], behind: tuple[ForeignKey, ...]
+    parent: str, keys: References, captured: Collection[str], behind: tuple[ForeignKey, ...]
 ) -> Iterator[Path]:
     deeper: list[tuple[ForeignKey, ...]] = []
-    for key in keys:
-        if key.parent != parent or key.on_delete not in ("CASCADE", "SET NULL"):
+    for key in keys.get(parent, ()):
+        if key.on_delete not in ("CASCADE", "SET NULL"):
             continue
         here = (*behind, key)
         if key.table in captured:
@@ -82,13 +86,13 @@ def _delete_paths(
 def _update_paths(
     parent: str,
     changed: Collection[str] | None,
-    keys: Sequence[ForeignKey],
+    keys: References,
     captured: Collection[str],
     behind: tuple[ForeignKey, ...],
 ) -> Iterator[Path]:
     """``changed``: the columns of ``parent`` that the cascade changes; None means any (the statement itself)."""
-    for key in keys:
-        if key.parent != parent or key.on_update not in ("CASCADE", "SET NULL") or key in behind:
+    for key in keys.get(parent, ()):
+        if key.on_update not in ("CASCADE", "SET NULL") or key in behind:
             continue
         if changed is not None and not set(key.parent_columns) & set(changed):
             continue

@@ -5,13 +5,13 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import orjson
 
 from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap
-from cdc.capture.triggers.mysql_state import MySQLState, shape_ids
+from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, shape_ids
 from cdc.database.mysql_connection import Flavour, literal, quote
 from cdc.database.mysql_journal import INSTALLATION, REREAD_ROW, VERSION, JournalShape
 from cdc.database.mysql_types import MySQLColumn, same, value
@@ -29,20 +29,23 @@ def missed(
         return {}
     tables = {target.shape_id: table for table, target in targets.items()}
     captured = {capture.table for capture in there.captures}
+    old = {trigger.name: trigger for trigger in found.own_triggers}
     again: dict[str, set[str]] = {}
     for trigger in wanted:
         for table in captured & {tables[number] for number in shape_ids(trigger.body)}:
-            if _may_have_missed(found, trigger, targets[table], dialect.flavour):
+            known = old.get(trigger.name)
+            if (
+                known is None
+                or known.table != trigger.table
+                or _may_have_missed(found, known, targets[table], dialect.flavour)
+            ):
                 again.setdefault(trigger.table, set()).add(table)
     return again
 
 
-def _may_have_missed(found: MySQLState, wanted: WantedTrigger, target: CascadeTarget, flavour: Flavour) -> bool:
+def _may_have_missed(found: MySQLState, old: MySQLTrigger, target: CascadeTarget, flavour: Flavour) -> bool:
     """Return whether changes of the target were not recorded, or without something, by the trigger that is there
     now."""
-    old = next((each for each in found.own_triggers if each.name == wanted.name), None)
-    if old is None or old.table != wanted.table:
-        return True
     shapes = (found.shapes.get(number) for number in old.shape_ids)
     shape = next((shape for shape in shapes if shape is not None and shape.table == target.shape.table), None)
     return shape is None or _differs(shape, target.shape, flavour)
@@ -95,8 +98,6 @@ def _path(table: str) -> str:
     return literal("$." + orjson.dumps(table).decode())
 
 
-def unknown_shapes(found: MySQLState, names: Collection[str]) -> set[int]:
+def unknown_shapes(found: MySQLState, triggers: Iterable[MySQLTrigger]) -> set[int]:
     """Shapes that these triggers write and that nobody knows any more, so that no row with them can be read."""
-    return {number for each in found.own_triggers if each.name in names for number in each.shape_ids} - set(
-        found.shapes
-    )
+    return {number for each in triggers for number in each.shape_ids} - found.shapes.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
@@ -67,6 +67,14 @@ class ForeignKey:
     parent_columns: tuple[str, ...]
     on_delete: str
     on_update: str
+
+
+def by_parent(keys: Iterable[ForeignKey]) -> dict[str, list[ForeignKey]]:
+    """Return the keys that reference each table, in their order."""
+    references: dict[str, list[ForeignKey]] = {}
+    for key in keys:
+        references.setdefault(key.parent, []).append(key)
+    return references
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +248,14 @@ def inspect(connection: Connection[Any]) -> MySQLState:
 
 def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
     found = rows(connection, sqlfile.load("mysql/queries.sql#inspect_foreign_keys"))
+    rules = {row[:2]: row[2:] for row in rows(connection, sqlfile.load("mysql/queries.sql#inspect_key_rules"))}
     keys = []
-    for (name, table), group in groupby(found, key=itemgetter(0, 1)):
+    for (table, name), group in groupby(found, key=itemgetter(0, 1)):
         columns = list(group)
-        _, _, _, parent, _, on_delete, on_update = columns[0]
+        parent = columns[0][3]
         own, referenced = tuple(c[2] for c in columns), tuple(c[4] for c in columns)
-        keys.append(ForeignKey(name, table, own, parent, referenced, on_delete, on_update))
+        if (table, name) in rules:  # else it was dropped between the two questions
+            keys.append(ForeignKey(name, table, own, parent, referenced, *rules[table, name]))
     return tuple(keys)
 
 
@@ -287,6 +297,12 @@ def _installation(connection: Connection[Any]) -> tuple[Installation | None, fro
     version, tokens, captures = found[1]
     captured = tuple(captures_from_json(captures))
     return Installation(version, Tokens(tokens), captured, CASCADES_ROW in found), rereads
+
+
+def installation(connection: Connection[Any]) -> Installation | None:
+    """Return what is installed, without reading anything else."""
+    own = rows(connection, sqlfile.load("mysql/queries.sql#inspect_own_tables"))
+    return _installation(connection)[0] if (INSTALLATION, _COMMENT) in own else None
 
 
 def _lost_definers(connection: Connection[Any], definers: set[str]) -> frozenset[str]:

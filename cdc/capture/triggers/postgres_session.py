@@ -139,6 +139,13 @@ class PostgresBase(Installer[Connection, S]):
     def _restoring(self, found: S, before: S) -> Plan:
         """Plan the way back from the present installation to the one before."""
 
+    def survey(self) -> list[SurveyedTable]:
+        with self._session() as connection:
+            return self._survey(connection, self._inspect(connection))
+
+    @abstractmethod
+    def _survey(self, connection: Connection, found: S) -> list[SurveyedTable]: ...
+
     def _apply(self, connection: Connection, plan: Plan, progress: Progress) -> None:
         if not plan.steps:
             return

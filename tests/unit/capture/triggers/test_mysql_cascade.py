@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.capture.triggers.mysql_render import DEEPEST, MOST_PATHS, Effect, delete_paths, update_paths
-from cdc.capture.triggers.mysql_state import ForeignKey
+from cdc.capture.triggers.mysql_state import ForeignKey, by_parent
 
 
 def key(
@@ -22,7 +22,9 @@ KEYS = [
 
 
 def told(parent: str, captured: set[str]) -> list[tuple[str, Effect]]:
-    return [("/".join(k.table for k in path.keys), path.effect) for path in delete_paths(parent, KEYS, captured)]
+    return [
+        ("/".join(k.table for k in path.keys), path.effect) for path in delete_paths(parent, by_parent(KEYS), captured)
+    ]
 
 
 def test_deletes_go_down_and_nulls_end() -> None:
@@ -37,15 +39,15 @@ def test_deletes_go_down_and_nulls_end() -> None:
 
 def test_updates_go_on_only_where_the_changed_column_is_referenced() -> None:
     keys = [key("child", "parent", column="id"), key("grandchild", "child"), key("other", "parent")]
-    paths = update_paths("parent", keys, {"child", "grandchild", "other"})
+    paths = update_paths("parent", by_parent(keys), {"child", "grandchild", "other"})
     assert [[k.table for k in path.keys] for path in paths] == [["child"], ["child", "grandchild"], ["other"]]
     keys[0] = key("child", "parent")
-    assert [path.table for path in update_paths("parent", keys, {"grandchild"})] == []
+    assert [path.table for path in update_paths("parent", by_parent(keys), {"grandchild"})] == []
 
 
 def test_cycles_end() -> None:
     tree = [key("node", "node", column="mother")]
-    assert [len(path.keys) for path in delete_paths("node", tree, {"node"})] == list(range(1, DEEPEST + 1))
-    assert len(update_paths("node", tree, {"node"})) == 1
+    assert [len(path.keys) for path in delete_paths("node", by_parent(tree), {"node"})] == list(range(1, DEEPEST + 1))
+    assert len(update_paths("node", by_parent(tree), {"node"})) == 1
     wide = [ForeignKey(f"k{n}", "node", (f"m{n}",), "node", ("id",), "CASCADE", "CASCADE") for n in range(4)]
-    assert len(delete_paths("node", wide, {"node"})) == MOST_PATHS
+    assert len(delete_paths("node", by_parent(wide), {"node"})) == MOST_PATHS

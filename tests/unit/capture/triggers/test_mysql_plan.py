@@ -60,20 +60,24 @@ CREATED = (
 )
 
 
-def installed() -> MySQLState:
-    """What is found after the plan has run."""
-    plan = install_plan(EMPTY, CAPTURES)
+def installed(*names: str) -> MySQLState:
+    """What is found after the plan has run; of these tables (none: of `TABLE`)."""
+    names = names or ("item",)
+    captures = [Capture(name) for name in names]
+    empty = replace(EMPTY, tables={name: replace(TABLE, name=name) for name in names})
+    plan = install_plan(empty, captures)
     made = [re.match(CREATED, statement, re.DOTALL) for step in plan.steps for statement in step.statements]
     triggers = tuple(
         MySQLTrigger(each["name"], each["table"], "AFTER", each["event"], each["body"], "root@%")
         for each in made
         if each
     )
+    columns = (Column("id", ColumnKind.INTEGER, "int(11)"),)
     return replace(
-        EMPTY,
+        empty,
         triggers=triggers,
-        shapes={1: JournalShape("item", (Column("id", ColumnKind.INTEGER, "int(11)"),), ("id",))},
-        installation=Installation(VERSION, Tokens.ROW_START, tuple(CAPTURES)),
+        shapes={number: JournalShape(name, columns, ("id",)) for number, name in enumerate(names, 1)},
+        installation=Installation(VERSION, Tokens.ROW_START, tuple(captures)),
         own_objects=frozenset({*TABLES, WAIT}),
         versioned_probe=True,
     )
@@ -82,6 +86,23 @@ def installed() -> MySQLState:
 def test_the_second_plan_is_empty() -> None:
     assert install_plan(installed(), CAPTURES).steps == ()
     assert install_plan(installed(), CAPTURES).notes == ()
+
+
+def test_triggers_are_examined_a_few_times_each_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"t{number:02}" for number in range(50)]
+    found = installed(*names)
+    wider = (*TABLE.columns, MySQLColumn("more", "int", "int(11)"))
+    altered = replace(found, tables={name: replace(TABLE, name=name, columns=wider) for name in names})
+    examined = 0
+
+    def ours(trigger: MySQLTrigger) -> bool:
+        nonlocal examined
+        examined += 1
+        return trigger.name.startswith("cdc_")
+
+    monkeypatch.setattr(MySQLTrigger, "ours", property(ours))
+    assert len(install_plan(altered, [Capture(name) for name in names]).steps) > len(names)
+    assert examined <= 10 * len(found.triggers)
 
 
 def test_one_lock_a_table_and_the_journal_first_and_last() -> None:
