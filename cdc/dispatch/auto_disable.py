@@ -222,6 +222,7 @@ class FilterGuard:
         self._clock = clock
         self._disabled = disabled
         self._done: set[Filtered] = set()
+        self._recalled = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop``."""
@@ -249,6 +250,8 @@ class FilterGuard:
 
     async def look(self) -> None:
         """Disable the endpoints whose filters exceeded a limit, and note those that failed.  Raises `OutboxError`."""
+        if not self._recalled:
+            await self._recall()
         for which, reason in list(self._failed.reasons.items()):
             await self._store.note_filter(which.endpoint, which.filter, reason)
             self._failed.forget(which)
@@ -265,6 +268,15 @@ class FilterGuard:
             elif endpoint.enabled:
                 await self._disable(endpoint, reason)
                 self._done.add(which)
+
+    async def _recall(self) -> None:
+        """Note the endpoints that were disabled by a former process: their filters are not tried in full again."""
+        for each in await self._store.endpoints():
+            which = Filtered(each.id, each.condition)
+            if each.condition and not each.enabled and self._exceeded.explains(each.disabled_reason):
+                self._done.add(which)
+                self._exceeded.add(which, each.disabled_reason)
+        self._recalled = True
 
     async def _disable(self, endpoint: Endpoint, reason: str) -> None:
         now = self._clock.now()

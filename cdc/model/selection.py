@@ -41,6 +41,11 @@ class FilterProblems:
         self.reasons: dict[Filtered, str] = {}
         self._listeners: list[Callable[[], object]] = []
 
+    @staticmethod
+    def explains(reason: str) -> bool:
+        """Return whether an endpoint was disabled for this reason because its filter exceeded a limit."""
+        return reason.startswith(("The filter takes more than", "The expression ", "The regular expression"))
+
     def add(self, which: Filtered, reason: str) -> None:
         """Add the endpoint, from any thread."""
         self.reasons[which] = reason

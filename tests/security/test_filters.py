@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from cdc.access.model import Scope
@@ -59,6 +60,13 @@ ATTACKS = {
     "large classes": " || ".join(['"a".matches("(\\\\pL{200}){20}")'] * 50),
     "classes of classes": '"a".matches("[\\\\pL\\\\pN[^\\\\pS]]{999}")',
     "repetitions of repetitions": '"a".matches("((a{99}){99}){99}")',
+    "a word boundary of Unicode": r'data.foreign.matches("\\b(a?){500}[^ab]")',
+    "no word boundary": r'data.foreign.matches("(?:a?\\B){300}[^ab]")',
+    "the beginning of a word": r'data.foreign.matches("(?:\\b{start}|a?){300}[^ab]")',
+    "the end of a word": r'data.foreign.matches("(?:a?){500}\\>[^ab]")',
+    "a boundary behind a group of ASCII": r'data.foreign.matches("(?-u:\\b)(a?){500}\\b[^ab]")',
+    "a boundary that is Unicode again": r'data.foreign.matches("(?-u)(?:(?u)(a?){500}\\b[^ab])")',
+    "a boundary in a loop": r'data.lines.exists(x, x.name.matches("(?i)\\b(a?ñ?){200}\\b[^ab]"))',
     "deep parentheses": "(" * 900 + "true" + ")" * 900,
     "deep calls": "size([" * 280 + "])" * 280,
 }
@@ -67,12 +75,27 @@ HARMLESS = {
     "chained map": ONES + "".join(f".map(x, {ONES})" for _ in range(12)) + ".size() == 1",
     "two loops": f"{ONES}.all(a, {ONES}.all(b, a == b))",
 }
+#: These took seconds to be read.
+UNREADABLE = {
+    "a duration without a unit": 'duration(data.digits) == duration("1s")',
+    "a duration of many parts": 'duration(data.hours) == duration("1s")',
+    "a time with many digits": 'timestamp("2026-01-01T00:00:00." + data.digits + "Z") == timestamp(timestamp)',
+    "a number of many digits": "int(data.digits) == 1",
+    "a double of many digits": "double(data.digits) == 1.0",
+}
 #: These stay within the limits until an event has much to evaluate.
 LATER = {
     "rows and rows": PAIRS,
     "a pattern of the event": "data.lines.exists(x, data.long.matches(data.pattern))",
     "a long pattern of the event": "data.long.matches(data.unclosed)",
     "a slow search": 'data.long.matches("[ab]*a[ab]{99}c")',
+    "optional parts": 'data.random.matches("a(a?b?){100}b(a?b?){100}[^ab]")',
+    "alternatives": 'data.random.matches("(a|b)*a(a|b){300}[^ab]")',
+    "a few classes before a long repetition": 'data.runs.matches("a[ab]{9}a{900}[^ab]")',
+    "any character": 'data.foreign.matches("a(?s:.){300}[^ab]")',
+    "classes of Unicode": r'data.random.matches("a\\w{12}[^ab]")',
+    "a boundary of ASCII": r'data.foreign.matches("(?-u:\\b)a(?:[^x]?){300}(?-u:\\B)[^ab]")',
+    "a text of numbers": 'data.digits.matches("a?1[1-9]{3}a{400}[^1]")',
     "a text put together": "data.lines.map(x, data.long + data.long).size() == 1",
     "whole rows": "data.lines.exists(x, data.lines == data.lines && x.n < 0)",
 }
@@ -87,6 +110,7 @@ def rows(count: int, number: int = 1, **fields: Any) -> Event:
         "pattern": "[ab]*a[ab]{99}c",
         "unclosed": "(?<" * 300_000,
         "total": 1.0,
+        **{name: LARGE.data[name] for name in ("random", "foreign", "runs", "digits", "hours")},
     }
     return event(number, name="invoice.paid", data=data | fields)
 
@@ -119,6 +143,19 @@ def test_an_attack_through_the_event_is_interrupted(text: str) -> None:
     assert processor_time(lambda: judged.append(condition.judge(large))) < SOON
     assert judged[0].exceeded
     assert judged[0].holds
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_text_that_is_too_long_is_no_number_and_no_time(text: str) -> None:
+    judged: list[selection.Judgement] = []
+    long = rows(1, digits="1" * 400_000, hours="1h" * 200_000)
+    assert processor_time(lambda: judged.append(Condition(text).judge(long))) < SOON
+    assert judged[0].problem
+
+
+def test_boundaries_of_ascii_and_classes_are_no_boundaries_of_unicode() -> None:
+    for pattern in (r"(?-u:\b)B-7(?-u:\b)", r"(?-u)\bB-7\b", r"(?:(?-u:\bB))-7", r"\\bB|B-7"):
+        assert Condition(f"data.code.matches({orjson.dumps(pattern).decode()})").judge(rows(1, code="B-7")).holds
 
 
 @pytest.mark.parametrize(
@@ -242,6 +279,21 @@ async def test_a_stored_filter_that_exceeds_a_limit_has_its_endpoint_disabled(be
     assert told.event_name == "endpoint.disabled"
 
 
+async def test_a_new_process_does_not_try_it_in_full_again(bench: Bench) -> None:
+    await store(bench.store, rows(1000))
+    await bench.guard.look()
+    assert (await bench.enabled())[0] is False
+    selection.EXCEEDED.reasons.clear()  # as in another process
+    selection.stored.cache_clear()
+    guard = FilterGuard(bench.store, selection.EXCEEDED, selection.FAILED, ManualClock(), bench.guard._disabled)
+    await guard.look()
+    assert Filtered("ep_slow", bench.text) in selection.EXCEEDED.reasons
+    await bench.store.change_endpoint("ep_slow", EndpointChange(enabled=True, disabled_reason=""))
+    await guard.look()
+    assert await bench.enabled() == (True, "")  # whoever enables it has it tried
+    assert not selection.EXCEEDED.reasons
+
+
 async def test_after_the_first_it_costs_others_next_to_nothing(bench: Bench) -> None:
     large = [rows(1000, number) for number in range(1, 51)]
     took = time.thread_time()
@@ -342,7 +394,17 @@ def test_a_row_nested_deeper_than_python_calls_is_delivered_and_disables_nothing
 # -- every way in ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [NESTED, ATTACKS["large classes"][:1950] + ")", PAIRS])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(NESTED, ATTACKS["large classes"][:1950] + ")", PAIRS),
+        *(
+            ATTACKS["a word boundary of Unicode"],
+            LATER["optional parts"],
+            LATER["a few classes before a long repetition"],
+        ),
+    ],
+)
 async def test_a_read_token_cannot_try_it(api: Managed, text: str) -> None:
     await store(api.store, rows(1000))
     body = {"events": ["invoice.*"], "filter": text}

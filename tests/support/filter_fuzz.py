@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
@@ -26,6 +27,8 @@ from support.filter_language import Filters
 from support.outboxes import event
 
 T = TypeVar("T")
+
+_LETTERS: Final = str.maketrans("01", "ab")
 
 MOST_SECONDS: Final = 0.05
 MOST_MEMORY: Final = 200_000
@@ -47,6 +50,11 @@ def document(lines: int, letters: int, nested: int) -> Event:
         "nested": {"a": deep, "b": [1]},
         "long": "ab" * (letters // 2),
         "pattern": r"([ab]*a\w{20}c|b)*",
+        "random": "".join(Random(1).choices("ab", k=letters)),
+        "foreign": "".join(Random(2).choices("abñ\N{GRINNING FACE}", k=letters)),
+        "runs": "".join(f"{number:b}".translate(_LETTERS) + "a" * (number % 900) for number in range(letters // 450)),
+        "digits": "1" * letters,
+        "hours": "1h" * (letters // 2),
     }
     return event(1, name="invoice.paid", data=data, previous={"total": 7, "long": "ba" * (letters // 2)})
 

@@ -156,10 +156,20 @@ def _doubling(random: Random) -> str:
 
 
 def _expressions(random: Random) -> str:
-    classes = ("\\pL", "\\w", ".", "[^a]", "[a-z]", "\\PL", "(?i)[à-ž]", "\\p{Greek}")
+    classes = ("\\pL", "\\w", ".", "[^a]", "[a-z]", "\\PL", "(?i)[à-ž]", "\\p{Greek}", "(a?b?)", "(|a|ñ)", "(a?)?")
     inner = f"{random.choice(classes)}{{{random.choice((3, 20, 200, 1000))}}}"
-    pattern = random.choice((f"({inner}){{20}}", inner, f"[ab]*a{inner}c", f"({inner}|b)*"))
-    text = random.choice(("data.long", "data.text", "'a'"))
+    pattern = random.choice(
+        (
+            *(f"({inner}){{20}}", inner, f"[ab]*a{inner}c", f"({inner}|b)*", f"a{inner}b{inner}[^ab]"),
+            *(
+                f"\\b{inner}",
+                f"{inner}\\B[^ab]",
+                f"(?-u:\\b){inner}[^ab]",
+                f"a{inner}a{{{random.choice((9, 900))}}}[^ab]",
+            ),
+        )
+    )
+    text = random.choice(("data.long", "data.text", "'a'", "data.random", "data.foreign"))
     count = random.randint(1, 50)
     asked = f'{text}.matches(r"{pattern}")'
     return random.choice(
@@ -173,6 +183,12 @@ def _parentheses(random: Random) -> str:
     return signs[0] * count + "1" + signs[1] * count
 
 
+def _readings(random: Random) -> str:
+    """A long text as a number, a time or a duration."""
+    text, kind = random.choice(("data.digits", "data.hours", "data.long")), random.choice(_CONVERSIONS)
+    return f"data.lines.exists(x, {kind}({text}) == {kind}({text})) || {kind}({text}) == {kind}({text})"
+
+
 _ATTACKS: Final[tuple[Callable[[Random], str], ...]] = (
-    *(_nested, _disguised, _growing, _doubling, _expressions, _parentheses),
+    *(_nested, _disguised, _growing, _doubling, _expressions, _parentheses, _readings),
 )

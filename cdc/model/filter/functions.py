@@ -33,9 +33,13 @@ _UNITS: Final = {
 _PART: Final = re.compile(r"([0-9]*\.?[0-9]+|[0-9]+\.)(h|ms|us|µs|ns|m|s)")
 
 
+#: Characters of a text that may be read as a number, a time or a duration: these are read as a whole.
+LONGEST_READ: Final = 500
+
+
 def time_of(text: str) -> Time:
     """Return the time that a text in RFC 3339 format names.  Raises `ValueError`."""
-    found = _TIME.fullmatch(text)
+    found = _TIME.fullmatch(text) if len(text) <= LONGEST_READ else None
     if found is None:
         raise ValueError
     year, month, day, hour, minute, second, fraction, sign, hours, minutes = found.groups()
@@ -65,6 +69,8 @@ def span_of(text: str) -> Span:
     if rest == "0":
         return Span(0)
     total, place = 0, 0
+    if len(rest) > LONGEST_READ:
+        raise ValueError
     while found := _PART.match(rest, place):
         total += int(Decimal(found[1][:40]) * _UNITS[found[2]])
         place = found.end()
@@ -215,8 +221,8 @@ def _double(value: Any, meter: Meter) -> float:
 def _shaped(value: Any, shape: re.Pattern[str], meter: Meter) -> str:
     if not isinstance(value, str):
         raise ValueError  # noqa: TRY004 - a TypeError is one of an operator here
-    meter.spend(_READING + len(value) // PER_STEP)
-    if not shape.fullmatch(value):
+    meter.spend(_READING)
+    if len(value) > LONGEST_READ or not shape.fullmatch(value):
         raise ValueError
     return value
 
@@ -232,7 +238,7 @@ def _timestamp(value: Any, meter: Meter) -> Time:
 
 def _duration(value: Any, meter: Meter) -> Span:
     if isinstance(value, str):
-        meter.spend(_READING)
+        meter.spend(_READING + min(len(value), LONGEST_READ))
         return span_of(value)
     if isinstance(value, Span):
         return value

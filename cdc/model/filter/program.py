@@ -12,7 +12,7 @@ from cdc.model.filter import operators
 from cdc.model.filter.functions import FUNCTIONS, METHODS, PROPERTIES
 from cdc.model.filter.limits import LONGEST, LOOPS, NESTED, REGEX_WEIGHT, FilterLimit, Meter
 from cdc.model.filter.parser import NestedTooDeep, NotAnExpression, parse
-from cdc.model.filter.regex import Regex, RegexTooLarge, regex
+from cdc.model.filter.regex import Regex, RegexTooLarge, UnicodeBoundary, regex
 from cdc.model.filter.tree import (
     Call,
     Chain,
@@ -175,6 +175,11 @@ class Compiler:
             raise UsageError(
                 "The expression has an invalid regular expression after matches.",
                 "The syntax, without look-around and back-references: https://docs.rs/regex",
+            ) from None
+        except UnicodeBoundary:
+            raise FilterLimit(
+                "The regular expression after matches has a word boundary of Unicode, which takes long to search for.",
+                r"Write (?-u:\b), which knows ASCII letters only, or (^|\P{L})word(\P{L}|$).",
             ) from None
         except RegexTooLarge:
             raise FilterLimit(
