@@ -17,9 +17,13 @@ from typing import Any, Self
 
 import orjson
 
+from cdc.capture.temporary import not_written
 from cdc.database import sqlfile
 from cdc.model.change import Operation, RowChange, Value
 from cdc.model.number import decimal_columns, with_decimals
+
+#: What cannot be stored, in errors.
+_INDEX, _SPOOLED = "The index of a large transaction", "A large transaction"
 
 
 class RecordIndex:
@@ -33,7 +37,10 @@ class RecordIndex:
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
-        self._database.executescript(sqlfile.load("sqlite/record_index.sql"))
+        try:
+            self._database.executescript(sqlfile.load("sqlite/record_index.sql"))
+        except sqlite3.OperationalError as error:
+            raise not_written(_INDEX, error) from error
         self._database.execute("BEGIN")
         self._last = 0
 
@@ -51,10 +58,13 @@ class RecordIndex:
     def add(self, ordinal: int, name: str, former_name: str | None = None, weight: int = 1) -> None:
         """Note a change of the record called ``name`` (``former_name`` before this very change renamed it), which
         counts as ``weight`` changes."""
-        record = self._number(former_name or name, left=former_name is not None)
-        if former_name is not None:
-            record = self._renamed(record, name)
-        self._database.execute("INSERT INTO change VALUES (?, ?, ?)", (record, ordinal, weight))
+        try:
+            record = self._number(former_name or name, left=former_name is not None)
+            if former_name is not None:
+                record = self._renamed(record, name)
+            self._database.execute("INSERT INTO change VALUES (?, ?, ?)", (record, ordinal, weight))
+        except sqlite3.OperationalError as error:
+            raise not_written(_INDEX, error) from error
 
     def _number(self, name: str, *, left: bool) -> int:
         """Return the number of the record with this name.  ``left``: the change gives it another name."""
@@ -92,15 +102,18 @@ class RecordIndex:
     def parts(self, behind: int, size: int) -> Iterator[tuple[int, list[int]]]:
         """(number of the last record, ordinals in order) of successive parts: whole records numbered above ``behind``,
         about ``size`` changes each (more only when a single record has more)."""
-        for (number,) in self._database.execute("SELECT number FROM joined ORDER BY number").fetchall():
-            root = self._root(number)
-            self._database.execute("UPDATE change SET record = ? WHERE record = ?", (root, number))
-        return _cut(
-            self._database.execute(
-                "SELECT record, ordinal, weight FROM change WHERE record > ? ORDER BY record, ordinal", (behind,)
-            ),
-            size,
-        )
+        try:
+            for (number,) in self._database.execute("SELECT number FROM joined ORDER BY number").fetchall():
+                root = self._root(number)
+                self._database.execute("UPDATE change SET record = ? WHERE record = ?", (root, number))
+            yield from _cut(
+                self._database.execute(
+                    "SELECT record, ordinal, weight FROM change WHERE record > ? ORDER BY record, ordinal", (behind,)
+                ),
+                size,
+            )
+        except sqlite3.OperationalError as error:
+            raise not_written(_INDEX, error) from error
 
 
 def record_names(table: str, key: Sequence[Value], former_key: Sequence[Value] | None) -> tuple[str, str | None]:
@@ -148,7 +161,10 @@ class Spool:
     """Write with `add`, all of it, then read with `parts`.  The same changes give the same records and parts again."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object, whose method `close` closes it
+        try:
+            self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object, whose method `close` closes it
+        except OSError as error:
+            raise not_written(_SPOOLED, error) from error
         self._index = RecordIndex()
         self._end = 0
         self.count = 0
@@ -172,14 +188,20 @@ class Spool:
         former = None if change.before is None else [change.before[column] for column in change.key]
         names = record_names(change.table, list(change.key.values()), former)
         self._index.add(self._end, *names, weight=1 + len(line) // _WEIGHT_BYTES)
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise not_written(_SPOOLED, error) from error
         self._end += len(line)
         self.count += 1
 
     def parts(self, size: int, behind: int = 0) -> Iterator[SpoolPart]:
         """Yield parts of about ``size`` changes (fewer when they are long, more only when a single record has more), of
         the records numbered above ``behind``; at least one part, which may be empty."""
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise not_written(_SPOOLED, error) from error
         waiting: tuple[int, list[int]] = (behind, [])
         for part in self._index.parts(behind, size):
             if waiting[1]:

@@ -136,7 +136,8 @@ class Application(LazyGroup):
         except CdcError as error:
             _report(session, error.message, error.hint, error.exit_code)
         except Exception as error:  # noqa: BLE001 - outermost frame: one sentence and exit code 1
-            _report(session, reportable_error(error).message, _defect_hint(session), 1)
+            reported = reportable_error(error)
+            _report(session, reported.message, reported.hint or _defect_hint(session), 1)
         sys.exit(code if isinstance(code, int) else 0)
 
 

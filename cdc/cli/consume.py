@@ -17,6 +17,7 @@ import aiohttp
 import click
 import orjson
 
+from cdc.capture.temporary import not_written
 from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.endpoint_input import PLACES, secret_from
 from cdc.cli.output import echo, say
@@ -207,9 +208,13 @@ class _Run:
         environment = {**os.environ, **{f"CDC_{name}": str(event[key]) for name, key in known.items()}}
         environment.pop("CDC_API_TOKEN", None)
         # A file, not a pipe: a command whose parent is killed has the whole payload all the same.
-        with TemporaryFile() as payload:
-            payload.write(orjson.dumps(event["payload"]))
-            payload.seek(0)
+        try:
+            stored = TemporaryFile()  # noqa: SIM115 - closed below
+            stored.write(orjson.dumps(event["payload"]))
+            stored.seek(0)
+        except OSError as error:
+            raise not_written("The payload of an event", error) from error
+        with stored as payload:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._words, stdin=payload, stderr=asyncio.subprocess.PIPE, env=environment, start_new_session=True

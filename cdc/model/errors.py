@@ -37,10 +37,12 @@ Anything else that escapes is a defect, shown with its traceback.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import traceback
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class CdcError(Exception):
@@ -190,6 +192,23 @@ def first_error(error: Exception) -> Exception:
     return error
 
 
+#: Errors of files for want of space.
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_ROOM: Final = "Make room on its disk, or raise the limit: df, quota; temporary files are in TMPDIR."
+_RIGHT: Final = "Let the user of this process use the file and its folder."
+_OPEN: Final = "Raise the limit of open files: LimitNOFILE of the unit, or ulimit -n."
+_FILE_TROUBLE: Final = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHT,
+    errno.EPERM: _RIGHT,
+    errno.EROFS: "The file's disk is read-only: mount it for writing, or name another folder.",
+    errno.EMFILE: _OPEN,
+    errno.ENFILE: _OPEN,
+    errno.EIO: "The disk failed: see the system's log.",
+}
+
+
 def reportable_error(error: Exception) -> CdcError:
     """Return the error as it may be logged and shown.  An unexpected exception is reduced to type and place: its text
     may quote a row or a secret."""
@@ -197,4 +216,10 @@ def reportable_error(error: Exception) -> CdcError:
         return error
     places = traceback.extract_tb(error.__traceback__)  # empty for an exception that was never raised itself
     where = f" in {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
+    number = error.errno if isinstance(error, OSError) else None
+    if (
+        isinstance(error, OSError) and number is not None and number in _FILE_TROUBLE
+    ):  # the system's words quote nothing
+        file = f"The file {error.filename}" if isinstance(error.filename, str) else "A file"
+        return Defect(f"{file} cannot be used{where}: {os.strerror(number)}.", _FILE_TROUBLE[number])
     return Defect(f"Unexpected {type(error).__name__}{where}.")

@@ -43,6 +43,9 @@ class OneBatchSource:
         if position == self._batch.position:
             self.acknowledged.set()
 
+    async def site_url(self) -> str:
+        return ""
+
     async def close(self) -> None: ...
 
     async def tables(self) -> dict[str, object]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import errno
+import io
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +23,7 @@ from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Operation, Position, RowChange, Transaction
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import Endpoint
+from cdc.model.errors import SourceUnavailable, reportable_error
 from cdc.relay import TRIES, Relay, nobody
 from support.memory_outbox.outbox import MemoryOutbox
 
@@ -64,11 +68,14 @@ class SpoolingSource:
         if len(self.failed) < self.full:
             try:
                 fill()
-            except sqlite3.OperationalError as error:
+            except SourceUnavailable as error:
                 self.failed.append(error)
                 raise
         yield Batch((TRANSACTION,), Position("1"))
         await asyncio.Event().wait()
+
+    async def site_url(self) -> str:
+        return ""
 
     async def acknowledge(self, position: Position) -> None:
         assert position == "1"
@@ -98,6 +105,60 @@ async def test_full_temporary_disk_skips_nothing_and_ends_nothing(monkeypatch: p
         stop.set()
         await running
     assert [each["event"] for each in logged].count("source failed") == TRIES + 2
-    assert {str(error) for error in source.failed} == {"database or disk is full"}
+    assert {each.get("error") for each in logged if each["event"] == "source failed"} == {
+        str(error) for error in source.failed
+    }
+    (said,) = {str(error) for error in source.failed}
+    assert said.startswith("The index of a large transaction cannot be stored in the temporary folder /")
+    assert "no space left" in said
+    assert "set TMPDIR to another folder" in said
     assert [event.record for event in await store.events(10)] == ["clientes:1"]
     assert await store.quarantined(10) == []
+
+
+REASONS = {errno.ENOSPC: "Make room", errno.EDQUOT: "Make room", errno.EACCES: "Let this user", errno.EROFS: "Let this"}
+
+
+class FullFile(io.BytesIO):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, _data: object) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", REASONS)
+@pytest.mark.parametrize("begins", [True, False])
+def test_spool_names_folder_cause_and_fix(number: int, monkeypatch: pytest.MonkeyPatch, *, begins: bool) -> None:
+    def made(**_options: object) -> FullFile:
+        if begins:
+            raise OSError(number, os.strerror(number))
+        return FullFile(number)
+
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", made)
+    with pytest.raises(SourceUnavailable) as caught, Spool() as spooled:
+        spooled.add(CHANGE)
+    expected = f"A large transaction cannot be stored in the temporary folder {tempfile.gettempdir()}: "
+    assert caught.value.message == f"{expected}{os.strerror(number)}."
+    assert caught.value.hint.startswith(REASONS[number])
+
+
+def test_no_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> list[str]:
+        return ["/nonexistent/one"]
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", none)
+    monkeypatch.setenv("TMPDIR", "/nonexistent/one")
+    with pytest.raises(SourceUnavailable, match="temporary folder /nonexistent/one: No usable temporary directory"):
+        Spool()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("file", ["/var/lib/cdc/x", None])
+def test_unexpected_failure_of_a_file_says_file_cause_and_fix(number: int, file: str | None) -> None:
+    error = OSError(number, "a value of the row", *([file] if file else []))
+    reported = reportable_error(error)
+    assert reported.message == f"{f'The file {file}' if file else 'A file'} cannot be used: {os.strerror(number)}."
+    assert reported.hint

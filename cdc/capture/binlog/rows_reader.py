@@ -18,8 +18,9 @@ from cdc.capture.binlog.item import Item, Layouts, LogRows
 from cdc.capture.binlog.journal_rows import JournalRows
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable
 from cdc.capture.binlog.table_map import parse_table_map
+from cdc.capture.temporary import not_written
 from cdc.database.mysql_connection import Flavour
-from cdc.model.errors import MalformedEvent, SourceUnavailable
+from cdc.model.errors import MalformedEvent
 
 _RECORD = Struct("<IBI")  # number of the layout, kind of event, bytes of its body
 _BUFFER = 1 << 20
@@ -130,11 +131,7 @@ class TransactionRows:
         try:
             yield
         except OSError as error:
-            raise SourceUnavailable(
-                f"A transaction of more than {self._bytes >> 20} MB cannot be kept in {tempfile.gettempdir()}: "
-                f"{error.strerror or error}.",
-                "Make room there, or set TMPDIR to a folder with more.",
-            ) from error
+            raise not_written(f"A transaction of more than {self._bytes >> 20} MB", error) from error
 
 
 #: ``data``, where the event's header begins in it, where the event without its checksum ends.
