@@ -138,7 +138,7 @@ def drift(found: PostgresState, capture: Capture) -> list[str]:
         wrong.append(_EXPOSED)
     elif not _calls_append(found, capture.table):
         wrong.append(f"its trigger function {SILENT}")
-    elif function.source != sql.function_source(capture):
+    elif function.source != sql.function_source(capture, partitioned=_partitioned(found, capture.table)):
         wrong.append("its trigger function was changed")
     elif function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
         wrong.append("the settings of its trigger function were changed")
@@ -156,6 +156,10 @@ def drift(found: PostgresState, capture: Capture) -> list[str]:
 
 def _settings(found: PostgresState, table: str) -> frozenset[str]:
     return sql.function_settings(styled=table in found.tables and found.tables[table].styled)
+
+
+def _partitioned(found: PostgresState, table: str) -> bool:
+    return table in found.tables and found.tables[table].kind == "p"
 
 
 def _probe_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
@@ -188,13 +192,15 @@ def _table_step(found: PostgresState, capture: Capture) -> Step | None:
     afresh = len(sound) < len(triggers)
     missing = [shape for shape in sql.TRIGGERS if afresh or shape.name not in sound]
     owner = found.tables[capture.table].owner
+    partitioned = _partitioned(found, capture.table)
     statements = [
         *([sql.drop_function(capture.table)] if afresh else []),
-        sql.function(capture, styled=found.tables[capture.table].styled),
+        sql.function(capture, styled=found.tables[capture.table].styled, partitioned=partitioned),
         sql.revoke_function(capture.table),
         *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
         sql.remember_capture(capture),
         *([sql.grant_owner(owner)] if owner != found.server.role else []),
+        *([sql.grant_partitions(capture.table)] if partitioned else []),
         *([sql.gap(capture.table)] if found.journal_lost or (known and _was_blind(wrong)) else []),
     ]
     title = f"Repair the triggers of {capture.table}" if recorded else f"Capture {capture.table}"

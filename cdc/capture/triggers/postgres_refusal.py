@@ -66,11 +66,9 @@ def refuse_relations(
         )
 
 
-def refuse_kind(table: Relation, **more: str) -> None:
-    """``more``: further kinds that are refused, in words."""
-    kinds = _KINDS | more
-    if table.kind in kinds:
-        raise InstallError(f"{table.name} is {kinds[table.kind]}: its changes cannot be captured.", LEAVE_OUT)
+def refuse_kind(table: Relation) -> None:
+    if table.kind in _KINDS:
+        raise InstallError(f"{table.name} is {_KINDS[table.kind]}: its changes cannot be captured.", LEAVE_OUT)
 
 
 def named(noun: str, names: Sequence[str]) -> str:
@@ -119,7 +117,7 @@ def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
     refuse_relations(found.server.database, found.schema, found.tables, names, lambda name: refuse_table(found, name))
     forbidden = [name for name in names if not found.tables[name].may_trigger and _needs_triggers(found, name)]
     if forbidden:
-        listed = ", ".join(sql.qualified(found.schema, name) for name in forbidden)
+        listed = ", ".join(each for name in forbidden for each in sql.with_partitions(found, name))
         raise InstallError(
             f"Role {found.server.role} may not create triggers on {named('table', forbidden)}.",
             f"GRANT TRIGGER ON {listed} TO {sql.quote(found.server.role)};",
@@ -128,7 +126,7 @@ def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
 
 def refuse_table(found: PostgresState, name: str) -> None:
     """Raise `InstallError` when an existing table cannot be captured; privileges and keys are checked elsewhere."""
-    refuse_kind(found.tables[name], p="a partitioned table")
+    refuse_kind(found.tables[name])
     for trigger in found.triggers.get(name, ()):
         if trigger.function is None:
             raise InstallError(

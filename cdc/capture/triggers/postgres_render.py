@@ -86,22 +86,21 @@ def function_settings(*, styled: bool) -> frozenset[str]:
     return frozenset(f"{name}={value}" for name, value in _STYLES.items() if styled)
 
 
-def function(capture: Capture, *, styled: bool) -> str:
+def function(capture: Capture, *, styled: bool, partitioned: bool = False) -> str:
     """``styled``: the table has columns whose text depends on the session's settings."""
     head, _, tail = _function_parts(capture)
     head = Template(head).substitute(
         function=quote(capture.table),
         settings=" ".join(f"SET {name} = {value}" for name, value in _STYLES.items() if styled),
     )
-    return f"{head}{dollar_quoted(function_source(capture))}{tail}"
+    return f"{head}{dollar_quoted(function_source(capture, partitioned=partitioned))}{tail}"
 
 
-def function_source(capture: Capture) -> str:
-    """The function's body as pg_proc.prosrc holds it."""
+def function_source(capture: Capture, *, partitioned: bool = False) -> str:
+    """The function's body as pg_proc.prosrc holds it.  Triggers of a partitioned table fire on its partitions."""
     _, body, _ = _function_parts(capture)
-    return Template(body).substitute(
-        name="TG_TABLE_NAME", secrets=text_array(capture.secrets), found=_has_key(capture.secrets)
-    )
+    name = literal(capture.table) if partitioned else "TG_TABLE_NAME"
+    return Template(body).substitute(name=name, secrets=text_array(capture.secrets), found=_has_key(capture.secrets))
 
 
 def append(schema: str, owners: Collection[str]) -> str:
@@ -179,12 +178,16 @@ def grant_owner(owner: str) -> str:
     return render(f"{_FOLDER}/statements.sql#grant_owner", owner=quote(owner))
 
 
+def grant_partitions(table: str) -> str:
+    return render(f"{_FOLDER}/statements.sql#grant_partitions", function=quote(table))
+
+
 def grants(
     found: PostgresState, captures: Sequence[Capture], installer: str = INSTALLER, consumer: str = CONSUMER
 ) -> str:
     """Tables that do not exist are left out: the plan names them."""
     existing = [capture for capture in captures if capture.table in found.tables]
-    tables = ",\n    ".join(qualified(found.schema, capture.table) for capture in existing)
+    tables = ",\n    ".join(each for capture in existing for each in with_partitions(found, capture.table))
     return render(
         "postgres/trigger/grants.sql",
         installer=quote(installer),
@@ -197,6 +200,10 @@ def grants(
             for capture in existing
         ),
     )
+
+
+def with_partitions(found: PostgresState, table: str) -> list[str]:
+    return [qualified(found.schema, table), *found.tables[table].partitions]
 
 
 def consumer_select(schema: str, capture: Capture, columns: Sequence[str], consumer: str = CONSUMER) -> str:

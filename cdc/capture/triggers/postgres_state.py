@@ -78,12 +78,14 @@ class PostgresServer(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresTable(Relation):
-    """``styled``: it has columns whose text depends on the session's settings.  ``foreign``: the code of others because
+    """``styled``: it has columns whose text depends on the session's settings.  ``partitions``: their names for
+    statements.  ``foreign``: the code of others because
     of which its rows are not read; see foreign.sql."""
 
     may_trigger: bool
     styled: bool
     foreign: str = ""
+    partitions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,18 @@ SELECT
 FROM (SELECT 1) AS always LEFT JOIN pg_namespace n ON n.nspname = 'cdc'
 
 -- name: inspect_tables
--- Relations of the ERP's schema that a table name could mean, with what an installer must know of them.
+-- Relations of the ERP's schema that a table name could mean, with what an installer must know of them. A trigger of a
+-- partitioned table is made on each of its partitions, too.
 SELECT
     c.relname::text AS name,
     c.relkind::text AS kind,
     pg_get_userbyid(c.relowner)::text AS owner,
-    has_table_privilege(c.oid, 'TRIGGER') AS may_trigger,
+    has_table_privilege(c.oid, 'TRIGGER') AND NOT EXISTS (
+        SELECT FROM pg_partition_tree(c.oid) t WHERE NOT has_table_privilege(t.relid, 'TRIGGER')
+    ) AS may_trigger,
+    ARRAY(
+        SELECT t.relid::text FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p' AND t.relid <> c.oid ORDER BY 1
+    ) AS partitions,
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key,
     current_setting('extra_float_digits')::integer < 1 OR EXISTS (
         SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid

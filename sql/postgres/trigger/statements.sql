@@ -72,6 +72,11 @@ VALUES (pg_current_xact_id(), pg_current_wal_insert_lsn(), clock_timestamp(), $t
 GRANT USAGE ON SCHEMA cdc TO $owner;
 GRANT SELECT ON ALL TABLES IN SCHEMA cdc TO $owner;
 
+-- name: grant_partitions
+-- Whoever creates or attaches a partition needs this privilege, since the triggers are made on it, too. On a table of their
+-- own the function records nothing: cdc_append sees that they did not write to this one.
+GRANT EXECUTE ON FUNCTION cdc.$function() TO PUBLIC;
+
 -- name: grant_consumer
 -- What the consumer needs of a journal that was created again.
 GRANT USAGE ON SCHEMA cdc TO $consumer;

@@ -152,7 +152,7 @@ def test_uninstall_drops_the_journal_last() -> None:
         (bare(replace(SERVER, namesakes=["x.cdc_journal"])), "exist already: x.cdc_journal"),
         (replace(installed(), version=7), "has version 7, not 1"),
         (replace(installed(), server=replace(OURS, schema_owned=False)), "does not own the schema"),
-        (bare(table=replace(TABLE, kind="p")), "a partitioned table"),
+        (bare(table=replace(TABLE, kind="f")), "a foreign table"),
         (bare(table=replace(TABLE, has_key=False)), "No primary key: table users"),
         (bare(table=replace(TABLE, may_trigger=False)), "may not create triggers on table users"),
     ],
