@@ -148,7 +148,7 @@ def _report(session: CommandSession, message: str, hint: str, exit_code: int) ->
         error = {"message": message, "hint": hint or None, "exit_code": exit_code}
         lines.append(json.dumps({"error": error}, ensure_ascii=False))
     else:
-        lines += [f"Error: {message}", *([f"  {hint}"] if hint else [])]
+        lines += [f"Error: {message}", *(f"  {line}" for line in hint.splitlines())]
     click.echo(printable("\n".join(lines)), err=True)
     sys.exit(exit_code)
 

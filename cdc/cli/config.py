@@ -17,25 +17,36 @@ from cdc.config.show import Choices, effective_toml, initial_toml, masked
 CAPTURES = ("triggers", "binlog", "logical", "rest")
 
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DATABASE = [
+    click.option(
+        "--facturascripts",
+        type=click.Path(path_type=Path),
+        callback=lambda _context, _option, path: path / CONFIG_PHP if path is not None and path.is_dir() else path,
+        metavar="PATH",
+        help="FacturaScripts' folder, or its config.php.",
+    ),
+    click.option("--url", metavar="URL", help="Or the database's URL, without a password."),
+    click.option("--password-file", type=_FILE, metavar="FILE", help="A file that holds the password alone."),
+]
+_API = [
+    click.option("--api", metavar="URL", help="Without a database: FacturaScripts' address, whose API is asked."),
+    click.option("--token-file", type=_FILE, metavar="FILE", help="With --api: a file that holds its key alone."),
+]
+
+
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for FacturaScripts' database, or its API."""
-    file = click.Path(path_type=Path, dir_okay=False)
-    options = [
-        click.option(
-            "--facturascripts",
-            type=click.Path(path_type=Path),
-            callback=lambda _context, _option, path: path / CONFIG_PHP if path is not None and path.is_dir() else path,
-            metavar="PATH",
-            help="FacturaScripts' folder, or its config.php.",
-        ),
-        click.option("--url", metavar="URL", help="Or the database's URL, without a password."),
-        click.option("--password-file", type=file, metavar="FILE", help="A file that holds the password alone."),
-        click.option("--api", metavar="URL", help="Without a database: FacturaScripts' address, whose API is asked."),
-        click.option("--token-file", type=file, metavar="FILE", help="With --api: a file that holds its key alone."),
-    ]
-    for option in reversed(options):
+    """Add the options for FacturaScripts' database."""
+    for option in reversed(_DATABASE):
         command = option(command)
     return command
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for FacturaScripts' database, or its API."""
+    for option in reversed(_API):
+        command = option(command)
+    return database_options(command)
 
 
 @click.group()
@@ -44,7 +55,7 @@ def config() -> None:
 
 
 @config.command()
-@database_options
+@place_options
 @click.option("--capture", type=click.Choice(CAPTURES), help="How to capture changes [triggers].")
 @click.option("--outbox", metavar="URL", help="URL of the outbox, which stores events and deliveries.")
 @click.option("--allow-private", is_flag=True, help="Receivers on this machine and in private networks are allowed.")

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import click
 
-from cdc.cli.output import Styled, say
+from cdc.cli.output import Styled, fitting, say
 from cdc.cli.session import CommandSession
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.printable import printable
@@ -54,9 +54,10 @@ class Guide:
             text = self.answer(question, option, default)
 
     def problem(self, error: CdcError) -> None:
-        say(Styled("  Not possible: ", "red"), error.message)
+        head = "  Not possible: "
+        say(Styled(head, "red"), fitting(f"{head}{error.message}", "  ", err=True).removeprefix(head))
         for line in error.hint.splitlines():
-            say(f"  {line}")
+            say(fitting(f"  {line}", "    ", err=True))
 
     def agreed(self, question: str) -> bool:
         """Raises `UsageError` when there is nobody to ask."""

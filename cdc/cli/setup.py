@@ -13,7 +13,7 @@ import click
 
 from cdc.admin.endpoint_checks import check_patterns
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.config import CAPTURES, database_options
+from cdc.cli.config import CAPTURES, place_options
 from cdc.cli.endpoint_input import parse_events
 from cdc.cli.guide import Guide, SetupAnswers
 from cdc.cli.output import say
@@ -28,7 +28,7 @@ from cdc.config.sending import reach
 from cdc.config.show import Choices, allowing_private
 from cdc.dispatch.address import check_spelling, check_url, refusal
 from cdc.model.endpoint import Endpoint
-from cdc.model.errors import ConfigError, OutboxMissing, UsageError
+from cdc.model.errors import CdcError, ConfigError, OutboxMissing, UsageError
 from cdc.runtime.unit import UNIT, UnitSettings, unit_text
 
 _WHERE = "To which URL shall events be sent?"
@@ -106,7 +106,7 @@ _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
 
 
 @click.command()
-@database_options
+@place_options
 @click.option("--capture", type=click.Choice(CAPTURES), help="How changes are found [as recommended].")
 @click.option("--to", "receiver", metavar="URL", help="Where events are sent first.")
 @click.option("--events", metavar="PATTERN,…", help="Which ones [*].")
@@ -151,9 +151,10 @@ def setup(
         _introduce(guide, path, answers)
         plan = None if no_endpoint else ReceiverPlan(receiver, events)
         code = _lead(guide, answers, path, known, plan)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, CdcError) as error:
         say(f"\n\nStopped at: {guide.title or 'the beginning'}.")
-        say("Your answers are kept: cdc setup continues there." if answers.given else "cdc setup begins again.")
+        if answers.path is not None or not isinstance(error, CdcError):
+            say("Your answers are kept: cdc setup continues there." if answers.given else "cdc setup begins again.")
         raise
     _offer_unit(guide, quiet_configuration(session), unit)
     answers.forget()
@@ -189,7 +190,12 @@ def _introduce(guide: Guide, path: Path, answers: SetupAnswers) -> None:
             answers.forget()
 
 
-_KEPT = {"place": "FacturaScripts", "private": "private receivers allowed", "token_file": "file with the API's key"}
+_KEPT = {
+    "place": "FacturaScripts",
+    "private": "private receivers allowed",
+    "token_file": "file with the API's key",
+    "password_file": "file with the password",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from cdc.config.scan import CONFIG_PHP, find_facturascripts
 from cdc.config.show import Choices, check_choices, initial_toml
 from cdc.config.source import RestConfig
 from cdc.model.errors import CdcError, ConfigError
-from cdc.runtime.capture import Recommendation, recommend
+from cdc.runtime.capture import CaptureRoute, Recommendation, recommend
 from cdc.runtime.rest import api_greeting
 
+#: The file for statements that an administrator of the database server runs, beside the configuration.
+NEEDED = "cdc-setup.sql"
 _ANOTHER = "another place"
 _WHERE = "Where is FacturaScripts? Its folder or config.php, or its address (https://…)"
 _PLACE = "--facturascripts PATH (its config.php), --url URL of its database, or --api URL of FacturaScripts itself"
@@ -33,7 +36,7 @@ def choose(guide: Guide, answers: SetupAnswers, known: Choices, path: Path) -> C
     ``known``: by options; ``capture``: None, as recommended.  ``path``: of the configuration to be written.  Raises
     `CdcError` when nobody is there to ask, and something is wrong or missing."""
     named = known.facturascripts or known.url or known.api
-    choices = _of_place(known, named_place(known, guide, answers)) if not named else known
+    choices = known if named else of_place(known, named_place(known, guide, answers), answers.given)
     while True:
         try:
             choices = _ready(guide, answers, choices, path)
@@ -42,11 +45,10 @@ def choose(guide: Guide, answers: SetupAnswers, known: Choices, path: Path) -> C
                 raise
             guide.problem(error)
         else:
-            answers.keep(place=str(choices.api or choices.facturascripts or ""))
             return choices
         place = guide.answer("Enter: check again. Or another folder, config.php or address", _PLACE, _AGAIN)
         if place != _AGAIN:
-            choices = _of_place(replace(known, facturascripts=None, url=None, api=None), place)
+            choices = of_place(replace(known, facturascripts=None, url=None, api=None), place, answers.given)
 
 
 def named_place(known: Choices, guide: Guide, answers: SetupAnswers) -> str:
@@ -58,9 +60,14 @@ def named_place(known: Choices, guide: Guide, answers: SetupAnswers) -> str:
     return _found(guide)
 
 
-def _of_place(known: Choices, place: str) -> Choices:
+def of_place(known: Choices, place: str, answers: Mapping[str, str]) -> Choices:
+    """Return the choices with a place: an address of FacturaScripts, a database's URL, or a path.  ``answers``: those
+    that were given, maybe with the file of the password."""
     if place.startswith(("http://", "https://")):
         return replace(known, api=place)
+    if "://" in place:
+        file = answers.get("password_file")
+        return replace(known, url=place, password_file=known.password_file or (None if file is None else Path(file)))
     return replace(known, facturascripts=Path(place).expanduser().absolute())
 
 
@@ -73,8 +80,12 @@ def _ready(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) ->
     source = SourceConfig(facturascripts=choices.facturascripts, url=choices.url, password_file=choices.password_file)
     say(f"FacturaScripts' database: {source.connection().describe()}.")
     advice = recommend(source)
+    answers.keep(place=str(choices.facturascripts or choices.url))  # it answers: the rest may be granted later
+    if choices.password_file is not None:
+        answers.keep(password_file=str(choices.password_file))
     _explain(advice)
-    return replace(choices, capture=_usable(advice, choices.capture))
+    usable = _usable(advice, choices.capture, source.connection().describe(), path.with_name(NEEDED))
+    return replace(choices, capture=usable)
 
 
 def _by_api(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) -> Choices:
@@ -86,7 +97,7 @@ def _by_api(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) -
     check_choices(choices)
     rest = RestConfig(url=choices.api, token_file=choices.token_file)
     say(run_async(api_greeting(SourceConfig(capture="rest", rest=rest), _outbox(path))))
-    answers.keep(token_file=str(choices.token_file))
+    answers.keep(place=str(choices.api), token_file=str(choices.token_file))
     say('Capture = "rest": FacturaScripts is asked every few minutes, and what differs is reported.')
     say("  Triggers or the log of its database see every change, at once: docs/sources.md.")
     return choices
@@ -120,8 +131,9 @@ def _explain(advice: Recommendation) -> None:
         say(*([f"    {line}"] if line else []))
 
 
-def _usable(advice: Recommendation, wanted: str | None) -> str:
-    """The recommended way, or the one that was asked for.  Raises `ConfigError` when it is not possible."""
+def _usable(advice: Recommendation, wanted: str | None, database: str, needed: Path) -> str:
+    """Return the recommended way, or the one that was asked for.  Raises `ConfigError` when it is not possible, and
+    writes the statements that change that to the file ``needed``."""
     routes = [advice.route, advice.other]
     among = [route for route in routes if wanted in (None, route.capture)]
     if not among:
@@ -131,11 +143,23 @@ def _usable(advice: Recommendation, wanted: str | None) -> str:
     if not among[0].problem:
         return among[0].capture
     problems = " ".join(f"By {route.capture}: {route.problem}" for route in among)
-    fixes = [f"For {route.capture}: {route.fix}" for route in among if route.fix]
-    raise ConfigError(
-        f"Changes cannot be captured yet. {problems}",
-        "\n".join([*fixes, "Then run cdc setup again; or do without the database: cdc setup --api URL."]),
-    )
+    hints = [f"For {route.capture}: {line}" for route in among for line in route.fix.splitlines()]
+    written = next((route for route in among if route.statements), None)
+    if written is not None and _write_needed(needed, written, database):
+        hints.append(f"An administrator of the server runs {needed}, which has the statements for {written.capture}.")
+    again = "Then run cdc setup again; or do without the database: cdc setup --api URL."
+    raise ConfigError(f"Changes cannot be captured yet. {problems}", "\n".join([*hints, again]))
+
+
+def _write_needed(path: Path, route: CaptureRoute, database: str) -> bool:
+    """Write the statements that a way to capture lacks; return whether that was possible."""
+    head = [f"-- Capture by {route.capture} lacks this in the {database}.", "-- Then: cdc setup"]
+    try:
+        path.write_text("\n".join([*head, *route.statements, ""]), encoding="utf-8")
+    except OSError as error:
+        say(f"{path} cannot be written: {error.strerror}.")
+        return False
+    return True
 
 
 def write(guide: Guide, path: Path, choices: Choices) -> None:

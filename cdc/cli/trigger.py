@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
 from cdc.capture.triggers.base import AnyInstaller, Plan
+from cdc.cli.config import CAPTURES, database_options
+from cdc.cli.guide import SetupAnswers
 from cdc.cli.loss import slot_removal, trigger_removal
 from cdc.cli.output import confirm_loss, fitting, json_option, print_json, print_script, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import of_each, quiet_configuration, select_sources, sources_option
-from cdc.config import SourceConfig
-from cdc.runtime import capture, installers
+from cdc.cli.setup_config import of_place
+from cdc.config import DEFAULT_FILE, SourceConfig
+from cdc.config.scan import find_facturascripts
+from cdc.config.show import Choices, check_choices
+from cdc.model.errors import UsageError
+from cdc.runtime import capture as capturing
+from cdc.runtime import installers
 
 Before = Callable[[SourceConfig, Plan], None]
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL script and change nothing.")
@@ -53,8 +61,8 @@ def install_triggers(
 
     def plan(source: SourceConfig, installer: AnyInstaller) -> Plan:
         if cascades_only or row_tokens is not None:
-            return capture.plan_special(source, cascades_only=cascades_only, row_tokens=row_tokens)
-        return capture.plan_install(source, installer.plan_install)
+            return capturing.plan_special(source, cascades_only=cascades_only, row_tokens=row_tokens)
+        return capturing.plan_install(source, installer.plan_install)
 
     carry_out(
         session, installers.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."
@@ -93,21 +101,58 @@ def uninstall_triggers(
 
 @click.command()
 @sources_option
+@database_options
+@click.option("--capture", "mode", type=click.Choice(CAPTURES[:-1]), help="Without a configuration [triggers].")
 @pass_session
-def grants(session: CommandSession, sources: tuple[str, ...]) -> None:
+def grants(
+    session: CommandSession,
+    *,
+    sources: tuple[str, ...],
+    facturascripts: Path | None,
+    url: str | None,
+    password_file: Path | None,
+    mode: str | None,
+) -> None:
     """Print the GRANTs that the database accounts need.
 
     The least privileges, as SQL for two accounts: one that installs, and one for `cdc run`.  Adapt it and run it by
-    hand.  Connects with the account of `admin_url`, if it is set; the two accounts need not exist yet.
+    hand.  Connects with the account of `admin_url`, if it is set; the two accounts need not exist yet.  Before there is
+    a configuration, name the database by an option, or run this where FacturaScripts is found, or after cdc setup.
     """
 
     def show(source: SourceConfig) -> None:
         inspect = installers.granting_inspector(source)
-        print_script(inspect.grants(capture.readable(source, inspect)).rstrip() + "\n")
+        print_script(inspect.grants(capturing.readable(source, inspect)).rstrip() + "\n")
 
-    _, failed = of_each(select_sources(quiet_configuration(session), sources), show)
+    config = quiet_configuration(session, required=False)
+    choices = Choices(facturascripts, url, password_file, mode)
+    if choices == Choices() and (config.file is not None or config.source):
+        chosen = select_sources(config, sources)
+    else:
+        chosen = [_unconfigured(choices)]
+    _, failed = of_each(chosen, show)
     if failed:
         raise failed
+
+
+def _unconfigured(choices: Choices) -> SourceConfig:
+    """Return the source that these choices make: else the one of a setup that was interrupted, or the only
+    FacturaScripts that is found.  Raises `UsageError`."""
+    if choices.facturascripts is None and choices.url is None:
+        answers = SetupAnswers.beside(Path(DEFAULT_FILE), asking=True).given
+        place, *others = [answers["place"]] if "place" in answers else [*map(str, find_facturascripts(Path.cwd())), ""]
+        if not place or any(others):
+            raise UsageError(
+                "There is no configuration yet, and which FacturaScripts is meant is not known.",
+                "Name it: cdc grants --facturascripts PATH (its config.php), or --url URL of its database.",
+            )
+        say(f"There is no configuration yet. FacturaScripts: {place}")
+        choices = of_place(choices, place, answers)
+    check_choices(choices)
+    places = {"facturascripts": choices.facturascripts, "url": choices.url, "password_file": choices.password_file}
+    source = SourceConfig.model_validate({**places, "capture": choices.capture or "triggers"})
+    source.call("main")
+    return source
 
 
 def carry_out(
@@ -185,7 +230,7 @@ def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: boo
     run changes nothing.  Uses the account of `admin_url`, if it is set; it must own the tables."""
 
     def plan(source: SourceConfig, installer: AnyInstaller) -> Plan:
-        return capture.plan_install(source, installer.plan_install)
+        return capturing.plan_install(source, installer.plan_install)
 
     done = "Publication and slot are installed."
     carry_out(session, installers.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)

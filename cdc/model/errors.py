@@ -41,6 +41,7 @@ import errno
 import math
 import os
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -130,7 +131,21 @@ class SchemaMismatch(SourceError):
 
 
 class InstallError(CdcError):
-    """Triggers cannot be installed, repaired or removed as asked."""
+    """Triggers cannot be installed, repaired or removed as asked.  ``statements``: SQL that an administrator of the
+    server runs to change that."""
+
+    def __init__(self, message: str, hint: str = "", statements: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.statements = tuple(statements)
+
+    @staticmethod
+    def of_all(errors: Sequence[InstallError]) -> InstallError | None:
+        """Return one error that names them all, with a line for each hint; None of none."""
+        if len(errors) < 2:  # noqa: PLR2004 - two are several
+            return next(iter(errors), None)
+        statements = dict.fromkeys(line for error in errors for line in error.statements)
+        hints = [error.hint for error in errors if error.hint]
+        return InstallError(" ".join(error.message for error in errors), "\n".join(hints), tuple(statements))
 
 
 class LockTimeout(InstallError):

@@ -116,11 +116,12 @@ def capture_plan(source: SourceConfig, inspect: Inspector) -> CapturePlan:
 @dataclass(frozen=True, slots=True)
 class CaptureRoute:
     """``capture``: as `[source.…] capture` names it.  ``problem``: why it cannot be had; empty: it can.  ``fix``: the
-    statement or setting that it lacks."""
+    statements or settings that it lacks, a line each.  ``statements``: those that an administrator can run."""
 
     capture: str
     problem: str = ""
     fix: str = ""
+    statements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _triggers(source: SourceConfig) -> CaptureRoute:
         obstacle: CdcError | None = installer(source).plan_install(wanted).obstacle
     except CdcError as error:
         obstacle = error
-    return CaptureRoute("triggers", obstacle.message, obstacle.hint) if obstacle else CaptureRoute("triggers")
+    return _refused("triggers", obstacle) if obstacle else CaptureRoute("triggers")
 
 
 def _log(source: SourceConfig) -> CaptureRoute:
@@ -164,6 +165,18 @@ def _log(source: SourceConfig) -> CaptureRoute:
             return route
         found = binlog_inspector(by_log).findings(readable(by_log))
     except CdcError as error:
-        return CaptureRoute(route.capture, error.message, error.hint)
+        return _refused(route.capture, error)
     wrong = [finding for finding in found if finding.severity is Severity.WRONG]
-    return CaptureRoute(route.capture, wrong[0].detail, wrong[0].fix) if wrong else route
+    fixes = dict.fromkeys(finding.fix for finding in wrong)
+    statements = [f"{statement};" for fix in fixes if (statement := fix.partition(";")[0]).startswith(_STATEMENTS)]
+    return CaptureRoute(
+        route.capture, " ".join(finding.detail for finding in wrong), "\n".join(fixes), tuple(statements)
+    )
+
+
+_STATEMENTS = ("GRANT ", "SET GLOBAL ")
+
+
+def _refused(capture: str, error: CdcError) -> CaptureRoute:
+    statements = error.statements if isinstance(error, InstallError) else ()
+    return CaptureRoute(capture, error.message, error.hint, statements)

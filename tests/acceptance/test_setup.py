@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from support.ports import free_port
 from support.waiting import HANG_SECONDS
 
 CTRL_C = "\x03"
+WIDTH = 80
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
 
 
@@ -189,7 +191,7 @@ async def test_wrong_answers_are_asked_again_and_nothing_is_changed_before(
         }
         code, said = await asyncio.to_thread(_typed, run, answers)
         assert code == 130, said
-        assert "nowhere cannot be read: No such file or directory." in said
+        assert "nowhere cannot be read: No such file or directory." in " ".join(said.split())
         assert "is not http or https" in said
         assert f"Taken as {url}" in said
         assert "Did you mean invoice.paid" in said
@@ -349,3 +351,48 @@ def test_an_account_that_may_nothing_is_told_what_is_missing(
         if postgres:
             erp.execute(f"DROP OWNED BY {user}")
         erp.execute(f"DROP USER {account}".replace("%%", "%"))
+
+
+async def test_account_of_a_mysql_erp_without_rights_is_told_all_of_them_at_once_and_setup_continues(
+    own_server: Any, tmp_path: Path
+) -> None:
+    """It may only read and write rows; the server writes a binlog, and trusts no creator of triggers."""
+    erp = own_server("mysql", "--log-bin-trust-function-creators=0", binlog=True, erp=True)
+    folder = _facturascripts(tmp_path / "fs", erp)
+    poor = erp.info.as_user("tienda", "nothing-much")
+    erp.execute("CREATE USER 'tienda'@'%' IDENTIFIED BY 'nothing-much'")
+    erp.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{erp.name}`.* TO 'tienda'@'%'")
+    config = config_php(erp).replace(erp.info.user, poor.user).replace(erp.info.password, poor.password)
+    (folder / "config.php").write_text(config, encoding="utf-8")
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        code, said = await asyncio.to_thread(_typed, folder, {"Use it?": "y", "Enter: check again": CTRL_C})
+        assert code == 130, said
+        assert max(map(len, said[said.index("Not possible") :].splitlines()[1:])) <= WIDTH
+        said = " ".join(said.split())
+        for missing in ("TRIGGER, LOCK TABLES, CREATE ROUTINE", "error 1419", "may not read performance_schema"):
+            assert missing in said
+        assert "An administrator of the server runs cdc-setup.sql" in said
+        assert "Your answers are kept" in said
+        granted = _cdc(folder, "grants")
+        assert granted.returncode == 0, granted.stderr
+        assert "CREATE USER 'cdc_installer'@'%'" in granted.stdout
+        named = _cdc(tmp_path, "grants", "--facturascripts", str(folder))
+        assert named.stdout == granted.stdout
+        erp.script((folder / "cdc-setup.sql").read_text(encoding="utf-8"))
+        answers = {
+            "Continue with these answers?": "",
+            "To which URL": url,
+            "Allow receivers there?": "y",
+            "Which events": "*",
+            "Install what": "",
+        }
+        code, said = await asyncio.to_thread(_typed, folder, answers)
+        assert code == 0, said
+    assert "Use it?" not in said
+    assert [event["event"] for event in inbox.events] == ["endpoint.test"]
+
+
+def test_grants_without_a_configuration_names_how_to_say_which(tmp_path: Path) -> None:
+    asked = _cdc(tmp_path, "grants")
+    assert (asked.returncode, "cdc grants --facturascripts PATH" in asked.stderr) == (2, True), asked.stderr

@@ -4,7 +4,7 @@ What no account can change is raised; what the connected account may not do is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
 from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
@@ -17,36 +17,48 @@ from cdc.model.finding import Severity
 
 #: Where MySQL's triggers learn their transaction.
 TRANSACTIONS = "performance_schema.events_transactions_current"
+_TRUST = "SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file"
+#: Without these the account sees neither triggers nor columns.
+_TO_SEE = ("TRIGGER", "SELECT")
 _TO_INSTALL = ("LOCK TABLES", "CREATE ROUTINE")
 INSTALLER = "cdc_installer"
 CONSUMER = "cdc_consumer"
 
 
 def refuse(found: MySQLState, captures: Sequence[Capture]) -> None:
-    """Raise for what can never work, naming the tables."""
-    _refuse_names(found)
-    refuse_tables(found, captures)
-    _refuse_blind(found)
-    _refuse_server(found)
+    """Raise for what can never work, naming all of it, with what the account may not do."""
+    problems = [*_taken_names(found), *_unfit_tables(found, captures), *_unfit_server(found)]
     if (replica := found.replica) is not None and replica.severity is Severity.WRONG:
-        raise InstallError(replica.detail, f"{replica.fix}.")
+        problems.append(InstallError(replica.detail, f"{replica.fix}."))
+    if problems or _missing_rights(found, *_TO_SEE):  # without these no plan can be made
+        raise InstallError.of_all([*problems, *_obstacles(found)]) or AssertionError("there is one")
 
 
-def _refuse_names(found: MySQLState) -> None:
+def refuse_tables(found: MySQLState, captures: Sequence[Capture]) -> None:
+    if error := InstallError.of_all(list(_unfit_tables(found, captures))):
+        raise error
+
+
+def obstacle_of(found: MySQLState) -> InstallError | None:
+    """Return all that keeps the connected account, as whose triggers would run, from installing."""
+    return InstallError.of_all(list(_obstacles(found)))
+
+
+def _taken_names(found: MySQLState) -> Iterator[InstallError]:
     if found.taken:
         names = ", ".join(sorted(found.taken))
-        raise InstallError(
+        yield InstallError(
             f"The database already has objects that are not ours under names that we need: {names}.",
             "Rename or remove them.",
         )
     if found.installation is not None and found.installation.version != VERSION:
-        raise InstallError(
+        yield InstallError(
             f"The journal in this database has version {found.installation.version}, this program writes {VERSION}.",
             "Let its consumer drain it, then run `cdc uninstall-triggers` and `cdc install-triggers`.",
         )
 
 
-def refuse_tables(found: MySQLState, captures: Sequence[Capture]) -> None:
+def _unfit_tables(found: MySQLState, captures: Sequence[Capture]) -> Iterator[InstallError]:
     tables = [found.tables.get(capture.table) for capture in captures]
     missing = sorted(capture.table for capture in captures if capture.table not in found.tables)
     checks = (
@@ -65,55 +77,49 @@ def refuse_tables(found: MySQLState, captures: Sequence[Capture]) -> None:
     )
     for what, names, hint in checks:
         if names:
-            raise InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
+            yield InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
 
 
-def _lacks(found: MySQLState, *needed: str) -> InstallError | None:
-    missing = [privilege for privilege in needed if not found.rights.may(privilege)]
-    if not missing:
-        return None
-    return InstallError(
-        f"The account {found.rights.account} lacks the privileges {', '.join(missing)} on this database.",
-        "Run the statements that `cdc grants` prints.",
-    )
+def _missing_rights(found: MySQLState, *needed: str) -> list[str]:
+    return [privilege for privilege in needed if not found.rights.may(privilege)]
 
 
-def _refuse_blind(found: MySQLState) -> None:
-    """Raise without these two rights: the account sees neither triggers nor columns, so that no plan can be made."""
-    if not (found.rights.may("TRIGGER") and found.rights.may("SELECT")):
-        raise _lacks(found, "TRIGGER", "SELECT", *_TO_INSTALL) or AssertionError("one of them is missing")
-
-
-def obstacle_of(found: MySQLState) -> InstallError | None:
-    """Return the obstacle that keeps the connected account, as whose triggers would run, from installing."""
+def _obstacles(found: MySQLState) -> Iterator[InstallError]:
     rights = found.rights
-    if lacking := _lacks(found, *_TO_INSTALL):
-        return lacking
+    to = account_literal(rights.account)
+    if missing := _missing_rights(found, *_TO_SEE, *_TO_INSTALL):
+        grant = f"GRANT {', '.join(missing)} ON {quote(rights.database)}.* TO {to}"
+        yield InstallError(
+            f"The account {rights.account} lacks the privileges {', '.join(missing)} on this database.",
+            f"{grant}; `cdc grants` prints what accounts of their own need.",
+            installer_grants(found, rights.database, to),
+        )
     if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
-        return InstallError(
+        yield InstallError(
             f"The account {rights.account} may not create triggers while the server writes a binlog (error 1419).",
             "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+            [_TRUST],
         )
     if found.tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.DENIED:
-        return InstallError(
+        yield InstallError(
             f"The account {rights.account} may not read {TRANSACTIONS}, "
             "where triggers that run with its rights learn their transaction.",
-            f"GRANT SELECT ON {TRANSACTIONS} TO {account_literal(rights.account)}; "
+            f"GRANT SELECT ON {TRANSACTIONS} TO {to}; "
             "or cdc install-triggers --row-tokens (each row a transaction of its own, see docs/sources.md)",
+            [f"GRANT SELECT ON {TRANSACTIONS} TO {to};"],
         )
-    return None
 
 
-def _refuse_server(found: MySQLState) -> None:
+def _unfit_server(found: MySQLState) -> Iterator[InstallError]:
     if found.asked_tokens is not None and found.server.flavour is not Flavour.MYSQL:
-        raise InstallError("Triggers on MariaDB know their transaction without any right.", "Leave out --row-tokens.")
+        yield InstallError("Triggers on MariaDB know their transaction without any right.", "Leave out --row-tokens.")
     if found.tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
-        raise InstallError(
+        yield InstallError(
             "MySQL's performance schema does not record transactions here, so triggers cannot tell them apart.",
             "Start the server with performance_schema = ON (the default); CALL sys.ps_setup_reset_to_default(FALSE).",
         )
     if found.galera and found.tokens is Tokens.ROW_START:
-        raise InstallError(
+        yield InstallError(
             "On a Galera cluster InnoDB's transaction ids are not unique, so triggers cannot tell transactions apart.",
             "Switch the binlog on on every node (log_bin, log_slave_updates).",
         )
@@ -142,9 +148,10 @@ def _account(name: str) -> str:
     return f"{literal(name)}@{literal('%')}"
 
 
-def installer_grants(found: MySQLState, database: str, account: str = INSTALLER) -> list[str]:
+def installer_grants(found: MySQLState, database: str, to: str = "") -> list[str]:
+    """``to``: the account, as statements name it."""
+    to = to or _account(INSTALLER)
     schema = quote(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
-    to = _account(account)
     grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE ON {schema}.* TO {to};"]
     rights = "CREATE, DROP, INSERT, UPDATE, DELETE"
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
@@ -157,7 +164,7 @@ def installer_grants(found: MySQLState, database: str, account: str = INSTALLER)
         grants.append(f"GRANT SELECT ON {TRANSACTIONS} TO {to};")
         grants.append(f"GRANT SELECT ON {APPLIER} TO {to};")
     if found.server.binlog:
-        grants.append("SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file")
+        grants.append(_TRUST)
     return grants
 
 

@@ -109,11 +109,12 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The rights of the connected account on the whole server and in this database."""
+    """The rights of the connected account on the whole server and in this database.  ``database``: its name."""
 
     account: str
     everywhere: frozenset[str] = frozenset()
     here: frozenset[str] = frozenset()
+    database: str = ""
 
     def may(self, privilege: str) -> bool:
         return bool({privilege, "ALL PRIVILEGES"} & (self.everywhere | self.here))
@@ -352,7 +353,7 @@ def rights_of(connection: Connection[Any]) -> Rights:
                 everywhere |= privileges
             elif _covers(match["where"], database):
                 here |= privileges
-    return Rights(account, frozenset(everywhere), frozenset(here))
+    return Rights(account, frozenset(everywhere), frozenset(here), database)
 
 
 def _privileges(words: str) -> set[str]:
