@@ -152,7 +152,7 @@ class AccessStore(Protocol):
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
         """Return whether a request that ``actor`` makes with an idempotency key must be executed.  ``fingerprint``: a
         digest that distinguishes this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without
-        one for `REQUEST_LEASE`."""
+        one for `REQUEST_LEASE`.  An actor has a limited number of requests and answers (`has_room`)."""
         ...
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:

@@ -19,6 +19,9 @@ LONGEST_NAME: Final = 64
 AUDIT_KEPT: Final = timedelta(days=365)
 #: For how long a request with an idempotency key has its answer.
 IDEMPOTENCY_KEPT: Final = timedelta(hours=24)
+#: The most such requests of one actor at a time, and the most characters of their answers as they are stored.
+MOST_REQUESTS: Final = 2_000
+MOST_ANSWERED: Final = 4_000_000
 #: A request that has no answer after this long may be made again: who made it died.
 REQUEST_LEASE: Final = timedelta(seconds=60)
 #: Uses of tokens and sessions are written at most this often.
@@ -192,21 +195,24 @@ class IdempotentResponse:
     status: int
     content_type: str
     body: str = field(repr=False)
+    location: str | None = None
 
 
 class ClaimState(StrEnum):
     """``NEW``: make the request, and give its answer.  ``RUNNING``: it is being made.  ``ANSWERED``: it was.
-    ``OTHER``: another request was made with this key."""
+    ``OTHER``: another request was made with this key.  ``FULL``: its actor has made too many with other keys."""
 
     NEW = "new"
     RUNNING = "running"
     ANSWERED = "answered"
     OTHER = "other"
+    FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """``started_at``: of the request that is being made; names it when it is answered."""
+    """``started_at``: of the request that is being made; names it when it is answered.  Of ``FULL``, of the actor's
+    first request."""
 
     state: ClaimState
     started_at: datetime
@@ -260,6 +266,11 @@ def within(session: PageSession, token: ApiToken | None) -> PageSession:
 def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:
     """Return whether a use is to be written."""
     return last_used_at is None or last_used_at + USE_NOTED <= now
+
+
+def has_room(requests: int, answered: int) -> bool:
+    """Return whether an actor with so many requests, and characters of their answers, may make another one."""
+    return requests < MOST_REQUESTS and answered < MOST_ANSWERED
 
 
 def claim_of(found: tuple[str, datetime, IdempotentResponse | None] | None, fingerprint: str, now: datetime) -> Claim:

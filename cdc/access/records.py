@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from cdc.access.model import IDEMPOTENCY_KEPT, AuditFilter, Claim, ClaimState, IdempotentResponse, claim_of
+from cdc.access.model import (
+    IDEMPOTENCY_KEPT,
+    AuditFilter,
+    Claim,
+    ClaimState,
+    IdempotentResponse,
+    claim_of,
+    has_room,
+)
 from cdc.model.audit import AuditEntry, RecordedEntry
 from cdc.outbox import endpoints
 from cdc.outbox.database import Database
@@ -30,11 +38,14 @@ async def claim(db: Database, box: SecretBox, actor: str, key: str, *, fingerpri
     row = await db.row("request", **request)
     former = None
     if row is not None:
-        former_fingerprint, started_at, status, content_type, body = row
-        answered = None if status is None else IdempotentResponse(status, content_type, box.open(body))
+        former_fingerprint, started_at, status, content_type, body, location = row
+        answered = None if status is None else IdempotentResponse(status, content_type, box.open(body), location)
         former = (former_fingerprint, started_at, answered)
     found = claim_of(former, fingerprint, now)
     if found.state is ClaimState.NEW:
+        requests, answered_, first = await db.row("requests_of", actor=actor) or (0, 0, now)
+        if row is None and not has_room(requests, answered_):
+            return Claim(ClaimState.FULL, first)
         await db.write("insert_request", **request, fingerprint=fingerprint, started_at=now)
     return found
 
@@ -45,7 +56,12 @@ async def answer(db: Database, actor: str, key: str, claimed: Claim, given: Idem
     if given is None:
         await db.write("free_request", **request)
         return
-    answered = {"status": given.status, "content_type": given.content_type, "body": given.body}
+    answered = {
+        "status": given.status,
+        "content_type": given.content_type,
+        "body": given.body,
+        "location": given.location,
+    }
     await db.write("set_answer", **request, **answered)
 
 

@@ -107,7 +107,7 @@ def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handle
             return _encoded(answered, operation)
 
         with gate.streaming(caller) if operation.long else nullcontext():
-            return await (gate.once(request, caller, raw, work) if operation.method == "POST" else work())
+            return await (gate.once(request, caller, raw, work) if operation.once else work())
 
     return route
 

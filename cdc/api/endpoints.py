@@ -145,6 +145,7 @@ OPERATIONS = (
         answer=Preview,
         body=PreviewWanted,
         tag=_TAG,
+        asks=True,
     ),
     ApiOperation(
         "GET",

@@ -119,7 +119,7 @@ def _parameters(each: ApiOperation, schemas: dict[str, Any]) -> list[dict[str, A
         found += [_query_parameter(name, values, name in required) for name, values in schema["properties"].items()]
     if each.stream:
         found.append(_LAST_EVENT_ID)
-    if each.method == "POST":
+    if each.once:
         found.append(_IDEMPOTENCY)
     return found
 
@@ -146,7 +146,7 @@ def _responses(each: ApiOperation) -> dict[str, Any]:
         wrong.add(HTTPStatus.NOT_FOUND)
     if each.body is not None:
         wrong |= {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
-    if each.method == "POST":
+    if each.once:
         wrong.add(HTTPStatus.CONFLICT)
     return found | {str(int(status)): description(status) for status in sorted(wrong)}
 

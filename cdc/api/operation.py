@@ -56,7 +56,7 @@ class Response:
 class ApiOperation:
     """``path``: with ``{name}`` for values.  ``name``: of the operation, unique.  ``problems``: statuses besides those
     that every operation may answer.  ``stream``: it writes its answer itself, of this content type.  ``waits``: its
-    answer may take as long."""
+    answer may take as long.  ``asks``: a POST that changes nothing."""
 
     method: str
     path: str
@@ -74,6 +74,12 @@ class ApiOperation:
     problems: tuple[int, ...] = ()
     stream: str = ""
     waits: bool = False
+    asks: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Return whether the same request with the same idempotency key is made once."""
+        return self.method == "POST" and not self.asks
 
     @property
     def long(self) -> bool:

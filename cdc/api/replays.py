@@ -145,6 +145,7 @@ OPERATIONS = (
         answer=ReplayCount,
         body=ReplayWanted,
         tag=_TAG,
+        asks=True,
     ),
     ApiOperation(
         "POST",

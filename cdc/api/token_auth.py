@@ -55,6 +55,7 @@ ADDRESS_RATE, ADDRESS_BURST = 1.0, 20.0
 TOKEN_STREAMS, ALL_STREAMS = 5, 100
 _BEARER = "bearer "
 _LONGEST_KEY = 255
+_LONGEST_ANSWER = 64 * 1024
 
 
 class TokenAuth:
@@ -139,6 +140,15 @@ class TokenAuth:
             raise Problem(HTTPStatus.CONFLICT, "This Idempotency-Key was used for another request.")
         if claim.state is ClaimState.RUNNING:
             raise Problem(HTTPStatus.CONFLICT, "The request with this Idempotency-Key is being made; ask again.")
+        if claim.state is ClaimState.FULL:
+            left = claim.started_at + nouns.IDEMPOTENCY_KEPT - self._clock.now()
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "This token has used too many Idempotency-Keys in the last 24 hours.",
+                f"At most {nouns.MOST_REQUESTS}, with {nouns.MOST_ANSWERED // 1_000_000} MB of answers; without a key "
+                "the request is made.",
+                headers={"Retry-After": str(max(1, math.ceil(left.total_seconds())))},
+            )
         if claim.state is ClaimState.ANSWERED:
             return _again(claim)
         return await self._make(caller, key, claim, work)
@@ -150,10 +160,19 @@ class TokenAuth:
         try:
             response = await work()
             if isinstance(response, web.Response) and response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                answer = nouns.IdempotentResponse(response.status, response.content_type, response.text or "")
+                answer = _kept(response)
             return response
         finally:  # a request that failed may be made again with the same key
             await self.store.answer(caller.id, key, claim, answer)
+
+
+def _kept(response: web.Response) -> nouns.IdempotentResponse | None:
+    """Return what is stored of a response; None for one that is too long, as events that were fetched may be: then the
+    key is free, and the request may be made again."""
+    body = response.text or ""
+    if len(body) > _LONGEST_ANSWER:
+        return None
+    return nouns.IdempotentResponse(response.status, response.content_type, body, response.headers.get("Location"))
 
 
 def _fingerprint(request: web.Request, body: bytes) -> str:
@@ -163,6 +182,8 @@ def _fingerprint(request: web.Request, body: bytes) -> str:
 def _again(claim: Claim) -> web.Response:
     assert claim.answer is not None, "an answered request has an answer"
     headers = {"Idempotency-Replayed": "true", "Cache-Control": "no-store"}
+    if claim.answer.location is not None:
+        headers["Location"] = claim.answer.location
     return web.Response(
         text=claim.answer.body, status=claim.answer.status, content_type=claim.answer.content_type, headers=headers
     )

@@ -79,7 +79,9 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
         *("sources", "allowed"),
     ),
     TransferPart.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
-    TransferPart.REQUESTS: ("actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body"),
+    TransferPart.REQUESTS: (
+        "actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body", "location",
+    ),
 }  # fmt: skip
 
 

@@ -93,14 +93,18 @@ DELETE FROM cdc_outbox.audit WHERE number IN (
 
 -- name: request
 -- What was asked with this idempotency key, and its answer.
-SELECT fingerprint, started_at, status, content_type, body FROM cdc_outbox.idempotency
+SELECT fingerprint, started_at, status, content_type, body, location FROM cdc_outbox.idempotency
 WHERE actor = :actor AND request_key = :request_key
 
 -- name: insert_request
 -- A request that is being made, in the place of a former one that had expired or died.
 INSERT INTO cdc_outbox.idempotency (actor, request_key, fingerprint, started_at) VALUES (:actor, :request_key, :fingerprint, :started_at)
 ON CONFLICT (actor, request_key) DO UPDATE
-SET fingerprint = excluded.fingerprint, started_at = excluded.started_at, status = NULL, content_type = NULL, body = NULL
+SET fingerprint = excluded.fingerprint, started_at = excluded.started_at, status = NULL, content_type = NULL, body = NULL, location = NULL
+
+-- name: requests_of
+-- How many requests an actor has made with idempotency keys, the characters of their answers, and when the first was made.
+SELECT count(*), COALESCE(sum(length(body)), 0), min(started_at) AS started_at FROM cdc_outbox.idempotency WHERE actor = :actor
 
 -- name: free_request
 -- A request that was claimed and not made.
@@ -109,7 +113,7 @@ WHERE actor = :actor AND request_key = :request_key AND started_at = :started_at
 
 -- name: set_answer
 -- The answer of a request, unless somebody else makes it by now.
-UPDATE cdc_outbox.idempotency SET status = :status, content_type = :content_type, body = :body
+UPDATE cdc_outbox.idempotency SET status = :status, content_type = :content_type, body = :body, location = :location
 WHERE actor = :actor AND request_key = :request_key AND started_at = :started_at AND status IS NULL
 
 -- name: stored_answers

@@ -8,13 +8,14 @@ from datetime import timedelta
 
 import pytest
 
+from cdc.access import model
 from cdc.access.base import AccessStore
 from cdc.access.model import Allowance, ClaimState, IdempotentResponse, Origin, Role, Scope, UserChange
 from cdc.model.errors import NotFound, UsageError
 from support.accesses import IDLE, actions, entry, session, token, user
 from support.outboxes import NOW, at
 
-CREATED = IdempotentResponse(201, "application/json", '{"id":"ep_1","secret":"whsec_x"}')
+CREATED = IdempotentResponse(201, "application/json", '{"id":"ep_1","secret":"whsec_x"}', "/api/v1/endpoints/ep_1")
 
 
 async def test_a_session_has_the_present_role_of_its_user(access: AccessStore) -> None:
@@ -160,6 +161,22 @@ async def test_a_request_is_made_once_and_its_answer_kept(access: AccessStore) -
     assert (await access.claim("token:shop", "k1", "f2", at(2))).state is ClaimState.OTHER
     assert (await access.claim("token:till", "k1", "f2", at(2))).state is ClaimState.NEW
     assert (await access.claim("token:shop", "K1", "f1", at(2))).state is ClaimState.NEW
+
+
+@pytest.mark.parametrize("limit", ["MOST_REQUESTS", "MOST_ANSWERED"])
+async def test_actor_has_limited_requests_and_answers(
+    access: AccessStore, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(model, limit, 3 if limit == "MOST_REQUESTS" else 3 * len(CREATED.body))
+    for number in range(3):
+        claim = await access.claim("a", f"k{number}", "f", at(number))
+        assert claim.state is ClaimState.NEW
+        await access.answer("a", f"k{number}", claim, CREATED)
+    full = await access.claim("a", "k3", "f", at(4))
+    assert (full.state, full.started_at) == (ClaimState.FULL, NOW)
+    assert (await access.claim("a", "k2", "f", at(5))).state is ClaimState.ANSWERED
+    assert (await access.claim("b", "k3", "f", at(5))).state is ClaimState.NEW
+    assert (await access.claim("a", "k3", "f", NOW + timedelta(hours=24))).state is ClaimState.NEW
 
 
 async def test_answers_are_kept_for_a_day(access: AccessStore) -> None:

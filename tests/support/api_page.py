@@ -51,7 +51,9 @@ remedy) and `errors` (the wrong values).
 or events may be short or empty and still have a `next`: the search continues there.
 
 **Idempotency.** With an `Idempotency-Key` (1 to 255 printable characters) a POST is executed once in 24 hours: the same
-request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409.
+request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409. Answers over 64 KB
+are not kept, and a token has at most 2,000 keys and 4 MB of answers in 24 hours: then 429. `endpoint-preview` and
+`replay-count` change nothing and take no key.
 
 **Rate limits.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and
 {TOKEN_STREAMS} open streams or requests for a consumer's events; an address without a valid token {ADDRESS_RATE:g} a

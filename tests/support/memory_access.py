@@ -20,6 +20,7 @@ from cdc.access.model import (
     alive,
     claim_of,
     clean_name,
+    has_room,
     no_token,
     no_user,
     token_exists,
@@ -232,6 +233,10 @@ class MemoryAccess:
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
         self._requests = {name: made for name, made in self._requests.items() if made[1] + IDEMPOTENCY_KEPT > now}
         claim = claim_of(self._requests.get((actor, key)), fingerprint, now)
+        own = [made for (each, _), made in self._requests.items() if each == actor]
+        answered = sum(len(made[2].body) for made in own if made[2] is not None)
+        if claim.state is ClaimState.NEW and (actor, key) not in self._requests and not has_room(len(own), answered):
+            return Claim(ClaimState.FULL, min(made[1] for made in own))
         if claim.state is ClaimState.NEW:
             self._requests[actor, key] = (fingerprint, now, None)
         return claim

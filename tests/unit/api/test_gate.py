@@ -84,6 +84,7 @@ async def test_the_same_request_with_the_same_key_is_made_once(api: Managed) -> 
     first = await api.ask("POST", "/endpoints", json=NEW, headers=KEY)
     again = await api.ask("POST", "/endpoints", json=NEW, headers=KEY)
     assert (again.status, again.json) == (first.status, first.json)
+    assert again.headers["Location"] == first.headers["Location"]
     assert first.json["secret"]
     assert again.headers["Idempotency-Replayed"] == "true"
     assert "Idempotency-Replayed" not in first.headers
@@ -93,7 +94,7 @@ async def test_the_same_request_with_the_same_key_is_made_once(api: Managed) -> 
 
 async def test_another_request_with_the_same_key_is_refused(api: Managed) -> None:
     await api.ask("POST", "/endpoints", json=NEW, headers=KEY)
-    for path, body in (("/endpoints", NEW | {"rate": 1}), ("/endpoint-preview", {"events": ["*"]})):
+    for path, body in (("/endpoints", NEW | {"rate": 1}), ("/replays", {"events": ["*"]})):
         answer = await api.ask("POST", path, json=body, headers=KEY)
         assert (answer.status, "another request" in answer.json["detail"]) == (409, True)
 
