@@ -1,15 +1,21 @@
 """Events that another cell published to a stream of NATS: a `cdc.capture.base.Source` that needs no mapping.
 
-Invariant: the position is the stream's identity and the sequence of the last stored message, and is stored with the
+Invariants: the position is the stream's identity and the sequence of the last stored message, and is stored with the
 events.  The stream is read from there on; the server remembers no reader, and nothing is acknowledged to it.
+
+A message is trusted no further than its publisher's rights, which the server checks by subject: an event is taken only
+if its source is the one of its subject, and one that this bus may carry.  Operational events are this cell's own.  What
+is no event, or refused, goes into quarantine, and the rest continues.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -20,15 +26,22 @@ import structlog
 
 from cdc.capture.base import NO_BACKFILLS, CaptureLimits, EventBatch, SingleReader, SourceBackfills
 from cdc.capture.probe import Backlog, Ends
-from cdc.model.broker import EventStream, StreamMessage, StreamState
+from cdc.model.broker import EventStream, StreamMessage, StreamState, source_of_subject
 from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, SnapshotStore, Value
 from cdc.model.clock import Clock
 from cdc.model.column import Table
 from cdc.model.errors import LogPurged, SourceError, SourceUnavailable
-from cdc.model.event import Event, record_name
+from cdc.model.event import OPERATIONS, TESTS, Event, event_payload, record_name
+from cdc.model.operation import OPERATION_TYPES
 
 #: Characters that are kept of a message that is no event.
 _LARGEST: Final = 64 * 1024
+#: Characters of an event's id, name, source and transaction at most, and of names in sentences.
+_LONGEST, _SHOWN = 1000, 100
+#: An event's name: of an entity, and of what happened.
+_NAME: Final = re.compile(r"[^\s.*,]+(\.[^\s.*,]+)+")
+_MOST_DAYS: Final = 1_000_000
+_OPERATIONAL: Final = frozenset(kind.name for kind in OPERATION_TYPES)
 _WAY_OUT: Final = (
     'With on_purged = "reread" it continues with the first message there is. Send what is missing again from the cell '
     "that captures: cdc replay."
@@ -76,12 +89,15 @@ def missing(position: StreamPosition, state: StreamState) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """``stream``: its name.  ``subject``: which of its messages are read; empty: all.  ``existing``: whether a new
-    source begins with the first message.  ``reread``: whether it continues where messages are missing.  ``searched``:
-    how people search records."""
+    """``stream``: its name.  ``subject``: which of its messages are read; empty: all.  ``source_subject``: which token
+    of a subject names the source (`cdc.model.broker.source_of_subject`).  ``sources``: names, or patterns of names, of
+    sources whose events it may carry.  ``existing``: whether a new source begins with the first message.  ``reread``:
+    whether it continues where messages are missing.  ``searched``: how people search records."""
 
     stream: str
     searched: Searched
+    source_subject: str
+    sources: tuple[str, ...]
     subject: str = ""
     existing: bool = True
     reread: bool = False
@@ -174,18 +190,42 @@ class BusSource(SingleReader):
         for message in messages:
             try:
                 event = event_of(message, self._settings.searched)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                if event is not None:
+                    self._check_source(message.subject, event)
+                    event_payload(event)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one message, whatever it holds, must not stop those after it
                 wrong.append(self._quarantined(message, error))
             else:
                 events += () if event is None else (event,)
         batch = EventBatch((), self._position.dump(), events=tuple(events))
         return replace(batch, quarantined=tuple(wrong), gaps=tuple(map(_gap_of, wrong))) if wrong else batch
 
+    def _check_source(self, subject: str, event: Event) -> None:
+        """Raises `_Refused` for an event that the publisher may have no right to."""
+        settings = self._settings
+        named = source_of_subject(settings.source_subject, subject)
+        if named is None:
+            raise _Refused(f"Its subject is not of the form {settings.source_subject} (source_subject).")
+        if named != event.source:
+            raise _Refused(f"Its subject is of the source {named[:_SHOWN]!r}, its event of {event.source[:_SHOWN]!r}.")
+        if event.source in (OPERATIONS, TESTS) or event.name in _OPERATIONAL:
+            raise _Refused("Operational events are never taken from a bus.")
+        if not any(fnmatchcase(event.source, pattern) for pattern in settings.sources):
+            raise _Refused(f"The source {event.source[:_SHOWN]!r} is none that this bus may carry (sources).")
+
     def _quarantined(self, message: StreamMessage, error: Exception) -> Quarantined:
         token = f"{self._settings.stream} {self._position.created} {message.sequence}"
-        reason = f"It is no event in the format facturascripts ({type(error).__name__})."
+        if isinstance(error, _Refused):
+            reason = str(error)
+        else:
+            reason = f"It is no event in the format facturascripts ({type(error).__name__})."
         identity = blake2b(f"{self._name}\0{token}".encode(), digest_size=8).hexdigest()
-        log.error("message quarantined", source=self._name, stream=self._settings.stream, sequence=message.sequence)
+        log.error(
+            "message quarantined", source=self._name, stream=self._settings.stream, sequence=message.sequence,
+            reason=reason,
+        )  # fmt: skip
         body = message.body[:_LARGEST].decode("utf-8", "replace").replace("\0", "\ufffd")
         now, key = self._clock.now(), {"sequence": message.sequence}
         return Quarantined(f"qr_{identity}", self._settings.stream, Operation.READ, key, token, now, reason, after=body)
@@ -225,26 +265,33 @@ def _gap_of(skipped: Quarantined) -> Gap:
         f"The message {(skipped.key or {})['sequence']} of the stream {skipped.table} was skipped. {skipped.reason} "
         f"`cdc quarantine show {skipped.id}` prints it."
     )
-    return Gap(skipped.table, skipped.operation, skipped.changed_at, reason, skipped.key)
+    # without a key: one report an hour, so that no publisher floods the operators
+    return Gap(skipped.table, skipped.operation, skipped.changed_at, reason)
+
+
+class _Refused(ValueError):
+    """An event that is not taken.  Its text is a sentence."""
 
 
 def event_of(message: StreamMessage, searched: Searched) -> Event | None:
-    """Return the event of a message, as the other cell has stored it; None for one that tries an endpoint.  Raises
-    `ValueError`, `TypeError`, `KeyError` or `AttributeError` for a message that is none."""
+    """Return the event of a message, as the other cell has stored it; None for one that tries an endpoint.  Raises any
+    exception for a message that is none."""
     payload: dict[str, Any] = orjson.loads(message.body)
     if payload.get("test"):
         return None
     identity, name, source, key = payload["id"], payload["event"], payload["source"], payload["key"]
     data, previous, record = payload["data"], payload.get("previous"), unquote(message.record, errors="strict")
     time = datetime.fromisoformat(payload["timestamp"])
-    table = record.partition(":")[0]
-    related, links = payload.get("related"), payload.get("links") or {}
-    rows = (key, data, previous or {}, related or {}, links)
-    link = links.get("record", "")
-    texts = (identity, name, source, payload["transaction"], link)
+    table, _, _ = record.partition(":")
+    texts, days = (identity, name, source, payload["transaction"]), payload.get("days")
+    rows = (key, data, {} if previous is None else previous)
     if not all(isinstance(each, str) for each in texts) or not all(isinstance(each, dict) for each in rows):
         raise TypeError
-    if not identity.startswith("evt_") or not table or time.tzinfo is None:
+    if not all(each.isprintable() for each in texts) or max(map(len, texts)) > _LONGEST:
+        raise ValueError
+    if not identity.startswith("evt_") or not table or not _NAME.fullmatch(name) or not source or time.tzinfo is None:
+        raise ValueError
+    if not (days is None or (type(days) is int and abs(days) < _MOST_DAYS)):
         raise ValueError
     former = {column: previous[column] for column in key if column in previous} if previous else {}
     return Event(
@@ -256,15 +303,13 @@ def event_of(message: StreamMessage, searched: Searched) -> Event | None:
         key,
         data,
         previous,
-        time,
+        time.astimezone(UTC),  # OverflowError where that is before the year 1, or after 9999
         payload["transaction"],
         inferred=bool(payload.get("inferred")),
         renamed_from=record_name(table, {**key, **former}) if former else None,
         observed=bool(payload.get("observed")),
         labels=searched(name, data),
-        days=payload.get("days"),
-        related=related,
-        link=link,
+        days=days,
     )
 
 

@@ -11,7 +11,7 @@ from yarl import URL
 from cdc.config.php import read_config_php, read_timezone
 from cdc.config.section import Section, read_password, reason, with_password
 from cdc.config.url import parse_database_url
-from cdc.model.broker import StreamUrl, stream_url, subject_problem
+from cdc.model.broker import StreamUrl, source_subject_problem, stream_url, subject_problem
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import ConfigError, UsageError
 
@@ -91,6 +91,8 @@ class NatsConfig(Section):
     password_file: Path | None = None
     ca_file: Path | None = None
     subject: str = ""
+    source_subject: str = "facturascripts.{source}.>"
+    sources: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     existing: Literal["read", "skip"] = "read"
 
     @field_validator("url")
@@ -106,6 +108,13 @@ class NatsConfig(Section):
     @classmethod
     def _a_subject(cls, value: str) -> str:
         if value and (problem := subject_problem(value)):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("source_subject")
+    @classmethod
+    def _a_source_subject(cls, value: str) -> str:
+        if problem := source_subject_problem(value):
             raise ValueError(problem)
         return value
 
@@ -177,6 +186,11 @@ class SourceConfig(Section):
             self._check_api()
         if self.capture == "nats" and self.nats.url is None:
             raise ValueError('has capture = "nats" and no `url` below [source.….nats]: the stream')
+        if self.capture == "nats" and not self.nats.sources:
+            raise ValueError(
+                'has capture = "nats" and no `sources` below [source.….nats]: the names of the sources whose events it '
+                'may carry, such as ["acme", "shop-*"]'
+            )
         if self.admin_password_file is not None and self.admin_url is None:
             raise ValueError("has an `admin_password_file` but no `admin_url` that it belongs to")
         return self

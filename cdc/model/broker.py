@@ -193,6 +193,39 @@ def subject_problem(subject: str) -> str:
     return "" if right and not subject.startswith("$") else f"has {subject!r}, which is no subject of NATS"
 
 
+#: In a pattern of subjects: the token that names the source of the event.
+SOURCE_PART: Final = "{source}"
+
+
+def source_subject_problem(pattern: str) -> str:
+    """Return the reason why this pattern does not say which token of a subject names the source; empty: it does."""
+    tokens = pattern.split(".")
+    braces = any("{" in each or "}" in each for each in tokens if each != SOURCE_PART)
+    if tokens.count(SOURCE_PART) == 1 and not braces:
+        return subject_problem(pattern.replace(SOURCE_PART, "*"))
+    return f"has {pattern!r}; one of its parts is {SOURCE_PART}, as in facturascripts.{SOURCE_PART}.>"
+
+
+def source_of_subject(pattern: str, subject: str) -> str | None:
+    """Return the token that names the source; None where the subject is none of the pattern's."""
+    tokens, found = subject.split("."), None
+    *parts, last = pattern.split(".")
+    if last == ">":
+        if len(tokens) <= len(parts):
+            return None
+        tokens = tokens[: len(parts)]
+    else:
+        parts = [*parts, last]
+    if len(tokens) != len(parts):
+        return None
+    for part, token in zip(parts, tokens, strict=True):
+        if part == SOURCE_PART:
+            found = token
+        elif part not in ("*", token):
+            return None
+    return found
+
+
 class StreamState(NamedTuple):
     """``created``: when, which tells a stream from another one of its name.  ``first`` and ``last``: sequences of its
     messages; ``first`` is one more than ``last`` where there are none.  ``retention``: the reason for which messages
@@ -207,11 +240,13 @@ class StreamState(NamedTuple):
 
 
 class StreamMessage(NamedTuple):
-    """``record``: of the header, as `record_token` writes it; empty: there is none."""
+    """``record``: of the header, as `record_token` writes it; empty: there is none.  ``subject``: as it was published,
+    for which the server has checked the publisher's rights."""
 
     sequence: int
     record: str
     body: bytes
+    subject: str = ""
 
 
 class EventStream(Protocol):

@@ -32,6 +32,8 @@ def bus_source(source: SourceConfig, store: SnapshotStore) -> BusSource:
         stream=nats.stream().stream,
         searched=searched,
         subject=nats.subject,
+        source_subject=nats.source_subject,
+        sources=nats.sources,
         existing=nats.existing == "read",
         reread=source.on_purged == "reread",
     )

@@ -99,7 +99,7 @@ async def main(events: int, subject: str) -> None:
 
 
 async def run(server: Nats, store: SqliteOutbox, events: int, subject: str) -> None:
-    nats_options = {"url": f"nats://127.0.0.1:{server.port}/events", "subject": subject}
+    nats_options = {"url": f"nats://127.0.0.1:{server.port}/events", "subject": subject, "sources": ["*"]}
     source = SourceConfig.model_validate({"capture": "nats", "nats": nats_options})
     source.call("bus")
     wanted = events if not subject else await matching(server, subject)

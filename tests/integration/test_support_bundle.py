@@ -34,7 +34,7 @@ WITHHELD = {
         *("rest", "nats"),
     },
     "rest": {"url", "token", "token_file", "resources"},
-    "nats": {"url", "password_file", "ca_file", "subject"},
+    "nats": {"url", "password_file", "ca_file", "subject", "source_subject", "sources"},
     "outbox": {"url", "password_file", "secret_key_file", "synchronous"},
     "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin"},
     "mail": {"host", "user", "password_file", "sender", "ca_file"},

@@ -246,7 +246,8 @@ class StreamReader(JetStream):
             sequence = message.metadata.sequence
             if self._follows(sequence.consumer - 1):
                 self._number, self._reached = sequence.consumer, sequence.stream
-                self._waiting.append(StreamMessage(sequence.stream, headers.get(RECORD_HEADER, ""), message.data))
+                record = headers.get(RECORD_HEADER, "")
+                self._waiting.append(StreamMessage(sequence.stream, record, message.data, message.subject))
         elif headers.get("Status") == _CONTROL:
             self._resume = message.reply or headers.get("Nats-Consumer-Stalled", "") or self._resume
             if "Nats-Last-Stream" in headers and self._follows(int(headers["Nats-Last-Consumer"])):

@@ -94,7 +94,8 @@ class Watch(Observer):
 
 def bus(server: Nats, *, on_purged: str = "stop", **options: Any) -> SourceConfig:
     url = f"nats://127.0.0.1:{server.port}/events"
-    source = SourceConfig.model_validate({"capture": "nats", "on_purged": on_purged, "nats": {"url": url, **options}})
+    nats_options = {"url": url, "sources": ["main", "shop"], **options}
+    source = SourceConfig.model_validate({"capture": "nats", "on_purged": on_purged, "nats": nats_options})
     source.call("bus")
     return source
 
@@ -179,7 +180,8 @@ async def test_stored_event_comes_once_and_reading_continues_at_the_position(
         await watch.until(lambda seen: len(seen.events) == 1)
         assert [each.id for each in watch.events] == ["evt_3"]
     body = event_payload(event(1))
-    await on_stream(stream, lambda context: context.publish("x", body, headers={"X-Webhook-Record": "facturascli:1"}))
+    headers = {"X-Webhook-Record": "facturascli:1"}
+    await on_stream(stream, lambda context: context.publish("facturascripts.main.again", body, headers=headers))
     async with reading(bus(stream), outbox) as watch:
         await watch.until(lambda seen: len(seen.events) == 1)
     assert len(await outbox.events(10)) == 3
@@ -265,6 +267,20 @@ async def test_message_that_is_no_event_is_kept_and_reported(stream: Nats, outbo
     (skipped,) = await outbox.quarantined(10)
     assert (skipped.after, skipped.key) == ("no event \ufffd", {"sequence": 1})
     assert any(each.name == "source.gap" for each in watch.events)
+
+
+async def test_publisher_of_one_subject_makes_no_event_of_another_source(stream: Nats, outbox: SqliteOutbox) -> None:
+    forged = event_payload(event(2)._replace(source="shop"))
+    headers = {"X-Webhook-Record": "facturascli:2"}
+    await on_stream(stream, lambda context: context.publish("facturascripts.main.x", forged, headers=headers))
+    await publish(stream.url, event(1), event(3)._replace(source="other"))
+    async with reading(bus(stream), outbox) as watch:
+        await watch.until(lambda seen: any(each.id == "evt_1" for each in seen.events))
+    assert sorted(each.reason for each in await outbox.quarantined(10)) == [
+        "Its subject is of the source 'main', its event of 'shop'.",
+        "The source 'other' is none that this bus may carry (sources).",
+    ]
+    assert [each.id for each in await outbox.events(10) if each.name != "source.gap"] == ["evt_1"]
 
 
 @pytest.mark.parametrize(
@@ -369,7 +385,10 @@ def _order_of_records(seen: Inbox | Sequence[Event]) -> dict[tuple[str, int], li
 
 
 def _cell(folder: Path, part: int, servers: str) -> Consumer:
-    nats_options = f'url = "nats://{servers}/events"\nsubject = "facturascripts.{part}.>"'
+    nats_options = (
+        f'url = "nats://{servers}/events"\nsubject = "facturascripts.{part}.>"\nsources = ["*"]\n'
+        'source_subject = "facturascripts.*.{source}.>"'
+    )
     return Consumer.with_sources(folder, f'[source.bus]\ncapture = "nats"\n[source.bus.nats]\n{nats_options}\n')
 
 
