@@ -31,7 +31,7 @@ admin_url = "{url}"
 WITHHELD = {
     "source": {
         *("url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules"),
-        *("rest", "nats"),
+        *("rest", "nats", "site_url"),
     },
     "rest": {"url", "token", "token_file", "resources"},
     "nats": {"url", "password_file", "ca_file", "subject", "source_subject", "sources"},
