@@ -36,6 +36,11 @@ def findings(found: PostgresState, captures: Sequence[Capture], waiting: Waiting
     if waiting is not None:
         checks += [*_tables(found, captures), _consumer(waiting)]
         checks.append(backlog(waiting.changes, waiting.age, waiting.disk))
+    if roles := ", ".join(found.server.silent_roles):
+        detail = f"no trigger fires in sessions of {roles}: session_replication_role is replica there by default"
+        checks.append(
+            Finding("silent sessions", Severity.WARNING, detail, "ALTER ROLE … RESET session_replication_role")
+        )
     return checks
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cdc.capture.triggers import postgres_render as sql
@@ -20,6 +20,7 @@ MISSING, DISABLED, OTHER, SILENT = "is missing", "is disabled", "was replaced by
 _EXPOSED = (
     "its trigger function is of an earlier version, in which code of the ERP's account can run with its owner's rights"
 )
+_CHANGED = "its triggers were switched off for a while, or the table was created again, as by a restore"
 _STOP = "Stop capturing "
 
 
@@ -85,6 +86,8 @@ def _journal_steps(found: PostgresState, captures: Iterable[Capture]) -> list[St
         steps.append(Step("Make the journal", "", (sql.journal(found.schema), *marker)))
     elif not found.server.marker_exists:
         steps.append(Step("Make room to note which outbox reads the journal", "", (sql.marker(),)))
+    if found.complete and not found.server.states_exist:
+        steps.append(Step("Make room to note which triggers were installed", "", (sql.states(),)))
     owners = {found.tables[capture.table].owner for capture in captures if capture.table in found.tables}
     blind = append_drift(found)
     if blind or found.append is None or found.append.source != sql.append_source(found.schema, owners):
@@ -142,16 +145,22 @@ def drift(found: PostgresState, capture: Capture) -> list[str]:
         wrong.append("its trigger function was changed")
     elif function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
         wrong.append("the settings of its trigger function were changed")
-    triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
+    wrong += _trigger_drift(found, capture.table)
+    if capture.table in found.changed and not _was_blind(wrong):
+        wrong.append(_CHANGED)
+    return wrong
+
+
+def _trigger_drift(found: PostgresState, table: str) -> Iterator[str]:
+    triggers = {trigger.name: trigger for trigger in found.triggers.get(table, ())}
     for shape in sql.TRIGGERS:
         trigger = triggers.get(shape.name)
         if trigger is None:
-            wrong.append(f"trigger {shape.name} {MISSING}")
+            yield f"trigger {shape.name} {MISSING}"
         elif trigger.enabled not in "OA":
-            wrong.append(f"trigger {shape.name} {DISABLED}")
-        elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, capture.table):
-            wrong.append(f"trigger {shape.name} {OTHER}")
-    return wrong
+            yield f"trigger {shape.name} {DISABLED}"
+        elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, table):
+            yield f"trigger {shape.name} {OTHER}"
 
 
 def _settings(found: PostgresState, table: str) -> frozenset[str]:
@@ -209,7 +218,7 @@ def _table_step(found: PostgresState, capture: Capture) -> Step | None:
 
 def _was_blind(wrong: Sequence[str]) -> bool:
     """Return whether changes may have been missed, rather than recorded in another way than now."""
-    return any(phrase.endswith((MISSING, DISABLED, OTHER, SILENT)) for phrase in wrong)
+    return any(phrase.endswith((MISSING, DISABLED, OTHER, SILENT, _CHANGED)) for phrase in wrong)
 
 
 def _forget(table: str) -> Step:

@@ -163,7 +163,12 @@ def trigger(shape: TriggerShape, schema: str, table: str) -> str:
 
 def remember_capture(capture: Capture) -> str:
     secrets = text_array(capture.secrets)
-    return render(f"{_FOLDER}/statements.sql#capture", table=literal(capture.table), secrets=secrets)
+    state = load(f"{_FOLDER}/state.sql")
+    return render(f"{_FOLDER}/statements.sql#capture", table=literal(capture.table), secrets=secrets, state=state)
+
+
+def states() -> str:
+    return render(f"{_FOLDER}/statements.sql#states", state=load(f"{_FOLDER}/state.sql"))
 
 
 def forget_capture(table: str) -> str:

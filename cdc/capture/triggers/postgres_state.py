@@ -65,15 +65,17 @@ class Relation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer(Server):
     """``schema_…``: the state of the schema cdc for this role.  ``present``: our tables in it.  ``namesakes``: others'
-    tables that are named like ours."""
+    tables that are named like ours.  ``silent_roles``: those in whose sessions no trigger fires by default."""
 
     schema_exists: bool
     schema_owned: bool
     schema_ours: bool
     present: list[str]
     marker_exists: bool
+    states_exist: bool
     schema_usable: bool
     namesakes: list[str]
+    silent_roles: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,8 @@ class PostgresTrigger:
 @dataclass(frozen=True, slots=True)
 class PostgresState:
     """``version`` is None when there is no journal of ours (or this role may not look); ``schema`` is the ERP's, as
-    installed, else the session's.  ``append``: the function that writes the journal for all triggers."""
+    installed, else the session's.  ``append``: the function that writes the journal for all triggers.
+    ``changed``: captured tables whose triggers are not those that were installed, even if they look the same."""
 
     server: PostgresServer
     schema: str
@@ -126,6 +129,7 @@ class PostgresState:
     functions: Mapping[str, FoundFunction] = field(default_factory=dict)
     triggers: Mapping[str, tuple[PostgresTrigger, ...]] = field(default_factory=dict)
     append: FoundFunction | None = None
+    changed: frozenset[str] = frozenset()
 
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> PostgresState:
         """Return the same, as if what is installed were captured with these patterns."""
@@ -176,6 +180,10 @@ def _inspect(connection: Connection) -> PostgresState:
         if "cdc_capture" in present:
             rows = cursor.execute(load(f"postgres/{_QUERIES}#inspect_captures").encode()).fetchall()
             captures = {name: Capture(name, frozenset(secrets)) for name, secrets in rows}
+        changed: frozenset[str] = frozenset()
+        if captures and version is not None and server.states_exist:
+            states = render(f"postgres/{_QUERIES}#inspect_states", state=load("postgres/trigger/state.sql"))
+            changed = frozenset(name for (name,) in cursor.execute(states.encode()).fetchall())
     foreign = load("postgres/read/foreign.sql")
     tables = fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema], foreign=foreign)
     triggers: dict[str, tuple[PostgresTrigger, ...]] = {}
@@ -191,4 +199,5 @@ def _inspect(connection: Connection) -> PostgresState:
         {function.name: function for function in functions if not function.appends},
         triggers,
         next((function for function in functions if function.appends), None),
+        changed,
     )

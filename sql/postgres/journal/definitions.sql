@@ -1,6 +1,7 @@
 -- Which tables have triggers of ours that are enabled, and which captured tables there are: another one after a table was
--- swapped for another one by RENAME, or dropped and created again, and after somebody dropped or disabled a trigger.
-SELECT c.relname::text, c.oid, array_agg(t.tgname::text ORDER BY t.tgname) FILTER (WHERE t.tgenabled IN ('O', 'A'))
+-- swapped for another one by RENAME, or dropped and created again, and after somebody dropped or disabled a trigger, even if
+-- it is there again.
+SELECT c.relname::text, c.oid, array_agg(t.oid::text || '.' || t.xmin::text ORDER BY t.oid)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN cdc.cdc_installation i ON n.nspname = i.schema_name

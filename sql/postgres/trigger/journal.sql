@@ -10,10 +10,11 @@ CREATE TABLE IF NOT EXISTS cdc.cdc_installation (
     installed_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 
--- Which tables are captured, and which of their columns must never enter the journal.
+-- Which tables are captured, and which of their columns must never enter the journal. state: state.sql, when installed.
 CREATE TABLE IF NOT EXISTS cdc.cdc_capture (
     table_name text PRIMARY KEY,
-    secrets text[] NOT NULL
+    secrets text[] NOT NULL,
+    state text
 );
 
 -- One row a change. lsn: end of the write-ahead log when the trigger ran; it orders the changes of a transaction, and

@@ -13,7 +13,18 @@ SELECT
         WHERE c.relnamespace = n.oid AND c.relname IN ('cdc_installation', 'cdc_capture', 'cdc_journal')
     ) AS present,
     EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'cdc_marker') AS marker_exists,
+    EXISTS (
+        SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = n.oid AND c.relname = 'cdc_capture' AND a.attname = 'state'
+    ) AS states_exist,
     coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS schema_usable,
+    ARRAY(
+        SELECT coalesce(r.rolname::text, 'every role')
+        FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
+        WHERE 'session_replication_role=replica' = ANY (s.setconfig)
+            AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+        ORDER BY 1
+    ) AS silent_roles,
     (
         SELECT coalesce(array_agg(s.nspname || '.' || c.relname ORDER BY 1), '{}')
         FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -92,6 +103,10 @@ SELECT version, schema_name FROM cdc.cdc_installation
 -- name: inspect_captures
 -- Captures as installed.
 SELECT table_name, secrets FROM cdc.cdc_capture ORDER BY table_name
+
+-- name: inspect_states
+-- Captured tables whose triggers are not those that were installed, whatever they look like now.
+SELECT i.table_name FROM cdc.cdc_capture AS i WHERE i.state <> ($state)
 
 -- name: survey
 -- The tables of the ERP's schema: how many rows each has, about (-1: never counted), and whether it has a primary key.

@@ -57,6 +57,12 @@ DROP FUNCTION IF EXISTS cdc.$function() CASCADE;
 -- Remember what was installed: repairs and the consumer go by it.
 INSERT INTO cdc.cdc_capture (table_name, secrets) VALUES ($table, $secrets)
 ON CONFLICT (table_name) DO UPDATE SET secrets = EXCLUDED.secrets;
+UPDATE cdc.cdc_capture AS i SET state = ($state) WHERE i.table_name = $table;
+
+-- name: states
+-- An installation of an earlier version did not remember which triggers it made.
+ALTER TABLE cdc.cdc_capture ADD COLUMN state text;
+UPDATE cdc.cdc_capture AS i SET state = ($state);
 
 -- name: forget_capture
 -- The table is not captured any more.

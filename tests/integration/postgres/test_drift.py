@@ -10,12 +10,13 @@ from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.capture.triggers.postgres_session import LockWait
+from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, JournalMissing, LockTimeout
 from cdc.model.finding import Repaired, Severity
 from support.database import Database
-from support.postgres_capture import CAPTURES, Shop
+from support.postgres_capture import CAPTURES, Shop, client
 from support.waiting import HANG_SECONDS
 
 INSERT = "INSERT INTO customers VALUES ('1', 'a')"
@@ -151,3 +152,70 @@ def test_failing_table_keeps_no_other_from_being_repaired(shop: Shop) -> None:
     busy.rollback()
     assert list(impatient.repair().failed) == ["users"]
     assert operations(shop) == [("odd", "G"), ("customers", "G")]
+
+
+#: Act → the tables of which changes may have been missed.
+ALL = {capture.table for capture in CAPTURES}
+SWITCHES: dict[str, tuple[str, set[str]]] = {
+    "off and on at once": (
+        """BEGIN; ALTER TABLE customers DISABLE TRIGGER ALL; UPDATE customers SET name = 'unseen';
+        ALTER TABLE customers ENABLE TRIGGER ALL; COMMIT""",
+        {"customers"},
+    ),
+    "one trigger off and on": (
+        "ALTER TABLE customers DISABLE TRIGGER _cdc_update; ALTER TABLE customers ENABLE TRIGGER _cdc_update",
+        {"customers"},
+    ),
+    "data restored without triggers": (
+        "ALTER TABLE users DISABLE TRIGGER ALL; DELETE FROM users; ALTER TABLE users ENABLE TRIGGER ALL",
+        {"users"},
+    ),
+    "a dump of two tables": ("--table=public.customers --table=public.odd", {"customers", "odd"}),
+    "a dump of the database": ("--no-tablespaces", ALL),
+    "what changes no trigger": (
+        """ALTER TABLE customers ADD COLUMN more text; ALTER TABLE customers RENAME email TO mail;
+        ALTER TABLE customers ALTER name TYPE varchar(99); CREATE INDEX ON customers (name); ANALYZE customers;
+        TRUNCATE odd; ALTER TABLE users ALTER level SET DEFAULT 1; GRANT SELECT ON users TO PUBLIC""",
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("act", SWITCHES)
+def test_tables_whose_triggers_were_off_or_that_were_restored_are_read_again(shop: Shop, act: str) -> None:
+    """Also where all is as installed again before anybody asks."""
+    statements, missed = SWITCHES[act]
+    definitions = shop.execute(load("postgres/journal/definitions.sql"))
+    shop.execute(INSERT)
+    shop.execute("INSERT INTO users VALUES ('ada', 'p', 'l', 1)")
+    if statements.startswith("--"):
+        dump = client(shop.database, "pg_dump", "--clean", "--if-exists", "--inserts", *statements.split())
+        shop.execute("UPDATE users SET level = 2; UPDATE customers SET name = 'gone with the restore'")
+        shop.execute("ALTER TABLE invoices DROP CONSTRAINT invoices_customer_fkey")
+        statements = "\n".join(line for line in dump.splitlines() if not line.startswith("\\"))
+        shop.execute(f"{statements}; RESET ALL")
+    else:
+        shop.execute(statements)
+    assert (shop.execute(load("postgres/journal/definitions.sql")) != definitions) is bool(
+        missed
+    )  # cdc run asks for them
+    shop.execute("VACUUM FULL pg_trigger")
+    shop.execute("DELETE FROM cdc.cdc_journal")
+    found = {f.check for f in shop.installer.findings(CAPTURES) if "switched off for a while" in f.detail}
+    assert found == {f"table {table}" for table in missed}
+    assert shop.installer.repair().failed == {}
+    assert set(operations(shop)) == {(table, "G") for table in missed}
+    assert [f for f in shop.installer.findings(CAPTURES) if f.severity is Severity.WRONG] == []
+    assert shop.installer.repair() == Repaired()
+
+
+def test_roles_in_whose_sessions_no_trigger_fires_are_reported(shop: Shop) -> None:
+    name = f"silent_{shop.database.name}"
+    shop.execute(f"CREATE ROLE {name}")
+    try:
+        shop.execute(f"ALTER ROLE {name} IN DATABASE {shop.database.name} SET session_replication_role = replica")
+        (finding,) = [f for f in shop.installer.findings(CAPTURES) if f.check == "silent sessions"]
+        assert (finding.severity, name in finding.detail) == (Severity.WARNING, True)
+    finally:
+        shop.execute(f"DROP ROLE {name}")
+    assert "silent sessions" not in {f.check for f in shop.installer.findings(CAPTURES)}

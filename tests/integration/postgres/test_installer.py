@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,8 +18,7 @@ from cdc.model.column import Capture
 from cdc.model.errors import InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import Severity
 from support.database import Database
-from support.postgres_capture import CAPTURES, Shop
-from support.programs import NoServerError, find
+from support.postgres_capture import CAPTURES, Shop, client
 from support.recording import SHARED
 
 PROVE = "Prove that changes are captured"
@@ -30,25 +27,6 @@ FULL_SCHEMA = SHARED / "postgres-schema.sql.gz"
 
 def silent(_title: str) -> None:
     pass
-
-
-def client(database: Database, program: str, *arguments: str, text: str = "") -> str:
-    """psql or pg_dump of the server's own version; skips where the programs are not here."""
-    try:
-        folder = find("postgresql").folder
-    except NoServerError:
-        pytest.skip("PostgreSQL runs in a container: no client programs here")
-    major = int(database.execute("SHOW server_version_num")[0][0]) // 10000
-    folders = (folder, Path(f"/usr/lib/postgresql/{major}/bin"))
-    path = next((each / program for each in folders if (each / program).exists()), None)
-    if path is None:
-        pytest.skip(f"no {program} here")
-    info = database.info
-    command = [str(path), "-h", info.host, "-p", str(info.port), "-U", info.user, "-d", info.database, *arguments]
-    environment = {"PGPASSWORD": info.password, "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def dump(database: Database) -> str:

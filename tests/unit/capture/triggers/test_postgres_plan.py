@@ -38,8 +38,10 @@ SERVER = PostgresServer(
     schema_ours=False,
     present=[],
     marker_exists=False,
+    states_exist=False,
     schema_usable=False,
     namesakes=[],
+    silent_roles=[],
 )
 OURS = replace(
     SERVER,
@@ -48,6 +50,7 @@ OURS = replace(
     schema_ours=True,
     present=list(TABLES),
     marker_exists=True,
+    states_exist=True,
     schema_usable=True,
 )
 TABLE = PostgresTable(
@@ -129,7 +132,7 @@ def test_a_wrong_trigger_is_made_afresh_with_its_function() -> None:
 def test_other_secrets_need_no_lock_on_the_table() -> None:
     _, step = postgres_plan.plan_install(installed(), [Capture("users")]).steps
     assert step.title == "Capture users"
-    assert "TRIGGER" not in "".join(step.statements[1:]).upper()
+    assert " TRIGGER " not in "".join(step.statements[1:]).upper()
 
 
 def test_uninstall_drops_the_journal_last() -> None:

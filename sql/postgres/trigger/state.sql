@@ -1,0 +1,8 @@
+-- The identity of captured table i and of its triggers. Another one after they were switched off, even if they are on again,
+-- and after the table was created again, as a restored dump does it: what was written until then is not in the journal.
+SELECT c.oid::text || coalesce(string_agg(' ' || t.oid::text || '.' || t.xmin::text, '' ORDER BY t.oid), '')
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname IN ('_cdc_row', '_cdc_update', '_cdc_truncate')
+WHERE n.nspname = (SELECT schema_name FROM cdc.cdc_installation) AND c.relname = i.table_name
+GROUP BY c.oid
