@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -105,9 +105,20 @@ class BusSettings:
 
 
 class BusSource(SingleReader):
-    def __init__(self, name: str, connect: Connect, settings: BusSettings, store: SnapshotStore, clock: Clock) -> None:
-        """``store``: knows which process reads the source."""
+    def __init__(
+        self,
+        name: str,
+        connect: Connect,
+        settings: BusSettings,
+        store: SnapshotStore,
+        clock: Clock,
+        *,
+        owners: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]],
+    ) -> None:
+        """``store``: knows which process reads the source.  ``owners``: ids of events → their sources, of those that
+        are stored."""
         super().__init__(name)
+        self._owners = owners
         self._connect = connect
         self._settings = settings
         self._store = store
@@ -155,7 +166,7 @@ class BusSource(SingleReader):
                 yield self._lost(lost, StreamPosition(state.created, self._before(messages, reached)))
             if messages or self._clock.monotonic() - stored_at >= self._settings.limits.progress:
                 self._position = self._position._replace(sequence=reached)
-                yield self._batch(messages)
+                yield await self._batch(messages)
                 stored_at = self._clock.monotonic()
 
     async def _has_gap(self, messages: Sequence[StreamMessage], reached: int) -> bool:
@@ -184,8 +195,8 @@ class BusSource(SingleReader):
         gap = Gap(self._settings.stream, Operation.READ, self._clock.now(), f"{sentence} {_WAY_OUT}")
         return Batch((), reached.dump(), (gap,))
 
-    def _batch(self, messages: Sequence[StreamMessage]) -> Batch:
-        events: list[Event] = []
+    async def _batch(self, messages: Sequence[StreamMessage]) -> Batch:
+        events: list[tuple[StreamMessage, Event]] = []
         wrong: list[Quarantined] = []
         for message in messages:
             try:
@@ -198,8 +209,16 @@ class BusSource(SingleReader):
             except Exception as error:  # noqa: BLE001 - one message, whatever it holds, must not stop those after it
                 wrong.append(self._quarantined(message, error))
             else:
-                events += () if event is None else (event,)
-        batch = EventBatch((), self._position.dump(), events=tuple(events))
+                events += () if event is None else ((message, event),)
+        # An outbox stores an id once: an event with the id of another source's would be dropped, or take its place.
+        owners = dict(await self._owners([event.id for _, event in events]))
+        taken: list[Event] = []
+        for message, event in events:
+            if owners.setdefault(event.id, event.source) == event.source:
+                taken.append(event)
+            else:
+                wrong.append(self._quarantined(message, _Refused("Its id is that of an event of another source.")))
+        batch = EventBatch((), self._position.dump(), events=tuple(taken))
         return replace(batch, quarantined=tuple(wrong), gaps=tuple(map(_gap_of, wrong))) if wrong else batch
 
     def _check_source(self, subject: str, event: Event) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from cdc.capture.bus import BusProbe, BusSettings, BusSource, StreamPosition, missing
@@ -12,15 +12,19 @@ from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.extras import install_hint
 from cdc.model.broker import EventStream, StreamState
-from cdc.model.change import Position, Row, SnapshotStore
+from cdc.model.change import Position, Row
 from cdc.model.clock import SystemClock
 from cdc.model.errors import ConfigError, SourceError
 from cdc.model.finding import Finding, Severity
+from cdc.outbox.base import OutboxStore
 
 _HOUR: Final = 3600.0
 
 
-def bus_source(source: SourceConfig, store: SnapshotStore) -> BusSource:
+def bus_source(source: SourceConfig, store: OutboxStore) -> BusSource:
+    async def owners(ids: Sequence[str]) -> dict[str, str]:
+        return {each.id: each.source for each in await store.events_of(ids)}
+
     labels = {entity.name: entity.label for entity in catalogue(source).entities}
 
     def searched(event: str, data: Row) -> tuple[str, str]:
@@ -37,7 +41,7 @@ def bus_source(source: SourceConfig, store: SnapshotStore) -> BusSource:
         existing=nats.existing == "read",
         reread=source.on_purged == "reread",
     )
-    return BusSource(source.name, lambda: _connect(source), settings, store, SystemClock())
+    return BusSource(source.name, lambda: _connect(source), settings, store, SystemClock(), owners=owners)
 
 
 def bus_probe(source: SourceConfig) -> Probe:

@@ -10,11 +10,11 @@ import structlog
 
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
-from cdc.model.change import SnapshotStore
 from cdc.model.column import Capture
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.model.finding import Repaired
+from cdc.outbox.base import OutboxStore
 from cdc.runtime.capture import capture_plan, captures
 from cdc.runtime.installers import installer, journal_of, mysql_installer, of_mysql, of_postgres, slot_installer
 from cdc.runtime.sharing import Share, SourcePace, alone
@@ -31,7 +31,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-def source_of(source: SourceConfig, kept: SnapshotStore, share: Share | None = None) -> Source:
+def source_of(source: SourceConfig, kept: OutboxStore, share: Share | None = None) -> Source:
     """The source that a configuration names, which moves there from where it was; not opened yet.  ``kept``: where rows
     are kept for it.
 

@@ -77,7 +77,10 @@ async def read(*messages: tuple[str, bytes, str]) -> tuple[list[str], list[str]]
     async def connect() -> Stream:
         return Stream(numbered)
 
-    source = BusSource("bus", connect, settings, store, SystemClock())
+    async def owners(ids: Sequence[str]) -> dict[str, str]:
+        return {each.id: each.source for each in await store.events_of(ids)}
+
+    source = BusSource("bus", connect, settings, store, SystemClock(), owners=owners)
     arrived = Arrived()
     relay = Relay(source, Mapper(load_catalogue()), store, SystemClock(), nobody, arrived)
     running = asyncio.create_task(relay.run(stop))
@@ -188,6 +191,16 @@ async def test_operational_events_cannot_be_forged(source: str, name: str) -> No
     subject = f"facturascripts.{source}.x.{name}"
     arrived, reasons = await read((subject, changed(source=source, event=name, id="evt_forged"), "source:main"))
     assert (arrived, reasons) == (["evt_99"], ["Operational events are never taken from a bus."])
+
+
+async def test_id_of_another_sources_event_drops_nothing_in_silence() -> None:
+    """Ids can be guessed: a publisher may use one before its event comes."""
+    taken = ("facturascripts.shop-1.x.invoice.paid", changed(source="shop-1"), "facturascli:1")
+    own = (SUBJECT, changed(), "facturascli:1")
+    assert await read(own, own) == (["evt_1", "evt_99"], [])
+    reason = "Its id is that of an event of another source."
+    assert await read(taken, own, own) == (["evt_1", "evt_99"], [reason] * 2)
+    assert await read(own, taken) == (["evt_1", "evt_99"], [reason])
 
 
 @pytest.mark.parametrize(
