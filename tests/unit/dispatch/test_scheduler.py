@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from cdc.dispatch.scheduler import STALLED_AFTER, STALLED_FACTOR, Flight, Scheduler
@@ -79,6 +80,24 @@ def test_deliveries_of_new_endpoints_wait_until_these_are_known() -> None:
     one.follow([one.channels["known"].endpoint, endpoint("http://new", "new")])
     assert [each.id for each in one.adopt()] == ["3"]
     assert started(one) == ["2", "1"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"rate": 5.0}, {"url": "http://new"}, {"enabled": False}, {"concurrency": 1}, {"timeout": 9.0}, None]
+)
+def test_change_of_one_endpoint_keeps_the_state_of_others(change: dict[str, Any] | None) -> None:
+    clock = ManualClock()
+    one = scheduler(clock, down={}, paused={}, slow={"rate": 0.01}, changed={})
+    down, paused, slow = (one.channels[name].flow for name in ("down", "paused", "slow"))
+    for turn in [down.start(0) for _ in range(10)]:
+        down.ended(turn, 0, trouble=True)
+    paused.ended(paused.start(0), 0, trouble=True, retry_after=600)
+    slow.start(0)
+    one.reconfigure(3)
+    changed = [] if change is None else [endpoint(change.pop("url", "http://changed"), "changed", **change)]
+    one.follow([*(one.channels[name].endpoint for name in ("down", "paused", "slow")), *changed])
+    assert [one.channels[name].flow for name in ("down", "paused", "slow")] == [down, paused, slow]
+    assert [each.wait(1) for each in (down, paused, slow)] == [4, 599, 99]
 
 
 def test_leases_of_an_endpoint_that_is_held_are_released() -> None:
