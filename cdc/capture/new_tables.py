@@ -40,13 +40,15 @@ class Patterns:
 
 
 class Appeared(NamedTuple):
-    """``tables``: not seen before.  ``uncaptured``: those of them of which changes may have been missed."""
+    """``tables``: not seen before.  ``uncaptured``: those of them of which changes may have been missed.  ``absent``:
+    tables that did not exist at this look or the last one, so that their rows have no earlier state."""
 
     tables: Sequence[Capture]
     uncaptured: Sequence[Capture]
+    absent: Sequence[str]
 
 
-NOTHING_NEW: Final = Appeared((), ())
+NOTHING_NEW: Final = Appeared((), (), ())
 
 
 class _Left(NamedTuple):
@@ -101,7 +103,8 @@ class NewTables:
         else:
             for table in self._left:
                 self._report(table, f"Nothing is repaired here. Run {self._patterns.command}.")
-        return Appeared(new, uncaptured)
+        absent = [] if seen is None else [*gone, *(capture.table for capture in new)]
+        return Appeared(new, uncaptured, absent)
 
     def _forget_installed(self, captured: Collection[str]) -> None:
         """Drop the tables that somebody else has installed: an account that may not install cannot do it again."""

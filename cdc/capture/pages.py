@@ -9,7 +9,7 @@ between them, which an ERP that writes notices.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -20,11 +20,12 @@ from cdc.capture.base import NO_BACKFILLS, SourceBackfills
 from cdc.capture.position import Reread
 from cdc.capture.window import Window
 from cdc.model.backfill import Backfill, backfill_token
-from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction
+from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.model.clock import Clock
 from cdc.model.column import Table
 from cdc.model.due import condition
 from cdc.model.errors import SourceError, SourceUnavailable
+from cdc.model.image import key_of
 
 #: While the ERP writes, and for so many seconds after, backfills are gentle: a page has so many rows at most, and is
 #: followed by a rest of so many times as long as it took to read and store.
@@ -164,6 +165,10 @@ class EmittedPage(NamedTuple):
     gaps: tuple[Gap, ...] = ()
 
 
+#: Rows of a new table that are remembered because they have been emitted; of one with more, none.
+REMEMBERED: Final = 20_000
+
+
 class PageReader:
     """Says what to read next, and makes changes of what was read.
 
@@ -185,6 +190,14 @@ class PageReader:
         self._window = Window("", (), ())
         self._step: BackfillStep | None = None
         self._ahead: asyncio.Task[None] | None = None
+        self._emitted: dict[str, set[tuple[Value, ...]] | None] = {}  # of tables that are new: keys of their rows
+
+    def absent(self, tables: Sequence[str]) -> None:
+        """Note tables that do not exist, or did not a moment ago: each of their rows that is read before the stream
+        shows it is ``CREATE``, once.  Another process, and this one when there are very many, takes them for rows of
+        any table."""
+        for table in tables:
+            self._emitted.setdefault(table, set())
 
     def use(self, backfills: SourceBackfills | None = None) -> None:
         """Use these from now on (None: the same), and forget unfinished pages."""
@@ -297,8 +310,20 @@ class PageReader:
         """Apply transactions that the stream emits."""
         if transactions:
             self._pace.changed()
+        if self._emitted:
+            self._note(change for transaction in transactions for change in transaction.changes)
         if self._wanted is not None:
             self._window.follow(transactions)
+
+    def _note(self, changes: Iterable[RowChange]) -> None:
+        """Note rows of new tables as emitted."""
+        for change in changes:
+            keys = self._emitted.get(change.table)
+            if keys is not None:
+                former = None if change.before is None else key_of(change.before, tuple(change.key))
+                keys |= {tuple(key.values()) for key in (change.key, former) if key}
+                if len(keys) > REMEMBERED:
+                    self._emitted[change.table] = None
 
     def emit(self, rereads: Sequence[Reread]) -> EmittedPage:
         """Return the page under way, and end it.  ``rereads``: those that exist by now."""
@@ -307,7 +332,8 @@ class PageReader:
         ended = self._page.looked < wanted.most
         last = wanted.after if self._page.last is None else _key(self._page.last, wanted.table)
         if wanted.reread is not None:
-            changes = self._changes(wanted.table, wanted.reread.count)
+            changes = self._of_new(self._changes(wanted.table, wanted.reread.count))
+            self._note(changes)
             transaction = Transaction(f"reread/{wanted.reread.token}", changes)
             left = self._behind(wanted.reread, rereads, None if ended else last)
             return EmittedPage((transaction,) if changes else (), left, None, self._unread(wanted.table))
@@ -350,6 +376,15 @@ class PageReader:
                 RowChange(Operation.READ, name, {column: row[column] for column in key}, None, row, now, number)
                 for number, row in enumerate(self._window.rows(), first)
             ]
+        )
+
+    def _of_new(self, changes: tuple[RowChange, ...]) -> tuple[RowChange, ...]:
+        """Return the changes, those of rows of a new table that were not emitted before as ``CREATE``."""
+        return tuple(
+            change._replace(operation=Operation.CREATE)
+            if (keys := self._emitted.get(change.table)) is not None and tuple(change.key.values()) not in keys
+            else change
+            for change in changes
         )
 
 

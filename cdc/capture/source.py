@@ -226,6 +226,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
             return NOTHING_NEW
         names = await self._database.table_names()
         appeared = self._new_tables.look(names, await self._database.installed())
+        self._pages.absent(appeared.absent)
         if appeared.tables:
             self._database.capture(appeared.tables)
             self._tables = await self.tables()

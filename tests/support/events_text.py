@@ -54,7 +54,7 @@ ORDER = """
 * `TRUNCATE` gives one `truncated` with empty `key` and `data`, instead of earlier changes of the table in the same
   transaction. FacturaScripts itself never does this.
 * `read` is a row as it is now: a change could not be recorded, so the table was read again, at most 1,000 rows a
-  second. It does not say which columns changed.
+  second. It does not say which columns changed. Rows of a table that is made while `cdc run` reads are `created`.
 * `existing` is a row that existed before, sent by [`cdc backfill`](backfill.md).
 * Patterns that end in `*` (`*`, `invoice.*`) select neither `read` nor `existing`: name them (`invoice.read`,
   `*.read`, `*.existing`).

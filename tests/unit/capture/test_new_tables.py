@@ -53,7 +53,7 @@ class Watched:
         uncaptured: Sequence[Capture] = ()
         with structlog.testing.capture_logs() as logs:
             if self.tables.due():
-                new, uncaptured = self.tables.look(names, self.captured)
+                new, uncaptured, _ = self.tables.look(names, self.captured)
             for _ in range(5):
                 await asyncio.sleep(0)
         self.logs += [dict(line) for line in logs]
