@@ -115,6 +115,8 @@ def append_source(schema: str, owners: Collection[str]) -> str:
     return Template(body).substitute(
         writers=f"{text_array(owners if len(owners) == 1 else ())}::pg_catalog.name[]",
         schema=literal(schema),
+        namespace=literal(quote(schema)),
+        prefix=literal(f"{quote(schema)}."),
         probe=PROBE,
         lock_class=str(LOCK_CLASS),
         lock_idle=str(LOCK_IDLE),

@@ -15,9 +15,22 @@ LANGUAGE plpgsql SECURITY DEFINER
 AS $$cdc$$
 DECLARE
     journaled boolean;
+    relation pg_catalog.oid;
 BEGIN
     IF pg_catalog.to_regclass('cdc.cdc_journal') IS NULL OR SESSION_USER OPERATOR(pg_catalog.<>) ALL ($writers) THEN
-        IF pg_catalog.to_regclass('cdc.cdc_journal') IS NULL OR NOT EXISTS (
+        IF pg_catalog.to_regclass('cdc.cdc_journal') IS NULL THEN
+            RETURN journaled;
+        END IF;
+        IF pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace($namespace), 'USAGE') THEN
+            relation := pg_catalog.to_regclass($prefix OPERATOR(pg_catalog.||) pg_catalog.quote_ident(written));
+        END IF;
+        IF (
+            pg_catalog.pg_stat_get_xact_tuples_inserted(relation)
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(relation)
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(relation)
+        ) OPERATOR(pg_catalog.>) 0 AND op OPERATOR(pg_catalog.<>) 'T' THEN
+            NULL; -- as nearly always; the query below takes longer than the write
+        ELSIF NOT EXISTS (
             SELECT
             FROM pg_catalog.pg_class AS c
             JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
