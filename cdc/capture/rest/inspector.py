@@ -51,10 +51,13 @@ class ApiInspector:
         yield self._budget(polled)
 
     async def _greeted(self) -> None:
-        """Ask for the list of resources; once more, a second later, where nothing answers.  Raises `SourceError`."""
+        """Ask for the list of resources; once more, a second later, where nothing answers, or a failing server.  Raises
+        `SourceError`."""
         try:
             await self._client.get()
-        except SourceUnavailable:
+        except (SourceUnavailable, ApiError) as error:
+            if isinstance(error, ApiError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
             await asyncio.sleep(_AGAIN_SECONDS)
             await self._client.get()
 
