@@ -24,6 +24,8 @@ ROW_EVENTS: dict[str, str] = {
 
 #: The kind of child whose changes change the document itself; a receipt has events of its own.
 LINES: Final = "lines"
+#: What ``previous`` has instead of many former lines.
+LINES_CHANGED: Final = "lines_changed"
 
 
 #: FacturaScripts' table of documents that were made from others, a row for each line: ``iddoc1`` of ``model1`` became

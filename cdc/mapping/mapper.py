@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import compress
+from itertools import compress, islice
 from operator import ne
-from typing import Any
+from typing import Any, Final
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, ORIGIN, TRANSFORMATIONS, Child, Path, linked
+from cdc.mapping.entity import LINES, LINES_CHANGED, ORIGIN, TRANSFORMATIONS, Child, Path, linked
 from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest, History
 from cdc.mapping.merge import Emitted, LinesChanged, MergedChange, MergedTransaction, lines_changed, own_changes
 from cdc.mapping.permissions import (
@@ -34,6 +34,9 @@ from cdc.model.event import NO_TIME, Event, ExistingIds, event_id, event_ids, re
 
 _NOTHING: frozenset[str] = frozenset()
 _NO_LINES: Mapping[str, LinesChanged] = {}
+#: Former lines up to which ``previous`` has them all; and changed lines that it names where there are more.
+_ALL_LINES: Final = 100
+_CHANGED_LINES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class _Context:
     history: History
     time: int  # the transaction's index in its batch
     observed: bool
+    more: bool  # of a huge transaction, whose other parts may change the same lines
     lines: Mapping[str, LinesChanged]
     plans: Plans
     site: str
@@ -204,6 +208,7 @@ class Mapper:
                 history,
                 times[transaction.token],
                 transaction.observed,
+                transaction.more,
                 lines,
                 self._plans,
                 site,
@@ -491,10 +496,36 @@ def _shown(
         return data, None
     previous: Mapping[str, Any] = plan.decode(plan.secrets.of(images[1], change.key))
     if plan.lines is not None and _lines_differ(plan, change, context):
-        (owner,) = (getattr(change, "former_key", None) or change.key).values()
-        lines = context.children_before(plan.lines, owner)
-        previous = {**previous, LINES: [plan.decode(line) for line in lines]}
+        previous = {**previous, **_former_lines(plan, change, plan.lines, context)}
     return data, previous
+
+
+def _former_lines(
+    plan: TablePlan, change: MergedChange | RowChange, child: Child, context: _Context
+) -> Mapping[str, Any]:
+    """All former lines of a document or, where they are many or not known, those that were changed."""
+    keys = [key for key in (getattr(change, "former_key", None), change.key) if key]
+    owners = [value for key in keys for value in key.values()]
+    if not context.more:
+        lines = context.children_before(child, owners[0])
+        if len(lines) <= _ALL_LINES:
+            return {LINES: [plan.decode(line) for line in lines]}
+    added, removed, changed = list[Row](), list[Row](), list[Mapping[str, Row]]()
+    documents = (context.lines.get(record_name(plan.table, key)) for key in keys)
+    differing = {id(line): line for each in documents if each is not None for line in each.changes}
+    for line in islice(differing.values(), _CHANGED_LINES):
+        before, after = (
+            row if row is not None and row.get(child.column) in owners else None for row in (line.before, line.after)
+        )
+        if before is None:
+            added.append(plan.decode(line.key))
+        elif after is None:
+            removed.append(plan.decode(before))
+        else:
+            former = {column: before.get(column) for column in changed_columns(before, after)}
+            changed.append({"key": plan.decode(line.key), "previous": plan.decode(former)})
+    more = context.more or len(differing) > _CHANGED_LINES
+    return {LINES_CHANGED: {"added": added, "removed": removed, "changed": changed, "more": more}}
 
 
 def _children(plan: TablePlan, change: MergedChange | RowChange, context: _Context) -> dict[str, list[Row]]:

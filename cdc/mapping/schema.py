@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, ORIGIN, ROW_EVENTS, Entity
+from cdc.mapping.entity import LINES, LINES_CHANGED, ORIGIN, ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
 from cdc.mapping.rule import Rule
 from cdc.model.backfill import EXISTING
@@ -166,6 +166,27 @@ def _transition(entity: Entity, rule: Rule, examples: Examples, schemas: _Schema
     return EventType(rule.event, rule.when, entity.name, entity.table, entity.title, examples.of_rule(rule), schema)
 
 
+_KEY: Final[Schema] = {"type": "object", "description": "The line's key."}
+_LINES_CHANGED: Final[Schema] = {
+    "type": "object",
+    "description": "In the place of lines, where there were more than 100 or they are not known.",
+    "properties": {
+        "added": {"type": "array", "items": _KEY},
+        "removed": {"type": "array", "items": {"type": "object"}},
+        "changed": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"key": _KEY, "previous": {"type": "object"}},
+                "required": ["key", "previous"],
+            },
+        },
+        "more": {"type": "boolean", "description": "Whether other lines were, or may be, changed, too."},
+    },
+    "required": ["added", "removed", "changed", "more"],
+}
+
+
 class _Schemas:
     """Payload schemas of one catalogue; ``tables``: those whose columns are known."""
 
@@ -194,7 +215,7 @@ class _Schemas:
         if children:
             data["required"] = list(children)
         key = key_schema(self._tables.get(entity.table), columns)
-        former = {kind: child for kind, child in children.items() if kind == LINES}
+        former = {LINES: children[LINES], LINES_CHANGED: _LINES_CHANGED} if LINES in children else {}
         previous = row_schema({**columns, **former}) if updates else None
         schema = payload_schema(name, key, data, previous, inferred=inferred, by_time=by_time)
         if related := self._related(entity):

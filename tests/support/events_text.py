@@ -336,12 +336,14 @@ created, and may show later changes, whose events follow. Documents other than i
 are then captured: run `cdc install-triggers`, `cdc install-slot` or `cdc grants` again after a change of `include`.
 
 A change of lines changes the document: one `updated` a transaction and document, with the former lines in
-`previous.lines`, also where no column of the document changed. A line that moves to another document changes both. A
-document that is deleted with its lines gives `deleted` only, and one that is gone when its changed lines are read has
-no `updated` for them. In a transaction of more than some thousand rows, which is
-read in parts, the event comes with the first part that changes lines of the document, and `previous.lines` knows the
-changes of that part. A change of receipts alone gives no `updated` of the invoice: a receipt has events of its own.
-Where lines are read again after a gap in the capture, their documents have `read`.
+`previous.lines`, also where no column of the document changed. Where there were more than 100, `previous` has
+`lines_changed` instead: `{"added":[key,…],"removed":[row,…],"changed":[{"key":key,"previous":{…}},…],"more":false}`;
+`more` is true when over 1,000 lines were changed, of which it names 1,000. A line that moves to another document
+changes both. A document that is deleted with its lines gives `deleted` only, and one that is gone when its changed
+lines are read has no `updated` for them. In a transaction of more than some thousand rows, which is read in parts,
+the event comes with the first part that changes lines of the document; it has `lines_changed` with the changes of
+that part, and `more` is true. A change of receipts alone gives no `updated` of the invoice: a receipt has events of
+its own. Where lines are read again after a gap in the capture, their documents have `read`.
 
 `include` in the source's table of `cdc.toml` does this for all documents at once. An entity of your own can say where
 its lines are: `lines = { table = "…", column = "…" }`, the column being the one that holds the entity's key.

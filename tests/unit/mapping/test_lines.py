@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given, settings
@@ -211,3 +212,48 @@ def test_every_former_lines_are_those_of_the_event_before(steps: list[list[tuple
     for invoice in (1, 2):
         left = [lines[key] for key in sorted(lines) if lines[key]["idfactura"] == invoice]
         assert shown.get(f"facturascli:{invoice}", []) == left
+
+
+def _many(*changes: RowChange, former: list[Row]) -> Event:
+    """The event of a document that had these lines."""
+    live = {row["idlinea"]: row for row in former}
+    for each in changes:
+        live.pop((each.before or each.after or {})["idlinea"], None)
+        live |= {each.after["idlinea"]: each.after} if each.after else {}
+    (event,) = _events(*changes, facts=_facts([_invoice()], list(live.values())))
+    return event
+
+
+def test_of_many_former_lines_only_those_that_were_changed_are_named() -> None:
+    former = [_line(number) for number in range(1, 102)]
+    edited = _edit(former[4], descripcion="b")
+    event = _many(edited, _add(_line(500)), _remove(former[7]), former=former)
+    assert event.previous == {
+        "lines_changed": {
+            "added": [{"idlinea": 500}],
+            "removed": [former[7]],
+            "changed": [{"key": {"idlinea": 5}, "previous": {"descripcion": "a"}}],
+            "more": False,
+        }
+    }
+    assert _many(edited, former=former[:100]).previous == {"lines": former[:100]}
+
+
+def test_changed_lines_that_are_named_are_bounded() -> None:
+    former = [_line(number) for number in range(1, 6001)]
+    event = _many(*(_edit(line, descripcion="b") for line in former), former=former)
+    assert event.previous is not None
+    assert len(event.previous["lines_changed"]["changed"]) == 1000
+    assert event.previous["lines_changed"]["more"]
+    (one,) = [_many(_edit(former[0], descripcion="b"), former=former)]
+    assert len(json.dumps(one.previous)) < 200
+
+
+def test_part_of_a_huge_transaction_claims_no_former_lines() -> None:
+    """The lines that other parts insert are in the database already."""
+    inserted = [_line(number) for number in range(1, 7)]
+    first = transaction(*map(_add, inserted[:2]))._replace(more=True)
+    (event,) = mapped(first, rules=_RULES, facts=_facts([_invoice()], inserted)).events
+    assert event.previous == {
+        "lines_changed": {"added": [{"idlinea": 1}, {"idlinea": 2}], "removed": [], "changed": [], "more": True}
+    }
