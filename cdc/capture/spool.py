@@ -22,10 +22,6 @@ from cdc.database import sqlfile
 from cdc.model.change import Operation, RowChange, Value
 from cdc.model.number import decimal_columns, with_decimals
 
-#: What cannot be stored, in errors.
-_INDEX, _SPOOLED = "The index of a large transaction", "A large transaction"
-
-
 class RecordIndex:
     """The ordinals of each record, in a temporary SQLite file that its connection owns and the system removes: rows
     cost disk, not memory.  An ordinal orders the changes and finds them again: a row's number in the journal, an
@@ -40,7 +36,7 @@ class RecordIndex:
         try:
             self._database.executescript(sqlfile.load("sqlite/record_index.sql"))
         except sqlite3.OperationalError as error:
-            raise not_written(_INDEX, error) from error
+            raise not_written(error) from error
         self._database.execute("BEGIN")
         self._last = 0
 
@@ -64,7 +60,7 @@ class RecordIndex:
                 record = self._renamed(record, name)
             self._database.execute("INSERT INTO change VALUES (?, ?, ?)", (record, ordinal, weight))
         except sqlite3.OperationalError as error:
-            raise not_written(_INDEX, error) from error
+            raise not_written(error) from error
 
     def _number(self, name: str, *, left: bool) -> int:
         """Return the number of the record with this name.  ``left``: the change gives it another name."""
@@ -113,7 +109,7 @@ class RecordIndex:
                 size,
             )
         except sqlite3.OperationalError as error:
-            raise not_written(_INDEX, error) from error
+            raise not_written(error) from error
 
 
 def record_names(table: str, key: Sequence[Value], former_key: Sequence[Value] | None) -> tuple[str, str | None]:
@@ -164,7 +160,7 @@ class Spool:
         try:
             self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object, whose method `close` closes it
         except OSError as error:
-            raise not_written(_SPOOLED, error) from error
+            raise not_written(error) from error
         self._index = RecordIndex()
         self._end = 0
         self.count = 0
@@ -191,7 +187,7 @@ class Spool:
         try:
             self._file.write(line)
         except OSError as error:
-            raise not_written(_SPOOLED, error) from error
+            raise not_written(error) from error
         self._end += len(line)
         self.count += 1
 
@@ -201,7 +197,7 @@ class Spool:
         try:
             self._file.flush()
         except OSError as error:
-            raise not_written(_SPOOLED, error) from error
+            raise not_written(error) from error
         waiting: tuple[int, list[int]] = (behind, [])
         for part in self._index.parts(behind, size):
             if waiting[1]:

@@ -1,4 +1,4 @@
-"""Failures of temporary files as one sentence: which folder, why, and what to do."""
+"""Failures of temporary files of large transactions as one sentence: which folder, why, and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNWRITABLE: Final = {
 }
 
 
-def not_written(what: str, error: OSError | sqlite3.OperationalError) -> Exception:
+def not_written(error: OSError | sqlite3.OperationalError) -> Exception:
     """Return the error to raise where a temporary file failed: ``error`` itself if the disk is not its cause."""
     if isinstance(error, sqlite3.OperationalError):
         code = error.sqlite_errorcode & 0xFF
@@ -30,7 +30,7 @@ def not_written(what: str, error: OSError | sqlite3.OperationalError) -> Excepti
         folder, reason, full = _of_python(), error.strerror or str(error), error.errno in DISK_FULL
     fix = "Make room there" if full else "Let this user write there"
     return SourceUnavailable(
-        f"{what} cannot be stored in the temporary folder {folder}: {reason}.",
+        f"A large transaction cannot be stored in the temporary folder {folder}: {reason}.",
         f"{fix}, or set TMPDIR to another folder.",
     )
 

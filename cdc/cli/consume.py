@@ -17,7 +17,6 @@ import aiohttp
 import click
 import orjson
 
-from cdc.capture.temporary import not_written
 from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.endpoint_input import PLACES, secret_from
 from cdc.cli.output import echo, say
@@ -213,7 +212,10 @@ class _Run:
             stored.write(orjson.dumps(event["payload"]))
             stored.seek(0)
         except OSError as error:
-            raise not_written("The payload of an event", error) from error
+            raise UsageError(
+                f"An event's payload cannot be stored in the temporary folder: {error.strerror or error}.",
+                "Make room there, or set TMPDIR to another folder.",
+            ) from error
         with stored as payload:
             try:
                 process = await asyncio.create_subprocess_exec(

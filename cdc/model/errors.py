@@ -232,9 +232,8 @@ def reportable_error(error: Exception) -> CdcError:
     places = traceback.extract_tb(error.__traceback__)  # empty for an exception that was never raised itself
     where = f" in {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
     number = error.errno if isinstance(error, OSError) else None
-    if (
-        isinstance(error, OSError) and number is not None and number in _FILE_TROUBLE
-    ):  # the system's words quote nothing
-        file = f"The file {error.filename}" if isinstance(error.filename, str) else "A file"
-        return Defect(f"{file} cannot be used{where}: {os.strerror(number)}.", _FILE_TROUBLE[number])
+    if isinstance(error, OSError) and number in _FILE_TROUBLE:
+        reason = os.strerror(number or 0)  # the system's words: those of the error may quote anything
+        file = f" ({error.filename})" if isinstance(error.filename, str) else ""
+        return Defect(f"A file{file} cannot be used{where}: {reason}.", _FILE_TROUBLE[number or 0])
     return Defect(f"Unexpected {type(error).__name__}{where}.")

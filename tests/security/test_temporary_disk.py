@@ -109,7 +109,7 @@ async def test_full_temporary_disk_skips_nothing_and_ends_nothing(monkeypatch: p
         str(error) for error in source.failed
     }
     (said,) = {str(error) for error in source.failed}
-    assert said.startswith("The index of a large transaction cannot be stored in the temporary folder /")
+    assert said.startswith("A large transaction cannot be stored in the temporary folder /")
     assert "no space left" in said
     assert "set TMPDIR to another folder" in said
     assert [event.record for event in await store.events(10)] == ["clientes:1"]
@@ -160,5 +160,5 @@ def test_no_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_unexpected_failure_of_a_file_says_file_cause_and_fix(number: int, file: str | None) -> None:
     error = OSError(number, "a value of the row", *([file] if file else []))
     reported = reportable_error(error)
-    assert reported.message == f"{f'The file {file}' if file else 'A file'} cannot be used: {os.strerror(number)}."
+    assert reported.message == f"A file{f' ({file})' if file else ''} cannot be used: {os.strerror(number)}."
     assert reported.hint

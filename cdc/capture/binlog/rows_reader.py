@@ -131,7 +131,7 @@ class TransactionRows:
         try:
             yield
         except OSError as error:
-            raise not_written(f"A transaction of more than {self._bytes >> 20} MB", error) from error
+            raise not_written(error) from error
 
 
 #: ``data``, where the event's header begins in it, where the event without its checksum ends.

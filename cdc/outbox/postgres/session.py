@@ -66,8 +66,9 @@ def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
                 f"{where} cannot be written: no server takes writes.", "Promote a standby, or name the primary server."
             )
         return OutboxUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
-    kind = OutboxRefused if state.startswith(_CONTENT) else OutboxError
-    return kind(f"{where} refused an operation: {reason}.")
+    if state.startswith(_CONTENT):
+        return OutboxRefused(f"{where} refused an operation: {reason}.")
+    return OutboxError(f"{where} refused an operation: {reason}.")
 
 
 def _refusal(reason: str) -> tuple[str, str] | None:

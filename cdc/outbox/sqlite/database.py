@@ -57,9 +57,10 @@ def primary_code(error: sqlite3.Error) -> int:
 
 def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
     """The error to raise from ``error``.  Its own text names the operation, never a value."""
+    if primary_code(error) in _CONTENT:
+        return OutboxRefused(f"The outbox {path} refused an operation: {error}.")
     what, hint = _SENTENCES.get(primary_code(error), (f"refused an operation: {error}", ""))
-    kind = OutboxRefused if primary_code(error) in _CONTENT else OutboxError
-    return kind(f"The outbox {path} {what}.", hint)
+    return OutboxError(f"The outbox {path} {what}.", hint)
 
 
 def log_in_use(path: Path) -> OutboxError:
