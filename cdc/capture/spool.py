@@ -22,6 +22,7 @@ from cdc.database import sqlfile
 from cdc.model.change import Operation, RowChange, Value
 from cdc.model.number import decimal_columns, with_decimals
 
+
 class RecordIndex:
     """The ordinals of each record, in a temporary SQLite file that its connection owns and the system removes: rows
     cost disk, not memory.  An ordinal orders the changes and finds them again: a row's number in the journal, an
