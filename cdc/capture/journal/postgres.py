@@ -35,7 +35,7 @@ from cdc.database.sqlfile import load, render
 from cdc.model.change import Operation, Row, RowChange, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import JournalMissing
+from cdc.model.errors import JournalMissing, SourceUnavailable
 from cdc.model.image import Image, ImageReader, key_in, refuse
 
 CHANNEL = "cdc"
@@ -96,6 +96,11 @@ class PostgresJournal:
         self._floor = self._next_floor = "0"
         self._read.clear()
         await self._lookup.connect()
+        if await self._link.query("SELECT WHERE pg_is_in_recovery()"):
+            where = self._lookup.info.describe()
+            raise SourceUnavailable(
+                f"{where} is on a standby: nothing is written there.", "Connect to the primary server."
+            )
         installation = await self._link.query(_sql("installation"))
         version, schema = installation[0] if installation else (0, "")
         if version != JOURNAL_VERSION:

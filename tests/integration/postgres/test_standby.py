@@ -1,0 +1,31 @@
+"""A standby, to which nobody writes: neither triggers nor log are read there, and the sentence says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cdc.capture.journal.postgres import PostgresJournal
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.column import Capture
+from cdc.model.errors import InstallError, SourceError
+from cdc.model.finding import Severity
+from support.database import Database
+
+
+async def test_standby_is_refused_by_name(own_server: Callable[[str], Database]) -> None:
+    primary = own_server("postgresql")
+    primary.execute("CREATE TABLE item (id integer PRIMARY KEY)")
+    there = PostgresInstaller(primary.info)
+    there.apply(there.plan_install([Capture("item")]), lambda _: None)
+    standby = Database(primary.server.standby(), primary.name)
+    journal = PostgresJournal(standby.info, [Capture("item")])
+    with pytest.raises(SourceError, match="standby"):
+        await journal.connect()
+    await journal.disconnect()
+    there = PostgresInstaller(standby.info)
+    with pytest.raises(InstallError, match="standby"):
+        there.plan_install([Capture("item")])
+    (found,) = [each for each in there.findings([Capture("item")]) if each.check == "server"]
+    assert (found.severity, found.fix) == (Severity.WRONG, "connect to the primary server")
