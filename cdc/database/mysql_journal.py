@@ -38,6 +38,9 @@ CASCADE_ONLY = 10
 CASCADES_ROW = 2
 #: Row that names the tables whose triggers are being replaced: each must be read again afterwards.
 REREAD_ROW = 3
+#: Row that says when each trigger was created: one that somebody else created again, with a restored dump for example,
+#: has seen nothing of what happened to its table before.
+MADE_ROW = 4
 
 
 class Tokens(StrEnum):

@@ -36,9 +36,19 @@ SELECT `TABLE_NAME`, `CONSTRAINT_NAME`, `DELETE_RULE`, `UPDATE_RULE`
 FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE `CONSTRAINT_SCHEMA` = DATABASE()
 
 -- name: inspect_triggers
--- Triggers of the database, whoever made them.
-SELECT `TRIGGER_NAME`, `EVENT_OBJECT_TABLE`, `ACTION_TIMING`, `EVENT_MANIPULATION`, `ACTION_STATEMENT`, `DEFINER`
+-- Triggers of the database, whoever made them, and when, in the time zone of the session: replication and
+-- ALTER TABLE keep that.
+SELECT `TRIGGER_NAME`, `EVENT_OBJECT_TABLE`, `ACTION_TIMING`, `EVENT_MANIPULATION`, `ACTION_STATEMENT`, `DEFINER`,
+  COALESCE(DATE_FORMAT(`CREATED`, '%Y-%m-%d %H:%i:%s.%f'), '')
 FROM information_schema.TRIGGERS WHERE `EVENT_OBJECT_SCHEMA` = DATABASE() ORDER BY `EVENT_OBJECT_TABLE`, `TRIGGER_NAME`
+
+-- name: record_made
+-- Record when a table's triggers (those with these names) were created.
+INSERT INTO `cdc_installation`
+SELECT $row, $version, 'triggers made', JSON_OBJECTAGG(`TRIGGER_NAME`, DATE_FORMAT(`CREATED`, '%Y-%m-%d %H:%i:%s.%f'))
+FROM information_schema.TRIGGERS
+WHERE `EVENT_OBJECT_SCHEMA` = DATABASE() AND `EVENT_OBJECT_TABLE` = $table AND `TRIGGER_NAME` IN ($names)
+ON DUPLICATE KEY UPDATE `captures` = JSON_MERGE_PATCH(`captures`, VALUES(`captures`))
 
 -- name: inspect_own_tables
 -- Tables under our names, with the comment that says whether they are ours.

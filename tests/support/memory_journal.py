@@ -27,6 +27,7 @@ class MemoryJournal:
     locked_by_other: bool = False
     most_rows: int = 0
     marked: Marker | None = field(default_factory=Marker)
+    noted: int = 0
     defined: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _order: int = 0
@@ -98,6 +99,7 @@ class MemoryJournal:
     async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
         if self.marked is not None and marker.outbox:
             self.marked = marker
+            self.noted = marker.batch
         self.visible = [row for row in self.visible if row.token not in set(tokens)]
 
     async def page(self, wanted: PageRequest, most: int) -> JournalPage | None:

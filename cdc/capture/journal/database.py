@@ -40,21 +40,27 @@ MOVED: Final = Marker("*")
 @dataclass(frozen=True, slots=True)
 class JournalPosition(SourcePosition):
     """``done``: the transactions of the last batch, and those before it whose deletion was under way, all of them
-    stored.  Everything before them has been deleted from the journal."""
+    stored.  Everything before them has been deleted from the journal.  ``noted``: a batch that was certainly noted
+    beside the journal; a database that holds an earlier one was restored from an older copy."""
 
     done: tuple[str, ...] = ()
     marker: Marker = NO_MARKER
+    noted: int = 0
 
     def next(self, done: tuple[str, ...] = (), huge: HugePart | None = None) -> JournalPosition:
         """Return the position that follows this one."""
         marker = self.marker
         if marker.outbox and marker != MOVED:
             marker = Marker(marker.outbox, marker.batch + 1)
-        return JournalPosition(done, marker, huge=huge, rereads=self.rereads)
+        return JournalPosition(done, marker, self.noted, huge=huge, rereads=self.rereads)
 
     def outdated(self, found: Marker) -> bool:
         """Return whether the journal, which holds ``found``, lacks changes that the outbox of this position lacks."""
         return bool(found.outbox) and (found.outbox != self.marker.outbox or found.batch > self.marker.batch)
+
+    def restored(self, found: Marker) -> bool:
+        """Return whether the database, which holds ``found``, is older than what was read of it."""
+        return found.outbox in ("", self.marker.outbox) and found.batch < self.noted
 
     def adopting(self, found: Marker, tables: Iterable[str]) -> JournalPosition:
         """Return the position of an outbox that takes the place of the one that read the journal until ``found``:
@@ -70,6 +76,7 @@ class JournalPosition(SourcePosition):
                     "huge": None if self.huge is None else [self.huge.token, self.huge.records],
                     "rereads": [each.to_json() for each in self.rereads],
                     "marker": list(self.marker),
+                    "noted": self.noted,
                 }
             ).decode()
         )
@@ -84,6 +91,7 @@ class JournalPosition(SourcePosition):
             return JournalPosition(
                 done=tuple(fields["done"]),
                 marker=Marker(*fields.get("marker", ())),
+                noted=fields.get("noted", 0),
                 huge=None if huge is None else HugePart(*huge),
                 rereads=rereads_of(fields["rereads"]),
             )
@@ -150,7 +158,11 @@ async def in_slices(rows: Iterator[JournalRow]) -> list[JournalRow]:
 
 class JournalDatabase(SourceDatabase, Protocol):
     """One connection that holds the consumer lock, reads the journal and deletes from it.  `connect` raises
-    `JournalMissing`."""
+    `JournalMissing`.
+
+    ``noted``: the batch of the last marker that is known to be in the database, over all connections; 0: none is."""
+
+    noted: int
 
     async def peek(self, limit: int) -> list[JournalRow]:
         """Return up to ``limit`` visible rows.  Fewer than ``limit`` means that these are all that is visible in one

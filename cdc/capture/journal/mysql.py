@@ -29,13 +29,13 @@ from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, REGISTRY_SECONDS, code_of, open_registry, rows
-from cdc.database.mysql_journal import CASCADES_ROW, VERSION, Tokens, captures_from_json, wait_comment
+from cdc.database.mysql_journal import CASCADES_ROW, JOURNAL, VERSION, Tokens, captures_from_json, wait_comment
 from cdc.database.mysql_replication import read_replication, replica_of_triggers
 from cdc.database.mysql_tables import MySQLTable, text
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, SecretColumns, Table
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import JournalMissing, SourceError
+from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 from cdc.model.finding import Severity
 
 _NO_ROUTINE = frozenset({1305, 1370})
@@ -91,6 +91,8 @@ class MySQLJournal:
         self._routine = False
         self._markable = False
         self._unmarked: Marker | None = None
+        self.noted = 0
+        self._journal_made: object = None
         self._marked_at = -math.inf
 
     # -- connection -------------------------------------------------------------------------------------------------
@@ -123,6 +125,7 @@ class MySQLJournal:
         self._installed = tuple(captures_from_json(captures))
         self._versioned = tokens == Tokens.ROW_START
         self._history = 1  # of an earlier consumer, perhaps
+        self._journal_made = None
         self._registry_at = -math.inf
         self._open_registry(connection)
         self._routine = _has_routine(connection)
@@ -202,9 +205,14 @@ class MySQLJournal:
         self._lookup.hide(self._secrets())
 
     async def definitions(self) -> object:
-        names = tuple(capture.table for capture in self._installed) or ("",)
+        names = (JOURNAL, *(capture.table for capture in self._installed))
         sql = sqlfile.load("mysql/definitions.sql")
-        return await self._session.run(partial(rows, sql=sql, parameters=(names,)))
+        found = dict(await self._session.run(partial(rows, sql=sql, parameters=(names,))))
+        made = found.pop(JOURNAL, None)
+        if self._journal_made not in (None, made):  # its shapes may be others, and its numbers begin again
+            raise SourceUnavailable(f"The journal in {self._info.describe()} was created again.")
+        self._journal_made = made
+        return found
 
     async def tables(self) -> dict[str, Table]:
         found = await self._session.run(self._read_tables)
@@ -250,6 +258,7 @@ class MySQLJournal:
         """Write the marker if it is not the one in the database."""
         if self._unmarked is not None:
             rows(connection, sqlfile.load("mysql/set_marker.sql"), self._unmarked)
+            self.noted = self._unmarked.batch
             self._unmarked, self._marked_at = None, time.monotonic()
 
     def _open_registry(self, connection: Connection[Any]) -> None:

@@ -94,17 +94,26 @@ class JournalSource(CaptureSource[JournalPosition]):
         Return what is to be stored first.  Raises `OutboxOutdated` when the outbox does not hold it, unless the tables
         are to be read again then."""
         stored = self._position.marker
-        first = await self._compare_markers()
+        found = await self._database.marker()
+        first = None
+        if found is not None:
+            self._note()
+            if self._position.restored(found):
+                self._database.noted = 0
+                reason = "the database was restored from a copy that is older than what was read of it"
+                begin = JournalPosition(marker=stored, rereads=self._position.rereads)
+                return self._lost(begin, f"restored/{found.batch}/{stored.batch}", reason)
+            first = self._compare(found)
+            if found.outbox == self._position.marker.outbox:
+                self._database.noted = found.batch
+                self._note()
         if self._position.done:
             await self._database.delete(self._position.done, stored)
         return first
 
-    async def _compare_markers(self) -> Batch | None:
+    def _compare(self, found: Marker) -> Batch | None:
         """A standby that took over may have an outbox of its own: what the other consumer read is in that one's."""
-        found = await self._database.marker()
         position = self._position
-        if found is None:
-            return None
         of_another = position.marker.outbox != found.outbox
         if found.outbox and of_another and (self._took_over or position.marker == MOVED):
             self._position = replace(position, marker=found)
@@ -144,9 +153,13 @@ class JournalSource(CaptureSource[JournalPosition]):
 
     async def acknowledge(self, position: Position) -> None:
         self._position = JournalPosition.load(position)
+        self._note()
         await self._forgetting.begin(self._position.done, self._position.marker)
         if not self._ahead.under_way:
             await self._forgetting.settle()
+
+    def _note(self) -> None:
+        self._position = replace(self._position, noted=max(self._position.noted, self._database.noted))
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

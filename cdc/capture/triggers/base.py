@@ -19,11 +19,13 @@ from cdc.model.finding import MANY, Finding, Repaired, Severity, SurveyedTable
 @dataclass(frozen=True, slots=True)
 class Step:
     """One unit of work that a progress line names: all statements that bring one object (usually a table's triggers)
-    to the wanted state.  ``table`` is empty for the journal itself."""
+    to the wanted state.  ``table`` is empty for the journal itself.  ``lost``: an installed table has none of its
+    triggers any more."""
 
     title: str
     table: str
     statements: tuple[str, ...]
+    lost: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from cdc.capture.triggers.mysql_probe import capture_findings, prove
 from cdc.capture.triggers.mysql_rights import grants_text
 from cdc.capture.triggers.mysql_state import Installation, MySQLState, inspect, installation
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
+from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import TABLES, Tokens
 from cdc.database.mysql_tables import read_tables, survey
 from cdc.model.column import Capture
@@ -59,7 +59,15 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
                 connection.close()
 
     def _inspect(self, connection: Connection[Any]) -> MySQLState:
-        return replace(inspect(connection), replica_accepted=self._replica)
+        try:
+            return replace(inspect(connection), replica_accepted=self._replica)
+        except pymysql.err.ProgrammingError as error:
+            if code_of(error) != MISSING_TABLE:
+                raise
+            raise TableAltered(
+                f"The tables of {self._info.describe()} were changed while they were inspected ({error.args[-1]}).",
+                "Run this again.",
+            ) from error
 
     def plan_install(
         self, captures: Sequence[Capture], *, tokens: Tokens | None = None, cascades_only: bool = False
@@ -108,8 +116,8 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         done: tuple[str, ...] = ()
         with self._session() as connection:
             for tries_left in reversed(range(_REPAIR_TRIES)):
-                found = self._inspect(connection).hiding(self._hiding)
                 try:
+                    found = self._inspect(connection).hiding(self._hiding)
                     outcome = run_each(connection, plan_of(found), found, self._lock_wait)
                 except TableAltered:
                     if not tries_left:

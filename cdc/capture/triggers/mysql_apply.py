@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +25,15 @@ _LOCK_WAIT_TIMEOUT = 1205
 _DEADLOCK = 1213
 _BINLOG_NEEDS_SUPER = 1419
 _REGISTRY_CLOSED = 4133
+#: Seconds after which a query that reads nothing has waited for a lock.
+_LOCKED = 0.2
 #: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
-SESSION = ("SET NAMES utf8mb4", "SET SESSION sql_mode = 'STRICT_ALL_TABLES'", "SET SESSION autocommit = 1")
+SESSION = (
+    "SET NAMES utf8mb4",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES'",
+    "SET SESSION autocommit = 1",
+    "SET SESSION time_zone = '+00:00'",  # of the times at which triggers were created
+)
 #: What the plan was made from is not there any more (a column, a table, a trigger), or what it creates is there by now
 #: (a table, a procedure, a trigger).
 _ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1360, 1050, 1304, 1359})
@@ -74,7 +82,12 @@ def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_w
         raise plan.obstacle
     if plan.steps:
         _prepare(connection, lock_wait)
+    restored = _being_restored(connection, [step.table for step in plan.steps if step.lost])
     for step in plan.steps:
+        if step.table in restored:
+            locked = f"Could not {step.title}: it is locked, perhaps by a dump that is being restored."
+            failed[step.table] = InstallError(locked, "It is tried again.")
+            continue
         try:
             _run_step(connection, step, lock_wait)  # nothing for a `Proof`, which has no statements
         except InstallError as error:
@@ -85,6 +98,27 @@ def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_w
         else:
             done += [step.title] if step.statements else []
     return Repaired(tuple(done), failed)
+
+
+def _being_restored(connection: Connection[Any], tables: Sequence[str]) -> set[str]:
+    """Return those of these tables, which lost their triggers, that somebody has locked.
+
+    A dump creates its triggers when it has unlocked the table.  It would fail if ours were there already, so that they
+    are only created for tables that stay unlocked for a second."""
+    locked: set[str] = set()
+    for pause in (0, 1) if tables else ():
+        _execute(connection, f"DO SLEEP({pause})")
+        for table in tables:
+            asked = time.monotonic()
+            try:
+                _execute(connection, f"SELECT 1 FROM {quote(table)} LIMIT 0")  # noqa: S608 - `quote` quotes the name
+            except pymysql.err.MySQLError as error:
+                if code_of(error) not in (_LOCK_WAIT_TIMEOUT, MISSING_TABLE):
+                    raise
+                locked.add(table)
+            if time.monotonic() - asked > _LOCKED:
+                locked.add(table)
+    return locked
 
 
 def _prepare(connection: Connection[Any], lock_wait: LockPatience) -> None:

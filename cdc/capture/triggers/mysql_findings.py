@@ -46,7 +46,7 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         return [*findings, *_definers(found), _backlog(connection, found)]
     if refusal := _refusal(found, captures):
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
-    findings += _trigger_findings(found, captures, cascades_only=False)
+    findings += (*_trigger_findings(found, captures, cascades_only=False), *_created_again(found, _INSTALL))
     findings += _definers(found)
     findings += (*_silent_cascades(found), *_registry(found))
     findings.append(_backlog(connection, found))
@@ -56,7 +56,8 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
 def cascade_findings(connection: Connection[Any], found: MySQLState, captures: Sequence[Capture]) -> list[Finding]:
     """Return the checks of triggers that only journal cascades, for a consumer that reads the binlog."""
     triggers = _trigger_findings(found, captures, cascades_only=True)
-    return [*triggers, *_definers(found), _backlog(connection, found)]
+    again = _created_again(found, _INSTALL_CASCADES)
+    return [*triggers, *again, *_definers(found), _backlog(connection, found)]
 
 
 def _silent_cascades(found: MySQLState) -> Iterator[Finding]:
@@ -175,6 +176,12 @@ def _crashing(found: MySQLState) -> set[str]:
     """Return the tables whose triggers have a cursor that MariaDB may parse again and not survive."""
     mariadb = found.server.flavour is Flavour.MARIADB
     return {trigger.table for trigger in found.own_triggers if mariadb and _CRASHING.search(trigger.body)}
+
+
+def _created_again(found: MySQLState, fix: str) -> Iterator[Finding]:
+    for table in sorted({trigger.table for trigger in found.foreign_triggers}):
+        detail = "Somebody else created them again (a restored dump?): the table must be read again."
+        yield Finding(f"triggers of {table}", Severity.WARNING, detail, f"cdc run; with repair = false, {fix}")
 
 
 def _drift(table: MySQLTable, capture: Capture | None, compiled: JournalShape | None, new: Sequence[str]) -> str:

@@ -22,7 +22,16 @@ from cdc.capture.triggers.mysql_render import (
     statement,
     update_paths,
 )
-from cdc.capture.triggers.mysql_reread import RereadSteps, announce, missed, reread_of, unknown_shapes
+from cdc.capture.triggers.mysql_reread import (
+    RereadSteps,
+    accepted,
+    announce,
+    missed,
+    recorded,
+    reread_of,
+    unknown_shapes,
+    watched,
+)
 from cdc.capture.triggers.mysql_rights import obstacle_of, refuse, refuse_tables
 from cdc.capture.triggers.mysql_state import (
     SUFFIXES,
@@ -115,7 +124,7 @@ def install_plan(found: MySQLState, captures: Sequence[Capture], *, cascades_onl
     recorded = _record_steps(found, captures, cascades_only=cascades_only)
     # where the installation itself is lost, a run that is interrupted must leave it behind
     steps = [*recorded, *changes] if found.journal_lost else [*changes, *recorded]
-    steps += _reread_steps(found, targets, dialect, changes)
+    steps = [*_made_steps(found, targets), *steps, *_reread_steps(found, targets, dialect, changes)]
     if not before and not steps:
         return Plan((), (), obstacle_of(found))
     proving = proof(found.tokens, cascades_only=cascades_only, definer=found.rights.account)
@@ -296,8 +305,10 @@ def _trigger_steps(
                     *statements,
                     "UNLOCK TABLES",
                     *(f"DELETE FROM {quote(JOURNAL)} WHERE `shape` = {number}" for number in sorted(unreadable)),  # noqa: S608 - JOURNAL is a constant, `number` an int
+                    recorded(table, (want[name].name for name in want.keys() - good if want[name].table == table)),
                     *(sql for each in rereads.get(table, ()) for sql in each.note),
                 ),
+                lost=table in rereads and not any(trigger.table == table for trigger in there.values()),
             )
         )
     return steps
@@ -312,11 +323,27 @@ def _rereads(tables: Iterable[str], targets: Mapping[str, CascadeTarget], dialec
     return [reread_of(targets[table], dialect) for table in sorted(tables)]
 
 
+def _made_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> list[Step]:
+    """Record when triggers were created, where that is not known.  What those that somebody else created again have not
+    seen is announced first."""
+    if found.made is None and found.own_triggers:
+        return [Step("record when triggers were created", "", (accepted(found.own_triggers),))]
+    if not found.foreign_triggers:
+        return []
+    announced = [announce(table) for table in sorted(_of_foreign(found, targets))]
+    return [Step("accept triggers that were created again", "", (*announced, accepted(found.foreign_triggers)))]
+
+
+def _of_foreign(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> set[str]:
+    return {table for trigger in found.foreign_triggers for table in watched(trigger, targets)}
+
+
 def _reread_steps(
     found: MySQLState, targets: Mapping[str, CascadeTarget], dialect: Dialect, changes: Sequence[Step]
 ) -> list[Step]:
     """Return the steps for tables that were announced, or lose their journal, and whose triggers need no change."""
-    wanted = {*found.rereads, *(targets if found.journal_lost else ())} & targets.keys()
+    lost = targets if found.journal_lost else _of_foreign(found, targets)
+    wanted = {*found.rereads, *lost} & targets.keys()
     noted = {sql for step in changes for sql in step.statements}
     rereads = {table: reread_of(targets[table], dialect) for table in sorted(wanted)}
     return [

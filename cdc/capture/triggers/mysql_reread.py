@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import orjson
 
-from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap
+from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap, statement
 from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, shape_ids
 from cdc.database.mysql_connection import Flavour, literal, quote
-from cdc.database.mysql_journal import INSTALLATION, REREAD_ROW, VERSION, JournalShape
+from cdc.database.mysql_journal import INSTALLATION, MADE_ROW, REREAD_ROW, VERSION, JournalShape
 from cdc.database.mysql_types import MySQLColumn, same, value
 from cdc.model.column import Column
 
@@ -91,6 +91,29 @@ def announce(table: str) -> str:
         f"JSON_OBJECT({literal(table)}, 1)) "
         f"ON DUPLICATE KEY UPDATE `captures` = JSON_SET(`captures`, {_path(table)}, 1)"
     )
+
+
+def recorded(table: str, names: Iterable[str]) -> str:
+    """Return the statement that records when these triggers of a table were created, which was just done."""
+    listed = ", ".join(map(literal, sorted(names)))
+    values = {"row": str(MADE_ROW), "version": str(VERSION), "table": literal(table), "names": listed}
+    return statement("mysql/queries.sql#record_made", **values)
+
+
+def accepted(triggers: Iterable[MySQLTrigger]) -> str:
+    """Return the statement that records when these triggers were created, as they were found."""
+    made = literal(orjson.dumps({each.name: each.made for each in triggers}, option=orjson.OPT_SORT_KEYS).decode())
+    return (
+        f"INSERT INTO {quote(INSTALLATION)} VALUES ({MADE_ROW}, {VERSION}, 'triggers made', {made}) "  # noqa: S608 - quoted here
+        "ON DUPLICATE KEY UPDATE `captures` = JSON_MERGE_PATCH(`captures`, VALUES(`captures`))"
+    )
+
+
+def watched(trigger: MySQLTrigger, targets: Mapping[str, CascadeTarget]) -> set[str]:
+    """Return the captured tables whose changes a trigger journals."""
+    return {
+        table for table, target in targets.items() if table == trigger.table or target.shape_id in trigger.shape_ids
+    }
 
 
 def _path(table: str) -> str:

@@ -22,6 +22,7 @@ from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
     JOURNAL,
+    MADE_ROW,
     PREFIX,
     PROBE,
     REREAD_ROW,
@@ -79,7 +80,7 @@ def by_parent(keys: Iterable[ForeignKey]) -> dict[str, list[ForeignKey]]:
 
 @dataclass(frozen=True, slots=True)
 class MySQLTrigger:
-    """``order``: place among the triggers of its table that run at the same moment."""
+    """``made``: when it was created (UTC)."""
 
     name: str
     table: str
@@ -87,6 +88,7 @@ class MySQLTrigger:
     event: str
     body: str
     definer: str
+    made: str = ""
 
     @property
     def ours(self) -> bool:
@@ -136,6 +138,7 @@ class MySQLState:
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     ``rereads``: tables whose triggers a run that was interrupted began to replace.
     ``versioned_probe``: the probe can have the registry of transactions opened.
+    ``made``: when we created our triggers, by name; None: not recorded.
     ``replication``: what this server receives.  ``replica_accepted``: it may be a replica on which triggers do not run.
     """
 
@@ -159,6 +162,7 @@ class MySQLState:
     stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
     versioned_probe: bool = False
+    made: Mapping[str, str] | None = None
     replication: Replication = field(default_factory=lambda: Replication(receives=False))
     replica_accepted: bool = False
 
@@ -187,6 +191,13 @@ class MySQLState:
     @property
     def probe_triggers(self) -> tuple[MySQLTrigger, ...]:
         return tuple(trigger for trigger in self.triggers if trigger.ours and trigger.table == PROBE)
+
+    @property
+    def foreign_triggers(self) -> tuple[MySQLTrigger, ...]:
+        """Triggers of ours that somebody else created again: with a restored dump, for example."""
+        if self.made is None:
+            return ()
+        return tuple(each for each in self.own_triggers if each.made != self.made.get(each.name))
 
     @property
     def journal_lost(self) -> bool:
@@ -218,9 +229,10 @@ def inspect(connection: Connection[Any]) -> MySQLState:
     server = server_of(connection)
     mysql = server.flavour is Flavour.MYSQL
     tables = read_tables(connection)
+    rows(connection, "SET SESSION time_zone = '+00:00'")  # of the times at which triggers were created
     triggers = _triggers(connection)
     own, taken, stale_wait = _own_objects(connection, left=any(trigger.ours for trigger in triggers))
-    installation, rereads = _installation(connection) if INSTALLATION in own else (None, frozenset())
+    installation, rereads, made = _installation(connection) if INSTALLATION in own else (None, frozenset(), None)
     ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in SUFFIXES}
     taken |= {t.name for t in triggers if t.name in ours_by_name and not t.ours}
     return MySQLState(
@@ -242,6 +254,7 @@ def inspect(connection: Connection[Any]) -> MySQLState:
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
         stale_wait=stale_wait,
         rereads=rereads,
+        made=made,
         replication=read_replication(connection),
         versioned_probe=bool(rows(connection, sqlfile.load("mysql/queries.sql#inspect_versioned_probe"))[0][0]),
     )
@@ -288,16 +301,19 @@ def _shapes(connection: Connection[Any]) -> dict[int, JournalShape]:
     return {number: JournalShape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
-def _installation(connection: Connection[Any]) -> tuple[Installation | None, frozenset[str]]:
-    """Return the installation, and the tables to read again."""
+def _installation(
+    connection: Connection[Any],
+) -> tuple[Installation | None, frozenset[str], Mapping[str, str] | None]:
+    """Return the installation, the tables to read again, and when triggers were created."""
     sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - the name is a constant
     found = {number: rest for number, *rest in rows(connection, sql)}
     rereads = frozenset(orjson.loads(found[REREAD_ROW][2])) if REREAD_ROW in found else frozenset[str]()
+    made = orjson.loads(found[MADE_ROW][2]) if MADE_ROW in found else None
     if 1 not in found:
-        return None, rereads
+        return None, rereads, made
     version, tokens, captures = found[1]
     captured = tuple(captures_from_json(captures))
-    return Installation(version, Tokens(tokens), captured, CASCADES_ROW in found), rereads
+    return Installation(version, Tokens(tokens), captured, CASCADES_ROW in found), rereads, made
 
 
 def installation(connection: Connection[Any]) -> Installation | None:

@@ -81,6 +81,7 @@ class JournalSession:
         self._server = server
         self._session: Session | None = None
         self.link = link
+        self.noted = 0
 
     async def _ask(self, what: str, work: Callable[[], T]) -> T:
         """Have a server do that for a session that it still knows."""
@@ -155,6 +156,7 @@ class JournalSession:
 
     async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
         await self._ask("delete", partial(self._delete, tokens, marker))
+        self.noted = marker.batch if marker.outbox else self.noted
 
     def _delete(self, tokens: Sequence[str], marker: Marker) -> None:
         server = self._server

@@ -103,6 +103,27 @@ async def test_outdated_outbox_deletes_nothing(outbox: str) -> None:
     assert len(journal.visible) == 1
 
 
+async def test_database_restored_from_an_older_copy_is_read_again() -> None:
+    """Whatever its journal holds again: the events of it have the ids of before."""
+    journal = MemoryJournal(table_rows=[{"id": 1, "value": 0}])
+    wrote(journal, "1")
+    (first,) = await read(journal, None)
+    copy = journal.marked
+    wrote(journal, "2")
+    (second,) = await read(journal, first.position)
+    wrote(journal, "3")
+    (third,) = await read(journal, second.position)
+    journal.marked = copy
+    wrote(journal, "4")
+    lost, *_, last = await read(journal, third.position)
+    assert ([gap.table for gap in lost.gaps], lost.transactions) == (["item"], ())
+    assert [each.table for each in JournalPosition.load(lost.position).rereads] == ["item"]
+    assert [each.token for each in last.transactions] == ["4"]
+    wrote(journal, "5")
+    (again,) = await read(journal, last.position)
+    assert again.gaps == ()
+
+
 async def test_outdated_outbox_reads_its_tables_again_where_configured() -> None:
     journal = MemoryJournal(table_rows=[{"id": 1, "value": 0}])
     wrote(journal, "1")
