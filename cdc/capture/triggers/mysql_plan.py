@@ -124,7 +124,9 @@ def install_plan(found: MySQLState, captures: Sequence[Capture], *, cascades_onl
     recorded = _record_steps(found, captures, cascades_only=cascades_only)
     # where the installation itself is lost, a run that is interrupted must leave it behind
     steps = [*recorded, *changes] if found.journal_lost else [*changes, *recorded]
-    steps = [*_made_steps(found, targets), *steps, *_reread_steps(found, targets, dialect, changes)]
+    foreign = found.foreign_triggers
+    unseen = {table for trigger in foreign for table in watched(trigger, targets)}
+    steps = [*_made_steps(found, foreign, unseen), *steps, *_reread_steps(found, targets, dialect, changes, unseen)]
     if not before and not steps:
         return Plan((), (), obstacle_of(found))
     proving = proof(found.tokens, cascades_only=cascades_only, definer=found.rights.account)
@@ -274,6 +276,7 @@ def _trigger_steps(
     there once in a database, whatever its table.  ``rereads``: by the table whose triggers are replaced."""
     there = {trigger.name: trigger for trigger in found.own_triggers}
     want = {trigger.name: trigger for trigger in wanted}
+    having = {trigger.table for trigger in there.values()}
     good = {
         name
         for name, trigger in there.items()
@@ -282,6 +285,9 @@ def _trigger_steps(
     drops = [trigger for trigger in there.values() if trigger.name not in good]
     strays = [trigger for trigger in drops if trigger.name in want and trigger.table != want[trigger.name].table]
     creates = [trigger for trigger in want.values() if trigger.name not in good]
+    names: dict[str, list[str]] = {}
+    for each in creates:
+        names.setdefault(each.table, []).append(each.name)
     moved = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in strays]
     actions = [(t.table, f"DROP TRIGGER IF EXISTS {quote(t.name)}") for t in drops if t not in strays]
     actions += [(w.table, w.statement) for w in creates]
@@ -305,10 +311,10 @@ def _trigger_steps(
                     *statements,
                     "UNLOCK TABLES",
                     *(f"DELETE FROM {quote(JOURNAL)} WHERE `shape` = {number}" for number in sorted(unreadable)),  # noqa: S608 - JOURNAL is a constant, `number` an int
-                    recorded(table, (want[name].name for name in want.keys() - good if want[name].table == table)),
+                    recorded(table, names[table]),
                     *(sql for each in rereads.get(table, ()) for sql in each.note),
                 ),
-                lost=table in rereads and not any(trigger.table == table for trigger in there.values()),
+                lost=table in rereads and table not in having,
             )
         )
     return steps
@@ -323,27 +329,27 @@ def _rereads(tables: Iterable[str], targets: Mapping[str, CascadeTarget], dialec
     return [reread_of(targets[table], dialect) for table in sorted(tables)]
 
 
-def _made_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> list[Step]:
-    """Record when triggers were created, where that is not known.  What those that somebody else created again have not
-    seen is announced first."""
-    if found.made is None and found.own_triggers:
-        return [Step("record when triggers were created", "", (accepted(found.own_triggers),))]
-    if not found.foreign_triggers:
+def _made_steps(found: MySQLState, foreign: Sequence[MySQLTrigger], unseen: Iterable[str]) -> list[Step]:
+    """Record when triggers were created, where that is not known.  ``foreign``: those that somebody else created again;
+    ``unseen``: the tables of which these have missed changes, which are announced first."""
+    if found.made is None and (own := found.own_triggers):
+        return [Step("record when triggers were created", "", (accepted(own),))]
+    if not foreign:
         return []
-    announced = [announce(table) for table in sorted(_of_foreign(found, targets))]
-    return [Step("accept triggers that were created again", "", (*announced, accepted(found.foreign_triggers)))]
-
-
-def _of_foreign(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> set[str]:
-    return {table for trigger in found.foreign_triggers for table in watched(trigger, targets)}
+    announced = [announce(table) for table in sorted(unseen)]
+    return [Step("accept triggers that were created again", "", (*announced, accepted(foreign)))]
 
 
 def _reread_steps(
-    found: MySQLState, targets: Mapping[str, CascadeTarget], dialect: Dialect, changes: Sequence[Step]
+    found: MySQLState,
+    targets: Mapping[str, CascadeTarget],
+    dialect: Dialect,
+    changes: Sequence[Step],
+    unseen: Collection[str],
 ) -> list[Step]:
-    """Return the steps for tables that were announced, or lose their journal, and whose triggers need no change."""
-    lost = targets if found.journal_lost else _of_foreign(found, targets)
-    wanted = {*found.rereads, *lost} & targets.keys()
+    """Return the steps for tables that were announced, or lose their journal, or of which changes were not seen, and
+    whose triggers need no change."""
+    wanted = {*found.rereads, *unseen, *(targets if found.journal_lost else ())} & targets.keys()
     noted = {sql for step in changes for sql in step.statements}
     rereads = {table: reread_of(targets[table], dialect) for table in sorted(wanted)}
     return [

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from cdc.capture.base import JournalLimits
 from cdc.capture.binlog.inspector import BinlogInspector
+from cdc.capture.binlog.source import BinlogSource
+from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.journal.source import JournalSource
 from cdc.capture.mysql_probe import BinlogProbe, MySQLJournalProbe
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Finding, Severity
-from support.binlog_capture import reading
+from support.binlog_capture import QUICK, reading
 from support.database import Database
 from support.mysql_capture import IMPATIENT, drain, install, installer, run
 from support.mysql_pair import PROMOTE, pair, replicate, wait_for
+from support.waiting import HANG_SECONDS
 
 CAPTURES = [Capture("articulos")]
 FLAVOURS = ("mariadb", "mysql")
@@ -175,3 +182,73 @@ async def test_log_without_the_database_is_refused(
         async with reading(shop, "articulos") as log:
             shop.execute("INSERT INTO articulos VALUES (1)")
             assert len(await log.drain()) == 1
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_session_outside_the_log_is_seen_by_triggers_only(flavour: str, own_server: Any) -> None:
+    """Documented in docs/sources.md: nothing in the server shows it to a reader of the log."""
+    server = own_server(flavour, binlog=True)
+    server.script("CREATE DATABASE shop; USE shop; CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(20))")
+    shop = opened(server)
+    async with reading(shop, "articulos") as log:
+        await asyncio.to_thread(install, shop, "articulos")
+        shop.script("SET SESSION sql_log_bin = 0; INSERT INTO articulos VALUES (1, 'a'), (2, 'b'); SET sql_log_bin = 1")
+        shop.execute("INSERT INTO articulos VALUES (3, 'c')")
+        assert [change.key["id"] for change in await log.drain()] == [3]
+    assert [row.change.key["id"] for row in await asyncio.to_thread(drain, shop)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("mode", ["triggers", "binlog"])
+async def test_privilege_withdrawn_while_reading_is_named_and_loses_nothing(
+    flavour: str, mode: str, own_server: Any
+) -> None:
+    server = own_server(flavour, binlog=True)
+    server.script("CREATE DATABASE shop; USE shop; CREATE TABLE articulos (id INT PRIMARY KEY, nombre VARCHAR(20))")
+    shop = opened(server)
+    await asyncio.to_thread(install, shop, "articulos")
+    inspector = installer(shop) if mode == "triggers" else BinlogInspector(shop.info)
+    text = (await asyncio.to_thread(inspector.grants, CAPTURES)).replace("change me", "Ch4nge.me")
+    for line in text.splitlines():
+        if "cdc_consumer" in line:
+            shop.execute(line.rstrip(";"))
+    info = shop.info.as_user("cdc_consumer", "Ch4nge.me")
+    withdrawn = "SELECT, DELETE ON shop.cdc_journal" if mode == "triggers" else "SELECT ON shop.articulos"
+
+    def source() -> JournalSource | BinlogSource:
+        if mode == "binlog":
+            return BinlogSource("main", info, CAPTURES, limits=QUICK)
+        return JournalSource("main", MySQLJournal(info, CAPTURES), no_repair, JournalLimits(idle=0.1))
+
+    seen: list[Any] = []
+    position = await read_until(source(), None, seen, lambda: shop.execute("INSERT INTO articulos VALUES (1, 'a')"))
+    shop.execute(f"REVOKE {withdrawn} FROM cdc_consumer")
+    with pytest.raises(SourceError, match=r"privilege|articulos"):
+        await read_until(source(), position, seen, lambda: shop.execute("INSERT INTO articulos VALUES (2, 'b')"))
+    shop.execute("INSERT INTO articulos VALUES (3, 'c')")
+    shop.execute(f"GRANT {withdrawn} TO cdc_consumer")
+    while len(seen) < 3:
+        position = await read_until(source(), position, seen, lambda: None)
+    assert seen == [1, 2, 3]
+
+
+async def no_repair(tables: Any) -> Any:
+    raise AssertionError(tables)
+
+
+async def read_until(source: Any, position: Any, seen: list[Any], write: Callable[[], object]) -> Any:
+    """Open the source, write, and return the position of the next batch with changes, which is acknowledged."""
+    try:
+        async with asyncio.timeout(HANG_SECONDS):
+            await source.open(position)
+            if (first := await source.begin()) is not None:
+                position = first.position
+            write()
+            async for batch in source.batches():
+                await source.acknowledge(batch.position)
+                position = batch.position
+                seen += [change.key["id"] for each in batch.transactions for change in each.changes]
+                if batch.transactions:
+                    return position
+    finally:
+        await source.close()
