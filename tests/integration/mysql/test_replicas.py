@@ -222,9 +222,16 @@ async def test_privilege_withdrawn_while_reading_is_named_and_loses_nothing(
 
     seen: list[Any] = []
     position = await read_until(source(), None, seen, lambda: shop.execute("INSERT INTO articulos VALUES (1, 'a')"))
-    shop.execute(f"REVOKE {withdrawn} FROM cdc_consumer")
-    with pytest.raises(SourceError, match=r"privilege|articulos"):
-        await read_until(source(), position, seen, lambda: shop.execute("INSERT INTO articulos VALUES (2, 'b')"))
+
+    def withdraw() -> None:
+        shop.execute(f"REVOKE {withdrawn} FROM cdc_consumer")
+        shop.execute("INSERT INTO articulos VALUES (2, 'b')")
+
+    if mode == "binlog":  # a log that is being read is read on, with what is known of the table
+        position = await read_until(source(), position, seen, withdraw)
+    else:
+        with pytest.raises(SourceError, match="privilege"):
+            await read_until(source(), position, seen, withdraw)
     shop.execute("INSERT INTO articulos VALUES (3, 'c')")
     shop.execute(f"GRANT {withdrawn} TO cdc_consumer")
     while len(seen) < 3:
