@@ -160,7 +160,8 @@ class JournalDatabase(SourceDatabase, Protocol):
     """One connection that holds the consumer lock, reads the journal and deletes from it.  `connect` raises
     `JournalMissing`.
 
-    ``noted``: the batch of the last marker that is known to be in the database, over all connections; 0: none is."""
+    ``noted``: the batch of the last marker that is certainly, and durably, in the database, over all connections; 0:
+    none is known to be."""
 
     noted: int
 

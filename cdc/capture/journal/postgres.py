@@ -84,7 +84,7 @@ class PostgresJournal:
         self._busy_until = 0.0
         self._pause = _SHORTEST
         self._markable = False
-        self.noted = 0
+        self.noted = 0  # `delete` commits asynchronously: what it noted may be lost with the server
         self._floor = self._next_floor = "0"
         #: Transactions that were read over this connection: no fail-over can have come in between.
         self._read: set[str] = set()
@@ -183,8 +183,6 @@ class PostgresJournal:
             firsts = _array(lsn_text(int(first)) for _, first in others)
             parameters = {"xids": _array(xid for xid, _ in others), "lsns": firsts, **marker._asdict()}
             await self._link.query(mark + _sql("delete"), parameters)
-        if mark and tokens:
-            self.noted = marker.batch
 
     async def _rows(
         self, condition: str, parameters: dict[str, Any], limit: int | None, token: str = ""
