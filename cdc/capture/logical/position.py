@@ -34,13 +34,15 @@ class LogicalPosition(SourcePosition):
     """``lsn``: every transaction that committed before it is stored.  ``system``: the server's own identifier; LSNs of
     another one say nothing.  ``blind``: tables of which the log had lost sight, and maybe still has.  ``stored``: None
     where earlier versions wrote the position.  ``started``: the start of the server (microseconds since 1970) whose log
-    is known to be the one that was read; 0: of none."""
+    is known to be the one that was read; 0: of none.  ``published``: names the publication's options, and changes
+    whenever they are set; empty: not known."""
 
     lsn: int
     system: str
     blind: tuple[str, ...] = ()
     stored: StoredCommit | None = None
     started: int = 0
+    published: str = ""
 
     @property
     def last(self) -> StoredCommit:
@@ -68,6 +70,7 @@ class LogicalPosition(SourcePosition):
             "huge": None if self.huge is None else [self.huge.token, self.huge.records, self.huge.tables],
             "rereads": [each.to_json() for each in self.rereads],
             "blind": self.blind,
+            "published": self.published,
         }
         if self.stored is not None:
             fields["stored"] = [self.stored.xid, lsn_text(self.stored.lsn), self.stored.micros, self.started]
@@ -84,6 +87,7 @@ class LogicalPosition(SourcePosition):
                 blind=tuple(fields["blind"]),
                 stored=None if stored is None else StoredCommit(stored[0], lsn_number(stored[1]), stored[2]),
                 started=0 if stored is None else stored[3],
+                published=fields.get("published", ""),
                 huge=None if huge is None else HugePart(huge[0], huge[1], tuple(huge[2])),
                 rereads=rereads_of(fields["rereads"]),
             )

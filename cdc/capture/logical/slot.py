@@ -96,17 +96,19 @@ class SlotDatabase(PostgresLookup):
 
 class Publishing(NamedTuple):
     """How a table is published.  ``flaws``: why its changes are not wholly in the log's messages, in words; none when
-    they are.  ``mark``: another one after each alteration of the publication that concerns the table."""
+    they are.  ``options``: others whenever options of the publication are set; ``entry``: when the table's entry in it
+    changes."""
 
     flaws: tuple[str, ...]
-    mark: str
+    options: str
+    entry: str
 
 
 async def publishing(link: PostgresConnection, schema: str, tables: list[str]) -> dict[str, Publishing]:
     """Return those of the tables that exist."""
     parameters = {"schema": schema, "tables": tables, "publication": PUBLICATION}
     found = await link.query(render("postgres/slot/tables.sql", **flaws()), parameters)
-    return {name: Publishing(tuple(why), mark) for name, why, mark in found}
+    return {name: Publishing(tuple(why), options, entry) for name, why, options, entry in found}
 
 
 async def captured_tables(info: ConnectionInfo, captures: Sequence[Capture]) -> dict[str, Table]:

@@ -95,7 +95,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         self._state: SlotState | None = None
         self._unseen: Sequence[Capture] = ()
         self._publication = ""  # changes whenever it is altered
-        self._marks: dict[str, str] = {}  # of tables, as last seen or repaired
+        self._entries: dict[str, str] = {}  # of tables in it, as last seen or repaired
         self._flaws: dict[str, tuple[str, ...]] = {}
         self._check_at = -math.inf
         self._alive_at = 0.0
@@ -281,7 +281,12 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             return
         self._check_at = now + self._limits.check_pause.total_seconds()
         found, installed = await self._published()
-        altered = {table for table, each in found.items() if self._marks.get(table, each.mark) != each.mark}
+        known = self._position.published
+        altered = {
+            table
+            for table, each in found.items()
+            if self._entries.get(table, each.entry) != each.entry or known not in ("", each.options)
+        }
         blind = altered | {table for table, each in found.items() if each.flaws}
         if new := sorted(blind.difference(self._position.blind)):
             why = sorted({flaw for table in new for flaw in found[table].flaws})
@@ -290,7 +295,8 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         if repairable := sorted(blind & installed):
             await self._repair_gaps(repairable)
             found, _ = await self._published()
-        self._marks = {table: each.mark for table, each in found.items()}
+        self._entries = {table: each.entry for table, each in found.items()}
+        self._position = replace(self._position, published=next((each.options for each in found.values()), known))
         self._flaws = {table: each.flaws for table, each in found.items() if each.flaws}
         if seen := sorted({*self._position.blind} - self._flaws.keys()):
             self._pages.soon(seen)

@@ -1,5 +1,5 @@
--- Of these tables, what keeps changes out of the log's messages, in words (none: they are whole), and a mark that changes
--- with the publication's options and with the table's entry in it, also when they are put back.
+-- Of these tables, what keeps changes out of the log's messages, in words (none: they are whole), and two texts: one
+-- changes with the publication's options, one with the table's entry in it, also when these are put back.
 SELECT
     c.relname::text,
     $publication_flaws || $table_flaws || array_remove(ARRAY[
@@ -12,7 +12,8 @@ SELECT
             ) THEN 'its replica identity, or that of a partition, is not FULL'
         END
     ], NULL),
-    concat_ws('.', p.oid, p.xmin, r.oid, r.xmin)
+    concat_ws('.', p.oid, p.xmin),
+    concat_ws('.', r.oid, r.xmin)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_publication p ON p.pubname = %(publication)s

@@ -639,6 +639,22 @@ async def test_publication_altered_and_put_back_between_two_checks_is_noticed(
         assert await _read_again(read) == [("read", 2)]
 
 
+async def test_publication_whose_options_were_set_and_put_back_while_nobody_read_is_noticed(rows: Database) -> None:
+    async with reading(rows, ROWS) as read:
+        rows.execute("INSERT INTO rows VALUES (1), (2)")
+        await read.drain()
+    rows.execute("ALTER PUBLICATION cdc SET (publish = 'insert')")
+    rows.execute("DELETE FROM rows WHERE id = 1")
+    rows.execute("ALTER PUBLICATION cdc SET (publish = 'insert, update, delete, truncate')")
+    again = Reading(rows, logical_source(rows, ROWS), read.position)
+    await again.open()
+    assert await _read_again(again) == [("read", 2)]
+    await again.reopen()
+    rows.execute("INSERT INTO rows VALUES (3)")
+    assert _operations(await again.drain()) == [("create", 3)], "once"
+    await again.source.close()
+
+
 async def test_publication_that_may_not_be_repaired_is_a_problem_until_it_is(rows: Database) -> None:
     async with reading(rows, ROWS, limits=WATCHFUL, may_repair=False) as read:
         await read.drain()
