@@ -174,9 +174,10 @@ def _log(source: SourceConfig) -> CaptureRoute:
     )
 
 
-_STATEMENTS = ("GRANT ", "SET GLOBAL ")
+_STATEMENTS = ("GRANT ", "SET GLOBAL ", "ALTER ")
 
 
 def _refused(capture: str, error: CdcError) -> CaptureRoute:
     statements = error.statements if isinstance(error, InstallError) else ()
-    return CaptureRoute(capture, error.message, error.hint, statements)
+    plain = [line for line in error.hint.splitlines() if line.startswith(_STATEMENTS) and line.endswith(";")]
+    return CaptureRoute(capture, error.message, error.hint, statements or tuple(plain))

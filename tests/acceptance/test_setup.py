@@ -347,6 +347,12 @@ def test_an_account_that_may_nothing_is_told_what_is_missing(
         assert "Changes cannot be captured yet. By triggers: " in done.stderr
         assert "nothing-much" not in done.stderr
         assert not (tmp_path / "cdc.toml").exists(), "nothing is half done"
+        needed = (tmp_path / "cdc-setup.sql").read_text(encoding="utf-8")
+        assert "nothing-much" not in needed
+        erp.script(needed)
+        done = _cdc(tmp_path, "setup", "--no-endpoint", "--url", url, "--password-file", str(password), "--yes")
+        assert done.returncode == 0, done.stderr
+        Consumer(tmp_path).run("uninstall-triggers")
     finally:
         if postgres:
             erp.execute(f"DROP OWNED BY {user}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cdc.capture.slot import render as sql
 from cdc.capture.slot.state import SlotInstallation
-from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.base import Plan, Step, refuse_all
 from cdc.capture.triggers.postgres_refusal import (
     LEAVE_OUT,
     named,
@@ -27,8 +27,7 @@ SLOT_STEP = "Make the replication slot"
 
 def plan_install(found: SlotInstallation, captures: Sequence[Capture]) -> Plan:
     """Raises `InstallError` for what can never work."""
-    refuse_server(found)
-    refuse_tables(found, [capture.table for capture in captures])
+    refuse_all(lambda: refuse_server(found), lambda: refuse_tables(found, [capture.table for capture in captures]))
     planner = _Planner(found)
     planner.publication()
     planner.forget_others([capture.table for capture in captures])
@@ -205,20 +204,33 @@ def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:
 
 def refuse_server(found: SlotInstallation) -> None:
     """Raise for problems of the server, the role or the names, whatever the tables."""
+    refuse_version(found.server)
+    refuse_all(
+        lambda: _refuse_settings(found),
+        lambda: refuse_schema(found.server, found.schema),
+        lambda: _refuse_publication(found),
+        lambda: _refuse_slot(found),
+    )
+
+
+def _refuse_settings(found: SlotInstallation) -> None:
     server = found.server
-    refuse_version(server)
+    lacking = []
     if server.wal_level != "logical":
-        raise InstallError(
-            f"The server's log does not hold rows: wal_level is {server.wal_level}.",
-            "ALTER SYSTEM SET wal_level = 'logical'; then restart the server.",
+        lacking.append(
+            InstallError(
+                f"The server's log does not hold rows: wal_level is {server.wal_level}.",
+                "ALTER SYSTEM SET wal_level = 'logical'; then restart the server.",
+            )
         )
-    refuse_schema(server, found.schema)
     if not server.may_replicate:
-        raise InstallError(
-            f"Role {server.role} may not make a replication slot.", f"ALTER ROLE {quote(server.role)} REPLICATION;"
+        lacking.append(
+            InstallError(
+                f"Role {server.role} may not make a replication slot.", f"ALTER ROLE {quote(server.role)} REPLICATION;"
+            )
         )
-    _refuse_publication(found)
-    _refuse_slot(found)
+    if refused := InstallError.of_all(lacking):
+        raise refused
 
 
 def _refuse_publication(found: SlotInstallation) -> None:

@@ -16,6 +16,18 @@ from cdc.model.errors import InstallError
 from cdc.model.finding import MANY, Finding, Repaired, Severity, SurveyedTable
 
 
+def refuse_all(*checks: Callable[[], None]) -> None:
+    """Call checks that raise `InstallError`; raise one error for all that did."""
+    errors = []
+    for check in checks:
+        try:
+            check()
+        except InstallError as error:
+            errors.append(error)
+    if refused := InstallError.of_all(errors):
+        raise refused
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One unit of work that a progress line names: all statements that bring one object (usually a table's triggers)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cdc.capture.triggers import postgres_render as sql
-from cdc.capture.triggers.base import Plan, Step, unread_notes
+from cdc.capture.triggers.base import Plan, Step, refuse_all, unread_notes
 from cdc.capture.triggers.postgres_refusal import refuse_server, refuse_tables
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_capture import PROBE
@@ -26,8 +26,7 @@ _STOP = "Stop capturing "
 
 def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
     """Raises `InstallError` for what can never work."""
-    refuse_server(found)
-    refuse_tables(found, captures)
+    refuse_all(lambda: refuse_server(found), lambda: refuse_tables(found, captures))
     wanted = {capture.table for capture in captures}
     steps = [*_journal_steps(found, captures), *_probe_steps(found, captures)]
     tables = [_forget(table) for table in found.captures if table not in wanted]
