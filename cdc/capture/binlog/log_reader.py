@@ -57,6 +57,8 @@ class LogReader(RowsReader, ABC):
         self._file, self._offset, self._begun = start.file, start.offset, start.begun
         #: Where a file that was announced begins: it is this file once its first event has said when it was begun.
         self._announced: LogPlace | None = None
+        #: Until the first file is known: its GTIDs alone say where reading begins, also in another file of that name.
+        self._by_gtids = bool(start.gtids)
         #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
         self._start: LogPosition | None = start
         self.unplaced = 0
@@ -258,9 +260,12 @@ class LogReader(RowsReader, ABC):
             self._file, self._offset, self.unplaced = place.file, place.offset, 0
         begun = int.from_bytes(data[at : at + 4], "little")
         if self._begun not in (0, begun):
-            raise SourceUnavailable(
-                f"File {self._file} of the log was begun again since it was read: the log was reset."
-            )
+            if not self._by_gtids:
+                raise SourceUnavailable(
+                    f"File {self._file} of the log was begun again since it was read: the log was reset."
+                )
+            self._start = None
+        self._by_gtids = False
         if begun != self._begun:
             self._moved, self._begun = True, begun
         self._abandon()

@@ -339,6 +339,22 @@ class TestPlaces:
         assert read(log) == [Idle(place, place)]
 
     @both
+    def test_another_file_of_the_same_name(self, flavour: Flavour) -> None:
+        """It may be the first one where reading begins by GTIDs: the server was cloned.  Later, the log was reset."""
+        log = LogStream(flavour, begun=9)
+        log.transaction("a", 2, number=2)
+        gtids = "0-1-1" if flavour is Flavour.MARIADB else f"{SERVER_TEXT}:1"
+        start = LogPosition("log.000001", 50_000, gtids, 5)
+        transaction, _ = read(log, flavour, start)
+        assert transaction.position[:2] == ("log.000001", log.offset)
+        assert transaction.position.begun == 9
+        log.rotated("log.000001", made_up=True)
+        log.format(checksums=True, time=10)
+        for each in (start, start._replace(gtids="", begun=9)):
+            with pytest.raises(SourceUnavailable, match="begun again"):
+                read(log, flavour, each)
+
+    @both
     def test_a_file_that_grows_beyond_4_gb(self, flavour: Flavour) -> None:
         start = LogPosition("log.000001", 2**32 - 300, "")
         log = LogStream(flavour, offset=start.offset)
