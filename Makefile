@@ -5,6 +5,7 @@
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
+#   make moves   moves between triggers and the log, killed at every step (ARGS="--flavour mysql --moves 3000")
 #   make chaos   20 sources and 50 endpoints, a third of them failing, for an hour (ARGS="--minutes 60 --seed 7 --priority")
 #   make cluster workers on one replicated PostgreSQL outbox, killed, stopped, cut off, failed over (ARGS="--events 1000000")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
@@ -34,7 +35,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench faults chaos cluster simulate fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults moves chaos cluster simulate fuzz docs release-fixtures screenshots databases guards clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -59,6 +60,9 @@ bench: $(VENV)/dev-installed databases
 
 faults: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python -m support.fault $(ARGS)
+
+moves: $(VENV)/dev-installed databases
+	PYTHONPATH=tests $(BIN)/python -m support.moves $(ARGS)
 
 chaos: $(VENV)/dev-installed databases
 	PYTHONPATH=tests $(BIN)/python -m support.chaos $(ARGS)

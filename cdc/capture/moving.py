@@ -229,7 +229,7 @@ class MovingSource:
 
     async def begin(self) -> Batch | None:
         first = await self._source.begin()
-        return None if first is None else await self._without_seen(first)
+        return None if first is None else await self._without_seen(first, begins=True)
 
     async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
         """Backfills wait until the source has moved."""
@@ -247,15 +247,19 @@ class MovingSource:
         async for batch in self._source.batches(backfills):
             yield await self._without_seen(batch)
 
-    async def _without_seen(self, batch: Batch) -> Batch:
-        """Return a batch of the log without transactions that were read from the journal."""
+    async def _without_seen(self, batch: Batch, *, begins: bool = False) -> Batch:
+        """Return a batch of the log without transactions that were read from the journal.
+
+        ``begins``: it is where reading begins, which ends no overlap: MySQL sends transactions once more whose commit
+        was in the log, and not among its GTIDs yet, when the mark was made.
+        """
         await self._bridge.forget(batch.transactions)
         stored = None if self._position is None else read_position(self._position)
         if not isinstance(stored, Overlap):
             return batch
         seen = frozenset(stored.seen)
         kept = tuple(each for each in batch.transactions if seen.isdisjoint(self._bridge.log_names(each)))
-        if self._bridge.passed(batch.position, stored.until):
+        if not begins and self._bridge.passed(batch.position, stored.until):
             log.info("moved", source=self._name, to=CaptureMode.LOG.value)
             return replace(batch, transactions=kept)
         return replace(batch, transactions=kept, position=replace(stored, log=batch.position).dump())
@@ -269,6 +273,8 @@ class MovingSource:
         batches = self._source.batches()
         while left is None or left:
             batch = await self._next(batches)
+            if batch is not None and left is not None:
+                batch = self._among(batch, left)
             if batch is not None:
                 yield batch
                 names = self._bridge.journal_names(batch.position)
@@ -285,6 +291,26 @@ class MovingSource:
         until = (await self._bridge.mark()).position
         await self._use(CaptureMode.LOG, begin)
         yield Batch((), Overlap(begin, tuple(dict.fromkeys(seen)), until).dump())
+
+    def _among(self, batch: Batch, left: set[str]) -> Batch | None:
+        """Return the batch with those transactions only that were visible when ``left`` was read; None without any.
+
+        A transaction may have several names, which are visible at once: so all are read from the journal, or none, and
+        the log has the rest.
+        """
+        position = JournalPosition.load(batch.position)
+        if position.huge is not None:
+            (name,) = self._bridge.journal_names(JournalPosition((position.huge.token,)).dump())
+            return batch if name in left else None
+        names = self._bridge.journal_names(batch.position)
+        if left.isdisjoint(names):
+            return None
+        deleting = () if self._position is None else self._bridge.journal_names(self._position)
+        read = left.union(deleting)
+        done = tuple(token for token, name in zip(position.done, names, strict=True) if name in read)
+        later = set(position.done).difference(done)
+        kept = tuple(each for each in batch.transactions if each.token not in later)
+        return replace(batch, transactions=kept, position=replace(position, done=done).dump())
 
     async def _left(self, mark: Watermark) -> set[str] | None:
         """Return the transactions in the journal, once all that the log holds before the mark can be seen there."""
