@@ -85,6 +85,7 @@ class EventEntry(_Entry):
     changed: Columns | None = None
     unless_changed: Columns | None = None
     ignore: Columns | None = None
+    copies: ChildEntry | None = None
     infer: Annotated[Literal["login", "session", "permissions"] | None, BeforeValidator(_inferred)] = None
     date: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     days: list[Annotated[int, Field(ge=-3650, le=3650)]] | None = Field(default=None, max_length=50)

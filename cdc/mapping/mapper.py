@@ -7,7 +7,7 @@ Order within a transaction: records in the order of their first change; of one r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress, islice
 from operator import ne
@@ -26,7 +26,7 @@ from cdc.mapping.permissions import (
     PermissionEvents,
     must_be_read,
 )
-from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan, page_url
+from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan, Transition, page_url
 from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput, as_is, decode_html
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Value
 from cdc.model.due import days_since
@@ -64,10 +64,24 @@ class _Context:
     lines: Mapping[str, LinesChanged]
     plans: Plans
     site: str
+    owners: dict[str, set[Value]] = field(default_factory=dict)  # event → of `originals`
 
     def named_by(self, time: datetime) -> datetime:
         """Return the timestamp used in event ids; none for changes found by polling."""
         return NO_TIME if self.observed else time
+
+    def originals(self, rule: Transition, child: Child) -> set[Value]:
+        """Return the owners of rows in which the transaction changes the columns that the rule's table copies."""
+        if rule.event not in self.owners:
+            self.owners[rule.event] = {
+                each.after.get(child.column)
+                for each in self.merged
+                if each.table == child.table
+                and each.before is not None
+                and each.after is not None
+                and any(each.before.get(column) != each.after.get(column) for column in rule.changed)
+            }
+        return self.owners[rule.event]
 
     def children(self, child: Child, owner: Value) -> list[Row]:
         """Rows of ``owner`` as the transaction left them."""
@@ -404,7 +418,7 @@ def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> Non
         return
     row = change.after if change.after is not None else change.before
     seen = RuleInput(change.operation, row or {}, None, _NOTHING, context.states)
-    names = _fired(plan, seen)
+    names = [(rule.event, rule.inferred) for rule in _fired(plan, seen, change.key, context)]
     name = plan.row_events[change.operation]
     if name is not None:
         names.insert(0, (name, False))
@@ -435,14 +449,16 @@ def _map_update(plan: TablePlan, change: MergedChange, context: _Context) -> Non
     lines = _lines_differ(plan, change, context)
     if not columns and not change.secrets_changed and not lines:
         return
-    names: list[tuple[str, bool]] = []
-    updated = plan.row_events[Operation.UPDATE]
-    if updated is not None and (lines or not plan.noise.issuperset(columns)):
-        names.append((updated, False))
+    fired: list[Transition] = []
     watched = plan.watched
     if not watched.isdisjoint(columns) or not watched.isdisjoint(change.secrets_changed) or ANY_COLUMN in watched:
         changed = change.secrets_changed.union(columns)
-        names += _fired(plan, RuleInput(Operation.UPDATE, after, before, changed, context.states))
+        seen = RuleInput(Operation.UPDATE, after, before, changed, context.states)
+        fired = _fired(plan, seen, change.key, context)
+    names = [(rule.event, rule.inferred) for rule in fired]
+    updated = plan.row_events[Operation.UPDATE]
+    if updated is not None and (lines or not plan.noise.union(*(rule.explains for rule in fired)).issuperset(columns)):
+        names.insert(0, (updated, False))
     if names:
         previous = {column: before.get(column) for column in columns}
         _emit(plan, change, (after, previous), names, context)
@@ -455,8 +471,12 @@ def _lines_differ(plan: TablePlan, change: MergedChange | RowChange, context: _C
     return any(key and record_name(plan.table, key) in context.lines for key in keys)
 
 
-def _fired(plan: TablePlan, seen: RuleInput) -> list[tuple[str, bool]]:
-    return [(rule.event, rule.inferred) for rule in plan.transitions[seen.operation] if rule.test(seen)]
+def _fired(plan: TablePlan, seen: RuleInput, key: Row, context: _Context) -> list[Transition]:
+    return [
+        rule
+        for rule in plan.transitions[seen.operation]
+        if rule.test(seen) and (rule.copies is None or context.originals(rule, rule.copies).isdisjoint(key.values()))
+    ]
 
 
 def _emit(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from cdc.mapping.catalogue import Catalogue
 from cdc.mapping.entity import LINES, ORIGIN, Child, Entity, Path
 from cdc.mapping.rule import (
+    PLACE_COLUMNS,
     SESSION_COLUMN,
     STATE_COLUMN,
     Rule,
@@ -30,11 +31,15 @@ from cdc.model.image import Image
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A compiled rule: fires when ``test`` holds."""
+    """A compiled rule: fires when ``test`` holds, unless the columns ``changed`` copy those of rows that the same
+    transaction changes (``copies``).  ``explains``: columns whose change needs no ``updated`` beside the event."""
 
     event: str
     test: Test
     inferred: bool
+    changed: frozenset[str]
+    copies: Child | None
+    explains: frozenset[str]
 
 
 class ShownColumns:
@@ -181,7 +186,7 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
         row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
         noise=catalogue.noise_of(entity.table),
         secrets=ShownColumns(catalogue.capture_of(entity.table).hidden),
-        transitions={operation: _transitions(rules, operation) for operation in Operation},
+        transitions={operation: _transitions(rules, operation, catalogue) for operation in Operation},
         watched=frozenset().union(*(_watched(rule) for rule in rules)),
         states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),
         children=tuple(entity.included.items()),
@@ -197,9 +202,17 @@ def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
     )
 
 
-def _transitions(rules: list[Rule], operation: Operation) -> tuple[Transition, ...]:
+def _transitions(rules: list[Rule], operation: Operation, catalogue: Catalogue) -> tuple[Transition, ...]:
+    enabled = {(rule.table, rule.name) for rule in catalogue.rules}
     return tuple(
-        Transition(rule.event, compile_rule(rule), rule.infer is not None)
+        Transition(
+            rule.event,
+            compile_rule(rule),
+            rule.infer is not None,
+            rule.changed,
+            rule.copies if rule.copies is not None and (rule.copies.table, rule.name) in enabled else None,
+            PLACE_COLUMNS if rule.infer == "login" else frozenset(),
+        )
         for rule in rules
         if operation in rule.operations
     )

@@ -358,6 +358,7 @@ def _rule(entity: Entity, entry: EventEntry, operations: frozenset[Operation], p
         changed=frozenset(entry.changed or ()),
         unless_changed=frozenset(entry.unless_changed or ()),
         ignore=frozenset(entry.ignore or ()),
+        copies=None if entry.copies is None else Child(entry.copies.table, entry.copies.column),
         infer=entry.infer,
         date=entry.date or "",
         days=tuple(sorted(set(entry.days or ()))),

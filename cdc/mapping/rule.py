@@ -13,6 +13,7 @@ from decimal import Decimal
 from operator import eq, ge, lt, ne
 from typing import Any, TypeVar
 
+from cdc.mapping.entity import Child
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import ColumnKind
 from cdc.model.number import DecimalText, decimal_columns, decimal_of
@@ -221,7 +222,7 @@ STATE_TABLE = "estados_documentos"
 #: address and browser of the last sign-in.
 SESSION_COLUMN = "logkey"
 _PASSWORD_COLUMN = "password"  # noqa: S105 - the name of a column; only that it changed is known here
-_PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
+PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,7 @@ class Rule:
     changed: frozenset[str] = frozenset()
     unless_changed: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
+    copies: Child | None = None
     infer: str | None = None
     date: str = ""
     days: tuple[int, ...] = ()
@@ -407,7 +409,7 @@ def _infer(rule: Rule) -> Test:
     def test(seen: RuleInput) -> bool:
         if SESSION_COLUMN not in seen.changed or _PASSWORD_COLUMN in seen.changed:
             return False
-        return elsewhere is not _PLACE_COLUMNS.isdisjoint(seen.changed)
+        return elsewhere is not PLACE_COLUMNS.isdisjoint(seen.changed)
 
     return test
 

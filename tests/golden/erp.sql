@@ -72,7 +72,7 @@ BEGIN;
 UPDATE variantes SET precio = 22 WHERE idvariante = 11;
 UPDATE productos SET precio = 22, actualizado = '2026-11-24 10:00:02' WHERE idproducto = 10;
 COMMIT;
--- => variant.updated(precio) ; variant.price_changed ; product.updated(precio) ; product.price_changed
+-- => variant.updated(precio) ; variant.price_changed ; product.updated(precio)
 
 -- ## stock movements; a limit is not a movement, but one that is raised above what there is makes the stock low
 BEGIN;
@@ -245,7 +245,7 @@ BEGIN;
 UPDATE users SET enabled = TRUE, level = 5 WHERE nick = 'pepe';
 COMMIT;
 -- => user.created
--- => user.updated(lastbrowser,lastip) ; user.login
+-- => user.login
 -- => user.session_changed
 -- => user.session_changed
 -- => user.password_changed

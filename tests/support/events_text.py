@@ -230,6 +230,7 @@ changed = ["codretencion"]
 | `changed` | one of these columns changed; secret ones can be named; an insert counts where `operations` has it |
 | `unless_changed` | none of these columns changed |
 | `ignore` | something else than these columns changed |
+| `copies` | `{ table, column }`: `changed` copies columns of rows whose `column` has this key; their event is enough |
 | `state` | conditions on the document's state |
 | `date`, `days` | no change fires it, but the calendar; with `where` only ([Events by time](#events-by-time)) |
 | `infer` | built-in conclusions: `"login"`, `"session"`, `"permissions"` |

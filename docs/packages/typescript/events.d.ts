@@ -2009,7 +2009,7 @@ export interface ProductTruncated extends WebhookEventBase {
   data: Record<string, never>;
 }
 
-/** Product: its sales price (precio) is changed. */
+/** Product: its sales price (precio) is changed, but not with that of a variant, which has the event then. */
 export interface ProductPriceChanged extends WebhookEventBase {
   event: "product.price_changed";
   key: { idproducto: number };
