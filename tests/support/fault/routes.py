@@ -63,7 +63,6 @@ ROUTES = {
         Route("mysql-binlog", "mysql", "binlog"),
         Route("postgresql-logical", "postgresql", "logical"),
         Route("postgresql-triggers-pgoutbox", "postgresql", "triggers", outbox="postgresql"),
-        Route("mariadb-replica-binlog", "mariadb", "binlog", binlog=True, replica=True),
         Route("mysql-replica-binlog", "mysql", "binlog", replica=True),
         Route("mariadb-moving", "mariadb", "triggers", binlog=True, moving=True),
         Route("mysql-moving", "mysql", "triggers", moving=True),

@@ -160,7 +160,7 @@ class Run:
 
     def _replica(self) -> Database:
         """The ERP's database on a server that replicates its own and writes all to a log, too."""
-        options = ("--log-slave-updates", "--server-id=2")
+        options = ("--server-id=2",)
         return replication.replica(self.keeper, self.stack, self.database, replace(self.route.spec, options=options))
 
     def _configured(self, stack: ExitStack) -> Consumer:
@@ -177,11 +177,8 @@ class Run:
             Health.of(consumer, free_port())
         if self.route.outbox == "postgresql":
             self._use_postgres_outbox(consumer, stack)
-        installer = consumer
-        if self.route.replica:  # its triggers are those of the server that the ERP writes to
-            installer = Consumer.configure(self.folder / "installer", self.database.info, more)
         for command in self.route.installs:
-            installer.run(*command)
+            consumer.run(*command)
         consumer.add_endpoint(self.receiver.url, "*,*.read", "--timeout", "2", "--concurrency", "32")
         return consumer
 
