@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.consumer import Consumer, Inbox, receiving
@@ -92,3 +93,16 @@ async def test_the_key_of_these_outboxes_opens_them(tmp_path: Path) -> None:
     finally:
         await outbox.close()
     assert "whsec_" not in dumped(releases()[0], "outbox.sqlite.sql")
+
+
+@pytest.mark.parametrize("version", releases())
+def test_repair_replaces_triggers_with_the_installers_rights(version: str, postgres_erp: Database) -> None:
+    """As `cdc run` repairs them at its first start: they recorded all changes, so no table is read again."""
+    _installed(version, postgres_erp)
+    exposed = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'cdc'::regnamespace AND prosecdef AND pronargs = 0"
+    assert postgres_erp.execute(exposed) != [(0,)]
+    assert PostgresInstaller(postgres_erp.info).repair().failed == {}
+    assert postgres_erp.execute(f"{exposed} AND proname <> 'cdc_probe'") == [(0,)]
+    _write(postgres_erp, 1)
+    recorded = postgres_erp.execute("SELECT operation::text FROM cdc.cdc_journal ORDER BY lsn")
+    assert recorded == [("I",), ("U",)]

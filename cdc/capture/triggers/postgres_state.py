@@ -184,8 +184,8 @@ def _inspect(connection: Connection) -> PostgresState:
         if captures and version is not None and server.states_exist:
             states = render(f"postgres/{_QUERIES}#inspect_states", state=load("postgres/trigger/state.sql"))
             changed = frozenset(name for (name,) in cursor.execute(states.encode()).fetchall())
-    foreign = load("postgres/read/foreign.sql")
-    tables = fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema], foreign=foreign)
+    parts = {name: load(f"postgres/read/{name}.sql") for name in ("exposed", "foreign")}
+    tables = fetch(connection, PostgresTable, f"{_QUERIES}#inspect_tables", [schema], **parts)
     triggers: dict[str, tuple[PostgresTrigger, ...]] = {}
     for trigger in fetch(connection, PostgresTrigger, f"{_QUERIES}#inspect_triggers", [schema]):
         triggers[trigger.table] = (*triggers.get(trigger.table, ()), trigger)

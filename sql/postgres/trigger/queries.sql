@@ -53,7 +53,7 @@ SELECT
             'date', 'time', 'timestamp', 'timestamptz', 'json', 'jsonb', 'uuid'
         )
     ) AS styled,
-    coalesce(($foreign), '') AS foreign,
+    coalesce(CASE WHEN $exposed THEN ($foreign) END, '') AS foreign,
     ARRAY(
         SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
         WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY a.attnum
