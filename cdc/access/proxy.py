@@ -52,6 +52,10 @@ def vouched_name(proxies: Sequence[Network], peer: str, values: Sequence[str]) -
     return clean_name(values[0]) or None if values else None
 
 
+#: Headers of requests that a proxy passed on.
+FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+
 def is_local(peer: str, forwarded: bool) -> bool:
     """Return whether somebody on this machine asks.  ``forwarded``: a header says that a proxy passed the request on
     (Forwarded, X-Forwarded-For, Via …): the client may then be anywhere."""

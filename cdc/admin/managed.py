@@ -26,7 +26,8 @@ _COMPARED: Final = tuple(each.name for each in fields(Endpoint) if each.name not
 
 class Described(NamedTuple):
     """An endpoint in a file.  ``fields``: of `Endpoint`; one that is absent has its default, but headers stay.
-    ``secret``: None leaves it.  ``enabled``: None leaves it.  ``adopts``: the id of a stored endpoint that it means."""
+    ``secret``: None leaves it.  ``enabled``: None leaves it.  ``adopts``: the id of a stored endpoint that it means.
+    ``reads``: the files and variables that have secrets, a phrase each."""
 
     name: str
     place: FilePlace
@@ -35,6 +36,7 @@ class Described(NamedTuple):
     signature: str | None = None
     enabled: bool | None = None
     adopts: str = ""
+    reads: Sequence[str] = ()
 
 
 class DescribedFile(NamedTuple):

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import click
@@ -59,8 +59,9 @@ class EndpointFile(BaseModel):
     endpoint: dict[Annotated[str, Field(pattern=f"^{_NAME}$")], EndpointEntry] = Field(default_factory=dict)
 
 
-def read(path: Path) -> DescribedFile:
-    """Return the endpoints of a file, and its name.  Raises `ConfigError` with the file and the line."""
+def read(path: Path, secret_folder: Path | None = None) -> DescribedFile:
+    """Return the endpoints of a file, and its name.  ``secret_folder``: the only one whose files may hold secrets;
+    None: that of the file.  Raises `ConfigError` with the file and the line."""
     try:
         text = path.read_text("utf-8-sig")
         places = Places(str(path), text, user=True)
@@ -72,7 +73,9 @@ def read(path: Path) -> DescribedFile:
         raise ConfigError(f"{path} is not valid TOML: {error}.", "Correct that line and try again.") from error
     except ValidationError as error:
         raise _wrong(error.errors(include_url=False, include_input=False)[0], places) from None
-    described = [_described(name, entry, places, path.parent) for name, entry in content.endpoint.items()]
+    secrets = [_Secrets(path.parent, secret_folder or path.parent, []) for _ in content.endpoint]
+    entries = zip(content.endpoint.items(), secrets, strict=True)
+    described = [_described(name, entry, places, own) for (name, entry), own in entries]
     return DescribedFile(content.name or "", path.name, described)
 
 
@@ -90,45 +93,71 @@ def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
     return ConfigError(f"{places.of(path)}: {name} is wrong: {reason}.", "See: cdc apply --help")
 
 
-def _described(name: str, entry: EndpointEntry, places: Places, folder: Path) -> Described:
+def _described(name: str, entry: EndpointEntry, places: Places, secrets: _Secrets) -> Described:
     place = places.of(("endpoint", name))
     try:
         given = {key: value for key, value in entry.given().items() if key not in _ABOUT}
         if "credential" in given:
-            given["credential"] = _credential(given["credential"], folder)
+            given["credential"] = _credential(given["credential"], secrets)
         if "headers" in given:
-            given["headers"] = tuple(_header(header, folder) for header in given["headers"])
-        secret = _secret(entry, folder)
+            given["headers"] = tuple(_header(header, secrets) for header in given["headers"])
+        secret = _secret(entry, secrets)
     except UsageError as error:
         raise ConfigError(f"{place}: endpoint {name}: {error.message}", error.hint) from None
-    return Described(name, place, given, secret, entry.signature, entry.enabled, entry.id)
+    return Described(name, place, given, secret, entry.signature, entry.enabled, entry.id, secrets.read)
 
 
 _ABOUT: Final = frozenset({"id", "enabled", "secret_file", "secret_env"})
 
 
-def _header(header: Header, folder: Path) -> Header:
+def _header(header: Header, secrets: _Secrets) -> Header:
     name, value = header
-    return name, _named(value, folder, f"the header {name}") if is_place(value) else value
+    return name, secrets.at(value, f"the header {name}") if is_place(value) else value
 
 
-def _credential(value: str, folder: Path) -> str:
+def _credential(value: str, secrets: _Secrets) -> str:
     if not is_place(value) or value == "-":
         raise UsageError("A secret of authentication is named in the file, not written.", "Write @FILE or env:NAME.")
-    return _named(value, folder, "the secret of the authentication")
+    return secrets.at(value, "the secret of the authentication")
 
 
-def _secret(entry: EndpointEntry, folder: Path) -> str | None:
+def _secret(entry: EndpointEntry, secrets: _Secrets) -> str | None:
     if entry.secret_file is not None and entry.secret_env is not None:
         raise UsageError("secret_file and secret_env exclude each other.", "Give one of them.")
     if entry.secret_file is not None:
-        return _named(f"@{entry.secret_file}", folder, "the signing secret")
-    return None if entry.secret_env is None else _named(f"env:{entry.secret_env}", folder, "the signing secret")
+        return secrets.at(f"@{entry.secret_file}", "the signing secret")
+    return None if entry.secret_env is None else secrets.at(f"env:{entry.secret_env}", "the signing secret")
 
 
-def _named(place: str, folder: Path, what: str) -> str:
-    """The secret at a place; a file's path begins at the folder of the file that names it."""
-    return secret_from(f"@{folder / place[1:]}" if place.startswith("@") else place, what)
+class _Secrets(NamedTuple):
+    """The secrets of an endpoint in a file, whose author may be somebody else than the person who applies it.
+    ``folder``: where their paths begin; ``only``: where their files must be; ``read``: a phrase for each."""
+
+    folder: Path
+    only: Path
+    read: list[str]
+
+    def at(self, place: str, what: str) -> str:
+        """Return the secret at a place.  Raises `UsageError`."""
+        if place.startswith("@"):
+            path, only = (self.folder / place[1:]).resolve(), self.only.resolve()
+            if not path.is_relative_to(only):
+                raise UsageError(
+                    f"The file {path} with {what} is not in {only}.",
+                    "Put it there, or name the folder of such files: secret_folder under [dispatch].",
+                )
+            self.read.append(f"{what} from the file {path}")
+            return secret_from(f"@{path}", what)
+        if place.startswith(f"env:{_OWN_VARIABLES}"):
+            raise UsageError(f"The variable for {what} is one of this program's own.", "Give it another name.")
+        self.read.append(
+            f"{what} from {place.replace('env:', 'the variable ')}" if place != "-" else f"{what} typed in"
+        )
+        return secret_from(place, what)
+
+
+#: What the variables of the configuration begin with; they hold passwords, too.
+_OWN_VARIABLES: Final = "CDC_"
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -227,7 +256,8 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
 
     The keys are the fields of the HTTP API (docs/api.md). A field that is left out has its default; but secrets,
     headers and enabled stay as they are. Secrets are not written into the file: secret_file = "PATH" or secret_env =
-    "NAME"; a header's value, and client_secret or private_key of authentication, may be "@PATH" or "env:NAME". A new
+    "NAME"; a header's value, and client_secret or private_key of authentication, may be "@PATH" or "env:NAME". PATH is
+    in the folder of FILE, or in secret_folder of [dispatch] where that is set; a dry run names all of them. A new
     endpoint without a secret gets one, which is printed once. id = "ep_…" takes over an existing endpoint.
 
     The whole file is checked before anything changes. A second apply changes nothing. The page marks these endpoints
@@ -235,12 +265,17 @@ def apply(session: CommandSession, file: Path, dry_run: bool, prune: bool, as_js
     which other files must not have. The exit code is 0 when all is done, 2 when the file is wrong.
     """
     config = quiet_configuration(session)
-    steps = run_async(applied(config, read(file), dry_run=dry_run, prune=prune))
+    described = read(file, config.dispatch.secret_folder)
+    steps = run_async(applied(config, described, dry_run=dry_run, prune=prune))
+    reads = {each.name: list(each.reads) for each in described.endpoints if each.reads}
     pending = sum(step.pending for step in steps)
     if as_json:
-        print_json({"applied": not dry_run, "steps": [_as_json(step, applied=not dry_run) for step in steps]})
+        shown = [_as_json(step, applied=not dry_run) | {"reads": reads.get(step.name, [])} for step in steps]
+        print_json({"applied": not dry_run, "steps": shown})
     else:
         print_steps(steps, planned=dry_run)
+        for name in reads if dry_run else ():
+            echo(f"{name} reads {', '.join(reads[name])}.")
         for step in steps if not dry_run else ():
             if _made_secret(step):
                 echo(f"{step.name}: {' '.join(revealed(step.endpoint))}")

@@ -33,6 +33,7 @@ class DispatchConfig(Section):
     proxies: dict[str, str] = Field(default_factory=dict, repr=False)
     proxy_resolves: bool = False
     client_certificates: dict[str, Path] = Field(default_factory=dict)
+    secret_folder: Path | None = None
     worker: Annotated[
         str,
         matching(r"[A-Za-z0-9._:-]{0,100}", "is not a name of A-Z, a-z, 0-9 and . _ : - such as dispatch-2"),

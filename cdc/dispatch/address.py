@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -24,12 +25,19 @@ AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
 # Networks by the reason for which they are refused; the first that holds an address names it.  Written out rather
 # than taken from `ipaddress`, whose judgement of some of them differs between Python versions.
-#: What nobody may reach who does not name it in allow_networks.
+#: Where clouds hand out the credentials of machines and containers.  Nobody may reach these, nor anything else in
+#: `_LINK_LOCAL`, who does not name them in allow_networks.
 _METADATA = "a cloud metadata address"
+_LINK_LOCAL = ip_network("169.254.0.0/16")
 _REFUSED_4 = [
     (ip_network(network), kind)
     for network, kind in (
-        ("169.254.169.254/32", _METADATA),
+        ("169.254.169.254/32", _METADATA),  # most clouds
+        ("169.254.170.2/32", _METADATA),  # Amazon's for containers (ECS)
+        ("169.254.170.23/32", _METADATA),  # and for pods (EKS)
+        ("169.254.0.23/32", _METADATA),  # Tencent's
+        ("169.254.42.42/32", _METADATA),  # Scaleway's
+        ("192.80.8.124/32", _METADATA),  # Equinix Metal's, in public space
         ("168.63.129.16/32", _METADATA),  # Azure's, in public space
         ("100.100.100.200/32", _METADATA),
         ("192.0.0.192/32", _METADATA),
@@ -54,11 +62,15 @@ _REFUSED_4 = [
 _REFUSED_6 = [
     (ip_network(network), kind)
     for network, kind in (
-        ("fd00:ec2::254/128", _METADATA),
-        ("fd20:ce::254/128", _METADATA),
+        ("fd00:ec2::/32", _METADATA),  # Amazon's, also for pods (::23)
+        ("fd20:ce::/32", _METADATA),  # Google's
+        ("fd00:c1::/32", _METADATA),  # Oracle's
+        ("fd00:42::/32", _METADATA),  # Scaleway's
+        ("fd00:a9fe:a9fe::/48", _METADATA),  # Akamai's
         ("::/128", "the unspecified address"),
         ("::1/128", "a loopback address"),
         ("fc00::/7", "a private address"),
+        ("fe80::a9fe:a9fe/128", _METADATA),  # OpenStack's
         ("fe80::/10", "a link-local address"),
         ("fec0::/10", "a private address"),  # site-local, of old
         ("ff00::/8", "a multicast address"),
@@ -69,7 +81,12 @@ _REFUSED_6 = [
     )
 ]
 #: Names that a proxy would look up to a metadata address, in whose network they mean something.
-_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+_METADATA_NAMES = frozenset(
+    {
+        *("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"),
+        *("metadata.tencentyun.com", "metadata.platformequinix.com", "metadata.packet.net"),
+    }
+)
 _GLOBAL_6 = ip_network("2000::/3")  # all that is routed in public
 _6TO4 = ip_network("2002::/16")
 # Forms that carry an IPv4 address in their last 32 bits: mapped, translated (SIIT), NAT64.
@@ -118,14 +135,10 @@ class EgressPolicy:
     def refusal(self, address: str) -> str | None:
         """Return the kind of inside address of this IP literal (for a sentence), None when deliveries may go there."""
         kind = refusal(address)
-        if self.private and kind != _METADATA:  # allow_private is meant for receivers, not for metadata
+        metadata = kind == _METADATA or _in(address, (_LINK_LOCAL,))
+        if self.private and not metadata:  # allow_private is meant for receivers, not for metadata
             return None
-        return None if kind is not None and self._excepted(address) else kind
-
-    def _excepted(self, address: str) -> bool:
-        ip = ip_address(address.partition("%")[0])
-        embedded = _embedded(ip) if isinstance(ip, IPv6Address) else None
-        return any(each in network for each in (ip, embedded) if each is not None for network in self.networks)
+        return None if kind is not None and _in(address, self.networks) else kind
 
     def guarded_socket(self, address_info: AddressInfo) -> socket.socket:
         """A new socket for this address, or `AddressRefused`: aiohttp calls this for each that it connects to."""
@@ -166,6 +179,13 @@ class EgressPolicy:
             return self.refusal(socket.inet_ntoa(socket.inet_aton(name)))
         except (OSError, UnicodeEncodeError):
             return None
+
+
+def _in(address: str, networks: Sequence[Network]) -> bool:
+    """Return whether the address, or the IPv4 address that a packet to it ends at, is in one of these networks."""
+    ip = ip_address(address.partition("%")[0])
+    embedded = _embedded(ip) if isinstance(ip, IPv6Address) else None
+    return any(each in network for each in (ip, embedded) if each is not None for network in networks)
 
 
 def _is_plain(scheme: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -132,7 +134,7 @@ class HttpSender:
     def _options(self, reach: EgressPolicy) -> dict[str, Any]:
         return {
             "resolver": CheckedResolver(reach, **self._look_up),
-            "socket_factory": _sockets(_any_socket if reach.private else reach.guarded_socket),
+            "socket_factory": _sockets(reach.guarded_socket),
             "ssl": self._contexts[""],
             "limit": 0,  # the dispatcher bounds what is in flight, before a request's time starts to count
             "limit_per_host": CONNECTIONS_PER_HOST,
@@ -199,11 +201,6 @@ class HttpSender:
         return RequestTarget(method, url, tls, connector, proxy, tunnelled=self._tunnelled)
 
 
-def _any_socket(address_info: AddressInfo) -> socket.socket:
-    family, kind, protocol, _, _ = address_info
-    return socket.socket(family=family, type=kind, proto=protocol)
-
-
 def _sockets(make: Callable[[AddressInfo], socket.socket]) -> Callable[[AddressInfo], socket.socket]:
     """Return ``make`` with a small receive buffer: all that has arrived is parsed in one go."""
 
@@ -254,7 +251,8 @@ class _Exchange:
             self._connection = await target.connector.connect(target.connect, [], _NO_TIMEOUT)
             protocol = self._connection.protocol
             assert protocol is not None, "a new connection has one"
-            if protocol.transport is not None and not protocol.should_close:
+            if protocol.transport is not None and not protocol.should_close and not _has_unread(protocol):
+                _USED.add(protocol)
                 return protocol
             self._connection.close()  # it said something unasked while it was idle: not to be taken for an answer
         raise HttpProcessingError(message="something came before the request")
@@ -288,6 +286,21 @@ class _Exchange:
         if connection.transport is not None:
             connection.transport.abort()  # a close would wait for a deaf receiver to take what is buffered
         connection.close()
+
+
+#: Connections that have carried a request.
+_USED: Final[WeakSet[ResponseHandler]] = WeakSet()
+
+
+def _has_unread(protocol: ResponseHandler) -> bool:
+    """Return whether something has arrived on a used connection that the loop has not read yet: a second answer to the
+    former request, or the connection's end.  (On a new one it may be a part of TLS.)"""
+    if protocol not in _USED:
+        return False
+    assert protocol.transport is not None, "just checked"
+    arrived = select.poll()
+    arrived.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(arrived.poll(0))
 
 
 def _write(transport: asyncio.Transport, data: bytes) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, csrf_token, is_csrf_token
 from cdc.access.model import PORTAL_NAME, Origin, PageSession, Portal, Role
-from cdc.access.proxy import Network, client_address, is_local, trusts, vouched_name
+from cdc.access.proxy import FORWARDED, Network, client_address, is_local, trusts, vouched_name
 from cdc.access.sign_in import SignedIn, SignIn
 from cdc.admin.accounts import Accounts
 from cdc.model.errors import AccessRefused
@@ -52,7 +52,6 @@ class Visitor:
 COOKIE: Final = "cdc_session"
 #: Of a portal's session, beside one's own: who opens a portal does not sign out.
 PORTAL_COOKIE: Final = "cdc_portal"
-_FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class SessionAuth:
 
     def local(self, request: web.Request) -> bool:
         """Return whether the request comes from this machine."""
-        return is_local(_peer(request), forwarded=any(name in request.headers for name in _FORWARDED))
+        return is_local(_peer(request), forwarded=any(name in request.headers for name in FORWARDED))
 
     def address(self, request: web.Request) -> str:
         """Return the client's address."""

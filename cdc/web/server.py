@@ -23,6 +23,7 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from cdc.access.proxy import FORWARDED, is_local
 from cdc.model.clock import Clock
 from cdc.web.connections import Connection, Connections
 from cdc.web.health import HealthLimits, reasons, state, warnings
@@ -96,13 +97,15 @@ log = structlog.get_logger()
 def add_health(
     app: web.Application, monitor: Monitor, bounds: HealthLimits, clock: Clock, *, outbox: str, metrics_token: str = ""
 ) -> None:
-    """``outbox``: its fingerprint.  ``metrics_token``: a bearer token that requests for metrics must carry; empty:
-    none."""
+    """``outbox``: its fingerprint.  ``metrics_token``: a bearer token that requests for metrics must carry; empty: only
+    those from this machine get them.  Details of health are for this machine and the token, too."""
     metrics = registry(monitor, bounds, clock)
 
-    async def ready(_request: web.Request) -> web.Response:
+    async def ready(request: web.Request) -> web.Response:
         now = clock.now()
         why = reasons(monitor, bounds, now)
+        if not (_from_here(request) or (metrics_token and _bears(request, metrics_token))):
+            return _json({"ready": not why}, NOT_READY if why else 200)
         report = {
             "ready": not why,
             "reasons": why,
@@ -125,7 +128,7 @@ async def _live(_request: web.Request) -> web.Response:
 
 def _metrics(metrics: CollectorRegistry, token: str) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def serve(request: web.Request) -> web.Response:
-        if token and not _bears(request, token):
+        if not (_bears(request, token) if token else _from_here(request)):
             return web.Response(
                 status=HTTPStatus.UNAUTHORIZED,
                 text="This needs the token of [web] metrics_token_file.\n",
@@ -135,6 +138,14 @@ def _metrics(metrics: CollectorRegistry, token: str) -> Callable[[web.Request], 
         return web.Response(body=encode(metrics), headers={"Content-Type": content_type})
 
     return serve
+
+
+def _from_here(request: web.Request) -> bool:
+    """Return whether the request comes from this machine, by loopback or by the address that it was sent to."""
+    if request.transport is None or any(name in request.headers for name in FORWARDED):
+        return False
+    peer, own = (request.transport.get_extra_info(name) or ("",) for name in ("peername", "sockname"))
+    return is_local(peer[0], forwarded=False) or bool(peer[0] and peer[0] == own[0])
 
 
 def _bears(request: web.Request, token: str) -> bool:

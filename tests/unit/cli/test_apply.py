@@ -97,6 +97,63 @@ def test_a_file_is_planned_applied_and_then_changes_nothing(cdc: Callable, folde
     assert cdc("audit", "list", "--json").stdout == audited
 
 
+def test_a_dry_run_names_what_is_read(cdc: Callable, folder: Path) -> None:
+    shop = (
+        f"shop reads the header Authorization from the variable SHOP_AUTHORIZATION, "
+        f"the signing secret from the file {folder.resolve() / 'shop.secret'}."
+    )
+    assert shop in " ".join(cdc("apply", "endpoints.toml", "--dry-run", code=1).stdout.split())
+    steps = json.loads(cdc("apply", "endpoints.toml", "--dry-run", "--json", code=1).stdout)["steps"]
+    assert [len(step["reads"]) for step in steps] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "@/etc/passwd",
+        "@../outside.secret",
+        "@sub/../../outside.secret",
+        "@link.secret",
+        "@linked/outside.secret",
+        "@/proc/self/environ",
+        "env:CDC_SECRET_KEY",
+        "env:CDC_SOURCE_MAIN_URL",
+    ],
+)
+@pytest.mark.parametrize("key", ["headers", "secret_file"])
+def test_a_file_reads_no_secret_from_outside_its_folder(
+    cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str, key: str
+) -> None:
+    outside = folder.parent / f"{folder.name}-outside"
+    outside.mkdir(exist_ok=True)
+    (outside / "outside.secret").write_text("t0psecret")
+    (folder.parent / "outside.secret").write_text("t0psecret")
+    (folder / "link.secret").symlink_to(outside / "outside.secret")
+    (folder / "linked").symlink_to(outside)
+    (folder / "sub").mkdir()
+    for name in ("CDC_SECRET_KEY", "CDC_SOURCE_MAIN_URL"):
+        monkeypatch.setenv(name, "bXl0MHBzZWNyZXRteXQwcHNlY3JldG15dDBwc2VjcmV0")
+    monkeypatch.setenv("CDC_SOURCE_MAIN_URL", "mysql://cdc:t0psecret@127.0.0.1:1/fs")
+    if key == "headers":
+        edit(folder, ('"env:SHOP_AUTHORIZATION"', json.dumps(place)))
+    elif place.startswith("@"):
+        edit(folder, ('secret_file = "shop.secret"', f"secret_file = {json.dumps(place[1:])}"))
+    else:
+        edit(folder, ('secret_file = "shop.secret"', f'secret_env = "{place[4:]}"'))
+    for options in ((), ("--dry-run",)):
+        refused = cdc("apply", "endpoints.toml", *options, code=2).stderr
+        assert "is not in" in refused or "one of this program's own" in refused
+
+
+def test_the_folder_of_secrets_is_configured(cdc: Callable, folder: Path) -> None:
+    (folder / "secrets").mkdir()
+    (folder / "cdc.toml").write_text(CONFIG + 'secret_folder = "secrets"\n')
+    assert "is not in" in cdc("apply", "endpoints.toml", "--dry-run", code=2).stderr
+    (folder / "secrets" / "shop.secret").write_text(SECRET)
+    edit(folder, ("shop.secret", str(folder / "secrets" / "shop.secret")))
+    assert actions(cdc) == {"shop": "create", "chat": "create"}
+
+
 def test_a_changed_file_changes_what_differs(cdc: Callable, folder: Path) -> None:
     cdc("apply", "endpoints.toml")
     before = stored(folder)["endpoints.toml:shop"]

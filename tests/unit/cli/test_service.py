@@ -77,6 +77,7 @@ def test_it_stands_back_as_the_configuration_says(unit: Callable[..., str], tmp_
 def test_it_bounds_files_and_memory_by_the_number_of_sources(unit: Callable[..., str], tmp_path: Path) -> None:
     printed = unit()
     assert "LimitNOFILE=65536\n" in printed
+    assert "LimitCORE=0\n" in printed
     assert "MemoryMax=520M\n" in printed, "512 and 4 for each of two sources"
     more = "".join(f'[source.s{number}]\nurl = "mysql://cdc@db/fs{number}"\n' for number in range(98))
     (tmp_path / "cdc.toml").write_text(CONFIG + more, encoding="utf-8")

@@ -65,7 +65,7 @@ def test_every_option_is_documented_and_the_default_file_says_the_defaults(tmp_p
     }
     written = load(tmp_path, everything.replace('facturascripts = "/', '#"/'))
     plain = load(tmp_path, f'[source.main]\nurl = "{URL}"\n')
-    files = {"password_file", "secret_key_file", "metrics_token_file", "brand_logo"}
+    files = {"password_file", "secret_key_file", "metrics_token_file", "brand_logo", "secret_folder"}
     for section in ("dispatch", "web", "log", "outbox", "retention"):
         dumps = [getattr(each, section).model_dump(exclude=files) for each in (written, plain)]
         assert dumps[0] == dumps[1]

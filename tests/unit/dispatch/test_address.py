@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -139,6 +139,23 @@ def test_inside_urls_need_allow_private(url: str) -> None:
         "http://2852039166/",
         "https://metadata.google.internal/computeMetadata/v1/",
         "http://METADATA.google.internal./",
+        "http://169.254.170.2/v2/credentials/",  # Amazon ECS
+        "http://169.254.170.23/v1/credentials",  # Amazon EKS
+        "http://[fd00:ec2::23]/v1/credentials",
+        "http://[fd00:ec2::254]/latest/",
+        "http://[::ffff:169.254.170.2]/",
+        "http://[64:ff9b::a9fe:aa17]/",  # the same by NAT64
+        "http://0xa9feaa02/",
+        "http://169.254.43522/",
+        "http://169.254.0.23/",  # Tencent
+        "http://169.254.42.42/",  # Scaleway
+        "http://[fd00:42::42]/",
+        "http://[fd20:ce::254]/",  # Google
+        "http://[fd00:c1::a9fe:a9fe]/opc/v2/",  # Oracle
+        "http://[fd00:a9fe:a9fe::1]/",  # Akamai
+        "http://[fe80::a9fe:a9fe]/",  # OpenStack
+        "http://100.100.100.200/",  # Alibaba
+        "http://metadata.tencentyun.com/",
     ],
 )
 def test_metadata_urls_are_refused_even_under_allow_private(url: str) -> None:
@@ -147,6 +164,12 @@ def test_metadata_urls_are_refused_even_under_allow_private(url: str) -> None:
             check_url(url, reach)
         with pytest.raises(AddressRefused, match="a cloud metadata address"):
             reach.check_target(url)
+
+
+@pytest.mark.parametrize("address", ["169.254.1.1", "169.254.169.123", "::ffff:169.254.9.9"])
+def test_link_local_addresses_are_refused_even_under_allow_private(address: str) -> None:
+    assert EgressPolicy(private=True).refusal(address) is not None
+    assert EgressPolicy(networks=(ip_network("169.254.0.0/16"),)).refusal(address) is None
 
 
 @pytest.mark.parametrize("url", ["https://münchen.example/hook", "https://\uff1192.0.2.1/", "https://a。example/"])
