@@ -20,7 +20,7 @@ MISSING, DISABLED, OTHER, SILENT = "is missing", "is disabled", "was replaced by
 _EXPOSED = (
     "its trigger function is of an earlier version, in which code of the ERP's account can run with its owner's rights"
 )
-_CHANGED = "its triggers were switched off for a while, or the table was created again, as by a restore"
+_CHANGED = "its triggers were switched off for a while, or the table was restored, or a partition came or went"
 _STOP = "Stop capturing "
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.database.sqlfile import load
 from cdc.mapping.merge import MergedChange, merged
 from cdc.model.change import Operation, Transaction
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
+from cdc.model.finding import Repaired
 from support.database import Database
 
 CAPTURES = [Capture("sales", frozenset({"secret"}))]
@@ -104,3 +106,26 @@ async def test_row_that_moves_between_partitions(postgres_db: Database, erp: Any
         (Operation.CREATE, {"id": 1, "year": 2}),
         (Operation.TRUNCATE, {}),
     ]
+
+
+PARTITIONS = {
+    "ALTER TABLE sales ATTACH PARTITION sales_3 FOR VALUES IN (3)": True,
+    "ALTER TABLE sales DETACH PARTITION sales_2": True,
+    "DROP TABLE sales_1": True,
+    "ALTER TABLE sales_1 ADD CHECK (id > 0); ANALYZE sales; CREATE INDEX ON sales (note)": False,
+}
+
+
+@pytest.mark.parametrize("act", PARTITIONS)
+def test_table_whose_rows_came_or_went_with_a_partition_is_read_again(
+    postgres_db: Database, erp: Any, act: str
+) -> None:
+    definitions = postgres_db.execute(load("postgres/journal/definitions.sql"))
+    erp.execute(act)
+    assert (postgres_db.execute(load("postgres/journal/definitions.sql")) != definitions) is PARTITIONS[act]
+    installer = PostgresInstaller(postgres_db.info)
+    assert any("a partition came or went" in each.detail for each in installer.findings(CAPTURES)) is PARTITIONS[act]
+    assert installer.repair().failed == {}
+    gaps = postgres_db.execute("SELECT table_name FROM cdc.cdc_journal WHERE operation = 'G'")
+    assert gaps == ([("sales",)] if PARTITIONS[act] else [])
+    assert installer.repair() == Repaired()
