@@ -19,7 +19,17 @@ from pymysql.connections import Connection
 
 from cdc.capture.pages import TOO_LONG, PageRequest, TablePage
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, code_of, quote, rows
+from cdc.database.mysql_connection import (
+    BAD_COLUMN,
+    BASE_TABLE,
+    BASE_TABLE_WHOLE,
+    MISSING_INDEX,
+    MISSING_TABLE,
+    NO_PRIVILEGE,
+    code_of,
+    quote,
+    rows,
+)
 from cdc.database.mysql_journal import Decoder, JournalShape, decoder
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.database.mysql_types import MySQLColumn, image, piece
@@ -110,6 +120,7 @@ def _select(connection: Connection[Any], table: MySQLTable, key: Row, expression
         table=quote(table.name).replace("%", "%%"),
         where=" AND ".join(f"{quote(name).replace('%', '%%')} = %s" for name in key),
         order="NULL",
+        base=BASE_TABLE,
     )
     found = rows(connection, sql, (*key.values(), 1))
     return found[0] if found else None
@@ -125,8 +136,8 @@ _FRESH = 5.0
 _ALL = 2**63
 #: Values asked for by one statement.
 _CHUNK = 1000
-#: No such column, no such table, table definition has changed.
-_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1412})
+#: No such column, table or primary key (a view, perhaps), table definition has changed.
+_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, MISSING_INDEX, 1412})
 
 
 _NONE = SecretColumns()
@@ -206,7 +217,7 @@ class MySQLLookup:
         """Return the address in FacturaScripts' own settings; empty where this account may not read them."""
         try:
             with _snapshot(connection):
-                return site_url(rows(connection, f"SELECT `name`, `properties` FROM {quote(SETTINGS)}"))  # noqa: S608 - a fixed name
+                return site_url(rows(connection, f"SELECT `name`, `properties` FROM {quote(SETTINGS)} {BASE_TABLE}"))  # noqa: S608 - a fixed name
         except pymysql.err.MySQLError as error:
             if code_of(error) not in (*NO_PRIVILEGE, *_ALTERED):
                 raise
@@ -315,6 +326,7 @@ def _names(table: MySQLTable, of: str = "") -> dict[str, str]:
         "image": (of or image(table.columns, "t")).replace("%", "%%"),
         "table": quote(table.name).replace("%", "%%"),
         "order": ", ".join(map(quote, table.key)).replace("%", "%%") or "NULL",
+        "base": BASE_TABLE if table.key else BASE_TABLE_WHOLE,
     }
 
 

@@ -82,7 +82,7 @@ class _MySQLProbe:
     async def _with_problems(self, backlog: Backlog) -> Backlog:
         """Add what was found when the server's settings were checked last."""
         if time.monotonic() - self._checked_at >= _CHECK_SECONDS:
-            found = await self._session.run(self._findings)
+            found = await self._session.run(lambda connection: list(self._findings(connection)))
             self._problems = tuple(f"{each.detail} {each.fix}." for each in found if each.severity is Severity.WRONG)
             self._checked_at = time.monotonic()
         return replace(backlog, problems=self._problems)
@@ -98,7 +98,9 @@ class MySQLJournalProbe(_MySQLProbe):
         return await self._with_problems(Backlog(max(float(seconds), 0.0), transactions))
 
     def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
-        for (tokens,) in rows(connection, "SELECT `tokens` FROM `cdc_installation` WHERE `id` = 1"):
+        for (tokens,) in rows(
+            connection, "SELECT `tokens` FROM `cdc_installation` FORCE INDEX (PRIMARY) WHERE `id` = 1"
+        ):
             found = replica_of_triggers(read_replication(connection), Tokens(tokens), accepted=self._replica)
             yield from [found] if found else []
 

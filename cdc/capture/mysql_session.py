@@ -19,6 +19,7 @@ from pymysql.connections import Connection
 from cdc.capture.base import SILENT_SECONDS
 from cdc.database.mysql_connection import (
     ACCESS_DENIED,
+    MISSING_INDEX,
     MISSING_TABLE,
     NO_PRIVILEGE,
     UNAVAILABLE,
@@ -125,6 +126,12 @@ def explained(info: ConnectionInfo) -> Iterator[None]:
             if code_of(error) == MISSING_TABLE and "cdc_" in str(error.args[-1]):
                 raise JournalMissing(
                     f"No journal is installed in {info.describe()}.", "Run `cdc install-triggers`."
+                ) from error
+            if code_of(error) == MISSING_INDEX:
+                raise SourceError(
+                    f"In {info.describe()} a view, or a table without its primary key, has the name of a table that "
+                    f"is read: {error.args[-1]}.",
+                    "Drop or rename it, then run `cdc install-triggers`.",
                 ) from error
             if code_of(error) in NO_PRIVILEGE:
                 raise SourceError(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 
 import orjson
 
-from cdc.database import sqlfile
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import RowUnreadable
@@ -24,6 +21,7 @@ JOURNAL = "cdc_journal"
 SHAPES = "cdc_shape"
 INSTALLATION = "cdc_installation"
 MARKER = "cdc_marker"
+#: The procedure of earlier versions, which the ERP's account could replace: nothing of ours calls it.
 WAIT = "cdc_wait"
 PROBE = "cdc_probe"
 TABLES = (JOURNAL, SHAPES, INSTALLATION, PROBE, MARKER)
@@ -88,13 +86,6 @@ _SIGNED_ZERO, _ZERO_DATE = "-0.0", "0000-00-00"
 _CALLED = frozenset({ColumnKind.DECIMAL, ColumnKind.REAL, ColumnKind.TIME, ColumnKind.TIMESTAMP, ColumnKind.BINARY})
 _CAREFUL = frozenset({ColumnKind.BOOLEAN, ColumnKind.DOUBLE, ColumnKind.DATE})
 Decoder = Callable[[str], Row]
-
-
-@cache
-def wait_comment() -> str:
-    """The comment of the wait routine as this program writes it: another text gives another comment."""
-    _, _, text = sqlfile.load("mysql/wait.sql").partition("\nCREATE ")
-    return f"facturascripts-cdc {zlib.crc32(text.encode()):08x}"
 
 
 def image_reader(shape: JournalShape) -> ImageReader:

@@ -1,2 +1,2 @@
 -- A user of FacturaScripts, as its own sign-in looks it up.
-SELECT nick, admin, enabled, password, two_factor_enabled, two_factor_secret_key FROM users WHERE nick = %s
+SELECT nick, admin, enabled, password, two_factor_enabled, two_factor_secret_key FROM users IGNORE INDEX FOR GROUP BY (PRIMARY) WHERE nick = %s

@@ -1,2 +1,2 @@
 -- Reads nothing; but until the transaction ends, nobody alters the table.  Refused to who may not read every column.
-SELECT * FROM $table LIMIT 0
+SELECT * FROM $table USE INDEX () LIMIT 0

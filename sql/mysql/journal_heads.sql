@@ -5,5 +5,6 @@ SELECT
     CAST(SUM(LENGTH(`txn`) + LENGTH(`changes`) + 2) - 2 AS SIGNED)
 FROM (
     SELECT `txn`, COUNT(*) AS `changes`, MAX(`id`) AS `latest` FROM `cdc_journal`
+    IGNORE INDEX FOR ORDER BY (PRIMARY)
     GROUP BY `txn` ORDER BY `latest` LIMIT %s
 ) AS `heads`

@@ -29,7 +29,6 @@ TAKEN = {
     "cdc_shape": "CREATE TABLE cdc_shape (id integer) COMMENT 'mine'",
     "cdc_marker": "CREATE VIEW cdc_marker AS SELECT 1 AS id",
     "cdc_probe": "CREATE TABLE cdc_probe (id integer)",
-    "cdc_wait": "CREATE FUNCTION cdc_wait() RETURNS integer DETERMINISTIC RETURN 1",
 }
 
 

@@ -32,7 +32,7 @@ _PATIENCE = 1
 #: Waits for transactions that wrote to the journal and have not ended: the server writes a commit to its log first, and
 #: unlocks its rows a moment later.  Nobody waits for this: it locks rows that only the consumer touches, and only
 #: shared.
-_FENCE = "SELECT COUNT(*) FROM `cdc_journal` LOCK IN SHARE MODE"
+_FENCE = "SELECT COUNT(*) FROM `cdc_journal` IGNORE INDEX FOR GROUP BY (PRIMARY) LOCK IN SHARE MODE"
 
 
 class BinlogBridge:
@@ -76,7 +76,7 @@ class BinlogBridge:
 
     async def waiting(self, most: int) -> list[str]:
         session = await self._session_open()
-        sql = "SELECT DISTINCT `txn` FROM `cdc_journal` LIMIT %s"
+        sql = "SELECT DISTINCT `txn` FROM `cdc_journal` IGNORE INDEX FOR GROUP BY (PRIMARY) LIMIT %s"
         return [str(txn) for (txn,) in await session.run(lambda connection: rows(connection, sql, (most,)))]
 
     def journal_names(self, position: Position) -> tuple[str, ...]:

@@ -28,17 +28,24 @@ from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, REGISTRY_SECONDS, code_of, open_registry, rows
-from cdc.database.mysql_journal import CASCADES_ROW, JOURNAL, VERSION, Tokens, captures_from_json, wait_comment
+from cdc.database.mysql_connection import (
+    MISSING_TABLE,
+    NO_PRIVILEGE,
+    REGISTRY_SECONDS,
+    Flavour,
+    code_of,
+    open_registry,
+    rows,
+)
+from cdc.database.mysql_journal import CASCADES_ROW, JOURNAL, VERSION, Tokens, captures_from_json
 from cdc.database.mysql_replication import read_replication, replica_of_triggers
-from cdc.database.mysql_tables import MySQLTable, text
+from cdc.database.mysql_tables import MySQLTable
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, SecretColumns, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 from cdc.model.finding import Severity
 
-_NO_ROUTINE = frozenset({1305, 1370})
 _INTERRUPTED = 1317
 _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and (unless it is said) after that.
@@ -88,7 +95,7 @@ class MySQLJournal:
         self._history = 0
         self._history_at = 0.0
         self._registry_at = -math.inf
-        self._routine = False
+        self._blocks = False
         self._markable = False
         self._unmarked: Marker | None = None
         self.noted = 0
@@ -104,8 +111,10 @@ class MySQLJournal:
 
     def _prepare(self, connection: Connection[Any]) -> None:
         rows(connection, sqlfile.load("mysql/journal_session.sql"))
-        rows(connection, "SELECT 1 FROM `cdc_journal`, `cdc_shape` LIMIT 0")  # MISSING_TABLE: `JournalMissing`
-        installed = rows(connection, "SELECT `id`, `version`, `tokens`, `captures` FROM `cdc_installation`")
+        rows(connection, "SELECT 1 FROM `cdc_journal` FORCE INDEX (PRIMARY) LIMIT 0")  # MISSING_TABLE: `JournalMissing`
+        rows(connection, "SELECT 1 FROM `cdc_shape` FORCE INDEX (PRIMARY) LIMIT 0")
+        sql = "SELECT `id`, `version`, `tokens`, `captures` FROM `cdc_installation` FORCE INDEX (PRIMARY)"
+        installed = rows(connection, sql)
         if any(row[0] == CASCADES_ROW for row in installed):
             raise JournalMissing(
                 f"Only cascades are journaled in {self._info.describe()}, for a consumer that reads the binlog.",
@@ -128,7 +137,7 @@ class MySQLJournal:
         self._journal_made = None
         self._registry_at = -math.inf
         self._open_registry(connection)
-        self._routine = _has_routine(connection)
+        self._blocks = Flavour.MARIADB.value in str(connection.get_server_info()).lower()
         self._reader = RowReader()
         self._lookup = MySQLLookup(self._secrets())
 
@@ -196,7 +205,7 @@ class MySQLJournal:
         return await self._session.run(table_names)
 
     async def installed(self) -> list[str]:
-        sql = "SELECT `captures` FROM `cdc_installation` WHERE `id` = 1"
+        sql = "SELECT `captures` FROM `cdc_installation` FORCE INDEX (PRIMARY) WHERE `id` = 1"
         found = await self._session.run(lambda connection: rows(connection, sql))
         return [capture.table for (captures,) in found for capture in captures_from_json(captures)]
 
@@ -220,7 +229,6 @@ class MySQLJournal:
         return {name: table.as_table for name, table in found.items() if name in captured}
 
     def _read_tables(self, connection: Connection[Any]) -> dict[str, MySQLTable]:
-        self._routine = _has_routine(connection)  # a repair may have replaced it
         return self._lookup.tables(connection)
 
     # -- forgetting and waiting -------------------------------------------------------------------------------------
@@ -303,25 +311,32 @@ class MySQLJournal:
         """Return whether the journal has rows, within about ``seconds``."""
         self._tidy(connection)
         pause = self._quick_pause if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
-        if self._routine:
-            try:
-                return bool(
-                    rows(connection, "CALL `cdc_wait`(%s, %s, %s)", (self._reader.latest, seconds, pause))[0][0]
-                )
-            except pymysql.err.MySQLError as error:
-                if code_of(error) == _INTERRUPTED:
-                    return True
-                if code_of(error) not in _NO_ROUTINE:
-                    raise
-                self._routine = False
-        return bool(rows(connection, "SELECT SLEEP(%s), EXISTS (SELECT 1 FROM `cdc_journal`)", (pause,))[0][1])
+        if not self._blocks:
+            return self._look_often(connection, seconds, pause)
+        try:
+            parameters = (self._reader.latest, seconds, pause, pause)
+            return bool(rows(connection, sqlfile.load("mysql/wait.sql#block"), parameters)[0][0])
+        except pymysql.err.MySQLError as error:
+            if code_of(error) != _INTERRUPTED:
+                raise
+            return True
+
+    def _look_often(self, connection: Connection[Any], seconds: float, pause: float) -> bool:
+        """MySQL has no statement that waits for rows."""
+        sql = sqlfile.load("mysql/wait.sql#look")
+        for turn in range(math.ceil(seconds / pause)):
+            if turn:
+                time.sleep(pause)  # in the connection's own thread
+            if rows(connection, sql, (self._reader.latest if turn % 5 else 0,)):
+                return True
+        return False
 
 
 def _read_marker(connection: Connection[Any]) -> Marker | None:
     """Return the marker if it is there and this account may change it, which is tried."""
     try:
-        rows(connection, "UPDATE `cdc_marker` SET `batch` = `batch` WHERE `id` = 1")
-        found = rows(connection, "SELECT `outbox`, `batch` FROM `cdc_marker` WHERE `id` = 1")
+        rows(connection, "UPDATE `cdc_marker` FORCE INDEX (PRIMARY) SET `batch` = `batch` WHERE `id` = 1")
+        found = rows(connection, "SELECT `outbox`, `batch` FROM `cdc_marker` FORCE INDEX (PRIMARY) WHERE `id` = 1")
     except pymysql.err.MySQLError as error:
         if code_of(error) == MISSING_TABLE or code_of(error) in NO_PRIVILEGE:
             return None
@@ -347,9 +362,3 @@ def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
     for start in range(0, len(ids), _DELETE):
         some = orjson.dumps(ids[start : start + _DELETE]).decode()
         rows(connection, sqlfile.load("mysql/journal_delete.sql"), (some,))
-
-
-def _has_routine(connection: Connection[Any]) -> bool:
-    """Return whether this account may run the wait routine of this version: one of an earlier version takes locks."""
-    found = rows(connection, sqlfile.load("mysql/queries.sql#inspect_routines"))
-    return any(text(comment) == wait_comment() for _, _, comment in found)

@@ -36,7 +36,13 @@ class KnownShape(NamedTuple):
 def journals_cascades(connection: Connection[Any]) -> bool:
     """Return whether triggers journal cascades and nothing else, as far as this account may know."""
     try:
-        return bool(rows(connection, "SELECT 1 FROM `cdc_installation` WHERE `id` = %s", (CASCADES_ROW,)))
+        return bool(
+            rows(
+                connection,
+                "SELECT 1 FROM `cdc_installation` FORCE INDEX (PRIMARY) WHERE `id` = %s",
+                (CASCADES_ROW,),
+            )
+        )
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
         if code_of(error) != MISSING_TABLE and code_of(error) not in NO_PRIVILEGE:
             raise
@@ -46,7 +52,9 @@ def journals_cascades(connection: Connection[Any]) -> bool:
 def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     """Return shapes by number.  They never change."""
     found = {}
-    for number, table, layout in rows(connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape`"):
+    for number, table, layout in rows(
+        connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape` FORCE INDEX (PRIMARY)"
+    ):
         shape = JournalShape.from_json(table, layout)
         columns = {column.name: column for column in shape.columns}
         keys = JournalShape(table, tuple(columns[name] for name in shape.key), shape.key)

@@ -17,7 +17,6 @@ from cdc.capture.triggers.mysql_probe import Proof
 from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, inspect
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, Flavour, code_of, quote, rows
-from cdc.database.mysql_journal import WAIT
 from cdc.model.errors import CdcError, InstallError, LockTimeout, TableAltered
 from cdc.model.finding import Finding, Repaired
 
@@ -225,13 +224,13 @@ def _take_back(
 
 
 def _undo(connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, table: str | None) -> None:
-    """Triggers, journal and routine as they were before this run; shapes that remain are unused and harmless."""
+    """Triggers and journal as they were before this run; shapes that remain are unused and harmless."""
     now = inspect(connection)
     old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
     undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
     undo += [_create(trigger) for trigger in old - new if trigger.table in now.tables]
     for name in sorted(now.own_objects - before.own_objects) if table is None else ():
-        undo.append(f"DROP {'PROCEDURE' if name == WAIT else 'TABLE'} {quote(name)}")
+        undo.append(f"DROP TABLE {quote(name)}")
     for sql in undo:
         _retry(partial(_execute, connection, sql), lock_wait)
 

@@ -39,7 +39,7 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         return [*findings, Finding("journal", Severity.WRONG, detail, _INSTALL), *_definers(found)]
     if found.installation is None or not {JOURNAL, SHAPES, INSTALLATION} <= found.own_objects:
         return [*findings, Finding("journal", Severity.WRONG, "The journal is not installed.", _INSTALL)]
-    findings += [_version(found.installation.version), _tokens(found), _wait(found)]
+    findings += [_version(found.installation.version), _tokens(found), *_wait(found)]
     if found.installation.cascades_only:
         detail = "Only the triggers for cascades are installed, for a consumer that reads the binlog."
         findings.append(Finding("triggers", Severity.WRONG, detail, _INSTALL))
@@ -121,13 +121,11 @@ def _registry(found: MySQLState) -> Iterator[Finding]:
         yield Finding("registry", Severity.WARNING, detail, _INSTALL)
 
 
-def _wait(found: MySQLState) -> Finding:
-    if found.stale_wait:
-        detail = f"Routine {WAIT} is of another version: the consumer polls instead."
-        return Finding("waiting", Severity.WARNING, detail, _INSTALL)
+def _wait(found: MySQLState) -> Iterator[Finding]:
     if WAIT in found.own_objects:
-        return Finding("waiting", Severity.OK, f"routine {WAIT} is there")
-    return Finding("waiting", Severity.WARNING, f"Routine {WAIT} is missing: the consumer polls instead.", _INSTALL)
+        detail = f"Procedure {WAIT} of an earlier version is left: nothing calls it any more."
+        fix = _INSTALL if found.rights.may("ALTER ROUTINE") else f"DROP PROCEDURE {WAIT}"
+        yield Finding("waiting", Severity.WARNING, detail, fix)
 
 
 def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascades_only: bool) -> Iterator[Finding]:

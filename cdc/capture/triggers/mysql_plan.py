@@ -41,7 +41,7 @@ from cdc.capture.triggers.mysql_state import (
     by_parent,
     trigger_name,
 )
-from cdc.database.mysql_connection import Flavour, literal, quote
+from cdc.database.mysql_connection import literal, quote
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
@@ -53,7 +53,6 @@ from cdc.database.mysql_journal import (
     WAIT,
     Tokens,
     captures_to_json,
-    wait_comment,
 )
 from cdc.database.mysql_tables import MySQLTable
 from cdc.model.column import Capture
@@ -235,26 +234,17 @@ def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> l
     """The journal last: of a run that is interrupted before, the next one knows that the journal was lost."""
     journal = "mysql/tables.sql#journal_row_start" if found.tokens is Tokens.ROW_START else "mysql/tables.sql#journal"
     files = {INSTALLATION: "mysql/tables.sql#installation", SHAPES: "mysql/tables.sql#shape", JOURNAL: journal}
-    wait = statement("mysql/wait.sql", check=wait_comment())
     missing = [statement(file) for name, file in files.items() if name not in found.own_objects]
     if found.journal_lost:
         place = 0 if INSTALLATION in found.own_objects else 1
         missing[place:place] = [announce(table) for table in targets]
-    if WAIT not in found.own_objects:
-        missing.append(wait)
     steps = [Step("create the journal", "", tuple(missing))] if missing else []
-    if found.stale_wait:
-        steps.append(Step(f"replace routine {WAIT}", "", _replaced(found, wait)))
+    if WAIT in found.own_objects and found.rights.may("ALTER ROUTINE"):
+        steps.append(Step(f"remove procedure {WAIT}", "", (f"DROP PROCEDURE IF EXISTS {quote(WAIT)}",)))
     if MARKER not in found.own_objects:
         made = (statement("mysql/tables.sql#marker"), statement("mysql/tables.sql#marker_row"))
         steps.append(Step(MARK, "", made))
     return steps
-
-
-def _replaced(found: MySQLState, wait: str) -> tuple[str, ...]:
-    if found.server.flavour is Flavour.MARIADB:
-        return (wait.replace("CREATE", "CREATE OR REPLACE", 1),)  # keeps the grants
-    return (f"DROP PROCEDURE IF EXISTS {quote(WAIT)}", wait)
 
 
 def _shape_steps(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[Step]:
@@ -388,11 +378,6 @@ def _record_mode(*, cascades_only: bool) -> str:
 
 def _notes(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[str]:
     notes = []
-    if found.stale_wait and found.server.flavour is Flavour.MYSQL:
-        notes.append(
-            f"Replacing routine {WAIT} removes the grants on it. If the consuming account is another one than this, "
-            "grant it EXECUTE again (`cdc grants` prints the statement); until then the consumer polls."
-        )
     if found.tokens is Tokens.ROW_START:
         notes.append(
             "This MariaDB has no binlog, so transactions are told apart by InnoDB's transaction ids: MariaDB then adds "

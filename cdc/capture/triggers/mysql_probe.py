@@ -46,18 +46,20 @@ _NO_SUCH_USER = 1449
 #: Change nothing and run no trigger, but take the privileges of a proof.
 _NEEDED = (
     "INSERT INTO `cdc_probe` SELECT 0, 0 FROM DUAL WHERE FALSE",
-    "UPDATE `cdc_probe` SET `n` = 0 WHERE `id` = 0 AND FALSE",
+    "UPDATE `cdc_probe` FORCE INDEX (PRIMARY) SET `n` = 0 WHERE `id` = 0 AND FALSE",
     "DELETE FROM `cdc_probe` WHERE FALSE",
-    "SELECT `id` FROM `cdc_journal` LIMIT 0",
+    "SELECT `id` FROM `cdc_journal` FORCE INDEX (PRIMARY) LIMIT 0",
     "DELETE FROM `cdc_journal` WHERE FALSE",
 )
 _CHANGES = (
     "INSERT INTO `cdc_probe` VALUES (CONNECTION_ID(), 1)",
-    "UPDATE `cdc_probe` SET `n` = 2 WHERE `id` = CONNECTION_ID()",
+    "UPDATE `cdc_probe` FORCE INDEX (PRIMARY) SET `n` = 2 WHERE `id` = CONNECTION_ID()",
     "DELETE FROM `cdc_probe` WHERE `id` = CONNECTION_ID()",
 )
-_LAST = "SELECT COALESCE(MAX(`id`), 0) FROM `cdc_journal`"
-_RECORDED = "SELECT `id`, `txn`, `gap` FROM `cdc_journal` WHERE `id` > %s AND `shape` = %s ORDER BY `id`"
+_LAST = "SELECT COALESCE(MAX(`id`), 0) FROM `cdc_journal` FORCE INDEX (PRIMARY)"
+_RECORDED = (
+    "SELECT `id`, `txn`, `gap` FROM `cdc_journal` FORCE INDEX (PRIMARY) WHERE `id` > %s AND `shape` = %s ORDER BY `id`"
+)
 _DELETE = "DELETE FROM `cdc_journal` WHERE `id` = %s"
 #: Where the proof commits: @@last_gtid moves with nothing else; a commit also needs the registry of transactions.
 _COMMITTED = (Tokens.GTID, Tokens.ROW_START)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
 from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
-from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, WAIT, Tokens
+from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, Tokens
 from cdc.database.mysql_replication import APPLIER
 from cdc.database.mysql_tables import UNSEEN, MySQLTable
 from cdc.model.column import Capture
@@ -20,7 +20,7 @@ TRANSACTIONS = "performance_schema.events_transactions_current"
 _TRUST = "SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file"
 #: Without these the account sees neither triggers nor columns.
 _TO_SEE = ("TRIGGER", "SELECT")
-_TO_INSTALL = ("LOCK TABLES", "CREATE ROUTINE")
+_TO_INSTALL = ("LOCK TABLES",)
 INSTALLER = "cdc_installer"
 CONSUMER = "cdc_consumer"
 
@@ -152,7 +152,7 @@ def installer_grants(found: MySQLState, database: str, to: str = "") -> list[str
     """``to``: the account, as statements name it."""
     to = to or _account(INSTALLER)
     schema = quote(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
-    grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE ON {schema}.* TO {to};"]
+    grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES ON {schema}.* TO {to};"]
     rights = "CREATE, DROP, INSERT, UPDATE, DELETE"
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
     grants.append(f"-- Optional, to name connections that are in the way: GRANT PROCESS ON *.* TO {to};")
@@ -182,7 +182,6 @@ def consumer_grants(
     grants.append(f"GRANT SELECT, UPDATE ON {schema}.{quote(MARKER)} TO {to};")
     if found.server.flavour is Flavour.MYSQL:
         grants.append(f"GRANT SELECT ON {APPLIER} TO {to};")
-    grants.append(f"GRANT EXECUTE ON PROCEDURE {schema}.{quote(WAIT)} TO {to};")
     secrets = {capture.table: capture.secrets for capture in captures}
     for name in sorted(secrets):
         table = found.tables.get(name)

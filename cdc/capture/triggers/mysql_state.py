@@ -17,7 +17,16 @@ from pymysql.connections import Connection
 
 from cdc.capture.triggers.base import within
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import NO_PRIVILEGE, Flavour, MySQLServer, code_of, quote, rows, server_of
+from cdc.database.mysql_connection import (
+    BASE_TABLE,
+    NO_PRIVILEGE,
+    Flavour,
+    MySQLServer,
+    code_of,
+    quote,
+    rows,
+    server_of,
+)
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
@@ -28,11 +37,9 @@ from cdc.database.mysql_journal import (
     REREAD_ROW,
     SHAPES,
     TABLES,
-    WAIT,
     JournalShape,
     Tokens,
     captures_from_json,
-    wait_comment,
 )
 from cdc.database.mysql_replication import Replication, read_replication, replica_of_triggers
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
@@ -129,12 +136,12 @@ class Rights:
 class MySQLState:
     """The state of the server that a plan depends on.
 
-    ``own_objects``: our tables and routine that exist.  ``taken``: objects of others under names that we need.
+    ``own_objects``: our tables that exist, and the procedure of an earlier version.  ``taken``: objects of others under
+    names that we need.
     ``cascade_switch``: the server has `enable_cascade_triggers`: children's own triggers may run for cascades.
     ``native_foreign_keys``: `innodb_native_foreign_keys` (ON: they never do); empty where there is no such choice.
     ``lost_definers``: accounts that triggers of ours run as and that do not exist (any more).
     ``instrumentation``: EMPTY on MariaDB.  ``asked_tokens``: the DBA's choice; None: as installed, or by default.
-    ``stale_wait``: our routine is of another version.
     ``snapshot_switch``: it has `innodb_snapshot_isolation`: locking reads may fail on rows newer than the snapshot.
     ``rereads``: tables whose triggers a run that was interrupted began to replace.
     ``versioned_probe``: the probe can have the registry of transactions opened.
@@ -159,7 +166,6 @@ class MySQLState:
     snapshot_switch: bool
     lost_definers: frozenset[str]
     asked_tokens: Tokens | None = None
-    stale_wait: bool = False
     rereads: frozenset[str] = frozenset()
     versioned_probe: bool = False
     made: Mapping[str, str] | None = None
@@ -231,7 +237,7 @@ def inspect(connection: Connection[Any]) -> MySQLState:
     tables = read_tables(connection)
     rows(connection, "SET SESSION time_zone = '+00:00'")  # of the times at which triggers were created
     triggers = _triggers(connection)
-    own, taken, stale_wait = _own_objects(connection, left=any(trigger.ours for trigger in triggers))
+    own, taken = _own_objects(connection, left=any(trigger.ours for trigger in triggers))
     installation, rereads, made = _installation(connection) if INSTALLATION in own else (None, frozenset(), None)
     ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in SUFFIXES}
     taken |= {t.name for t in triggers if t.name in ours_by_name and not t.ours}
@@ -252,7 +258,6 @@ def inspect(connection: Connection[Any]) -> MySQLState:
         lost_definers=_lost_definers(connection, {t.definer for t in triggers if t.ours}),
         native_foreign_keys=_variable(connection, "innodb_native_foreign_keys"),
         snapshot_switch=bool(_variable(connection, "innodb_snapshot_isolation")),
-        stale_wait=stale_wait,
         rereads=rereads,
         made=made,
         replication=read_replication(connection),
@@ -279,25 +284,20 @@ def _triggers(connection: Connection[Any]) -> tuple[MySQLTrigger, ...]:
     )
 
 
-def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], set[str], bool]:
-    """Return our names that exist, as ours and as somebody else's, and whether our routine is of another version.
-
-    ``left``: triggers of ours are there, so the routine is ours, too, even if somebody dropped all tables."""
+def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], set[str]]:
+    """Return our names that exist, as ours and as somebody else's.  ``left``: triggers of ours are there, so that a
+    procedure with the name of an earlier version's is ours, too, even if somebody dropped all tables."""
     own: set[str] = set()
     taken: set[str] = set()
-    stale = False
     for name, comment in rows(connection, sqlfile.load("mysql/queries.sql#inspect_own_tables")):
         (own if comment == _COMMENT else taken).add(name)
-    for name, kind, comment in rows(connection, sqlfile.load("mysql/queries.sql#inspect_routines")):
-        (own if kind == "PROCEDURE" and not taken else taken).add(name)
-        stale = text(comment) != wait_comment()
-    if WAIT in own and not left and not own & set(TABLES):
-        return own - {WAIT}, taken | {WAIT}, False
-    return own, taken, stale and WAIT in own
+    if own or left:
+        own |= {name for (name,) in rows(connection, sqlfile.load("mysql/queries.sql#inspect_routines"))}
+    return own, taken
 
 
 def _shapes(connection: Connection[Any]) -> dict[int, JournalShape]:
-    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)}"  # noqa: S608 - the name is a constant
+    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)} {BASE_TABLE}"  # noqa: S608 - the name is a constant
     return {number: JournalShape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
@@ -305,7 +305,7 @@ def _installation(
     connection: Connection[Any],
 ) -> tuple[Installation | None, frozenset[str], Mapping[str, str] | None]:
     """Return the installation, the tables to read again, and when triggers were created."""
-    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)}"  # noqa: S608 - the name is a constant
+    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)} {BASE_TABLE}"  # noqa: S608 - the name is a constant
     found = {number: rest for number, *rest in rows(connection, sql)}
     rereads = frozenset(orjson.loads(found[REREAD_ROW][2])) if REREAD_ROW in found else frozenset[str]()
     made = orjson.loads(found[MADE_ROW][2]) if MADE_ROW in found else None

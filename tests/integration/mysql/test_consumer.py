@@ -241,14 +241,6 @@ async def waiting_end(waiting: asyncio.Task[None]) -> None:
         assert waiting.done()
 
 
-async def test_waiting_works_without_the_routine(items: Database) -> None:
-    items.execute("DROP PROCEDURE cdc_wait")
-    async with consumer(items) as journal:
-        waiting = asyncio.create_task(wait(journal))
-        await asyncio.to_thread(items.execute, "INSERT INTO item (name) VALUES ('x')")
-        await waiting
-
-
 @pytest.mark.parametrize("waiting", [1, 2, 10, 100, 3000])
 async def test_deletion_never_waits_for_open_transaction(items: Database, waiting: int) -> None:
     """A part of what can be seen, then the rest: the server chooses its plan by the sizes of both."""
@@ -270,15 +262,14 @@ async def test_deletion_never_waits_for_open_transaction(items: Database, waitin
         assert len(await journal.peek(10)) == 1
 
 
-async def test_routine_never_waits_for_open_transaction(items: Database) -> None:
+async def test_waiting_never_waits_for_open_transaction(items: Database) -> None:
     items.connect().cursor().execute("INSERT INTO item (name) VALUES ('open')")
     async with consumer(items) as journal:
         await journal._session.run(partial(rows, sql="SET SESSION innodb_lock_wait_timeout = 1"))
-        found = await journal._session.run(partial(rows, sql="CALL cdc_wait(0, 0.2, 0.01)"))
-        assert found == [(0,)]
+        look = partial(journal._look, seconds=0.2)
+        assert not await journal._session.run(look)
         items.execute("INSERT INTO item (name) VALUES ('committed')")
-        found = await journal._session.run(partial(rows, sql="CALL cdc_wait(0, 0.2, 0.01)"))
-        assert found == [(1,)]
+        assert await journal._session.run(look)
 
 
 async def test_history_is_removed_after_open_transaction_has_ended(mariadb_db: Database) -> None:
@@ -296,22 +287,6 @@ async def test_history_is_removed_after_open_transaction_has_ended(mariadb_db: D
         async with asyncio.timeout(HANG_SECONDS):
             while mariadb_db.execute(history) != [(0,)]:
                 await journal.wait(0.3)
-
-
-async def test_routine_of_another_version_is_not_called(items: Database) -> None:
-    items.execute("DROP PROCEDURE cdc_wait")
-    items.execute(
-        "CREATE PROCEDURE cdc_wait(IN seen BIGINT UNSIGNED, IN seconds DOUBLE, IN pause DOUBLE) SIGNAL SQLSTATE '45000'"
-    )
-    async with consumer(items) as journal:
-        waiting = asyncio.create_task(wait(journal))
-        await asyncio.to_thread(items.execute, "INSERT INTO item (name) VALUES ('x')")
-        await waiting
-        install(items, CAPTURE)
-        assert not journal._routine
-        await journal.tables()
-        assert journal._routine
-        await journal.wait(5)
 
 
 async def test_a_waiting_consumer_blocks_no_ddl(items: Database) -> None:

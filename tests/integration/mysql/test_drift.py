@@ -276,7 +276,7 @@ LOSSES = {
     "journal renamed": ["RENAME TABLE cdc_journal TO kept"],
     "shapes": ["DROP TABLE cdc_shape"],
     "installation": ["DROP TABLE cdc_installation"],
-    "everything": ["DROP TABLE cdc_journal, cdc_shape, cdc_installation", "DROP PROCEDURE cdc_wait"],
+    "everything": ["DROP TABLE cdc_journal, cdc_shape, cdc_installation"],
 }
 
 

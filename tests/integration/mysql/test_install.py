@@ -13,7 +13,6 @@ import pytest
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
-from cdc.database.mysql_connection import rows
 from cdc.database.mysql_journal import Tokens
 from cdc.database.mysql_replication import APPLIER
 from cdc.model.column import Capture
@@ -137,8 +136,6 @@ def test_refused_tables(db: Database) -> None:
     [
         "CREATE TABLE cdc_journal (a INT)",
         "CREATE TABLE cdc_shape (a INT)",
-        "CREATE PROCEDURE cdc_wait() DO 0",
-        "CREATE FUNCTION cdc_wait() RETURNS INT DETERMINISTIC NO SQL RETURN 1",
         "CREATE TRIGGER cdc_item_ai AFTER INSERT ON item FOR EACH ROW SET @x = 1",
     ],
 )
@@ -162,14 +159,14 @@ def account(database: Database, name: str, *grants: str) -> MySQLInstaller:
 def test_refused_without_privileges(db: Database) -> None:
     db.execute(ITEM)
     poor = account(db, "poor", f"SELECT ON `{db.name}`.*")
-    with pytest.raises(InstallError, match=r"lacks the privileges TRIGGER, LOCK TABLES, CREATE ROUTINE"):
+    with pytest.raises(InstallError, match=r"lacks the privileges TRIGGER, LOCK TABLES"):
         poor.plan_install([Capture("item")])
 
 
 def test_a_privilege_that_is_missed_half_way_leaves_nothing(db: Database) -> None:
     db.execute(ITEM)
     before = schema(db)
-    rights = "SELECT, TRIGGER, LOCK TABLES, CREATE ROUTINE, ALTER ROUTINE, DROP, CREATE"
+    rights = "SELECT, TRIGGER, LOCK TABLES, DROP, CREATE"
     half = account(db, "half", f"{rights} ON `{db.name}`.*", *_mysql_only(db))
     with pytest.raises(InstallError, match="lacks a privilege"):
         half.apply(half.plan_install([Capture("item")]), lambda _: None)
@@ -312,8 +309,6 @@ def test_findings_name_each_drift(db: Database) -> None:
     db.execute("ALTER TABLE item DROP COLUMN more")
     there.repair(["item"])
     assert wrong() == []
-    db.execute("DROP PROCEDURE cdc_wait")
-    assert [f.check for f in there.findings(captures) if f.severity is Severity.WARNING] == ["waiting"]
 
 
 def test_backlog_is_warned_of_by_age_and_by_size(db: Database) -> None:
@@ -346,41 +341,23 @@ def test_backlog_is_warned_of_by_age_and_by_size(db: Database) -> None:
     assert re.match(r"more than 100,000 changes wait, .* the journal takes \d+\.\d MB of disk", detail)
 
 
-@pytest.mark.parametrize("by", ["install-triggers", "the consumer's repair"])
-def test_routine_of_another_version_is_replaced(db: Database, by: str) -> None:
+@pytest.mark.parametrize("by", ["install-triggers", "the consumer's repair", "uninstall-triggers"])
+def test_procedure_of_an_earlier_version_is_removed(db: Database, by: str) -> None:
     db.execute(ITEM)
     there = install(db, "item")
-    wanted = db.execute(ROUTINES)
-    db.execute("DROP PROCEDURE cdc_wait")
     db.execute("CREATE PROCEDURE cdc_wait(IN seen BIGINT UNSIGNED, IN seconds DOUBLE, IN pause DOUBLE) SELECT 0")
     captures = [Capture("item")]
-    warned = [f.check for f in there.findings(captures) if f.severity is Severity.WARNING]
-    assert warned == ["waiting"]
+    assert [f.check for f in there.findings(captures) if f.severity is Severity.WARNING] == ["waiting"]
+    rights = f"SELECT, TRIGGER, LOCK TABLES, INSERT, UPDATE, DELETE ON `{db.name}`.*"
+    poor = account(db, "poor", rights, *_mysql_only(db))
+    assert poor.repair() == Repaired(), "an account that may not drop it repairs all else"
     if by == "install-triggers":
         there.apply(there.plan_install(captures), lambda _: None)
+    elif by == "uninstall-triggers":
+        there.apply(there.plan_uninstall(), lambda _: None)
     else:
-        assert there.repair().done == ("replace routine cdc_wait",)
-    assert db.execute(ROUTINES) == wanted
-    assert there.repair() == Repaired()
-    assert there.plan_install(captures) == Plan(())
-
-
-def test_replacing_the_routine_keeps_its_grants(db: Database) -> None:
-    """MariaDB can; MySQL cannot, and the plan says so."""
-    db.execute(ITEM)
-    there = install(db, "item")
-    reading = account(db, "reading", "SELECT ON item", f"EXECUTE ON PROCEDURE `{db.name}`.cdc_wait")
-    comment = "SELECT ROUTINE_COMMENT FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()"
-    (wanted,) = db.execute(comment)
-    db.execute("ALTER PROCEDURE cdc_wait COMMENT 'another version'")
-    plan = there.plan_install([Capture("item")])
-    there.apply(plan, lambda _: None)
-    assert db.execute(comment) == [wanted]
-    with reading._session() as connection:
-        seen = rows(connection, comment)
-    assert [bool(seen), any("EXECUTE" in note for note in plan.notes)] == (
-        [False, True] if db.flavour == "mysql" else [True, False]
-    )
+        assert there.repair().done == ("remove procedure cdc_wait",)
+    assert db.execute(ROUTINES) == []
 
 
 def test_a_missing_definer_is_found_and_mended(db: Database) -> None:
