@@ -39,9 +39,7 @@ END
 #: What the ERP's account does → how one of our accounts would run it, were it not careful.
 ATTACKS = {
     "procedure": (
-        [
-            "CREATE PROCEDURE cdc_wait(IN a BIGINT UNSIGNED, IN b REAL, IN c REAL) SQL SECURITY INVOKER SELECT leak()"
-        ],
+        ["CREATE PROCEDURE cdc_wait(IN a BIGINT UNSIGNED, IN b REAL, IN c REAL) SQL SECURITY INVOKER SELECT leak()"],
         "CALL cdc_wait(0, 0, 0)",
     ),
     **{
