@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cdc.capture.base import JournalLimits
 from cdc.mapping.catalogue import load_catalogue
 from support.database import Database
 from support.pipeline import install, pipeline
@@ -143,3 +144,31 @@ async def test_huge_transactions_give_one_event_for_each_document(database: Data
         assert len({event.record for event in events}) == 401
         assert all(len(event.data["lines"]) == (5000 if event.key["idpedido"] == 1 else 10) for event in events)
         assert not [name for name in running.states if name.startswith("lines:")]
+
+
+OWN = """
+[entity.web_order]
+table = "tienda_pedidos"
+lines = { table = "tienda_lineas", column = "idpedido" }
+include = ["lines"]
+"""
+
+
+async def test_lines_inserted_at_once_are_no_former_lines(postgres_db: Database) -> None:
+    """The transaction is read in parts: the lines of all of them are in the database when the first is mapped."""
+    postgres_db.execute("CREATE TABLE tienda_pedidos (id integer PRIMARY KEY)")
+    postgres_db.execute("CREATE TABLE tienda_lineas (id integer PRIMARY KEY, idpedido integer, texto varchar(20))")
+    postgres_db.execute("INSERT INTO tienda_pedidos VALUES (1)")
+    catalogue = load_catalogue(OWN)
+    install(postgres_db, catalogue)
+    async with pipeline(postgres_db, catalogue, JournalLimits(batch=100, huge=200)) as running:
+        postgres_db.execute("INSERT INTO tienda_lineas SELECT n, 1, 'x' FROM generate_series(1, 600) n")
+        ((event,),) = await running.drain()
+        postgres_db.execute("UPDATE tienda_lineas SET texto = 'y' WHERE id = 7")
+        ((edited,),) = await running.drain()
+    assert (event.name, len(event.data["lines"])) == ("web_order.updated", 600)
+    assert event.previous is not None
+    named = event.previous["lines_changed"]
+    assert named == {"added": [{"id": n} for n in range(1, 101)], "removed": [], "changed": [], "more": True}
+    assert edited.previous is not None
+    assert edited.previous["lines_changed"]["changed"] == [{"key": {"id": 7}, "previous": {"texto": "x"}}]
