@@ -30,7 +30,7 @@ from cdc.database.mysql_connection import (
     server_of,
 )
 from cdc.database.mysql_journal import JOURNAL, PROBE, PROBE_SHAPE, Tokens
-from cdc.database.mysql_replication import APPLIER
+from cdc.database.mysql_replication import APPLIER, cascades_of_replica
 from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import Capture
@@ -233,5 +233,5 @@ def capture_findings(info: ConnectionInfo, found: MySQLState) -> list[Finding]:
     proved = prove(info, step)
     replica = found.replica
     if replica is not None and (replica.severity is Severity.WRONG or proved.severity is Severity.OK):
-        proved = replica
+        proved = cascades_of_replica(_CHECK) if there.cascades_only and found.replication.receives else replica
     return [proved, *unproved]
