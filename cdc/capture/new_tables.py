@@ -25,6 +25,35 @@ Extend = Callable[[Sequence[Capture]], Awaitable[Sequence[str]]]
 
 log = structlog.get_logger()
 
+#: Triggers are created once the tables have not changed for this long.  FacturaScripts creates and alters tables one
+#: after the other; while a trigger of a table is created, MariaDB refuses to show its columns to a session that holds
+#: other locks (error 1684), and FacturaScripts then takes it for a table without columns.
+SETTLE: Final = timedelta(seconds=2)
+#: Tables that change for longer than this get their triggers in spite of that.
+_LONGEST: Final = timedelta(seconds=30)
+
+
+class _Settling:
+    """Tells when tables that were seen to change have not done so for `SETTLE`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._first: float | None = None  # change since the tables were settled
+        self._last = -math.inf
+
+    def changed(self) -> None:
+        """Note a change that was seen now."""
+        self._last = self._clock.monotonic()
+        if self._first is None:
+            self._first = self._last
+
+    def settled(self) -> bool:
+        now = self._clock.monotonic()
+        if now - self._last < SETTLE.total_seconds() and (self._first or now) > now - _LONGEST.total_seconds():
+            return False
+        self._first = None
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
@@ -74,6 +103,7 @@ class NewTables:
         self._problems: dict[str, str] = {}
         self._under_way: asyncio.Task[bool] | None = None
         self._again = False  # some of the tables that are left were not tried yet
+        self._settling = _Settling(clock)
         self._extended = False
 
     def due(self) -> bool:
@@ -82,7 +112,7 @@ class NewTables:
 
     def look(self, names: Collection[str], captured: Collection[str]) -> Appeared:
         """Compare the names of all tables, and of those that are installed, with the last ones, and begin to capture
-        those that are missing.
+        those that are missing, unless there were new ones just now (`SETTLE`).
 
         The first time, what is installed is believed; later, a table that appears is new even if its name is not."""
         assert self._patterns is not None, "due"
@@ -98,11 +128,16 @@ class NewTables:
         self._left = {table: left for table, left in self._left.items() if table in there}
         self._forget_installed(captured)
         self._left |= {capture.table: _Left(capture, capture.table in captured) for capture in uncaptured}
-        if self._patterns.extend is not None:
-            self._begin(self._patterns.extend, new=bool(uncaptured))
-        else:
+        self._again |= bool(uncaptured)
+        if new and seen is not None:
+            self._settling.changed()
+        if self._patterns.extend is None:
             for table in self._left:
                 self._report(table, f"Nothing is repaired here. Run {self._patterns.command}.")
+        elif self._settling.settled():
+            self._begin(self._patterns.extend)
+        else:
+            self._look_at = min(self._look_at, self._clock.monotonic() + SETTLE.total_seconds())
         absent = [] if seen is None else [*gone, *(capture.table for capture in new)]
         return Appeared(new, uncaptured, absent)
 
@@ -137,10 +172,9 @@ class NewTables:
             self._extended |= self._under_way.result()
             self._under_way = None
 
-    def _begin(self, extend: Extend, *, new: bool) -> None:
+    def _begin(self, extend: Extend) -> None:
         self._collect()
         now = self._clock.monotonic()
-        self._again |= new
         if self._left and self._under_way is None and (self._again or now >= self._retry_at):
             if self._again:
                 self._retry.reset()
@@ -191,13 +225,14 @@ class TriggerCheck:
     of this database is under way.
 
     ``pause``: between two checks of everything.  ``glance``: between two looks at the tables' definitions, which cost
-    next to nothing and show at once what would otherwise be found at the next check: a table that was altered, or
-    swapped for another one by RENAME.  It is also the time after which a check that failed is repeated the first time:
-    a lock is soon gone.  Each further failure doubles it, up to ``pause``.
+    next to nothing and show what would otherwise be found at the next check: a table that was altered, or swapped for
+    another one by RENAME.  The check follows when they have not changed at the next glance (`SETTLE`).  It is also the
+    time after which a check that failed is repeated the first time: a lock is soon gone.  Each further failure doubles
+    it, up to ``pause``.
     """
 
     def __init__(
-        self, source: str, check: Check | None, pause: timedelta, clock: Clock, glance: timedelta = timedelta(seconds=2)
+        self, source: str, check: Check | None, pause: timedelta, clock: Clock, glance: timedelta = SETTLE
     ) -> None:
         self._source = source
         self._check = check
@@ -210,19 +245,26 @@ class TriggerCheck:
         self._retry = Backoff(first=glance.total_seconds(), most=pause.total_seconds())
         self._next_glance = -math.inf
         self._definitions: object = None
+        self._settling = _Settling(clock)
+        self._unchecked = False  # a change of the definitions
 
     def glances(self) -> bool:
         """Return whether it is time for another look at the definitions."""
         return self._check is not None and self._clock.monotonic() >= self._next_glance
 
     def saw(self, definitions: object, took: float = 0.0) -> None:
-        """Check everything now if the definitions are not those that were seen last.  ``took``: seconds to read them;
-        of thousands of tables they are read less often, so that the server spends 2 % of its time on that."""
+        """Check everything now if the definitions changed, and did not since the last glance.  ``took``: seconds to
+        read them; of thousands of tables they are read less often, so that the server spends 2 % of its time on that.
+        """
         pause = min(max(self._glance.total_seconds(), took * 50), self._pause.total_seconds())
         self._next_glance = self._clock.monotonic() + pause
-        if definitions != self._definitions:
+        if self._definitions is None:
             self._definitions = definitions
-            self._not_before = -math.inf
+        elif definitions != self._definitions:
+            self._definitions, self._unchecked = definitions, True
+            self._settling.changed()
+        if self._unchecked and self._settling.settled():
+            self._unchecked, self._not_before = False, -math.inf
 
     def repaired(self) -> bool:
         """Return whether a check has repaired anything since the last call, and start the next check when it is due."""

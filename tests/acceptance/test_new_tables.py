@@ -39,6 +39,8 @@ ROUTES = {
 }
 
 Databases = dict[str, Database]
+#: Tables that FacturaScripts creates one after the other.
+TABLES = 60
 
 
 async def _everywhere(databases: Databases, *statements: str) -> None:
@@ -146,3 +148,31 @@ async def _altered(databases: Databases, until: Until) -> None:
         await asyncio.to_thread(database.execute, f"ALTER TABLE miplugin_cosas {change}")
     await _everywhere(databases, "UPDATE miplugin_cosas SET precio = 'treinta' WHERE id = 3")
     await until(3, lambda event: event["data"].get("precio") == "treinta")
+
+
+async def test_erp_sees_the_columns_of_tables_that_it_is_creating(mariadb_db: Database, tmp_path: Path) -> None:
+    """FacturaScripts creates tables one after the other, and asks for their columns in a session that holds locks:
+    while a trigger of the table is created, MariaDB refuses (error 1684)."""
+    url = database_url(mariadb_db.info)
+    consumer = Consumer.with_sources(tmp_path / "cdc", RULES.format(name="main", url=url, capture="triggers"))
+    mariadb_db.execute("CREATE TABLE miplugin_first (id integer PRIMARY KEY)")
+    consumer.run("install-triggers")
+    consumer.start()
+    await consumer.logged("reading")
+    await asyncio.to_thread(_create_and_describe, mariadb_db)
+    captured = await consumer.logged("tables captured")
+    assert len(captured["tables"]) == TABLES
+    await consumer.stop()
+
+
+def _create_and_describe(database: Database) -> None:
+    """Create tables for some seconds, and ask for all their columns after each."""
+    session = database.connect().cursor()
+    for number in range(TABLES):
+        session.execute(f"CREATE TABLE miplugin_{number} (id integer PRIMARY KEY, nombre varchar(40))")
+        session.execute("SELECT * FROM miplugin_first")  # the lock that such a session holds
+        for _ in range(3):
+            for each in range(number + 1):
+                session.execute(f"SHOW COLUMNS FROM miplugin_{each}")
+                assert len(session.fetchall()) == 2
+    session.connection.close()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 import structlog
 
 from cdc.capture.base import JournalLimits
 from cdc.capture.journal.source import JournalSource
+from cdc.capture.new_tables import TriggerCheck
 from cdc.model.change import Operation
 from cdc.model.errors import CdcError, InstallError
 from cdc.model.finding import Repaired
@@ -71,6 +73,22 @@ async def test_setting_the_clock_changes_no_pause_between_checks(step: float) ->
     checks = Checks()
     await _read(checks, [0, 10, 10, 61, 10, 61, 0], step)
     assert checks.made == 3
+
+
+async def test_altered_tables_are_checked_once_they_have_not_changed_for_a_moment() -> None:
+    """FacturaScripts does not see the columns of a table of which MariaDB just creates a trigger."""
+    checks, clock = Checks(), ManualClock()
+    check = TriggerCheck("main", checks, timedelta(minutes=1), clock)
+    made = []
+    for definitions in (1, 1, 2, 3, 3, 3):
+        check.saw(definitions)
+        check.repaired()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        made.append(checks.made)
+        clock.advance(2)
+    assert made == [1, 1, 1, 1, 2, 2]
+    await check.close()
 
 
 async def test_what_was_mended_is_told() -> None:

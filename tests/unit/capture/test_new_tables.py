@@ -85,7 +85,7 @@ async def test_tables_made_while_nobody_watched_are_captured_together_at_the_sta
 async def test_table_that_is_dropped_and_made_again_is_captured_again() -> None:
     installing = Installing()
     watched = Watched(installing, captured=["mi_a"])
-    for names in (["mi_a"], [], ["mi_a"]):
+    for names in (["mi_a"], [], ["mi_a"], ["mi_a"]):
         await watched.look(*names)
         watched.tables.extended()
     assert installing.calls == [["mi_a"]]
@@ -96,6 +96,7 @@ async def test_table_that_is_refused_is_logged_once_and_tried_again_without_dela
     installing = Installing({"mi_a"})
     watched = Watched(installing)
     await watched.look()
+    await watched.look("mi_a", "mi_b")
     await watched.look("mi_a", "mi_b")
     assert installing.calls == [["mi_b"]]
     for _ in range(20):
@@ -120,6 +121,28 @@ async def test_table_that_was_refused_is_tried_again_soon() -> None:
     assert installing.calls == [["mi_a"]]
 
 
+async def test_tables_created_one_after_the_other_are_captured_together_once_no_more_come() -> None:
+    """FacturaScripts does not see the columns of a table of which MariaDB just creates a trigger."""
+    installing = Installing()
+    watched = Watched(installing)
+    names: list[str] = []
+    await watched.look()
+    for name in ("mi_a", "mi_b", "mi_c"):
+        names.append(name)
+        await watched.look(*names, after=2)
+        assert installing.calls == []
+    await watched.look(*names, after=2)
+    assert installing.calls == [["mi_a", "mi_b", "mi_c"]]
+
+
+async def test_tables_that_never_stop_coming_are_captured_all_the_same() -> None:
+    installing = Installing()
+    watched = Watched(installing)
+    for number in range(12):
+        await watched.look(*(f"mi_{n}" for n in range(number)))
+    assert len(installing.calls) == 1
+
+
 async def test_table_that_a_rule_names_is_a_problem_until_somebody_installs_it() -> None:
     watched = Watched(Installing({"core_a", "mi_a"}))
     await watched.look("core_a", "mi_a")
@@ -135,13 +158,14 @@ async def test_setting_the_clock_delays_neither_looks_nor_further_tries(step: fl
     watched = Watched(installing)
     await watched.look()
     await watched.look("mi_a")
+    await watched.look("mi_a")
     watched.clock.set_wall(step)
     assert await watched.look("mi_a", "mi_b", after=4.9) == ([], []), "it is not time yet"
     assert await watched.look("mi_a", "mi_b", after=0.1) == (["mi_b"], ["mi_b"])
     watched.clock.set_wall(step)
     installing.refused.clear()
     await watched.look("mi_a", "mi_b", after=60)
-    assert ["mi_a"] in installing.calls
+    assert ["mi_a", "mi_b"] in installing.calls
 
 
 async def test_without_repair_the_command_to_run_is_reported() -> None:
