@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from support.fault.tables import PLUGIN
 from support.server import Spec
 
 _POSTGRES = ("deadlock_timeout=50ms",)
@@ -27,12 +26,6 @@ class Route:
     def log(self) -> str:
         """The capture mode that reads the server's log."""
         return "logical" if self.flavour == "postgresql" else "binlog"
-
-    @property
-    def captured(self) -> tuple[str, ...]:
-        """The plugin's tables that are captured: PostgreSQL's triggers refuse a partitioned one."""
-        refused = self.flavour == "postgresql" and (self.moving or self.capture == "triggers")
-        return tuple(name for name in PLUGIN if not (refused and name == "fault_parts"))
 
     @property
     def spec(self) -> Spec:

@@ -166,7 +166,7 @@ class Run:
     def _configured(self, stack: ExitStack) -> Consumer:
         """The consumer connects through the proxy; commands for the DBA do not."""
         through = replace(self.source.info, port=self.proxy.port)
-        captured = [*self.route.captured, *(["fault_many_*"] if self.plan.tables else [])]
+        captured = [*tables.PLUGIN, *(["fault_many_*"] if self.plan.tables else [])]
         more = f'capture = "{self.route.capture}"\ntables = {captured}\non_purged = "reread"\n'
         more = more.replace("'", '"')
         consumer = Consumer.configure(self.folder, through, more)
@@ -326,9 +326,7 @@ class Run:
             renumbered=bool(self.faults["reset-log"] or self.faults["old-copy"]),
             restored=frozenset(self.gaps if self.faults["restore-dump"] else ()),
         )
-        others = set(tables.PLUGIN) - set(self.route.captured)
-        versions = [version for version in self.ledger.in_order() if version.table not in others]
-        return judge(versions, self.receiver.deliveries(), allowed)
+        return judge(self.ledger.in_order(), self.receiver.deliveries(), allowed)
 
     def settled(self) -> Verdict:
         """The verdict when everything has arrived, or nothing has for a while.  The clock is past every time stored."""

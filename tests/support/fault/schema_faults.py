@@ -34,7 +34,7 @@ _COMMON = (
     Alteration("clientes", "RENAME COLUMN fax TO telefax", "RENAME COLUMN telefax TO fax"),
     Alteration("clientes", "DROP COLUMN web", "ADD COLUMN web varchar(100)"),
     Alteration("clientes", "ALTER COLUMN telefono1 SET DEFAULT '0'", "ALTER COLUMN telefono1 SET DEFAULT NULL"),
-    Alteration(ITEMS, "ADD CONSTRAINT importe_ok CHECK (importe < 1e30)", "DROP CONSTRAINT importe_ok"),
+    Alteration("clientes", "ADD CONSTRAINT riesgo_ok CHECK (riesgomax < 1e30)", "DROP CONSTRAINT riesgo_ok"),
     # parents and children of foreign keys: triggers of one name columns of the other
     Alteration("familias", "ADD COLUMN extra varchar(20)", "DROP COLUMN extra"),
     *(
@@ -73,9 +73,10 @@ def alter(run: Run) -> None:
 
 
 def _changes_shape(run: Run, table: str) -> None:
-    """Note that a table's events may differ in shape from here on, except with PostgreSQL's triggers: they record rows
-    with any columns."""
-    if table not in tables.TABLES or (run.capture == "triggers" and run.route.flavour == "postgresql"):
+    """Note that a table's events may differ in shape from here on, except with nothing but PostgreSQL's triggers: they
+    record rows with any columns."""
+    triggers = run.capture == "triggers" and not run.route.moving
+    if table not in tables.TABLES or (triggers and run.route.flavour == "postgresql"):
         return
     run.gaps.add(table)
     run.shapes.add(table)
