@@ -80,3 +80,14 @@ async def test_replaced_table_of_mariadb_is_emptied(mariadb_binlog_db: Database)
         mariadb_binlog_db.execute("INSERT INTO otra VALUES (1, 8)")
         assert images(await log.drain()) == [("create", None, {"x": 1, "id": 8})]
     assert images(changes) == [("truncate", None, None), ("create", None, {"id": 7})]
+
+
+async def test_table_that_mariadb_converts_to_a_partition_is_read(mariadb_binlog_db: Database) -> None:
+    if mariadb_binlog_db.execute("SELECT VERSION() LIKE '10.6%%'") == [(1,)]:
+        pytest.skip("MariaDB converts tables from 10.7 on")
+    mariadb_binlog_db.script(f"{TABLES}; UPDATE otra SET id = 22")
+    async with reading(mariadb_binlog_db, "partes") as log:
+        mariadb_binlog_db.execute("ALTER TABLE partes CONVERT TABLE otra TO PARTITION p2 VALUES LESS THAN (30)")
+        changes = await log.drain()
+    assert {gap.table for gap in log.gaps} == {"partes"}
+    assert {change.key["id"] for change in changes if change.operation is Operation.READ} == {1, 11, 22}

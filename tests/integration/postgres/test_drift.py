@@ -175,6 +175,7 @@ SWITCHES: dict[str, tuple[str, set[str]]] = {
     "what changes no trigger": (
         """ALTER TABLE customers ADD COLUMN more text; ALTER TABLE customers RENAME email TO mail;
         ALTER TABLE customers ALTER name TYPE varchar(99); CREATE INDEX ON customers (name); ANALYZE customers;
+        CLUSTER customers USING customers_pkey; REINDEX TABLE customers;
         TRUNCATE odd; ALTER TABLE users ALTER level SET DEFAULT 1; GRANT SELECT ON users TO PUBLIC""",
         set(),
     ),

@@ -235,6 +235,34 @@ async def test_a_partition_emptied_by_itself_is_a_gap(postgres_log_db: Database)
     assert [gap.operation for batch in read.seen for gap in batch.gaps] == [Operation.TRUNCATE]
 
 
+#: Rows that come or go with a partition are no changes of rows → the records that are read again.
+MOVED: dict[str, tuple[str, set[int]]] = {
+    "detached": ("ALTER TABLE rows DETACH PARTITION rows_1", set()),
+    "dropped": ("DROP TABLE rows_1", set()),
+    "attached": ("ALTER TABLE rows ATTACH PARTITION rows_3 FOR VALUES FROM (20) TO (30)", {1, 11, 12, 21}),
+}
+
+
+@pytest.mark.parametrize("act", MOVED)
+async def test_rows_that_come_or_go_with_a_partition(postgres_log_db: Database, act: str) -> None:
+    postgres_log_db.script(
+        "CREATE TABLE rows (id integer PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE rows_1 PARTITION OF rows FOR VALUES FROM (0) TO (10);"
+        "CREATE TABLE rows_2 PARTITION OF rows FOR VALUES FROM (10) TO (20);"
+        "CREATE TABLE rows_3 (id integer PRIMARY KEY);"
+        "INSERT INTO rows VALUES (1), (11); INSERT INTO rows_3 VALUES (21)"
+    )
+    install_slot(postgres_log_db, ROWS)
+    statement, again = MOVED[act]
+    async with reading(postgres_log_db, ROWS) as read:
+        postgres_log_db.execute(statement)
+        postgres_log_db.execute("INSERT INTO rows VALUES (12)")
+        created, *others = await read.changes()
+    assert (created.operation, created.key) == (Operation.CREATE, {"id": 12})
+    assert {change.operation for change in others} <= {Operation.READ}
+    assert {change.key["id"] for change in others} == again
+
+
 ALTERATIONS = """
 INSERT INTO rows VALUES (1, 5, 'a');
 ALTER TABLE rows ADD COLUMN more text DEFAULT 'm';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +13,10 @@ from cdc.model.column import Capture
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Severity
 from support.database import Database
+from support.waiting import HANG_SECONDS
 
 
-async def test_standby_is_refused_by_name(own_server: Callable[[str], Database]) -> None:
+async def test_standby_is_refused_by_name_and_read_once_it_is_promoted(own_server: Callable[[str], Database]) -> None:
     primary = own_server("postgresql")
     primary.execute("CREATE TABLE item (id integer PRIMARY KEY)")
     there = PostgresInstaller(primary.info)
@@ -24,8 +26,19 @@ async def test_standby_is_refused_by_name(own_server: Callable[[str], Database])
     with pytest.raises(SourceError, match="standby"):
         await journal.connect()
     await journal.disconnect()
+    primary.execute("INSERT INTO item VALUES (1)")
     there = PostgresInstaller(standby.info)
     with pytest.raises(InstallError, match="standby"):
         there.plan_install([Capture("item")])
     (found,) = [each for each in there.findings([Capture("item")]) if each.check == "server"]
     assert (found.severity, found.fix) == (Severity.WRONG, "connect to the primary server")
+    ((written,),) = primary.execute("SELECT pg_current_wal_lsn()::text")
+    async with asyncio.timeout(HANG_SECONDS):
+        while standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [written]) != [(True,)]:  # noqa: ASYNC110 - the server gives no sign
+            await asyncio.sleep(0.01)
+    assert standby.execute("SELECT pg_promote()") == [(True,)]
+    standby.execute("INSERT INTO item VALUES (2)")
+    await journal.connect()
+    assert [row.change.key["id"] for row in await journal.peek(10)] == [1, 2]
+    await journal.disconnect()
+    standby.close()
