@@ -74,6 +74,18 @@ async def test_log_of_a_replica_that_does_not_log_what_it_receives_is_refused(fl
         assert await problems(BinlogProbe(shop.info, replica=True), log.position) == ()
 
 
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_log_of_a_replica_that_logs_what_it_receives_is_read(flavour: str, own_server: Any) -> None:
+    primary, replica = pair(flavour, own_server)
+    wait_for(primary, replica)
+    async with reading(opened(replica), "articulos") as log:
+        for number in range(3):
+            primary.script(f"BEGIN; INSERT INTO articulos VALUES ({number}, ''), ({number + 10}, ''); COMMIT")
+        wait_for(primary, replica)
+        assert [change.key["id"] for change in await log.drain()] == [0, 10, 1, 11, 2, 12]
+        assert len(log.tokens) == 3
+
+
 def replicate_again(primary: Database, replica: Database) -> None:
     replica.script(PROMOTE[primary.flavour])
     replicate(primary, replica)
