@@ -368,7 +368,10 @@ class _Skipped:
     def whole(self, transaction: Transaction, error: Exception) -> None:
         """A transaction that fails only as a whole: each of its changes, and one gap."""
         count = len(transaction.changes)
-        why, largest = f"{_named(transaction)} fails only as a whole.", min(LARGEST, WHOLE_LARGEST // count)
+        why, largest = (
+            f"{_named(transaction)} cannot be processed as a whole, although each change can.",
+            min(LARGEST, WHOLE_LARGEST // count),
+        )
         skipped = [self._of(transaction, each, error, largest) for each in transaction.changes]
         skipped = [replace(each, reason=f"{why} {each.reason}") for each in skipped]
         first, tables = skipped[0], sorted({each.table for each in skipped})

@@ -226,8 +226,8 @@ class EndpointResource(ResponseModel):
     disabled_reason: str | None
     failing_since: Moment | None = Field(description="Since then it has accepted nothing; null while it works.")
     filter_problem: str | None = Field(
-        description="Why the filter failed for an event, which was delivered all the same; null: it did not, since it "
-        "was changed.",
+        description="Why the filter failed for an event, which was delivered without it; null: no failure since the "
+        "filter was changed.",
         examples=["The expression compares or computes with values of different types."],
     )
     description: str

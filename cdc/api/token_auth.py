@@ -145,8 +145,8 @@ class TokenAuth:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "This token has used too many Idempotency-Keys in the last 24 hours.",
-                f"At most {nouns.MOST_REQUESTS}, with {nouns.MOST_ANSWERED // 1_000_000} MB of answers; without a key "
-                "the request is made.",
+                f"At most {nouns.MOST_REQUESTS}, with {nouns.MOST_ANSWERED // 1_000_000} MB of answers. Wait, or send "
+                "the request without a key.",
                 headers={"Retry-After": str(max(1, math.ceil(left.total_seconds())))},
             )
         if claim.state is ClaimState.ANSWERED:

@@ -228,18 +228,18 @@ class BusSource(SingleReader):
         if named is None:
             raise _Refused(f"Its subject is not of the form {settings.source_subject} (source_subject).")
         if named != event.source:
-            raise _Refused(f"Its subject is of the source {named[:_SHOWN]!r}, its event of {event.source[:_SHOWN]!r}.")
+            raise _Refused(f"Its subject names the source {named[:_SHOWN]!r}, its event {event.source[:_SHOWN]!r}.")
         if event.source in (OPERATIONS, TESTS) or event.name in _OPERATIONAL:
-            raise _Refused("Operational events are never taken from a bus.")
+            raise _Refused("Operational events are not accepted from a bus.")
         if not any(fnmatchcase(event.source, pattern) for pattern in settings.sources):
-            raise _Refused(f"The source {event.source[:_SHOWN]!r} is none that this bus may carry (sources).")
+            raise _Refused(f"The source {event.source[:_SHOWN]!r} is not one of this bus (sources).")
 
     def _quarantined(self, message: StreamMessage, error: Exception) -> Quarantined:
         token = f"{self._settings.stream} {self._position.created} {message.sequence}"
         if isinstance(error, _Refused):
             reason = str(error)
         else:
-            reason = f"It is no event in the format facturascripts ({type(error).__name__})."
+            reason = f"It is not an event in the format facturascripts ({type(error).__name__})."
         identity = blake2b(f"{self._name}\0{token}".encode(), digest_size=8).hexdigest()
         log.error(
             "message quarantined", source=self._name, stream=self._settings.stream, sequence=message.sequence,

@@ -129,8 +129,8 @@ def explained(info: ConnectionInfo) -> Iterator[None]:
                 ) from error
             if code_of(error) == MISSING_INDEX:
                 raise SourceError(
-                    f"In {info.describe()} a view, or a table without its primary key, has the name of a table that "
-                    f"is read: {error.args[-1]}.",
+                    f"In {info.describe()} a captured table was replaced by a view, or by a table without its primary "
+                    f"key: {error.args[-1]}.",
                     "Drop or rename it, then run `cdc install-triggers`.",
                 ) from error
             if code_of(error) in NO_PRIVILEGE:

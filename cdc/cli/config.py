@@ -30,7 +30,7 @@ _DATABASE = [
     click.option("--password-file", type=_FILE, metavar="FILE", help="A file that holds the password alone."),
 ]
 _API = [
-    click.option("--api", metavar="URL", help="Without a database: FacturaScripts' address, whose API is asked."),
+    click.option("--api", metavar="URL", help="Without a database: FacturaScripts' address, whose API is polled."),
     click.option("--token-file", type=_FILE, metavar="FILE", help="With --api: a file that holds its key alone."),
 ]
 

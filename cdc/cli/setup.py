@@ -154,7 +154,7 @@ def setup(
     except (click.Abort, KeyboardInterrupt, CdcError) as error:
         say(f"\n\nStopped at: {guide.title or 'the beginning'}.")
         if answers.path is not None or not isinstance(error, CdcError):
-            say("Your answers are kept: cdc setup continues there." if answers.given else "cdc setup begins again.")
+            say("Your answers are saved: cdc setup continues there." if answers.given else "cdc setup begins again.")
         raise
     _offer_unit(guide, quiet_configuration(session), unit)
     answers.forget()
@@ -174,7 +174,7 @@ This leads to the first signed webhook:
 It needs FacturaScripts' config.php, or the address of its database or API,
 and a URL that receives webhooks: a program or service of yours, or for a
 first look `cdc listen` in another terminal. Before step 3 nothing is changed.
-Leave with Ctrl-C at any time: answers are kept, and cdc setup continues.
+Leave with Ctrl-C at any time: answers are saved, and cdc setup continues.
 """
 
 

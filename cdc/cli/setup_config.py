@@ -153,7 +153,7 @@ def _usable(advice: Recommendation, wanted: str | None, database: str, needed: P
 
 def _write_needed(path: Path, route: CaptureRoute, database: str) -> bool:
     """Write the statements that a way to capture lacks; return whether that was possible."""
-    head = [f"-- Capture by {route.capture} lacks this in the {database}.", "-- Then: cdc setup"]
+    head = [f"-- Capture by {route.capture} needs these statements, run on the {database}.", "-- Then: cdc setup"]
     try:
         path.write_text("\n".join([*head, *route.statements, ""]), encoding="utf-8")
     except OSError as error:

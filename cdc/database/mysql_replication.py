@@ -19,7 +19,7 @@ APPLIER: Final = "performance_schema.replication_applier_status"
 _SYNTAX: Final = 1064
 _GROUP: Final = "group_replication_"
 _PRIMARY: Final = (
-    "Use the server where FacturaScripts writes; if it writes here, and nothing of its database is written elsewhere, "
+    "Use the server where FacturaScripts writes; if that is this one, and no other server writes to its database: "
     'replica = "accept" in [source.NAME]'
 )
 
@@ -88,16 +88,14 @@ def replica_of_triggers(found: Replication, tokens: Tokens, *, accepted: bool) -
     On a MariaDB whose replication runs them, `@@last_gtid` moves with replicated transactions only if these are logged:
     triggers would take all of them for one."""
     if found.receives is None:
-        detail = (
-            f"Not proved: {found.account} may not know whether this server is a replica, where triggers do not run."
-        )
+        detail = f"Not proved: {found.account} may not see whether this server is a replica, where triggers do not run."
         fix = f"GRANT SELECT ON {APPLIER} TO {account_literal(found.account)}"
         return Finding("capture", Severity.WARNING, detail, fix)
     if not found.receives or (found.triggered and found.logged and tokens is Tokens.GTID):
         return None
     detail = "This server is a replica: triggers do not run for the changes that replication writes."
     if found.triggered:
-        detail = "This server is a replica: triggers cannot tell the transactions apart that replication writes."
+        detail = "This server is a replica: triggers cannot tell apart the transactions that replication writes."
     return _refused("capture", detail, _PRIMARY, accepted=accepted)
 
 
@@ -105,7 +103,7 @@ def replica_of_log(found: Replication, *, cascades: bool, accepted: bool) -> Fin
     """Return why this server's log does not show all changes, or may not; None when it does.  ``cascades``: triggers
     journal what foreign keys do, since the log does not hold it."""
     if found.receives is None and (cascades or not found.logged):
-        detail = f"Not proved: {found.account} may not know whether this server is a replica."
+        detail = f"Not proved: {found.account} may not see whether this server is a replica."
         fix = f"GRANT REPLICATION CLIENT ON *.* TO {account_literal(found.account)}"
         return Finding("replica", Severity.WARNING, detail, fix)
     if not found.receives:
@@ -119,7 +117,7 @@ def replica_of_log(found: Replication, *, cascades: bool, accepted: bool) -> Fin
     if not found.filters:
         return Finding("replica", Severity.OK, "This server is a replica, and writes what it receives into its log")
     words = "; ".join(f"{name} = {value}" for name, value in sorted(found.filters.items()))
-    detail = f"This server is a replica, and its filters may keep changes out: {words}."
+    detail = f"This server is a replica, and its replication filters may leave changes out: {words}."
     return Finding("replica", Severity.WARNING, detail, "Read a server that has all changes")
 
 
@@ -127,8 +125,8 @@ def cascades_of_replica(check: str) -> Finding:
     """Return the doubt about triggers that journal what foreign keys do, and whose rows a replica's log has only if the
     primary has them, too."""
     detail = (
-        "Not proved: this server is a replica, where triggers do not run. What foreign keys do is in its log only if "
-        "its primary has the triggers."
+        "Not proved: this server is a replica, where triggers do not run. Its log has the changes that foreign keys "
+        "make only if its primary has the triggers."
     )
     return Finding(check, Severity.WARNING, detail, "cdc install-triggers --cascades-only on the primary")
 
@@ -136,6 +134,6 @@ def cascades_of_replica(check: str) -> Finding:
 def _refused(check: str, detail: str, fix: str, *, accepted: bool) -> Finding:
     if accepted:
         return Finding(
-            check, Severity.WARNING, f"{detail} They are not seen, as accepted.", 'Without replica = "accept"'
+            check, Severity.WARNING, f'{detail} Accepted by replica = "accept".', "Remove it to refuse such a server"
         )
     return Finding(check, Severity.WRONG, detail, fix)

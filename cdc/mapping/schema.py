@@ -26,8 +26,12 @@ from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
 Schema = dict[str, Any]
 
 EMPTY: Schema = {"type": "object", "maxProperties": 0}
-LINK: Schema = {"type": "string", "format": "uri", "description": "Its page in FacturaScripts, where that is known."}
-LINKS: Schema = {"type": "object", "properties": {"record": LINK}, "description": "Addresses for people."}
+LINK: Schema = {
+    "type": "string",
+    "format": "uri",
+    "description": "The record's page in FacturaScripts, if its address is known.",
+}
+LINKS: Schema = {"type": "object", "properties": {"record": LINK}, "description": "Web pages, for people."}
 
 
 def payload_schema(
@@ -169,7 +173,7 @@ def _transition(entity: Entity, rule: Rule, examples: Examples, schemas: _Schema
 _KEY: Final[Schema] = {"type": "object", "description": "The line's key."}
 _LINES_CHANGED: Final[Schema] = {
     "type": "object",
-    "description": "In the place of lines, where there were more than 100 or they are not known.",
+    "description": "Instead of lines, when there are more than 100 or they are not known.",
     "properties": {
         "added": {"type": "array", "items": _KEY},
         "removed": {"type": "array", "items": {"type": "object"}},
@@ -181,7 +185,7 @@ _LINES_CHANGED: Final[Schema] = {
                 "required": ["key", "previous"],
             },
         },
-        "more": {"type": "boolean", "description": "Whether other lines were, or may be, changed, too."},
+        "more": {"type": "boolean", "description": "Whether other lines changed, or may have changed, too."},
     },
     "required": ["added", "removed", "changed", "more"],
 }
@@ -237,7 +241,7 @@ class _Schemas:
             properties[ORIGIN] = {"type": "object", "properties": sides, "required": list(sides)}
         if not properties:
             return None
-        described = "Records that belong to this one, as the change left them; null: there is none."
+        described = "Records that belong to this one, in their state after the change; null: there is none."
         return row_schema(properties) | {"required": list(properties), "description": described}
 
     def _record(self, table: str) -> Schema:

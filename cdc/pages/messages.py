@@ -100,7 +100,7 @@ class Messages:
                 listed = self._listed(text, depth) if any("; " in value for value in values) else None
                 put = [self._value(each, depth - 1) for each in values]
                 return listed or _filled(template.translated, values, put, self._signs)
-        return None
+        return self._listed(text, depth)
 
     def _value(self, value: str, depth: int) -> str:
         """A single word is a name or a number, never a message."""

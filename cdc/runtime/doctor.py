@@ -84,7 +84,7 @@ def _own_findings(config: Config, report: Mapping[str, Any]) -> list[Finding]:
         detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
         return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]
     starting = {f"Source {name} is being opened." for name, state in report["sources"].items() if state == "opening"}
-    fix = "Other checks may say how; else read the log of cdc run."
+    fix = "See the other checks; if all are OK, read the log of cdc run."
     findings = [
         Finding("ready", Severity.WARNING if reason in starting else Severity.WRONG, str(reason), fix)
         for reason in report["reasons"]

@@ -379,7 +379,7 @@ async def test_account_of_a_mysql_erp_without_rights_is_told_all_of_them_at_once
         for missing in ("TRIGGER, LOCK TABLES", "error 1419", "may not read performance_schema"):
             assert missing in said
         assert "An administrator of the server runs cdc-setup.sql" in said
-        assert "Your answers are kept" in said
+        assert "Your answers are saved" in said
         granted = _cdc(folder, "grants")
         assert granted.returncode == 0, granted.stderr
         assert "CREATE USER 'cdc_installer'@'%'" in granted.stdout

@@ -19,6 +19,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
 from cdc.cli.app import cdc as application
+from cdc.database.sqlfile import load
 from cdc.pages.language import DEFAULT, LANGUAGES
 from cdc.pages.messages import sentences
 from support.messages import po_bytes
@@ -66,12 +67,15 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
 #: Modules with messages that are not passed where they are written → the functions and constants that hold them.
 _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "capture/binlog/settings.py": ("refused", "advised", "_CONFIGURATION"),
+    "capture/logical/source.py": ("problems",),
     "capture/logical/slot.py": ("read_state",),
     "capture/new_tables.py": ("problems",),
     "capture/slot/plan.py": ("drift",),
     "capture/slot/postgres.py": ("_table",),
+    "capture/temporary.py": ("_UNWRITABLE",),
     "capture/triggers/mysql_findings.py": ("_differences",),
-    "capture/triggers/postgres_plan.py": ("drift",),
+    "capture/triggers/mysql_rights.py": ("_unfit_tables",),
+    "capture/triggers/postgres_plan.py": ("_EXPOSED", "_CHANGED", "append_drift", "drift", "_trigger_drift"),
     "dispatch/address.py": ("inside", "behind", "refusal", "_REFUSED_4", "_REFUSED_6", "_METADATA"),
     "dispatch/auto_disable.py": ("given_up", "_span"),
     "dispatch/failure.py": ("_SENTENCES", "describe_error", "__init__"),
@@ -79,11 +83,14 @@ _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "dispatch/transform.py": ("_TOO_LARGE",),
     "dispatch/retry.py": ("describe_status", "judge"),
     "model/connection.py": ("describe",),
+    "model/operation.py": ("clock_sentence",),
     "model/filter/program.py": ("_USES", "problem"),
     "pages/views/endpoints.py": ("switch",),
     "model/selection.py": ("_EXCEEDED", "_TOO_DEEP", "_TOO_OFTEN"),
     "web/health.py": ("reasons", "_since", "_what", "_outbox", "_deliveries", "overdue"),
 }
+#: What a publication leaves out, in words.
+_FLAWS: Final = "postgres/slot/flaws.sql"
 #: Words of the operating system and of OpenSSL in results of attempts, and durations.
 _OTHERS: Final = (
     "1 day",
@@ -109,6 +116,7 @@ _OTHERS: Final = (
     "self-signed certificate in certificate chain",
     "unable to get local issuer certificate",
     "wrong version number",
+    "{1} calls {2} of role {3}",
     "{1} days",
     "{1} hours",
     "{1} minutes",
@@ -136,7 +144,10 @@ def templates() -> dict[str, Found]:
                     found[message] = known._replace(finding=known.finding and finding)
         for line, check in _checks(module):
             found.setdefault(check, Found(f"{path}:{line}", finding=True))
-    return found | dict.fromkeys(_OTHERS, Found("the system", finding=False))
+    flaws = {
+        flaw: Found("sql/postgres/slot/flaws.sql", finding=False) for flaw in re.findall("'(the [^']+)'", load(_FLAWS))
+    }
+    return found | flaws | dict.fromkeys(_OTHERS, Found("the system", finding=False))
 
 
 def with_commands() -> set[str]:
@@ -219,7 +230,7 @@ _NAMES_COMMAND: Final = re.compile(rf"\bcdc ({'|'.join(application.lazy)})\b|(^|
 #: The same in each language: commands and statements, with nothing said about them.
 _COMMAND: Final = re.compile(
     r"(cdc [a-z][\w-]*( (--?[\w-]+|[a-z-]+|[A-Z]+|\{\d\}))*(; )?)+"
-    r"|(GRANT|ALTER|SET GLOBAL|SET TRANSACTION|START TRANSACTION|SELECT|CALL|REINDEX|CONVERT|chmod|chown) "
+    r"|(GRANT|ALTER|DROP|INSERT|SET GLOBAL|SET TRANSACTION|START TRANSACTION|SELECT|CALL|REINDEX|CONVERT|chmod|chown) "
     r"(?!.*(, which|, then|; then|; or|; and|, and| to the | TO the |\(beyond|replication\)|if nobody)).*"
 )
 

@@ -262,7 +262,7 @@ class LogReader(RowsReader, ABC):
         if self._begun not in (0, begun):
             if not self._by_gtids:
                 raise SourceUnavailable(
-                    f"File {self._file} of the log was begun again since it was read: the log was reset."
+                    f"Log file {self._file} was started again since it was read: the log was reset."
                 )
             self._start = None
         self._by_gtids = False

@@ -57,16 +57,19 @@ def refused(settings: Mapping[str, str]) -> Iterator[Finding]:
     ):
         value = settings.get(name, wanted)
         if value != wanted:
-            detail = f"{name} is {value}: {meaning}."
+            detail = f"The setting {name} is {value}: {meaning}."
             yield Finding(name, Severity.WRONG, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
-    name = "init_connect"
-    if _UNLOGGED_SESSIONS.search(settings.get(name, "")):
-        detail = f"{name} sets sql_log_bin = 0: the log does not hold what such sessions change."
-        yield Finding(name, Severity.WRONG, detail, f"Take sql_log_bin out of {name}, {_CONFIGURATION}")
-    name = "binlog_transaction_compression"
-    if settings.get(name, "OFF") != "OFF" and not has_zstandard():
-        detail = f"{name} is {settings[name]}, and the package that reads compressed transactions is not installed."
-        yield Finding(name, Severity.WRONG, detail, install_hint("zstd"))
+    if _UNLOGGED_SESSIONS.search(settings.get("init_connect", "")):
+        detail = "init_connect sets sql_log_bin = 0: the log lacks the changes of all sessions that run it."
+        fix = "Remove sql_log_bin from init_connect, also in the server's configuration file"
+        yield Finding("init_connect", Severity.WRONG, detail, fix)
+    compression = settings.get("binlog_transaction_compression", "OFF")
+    if compression != "OFF" and not has_zstandard():
+        detail = (
+            f"binlog_transaction_compression is {compression}, and the package that reads compressed transactions is "
+            "not installed."
+        )
+        yield Finding("binlog_transaction_compression", Severity.WRONG, detail, install_hint("zstd"))
 
 
 def log_findings(
@@ -101,10 +104,12 @@ def _scope(
         yield Finding("binlog_do_db", Severity.WRONG, detail, f"Add binlog_do_db = {database} to {_RESTART}")
     elif not inside and name in outside:
         detail = f"binlog_ignore_db is {without}: the log does not hold the changes of database {database}."
-        yield Finding("binlog_ignore_db", Severity.WRONG, detail, f"Take {database} out of it in {_RESTART}")
+        yield Finding("binlog_ignore_db", Severity.WRONG, detail, f"Remove {database} from it in {_RESTART}")
     elif inside or outside:
-        detail = "The log is filtered (binlog_do_db, binlog_ignore_db): an ALTER TABLE run from another database lacks."
-        yield Finding("log filters", Severity.WARNING, detail, f"Take them out of {_RESTART}")
+        detail = (
+            "The log is filtered (binlog_do_db, binlog_ignore_db): it lacks an ALTER TABLE run from another database."
+        )
+        yield Finding("log filters", Severity.WARNING, detail, f"Remove them from {_RESTART}")
 
 
 def _names(text: object, *, folds: bool) -> set[str]:

@@ -250,7 +250,7 @@ def file_begun(chunks: Iterable[bytes], file: str, flavour: Flavour) -> int:
     for item in read_log(pieces, lambda _: None, start, flavour):
         if item.position.begun and item.position.file == file:
             return item.position.begun
-    raise SourceUnavailable(f"The server did not say when it began file {file} of its log.")
+    raise SourceUnavailable(f"The server did not say when it started log file {file}.")
 
 
 def _items(chunks: Iterable[bytes], reader: LogReader) -> Iterator[Item]:

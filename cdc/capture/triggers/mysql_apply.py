@@ -84,7 +84,7 @@ def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_w
     restored = _being_restored(connection, [step.table for step in plan.steps if step.lost])
     for step in plan.steps:
         if step.table in restored:
-            locked = f"Could not {step.title}: it is locked, perhaps by a dump that is being restored."
+            locked = f"Could not {step.title}: the table is locked, perhaps by a dump that is being restored."
             failed[step.table] = InstallError(locked, "It is tried again.")
             continue
         try:

@@ -26,7 +26,7 @@ _INSTALL = "cdc install-triggers"
 _NEW = "The rules capture it since (tables or include changed): it is not captured yet."
 _INSTALL_CASCADES = "cdc install-triggers --cascades-only"
 #: A cursor as earlier versions made them; see docs/upstream.md.
-_CRASH = "They can crash the server: an earlier version made them, and a table that they read may be altered."
+_CRASH = "They can crash the server when a table that they read is altered: an earlier version created them."
 _CRASHING = re.compile(r"\bCURSOR FOR\b[^;]*[ (](?:OLD|NEW)\.`")
 
 
@@ -123,7 +123,7 @@ def _registry(found: MySQLState) -> Iterator[Finding]:
 
 def _wait(found: MySQLState) -> Iterator[Finding]:
     if WAIT in found.own_objects:
-        detail = f"Procedure {WAIT} of an earlier version is left: nothing calls it any more."
+        detail = f"Procedure {WAIT} is left from an earlier version: nothing calls it any more."
         fix = _INSTALL if found.rights.may("ALTER ROUTINE") else f"DROP PROCEDURE {WAIT}"
         yield Finding("waiting", Severity.WARNING, detail, fix)
 
@@ -178,7 +178,7 @@ def _crashing(found: MySQLState) -> set[str]:
 
 def _created_again(found: MySQLState, fix: str) -> Iterator[Finding]:
     for table in sorted({trigger.table for trigger in found.foreign_triggers}):
-        detail = "Somebody else created them again (a restored dump?): the table must be read again."
+        detail = "Another program created them again (a restored dump?): the table must be read again."
         yield Finding(f"triggers of {table}", Severity.WARNING, detail, f"cdc run; with repair = false, {fix}")
 
 

@@ -91,7 +91,7 @@ def _obstacles(found: MySQLState) -> Iterator[InstallError]:
         grant = f"GRANT {', '.join(missing)} ON {quote(rights.database)}.* TO {to}"
         yield InstallError(
             f"The account {rights.account} lacks the privileges {', '.join(missing)} on this database.",
-            f"{grant}; `cdc grants` prints what accounts of their own need.",
+            f"{grant}; `cdc grants` prints the grants of a dedicated account.",
             installer_grants(found, rights.database, to),
         )
     if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):

@@ -178,7 +178,7 @@ class Compiler:
             ) from None
         except UnicodeBoundary:
             raise FilterLimit(
-                "The regular expression after matches has a word boundary of Unicode, which takes long to search for.",
+                "The regular expression after matches has a Unicode word boundary, which takes long to search for.",
                 r"Write (?-u:\b), which knows ASCII letters only, or (^|\P{L})word(\P{L}|$).",
             ) from None
         except RegexTooLarge:

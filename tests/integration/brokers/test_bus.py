@@ -277,8 +277,8 @@ async def test_publisher_of_one_subject_makes_no_event_of_another_source(stream:
     async with reading(bus(stream), outbox) as watch:
         await watch.until(lambda seen: any(each.id == "evt_1" for each in seen.events))
     assert sorted(each.reason for each in await outbox.quarantined(10)) == [
-        "Its subject is of the source 'main', its event of 'shop'.",
-        "The source 'other' is none that this bus may carry (sources).",
+        "Its subject names the source 'main', its event 'shop'.",
+        "The source 'other' is not one of this bus (sources).",
     ]
     assert [each.id for each in await outbox.events(10) if each.name != "source.gap"] == ["evt_1"]
 

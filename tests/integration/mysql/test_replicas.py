@@ -155,7 +155,7 @@ def test_mariadb_may_run_triggers_for_what_it_receives(logged: bool, own_server:
     wait_for(primary, replica)
     shop = opened(replica)
     if not logged:
-        with pytest.raises(InstallError, match="cannot tell the transactions apart that replication writes"):
+        with pytest.raises(InstallError, match="cannot tell apart the transactions that replication writes"):
             installer(shop).plan_install(CAPTURES)
         return
     there = install(shop, "articulos")

@@ -87,6 +87,7 @@ ES = Messages(
             "column a was added; column b was added",
             "se ha añadido la columna a; se ha añadido la columna b",
         ),
+        ("server; column a was added", "servidor; se ha añadido la columna a"),
         ("server", "servidor"),
         ("There is no user server.", "No existe el usuario server."),  # a name is not a message
         ("Said by somebody else. There is no user ann.", "Said by somebody else. No existe el usuario ann."),
