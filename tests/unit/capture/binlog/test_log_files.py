@@ -103,5 +103,5 @@ def test_log_that_was_reset_is_never_read_on(flavour: Flavour, data: st.DataObje
         log.rotate(begun)
     while next(reversed(log.files.values())).stream.offset < position.offset:
         log.commit()
-    with pytest.raises(SourceUnavailable, match="begun again"):
+    with pytest.raises(SourceUnavailable, match="started again"):
         list(items(data.draw(cut(log.sent(name, position.offset))), position, flavour))

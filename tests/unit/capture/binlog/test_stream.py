@@ -351,7 +351,7 @@ class TestPlaces:
         log.rotated("log.000001", made_up=True)
         log.format(checksums=True, time=10)
         for each in (start, start._replace(gtids="", begun=9)):
-            with pytest.raises(SourceUnavailable, match="begun again"):
+            with pytest.raises(SourceUnavailable, match="started again"):
                 read(log, flavour, each)
 
     @both
