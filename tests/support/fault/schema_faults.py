@@ -84,10 +84,12 @@ def _changes_shape(run: Run, table: str) -> None:
 
 def swap(run: Run) -> None:
     """An online schema change as its tools end it: a copy takes the table's place by RENAME.  MariaDB's and MySQL's
-    triggers go with the old table, whose rows are changed when the consumer has moved them."""
+    triggers go with the old table, whose rows are changed when the consumer has moved them.  The new one may be altered
+    before it is read."""
     copy, old = f"{ITEMS}_new", f"{ITEMS}_old"
     like = "(LIKE {} INCLUDING ALL)" if run.route.flavour == "postgresql" else "LIKE {}"
     run.gaps.add(ITEMS)
+    run.shapes.add(ITEMS)
     if run.route.flavour != "postgresql":
         # servers give the creation time, by which a swap is noticed at once, in whole seconds; else within a minute
         age = f"SELECT TIMESTAMPDIFF(SECOND, CREATE_TIME, NOW()) FROM information_schema.TABLES {_ITEMS_THERE}"
@@ -108,8 +110,9 @@ def swap(run: Run) -> None:
 
 
 def recreate(run: Run) -> None:
-    """The table is dropped and created again, empty."""
+    """The table is dropped and created again, empty.  It may be altered before it is read again."""
     run.gaps.add(ITEMS)
+    run.shapes.add(ITEMS)
     with run.writers.work.paused():
         run.altered = {name for name in run.altered if not name.startswith(f"{ITEMS} ")}
         run.admin(f"DROP TABLE {ITEMS}", tables.create(ITEMS, run.route.flavour))

@@ -194,6 +194,16 @@ def test_read_covers_missing_changes_only_where_gaps_are_allowed(history: Histor
     assert (verdict.faults, verdict.covered, verdict.read) == ({}, 2, 1)
 
 
+def test_rows_of_a_dump_are_not_the_transactions_that_wrote_them() -> None:
+    """Only re-reads showed these, and the dump inserts them in one transaction."""
+    made = History().write(None, row("A", "1")).commit().write(None, row("B", "1")).commit()
+    reads = [read(key, row(key, "1"), 90 + number) for number, key in enumerate("AB")]
+    dumped = [delivery(each, id=f"dump_{each.number}", transaction="T9") for each in made.versions]
+    allowed = Allowed(gaps=frozenset({TABLE}), restored=frozenset({TABLE}))
+    assert judge(made.versions, [*reads, *dumped], allowed).faults == {}
+    assert judge(made.versions, [*reads, *dumped], GAPS).faults == {"split": 1}
+
+
 def test_last_state_that_no_read_shows_is_lost_also_with_gaps(history: History) -> None:
     found = [each for each in history.deliveries() if not (each.key == "C" and each.kind == "updated")]
     assert judge(history.versions, found, GAPS).faults == {"lost": 1}
