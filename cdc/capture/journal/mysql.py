@@ -22,7 +22,7 @@ from cdc.capture.journal.database import (
     heads_of,
     in_slices,
 )
-from cdc.capture.journal.mysql_rows import RowReader
+from cdc.capture.journal.mysql_rows import Origin, Record, RowReader, late, read_origin
 from cdc.capture.journal.mysql_watch import JournalWatch, Watched
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
@@ -100,6 +100,8 @@ class MySQLJournal:
         self._unmarked: Marker | None = None
         self.noted = 0
         self._journal_made: object = None
+        self._origin: Origin | None = None  # of a versioned journal, over all connections, as the next
+        self._latest_deleted = (0, 0)
         self._marked_at = -math.inf
 
     # -- connection -------------------------------------------------------------------------------------------------
@@ -140,6 +142,17 @@ class MySQLJournal:
         self._blocks = Flavour.MARIADB.value in str(connection.get_server_info()).lower()
         self._reader = RowReader()
         self._lookup = MySQLLookup(self._secrets())
+        if self._versioned:
+            self._find_origin(connection)
+
+    def _find_origin(self, connection: Connection[Any]) -> None:
+        found, known = read_origin(connection), self._origin
+        if found is not None and known is not None and found.created != known.created:
+            self._origin = found._replace(latest=self._latest_deleted)
+            self._latest_deleted = (0, 0)
+        elif found is not None:
+            self._origin = found._replace(latest=known.latest if known else (0, 0))
+        self._reader.origin = self._origin
 
     def _secrets(self) -> dict[str, SecretColumns]:
         secrets: dict[str, SecretColumns] = {}
@@ -159,8 +172,13 @@ class MySQLJournal:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def _journal_rows(self, which: str, parameters: Sequence[Any], most: int = 0) -> list[JournalRow]:
-        found = await self._session.run(lambda connection: self._reader.read(connection, which, parameters, most))
-        return await in_slices(self._reader.rows(found))
+        def read(connection: Connection[Any]) -> list[Record]:
+            found = self._reader.read(connection, which, parameters, most)
+            if self._versioned and any(late(record, self._latest_deleted) for record in found):
+                self._find_origin(connection)
+            return found
+
+        return await in_slices(self._reader.rows(await self._session.run(read)))
 
     async def peek(self, limit: int) -> list[JournalRow]:
         return await self._journal_rows("ORDER BY `id` LIMIT %s", (limit,), limit)
@@ -259,6 +277,9 @@ class MySQLJournal:
             _delete_rows(connection, [row[0] for row in found])
             deleted += len(found)
         self._history += deleted
+        if self._versioned and tokens:
+            number, transaction = self._latest_deleted
+            self._latest_deleted = max((number, *ids)), max((transaction, *map(int, tokens)))
         if self._versioned and self._history >= _HISTORY:
             self._forget_history(connection)
 

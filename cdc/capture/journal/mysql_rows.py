@@ -12,7 +12,7 @@ from pymysql.connections import Connection
 
 from cdc.capture.journal.database import JournalRow, unreadable
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, rows
+from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, code_of, rows
 from cdc.database.mysql_journal import CASCADES_ROW, OPERATIONS, JournalShape, image_reader
 from cdc.model.change import Operation, Row, RowChange
 from cdc.model.errors import SourceError
@@ -62,6 +62,43 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     return found
 
 
+class Origin(NamedTuple):
+    """Of a journal that MariaDB versions by transaction: when it was created, and the transaction that wrote the probe,
+    which else is older than all that is journaled.  ``latest``: the greatest row and transaction deleted before that
+    time changed.
+
+    A dump that is restored puts rows back under the name of the transaction that restores them: their events would have
+    other ids than before.  They are older than the journal and than the probe; until the dump has put back the probe,
+    too, they come `late`.  An ALTER TABLE changes the time alone, a probe that an installation creates again the
+    transaction alone."""
+
+    created: datetime
+    probe: int
+    latest: tuple[int, int] = (0, 0)
+
+    def precedes(self, record: Record) -> bool:
+        """Return whether a dump put this row back."""
+        renamed = int(record[0][1]) < self.probe or late(record, self.latest)
+        return renamed and datetime.fromisoformat(record[0][5]) < self.created
+
+
+def late(record: Record, latest: tuple[int, int]) -> bool:
+    """Return whether the row has a lesser number, and the name of a later transaction, than those deleted before."""
+    return int(record[0][0]) <= latest[0] and int(record[0][1]) > latest[1]
+
+
+def read_origin(connection: Connection[Any]) -> Origin | None:
+    """None: the journal is not there at this moment."""
+    created = [made for (made,) in rows(connection, sqlfile.load("mysql/journal_created.sql")) if made is not None]
+    try:
+        probe = rows(connection, "SELECT `txn` FROM `cdc_probe` FORCE INDEX (PRIMARY) WHERE `id` = 0")
+    except pymysql.err.MySQLError as error:
+        if code_of(error) not in (BAD_COLUMN, MISSING_TABLE, *NO_PRIVILEGE):  # an earlier installation, or account
+            raise
+        probe = []
+    return Origin(created[0], probe[0][0] if probe else 0) if created else None
+
+
 class Images(NamedTuple):
     """``gap``: the trigger could not record the change.  Then there are no images, unless a record is gone by the key
     that it had: its row was deleted, or has another key now."""
@@ -95,9 +132,11 @@ class RowReader:
 
     ``latest``: the greatest id read so far.  ``read_at``: when rows were read last (monotonic).  ``complete``: token →
     ids of transactions that an answer held entirely, which spares looking for them when they are forgotten.
+    ``origin``: rows that precede it become gaps, so that their tables are read again.
     """
 
     def __init__(self) -> None:
+        self.origin: Origin | None = None
         self.latest = 0
         self.read_at = float("-inf")
         self.complete: dict[str, list[int]] = {}
@@ -118,7 +157,8 @@ class RowReader:
         return found
 
     def rows(self, found: list[Record]) -> Iterator[JournalRow]:
-        for (number, token, shape_id, op, gap, at, *secrets), before, after in found:
+        for record in found:
+            (number, token, shape_id, op, gap, at, *secrets), before, after = record
             known = self._shapes.get(int(shape_id))
             if known is None:
                 yield from self._of_unknown_shape(token, int(number), int(shape_id))
@@ -127,6 +167,8 @@ class RowReader:
                 operation, key, old, new, lost = images_of(known, OPERATIONS[int(op)], before, after, gap=gap != "0")
                 changed = secrets_of(known.shape, secrets[0]) if secrets else _NOTHING
                 moment = datetime.fromisoformat(f"{at}+00:00")
+                if self.origin is not None and self.origin.precedes(record):
+                    key, old, new, lost = {}, None, None, True
                 change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
                 row = JournalRow(token, change, lost)
             except Exception as error:  # noqa: BLE001 - the row may be forged and fail in any way; the error is logged and the row becomes a gap, so that no change is lost
