@@ -90,7 +90,7 @@ class RunningProcess:
             unknown_since=unknown_since,
             lags=self.monitor.reported.lags.last(name, now),
             gaps=dict(report.gaps),
-            error=failure.error.message if failure else None,
+            error=self.monitor.blocked(name) or (failure.error.message if failure else None),
             position=report.position,
         )
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from cdc.model.backfill import Backfill
-from cdc.model.change import Batch, Position, Row, Value
+from cdc.model.change import Batch, Position, ReaderStore, Row, Value
 from cdc.model.column import Capture, Table
 from cdc.model.event import Event
 
@@ -75,6 +75,33 @@ NO_BACKFILLS: Final[SourceBackfills] = NoBackfills()
 SILENT_SECONDS, SILENT_LEASED = 25, 10
 
 
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """What holds the consumer lock of a database.  ``session``: its identity as its own account sees it; empty when no
+    session holds it.  ``name``: for people, with its account as far as ours may see it.  ``end``: the statement
+    that ends it."""
+
+    session: str
+    name: str
+    end: str
+
+    def noted(self, session: str) -> bool:
+        """Return whether this is the session that a process of this outbox noted."""
+        return bool(session) and session == self.session
+
+    @property
+    def foreign(self) -> str:
+        """Return what to say of it when it is no process of this outbox."""
+        return f"{self.name} holds the consumer lock of this database and is no process of this outbox."
+
+    @property
+    def remedy(self) -> str:
+        return (
+            "If it is a cdc run, of another outbox or an earlier version, stop it; if not, end it as an "
+            f"administrator: {self.end}"
+        )
+
+
 class SourceDatabase(Lookup, Protocol):
     """The database of one source, over a connection that holds the consumer lock: who loses it, loses both.
 
@@ -88,6 +115,10 @@ class SourceDatabase(Lookup, Protocol):
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         """Try for up to ``seconds`` to become the only consumer of this database.  ``silent``: seconds of silence after
         which the server takes the lock away."""
+        ...
+
+    async def lock_holder(self) -> LockHolder | None:
+        """Return what holds the lock for which `try_lock` tries, this connection too; None when it is free."""
         ...
 
     async def disconnect(self) -> None: ...
@@ -127,7 +158,12 @@ class Source(Lookup, Protocol):
 
     @property
     def standby(self) -> bool:
-        """Return whether `open` waits, because another consumer reads this database."""
+        """Return whether `open` waits, because another process of this outbox reads this database."""
+        ...
+
+    @property
+    def blocked(self) -> str:
+        """Return why `open` waits although no process of this outbox reads this database, in sentences; else empty."""
         ...
 
     @property
@@ -178,34 +214,59 @@ log = structlog.get_logger()
 
 
 class ConsumerLock:
-    """``awaited``: another consumer reads the database, and we wait for its end."""
+    """``awaited``: another session has the lock, and we wait for its end.  ``blocked``: it is no process of this
+    outbox; whose session it is and what to do, in sentences.
 
-    def __init__(self, source: str) -> None:
+    Any account of a server may hold the lock.  So the process that gets it notes its session in the outbox, which all
+    its processes share: another session that holds it is foreign."""
+
+    def __init__(self, source: str, readers: ReaderStore | None = None) -> None:
         self._source = source
+        self._readers = readers
         self.awaited = False
+        self.blocked = ""
 
-    async def take(self, try_lock: Callable[[float], Awaitable[bool]], pause: float) -> bool:
-        """Return whether there was another consumer to wait for.  ``try_lock``: tries for so many seconds.  ``pause``:
-        seconds of each try while waiting."""
-        if await try_lock(0):
-            return False
-        self.awaited = True
-        try:
-            log.info("standby", source=self._source, reason="another consumer reads this database")
-            while not await try_lock(pause):
-                pass
-            log.info("took over", source=self._source)
-        finally:
-            self.awaited = False
-        return True
+    async def take(
+        self,
+        try_lock: Callable[[float], Awaitable[bool]],
+        pause: float,
+        lock_holder: Callable[[], Awaitable[LockHolder | None]] | None = None,
+    ) -> bool:
+        """Return whether the lock had to be waited for.  ``try_lock``: tries for so many seconds.  ``pause``: seconds
+        of each try while waiting."""
+        waited = not await try_lock(0)
+        if waited:
+            self.awaited = True
+            try:
+                log.info("standby", source=self._source, reason="another consumer reads this database")
+                suspect = await self._foreign(lock_holder)
+                while not await try_lock(pause):
+                    # a process that has just taken the lock notes it a moment later
+                    suspect, before = await self._foreign(lock_holder), suspect
+                    blocked = f"{suspect.foreign} {suspect.remedy}" if suspect and suspect == before else ""
+                    if blocked and blocked != self.blocked:
+                        log.error("source blocked", source=self._source, reason=blocked)
+                    self.blocked = blocked
+                log.info("took over", source=self._source)
+            finally:
+                self.awaited, self.blocked = False, ""
+        if self._readers is not None and lock_holder is not None and (own := await lock_holder()) is not None:
+            await self._readers.note_reading_session(self._source, own.session)
+        return waited
+
+    async def _foreign(self, lock_holder: Callable[[], Awaitable[LockHolder | None]] | None) -> LockHolder | None:
+        """Return the holder if it is no process of this outbox."""
+        if self._readers is None or lock_holder is None or (holder := await lock_holder()) is None:
+            return None
+        return None if holder.noted(await self._readers.reading_session(self._source)) else holder
 
 
 class SingleReader:
     """The part of a `Source` that makes it the only reader of its database."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, readers: ReaderStore | None = None) -> None:
         self._name = name
-        self._lock = ConsumerLock(name)
+        self._lock = ConsumerLock(name, readers)
 
     @property
     def name(self) -> str:
@@ -213,7 +274,11 @@ class SingleReader:
 
     @property
     def standby(self) -> bool:
-        return self._lock.awaited
+        return self._lock.awaited and not self._lock.blocked
+
+    @property
+    def blocked(self) -> str:
+        return self._lock.blocked
 
     @property
     def problems(self) -> Sequence[str]:

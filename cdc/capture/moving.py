@@ -164,6 +164,10 @@ class MovingSource:
         return self._current is not None and self._current.standby
 
     @property
+    def blocked(self) -> str:
+        return "" if self._current is None else self._current.blocked
+
+    @property
     def problems(self) -> Sequence[str]:
         return () if self._current is None else self._current.problems
 

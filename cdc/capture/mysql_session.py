@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.database.mysql_connection import (
     ACCESS_DENIED,
     MISSING_INDEX,
@@ -108,6 +108,9 @@ class MySQLSession:
         await self.run(partial(rows, sql=f"SET SESSION wait_timeout = {silent}"))
         return True
 
+    async def lock_holder(self) -> LockHolder | None:
+        return await self.run(_lock_holder)
+
     async def check_lock(self) -> None:
         """Raises `SourceUnavailable` when the lock is not ours any more: the connection was lost or killed."""
         if not await self.run(_has_lock):
@@ -153,6 +156,16 @@ def _lock_name(connection: Connection[Any]) -> str:
 
 def _get_lock(connection: Connection[Any], seconds: float) -> bool:
     return bool(rows(connection, "SELECT GET_LOCK(%s, %s)", (_lock_name(connection), seconds))[0][0])
+
+
+def _lock_holder(connection: Connection[Any]) -> LockHolder | None:
+    (number,) = rows(connection, "SELECT IS_USED_LOCK(%s)", (_lock_name(connection),))[0]
+    if number is None:
+        return None
+    # without PROCESS an account sees its own sessions only
+    accounts = [f"{user}@{host}" for id_, user, host, *_ in rows(connection, "SHOW PROCESSLIST") if id_ == number]
+    whose = f"account {accounts[0]}" if accounts else "another account, which ours lacks PROCESS to see"
+    return LockHolder(str(number), f"Connection {number} ({whose})", f"KILL {number}")
 
 
 def _has_lock(connection: Connection[Any]) -> bool:

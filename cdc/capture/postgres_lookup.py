@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from psycopg.errors import LockNotAvailable
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.postgres_catalogue import (
     JournalLayout,
@@ -87,6 +87,11 @@ class PostgresLookup:
             raise
         await self.link.query("SELECT set_config('lock_timeout', '0', false)")
         return await self._hold_lock(silent)
+
+    async def lock_holder(self) -> LockHolder | None:
+        """Return what holds the lock for which `try_lock` tries; None when it is free."""
+        found = await self.link.query(_sql("lock_holder"), {"class": LOCK_CLASS, "consumer": LOCK_CONSUMER})
+        return LockHolder(*found[0]) if found else None
 
     async def _hold_lock(self, silent: int) -> bool:
         await self.link.query(_sql("hold_lock"), {"seconds": f"{silent}s"})

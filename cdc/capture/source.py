@@ -20,7 +20,7 @@ from cdc.capture.base import NO_BACKFILLS, CaptureLimits, SingleReader, SourceBa
 from cdc.capture.new_tables import NOTHING_NEW, Appeared, Check, NewTables, Patterns, TriggerCheck
 from cdc.capture.pages import SOON, EmittedPage, PageReader, PageRequest, TablePage
 from cdc.capture.position import Reread, SourcePosition
-from cdc.model.change import Batch, Gap, Operation, Row, Transaction, Value
+from cdc.model.change import Batch, Gap, Operation, ReaderStore, Row, Transaction, Value
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.column import Table
 from cdc.model.errors import CdcError
@@ -52,8 +52,9 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
         patterns: Patterns | None,
         repair: Repair | None = None,
         check: Check | None = None,
+        readers: ReaderStore | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, readers)
         self._database = database
         self._limits = limits
         self._clock = clock or SystemClock()
@@ -89,7 +90,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
         """Return whether there was another one to wait for."""
         self._begun = False
         try_lock = partial(self._database.try_lock, silent=self._limits.silent)
-        return await self._lock.take(try_lock, self._limits.standby)
+        return await self._lock.take(try_lock, self._limits.standby, self._database.lock_holder)
 
     async def begin(self) -> Batch | None:
         if self._begun:

@@ -23,8 +23,8 @@ from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.outbox.base import OutboxStore, Replication
+from cdc.runtime import consumer_lock, markers
 from cdc.runtime import doctor as service_doctor
-from cdc.runtime import markers
 from cdc.runtime.doctor import confirmed, consumer_findings, disk_finding, file_findings
 from cdc.web.health import overdue, unreplicated
 
@@ -142,7 +142,10 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
         return quarantine_checks(await store.count_quarantined())
 
     async def known(store: OutboxStore) -> list[Check]:
-        found = [(name, await markers.finding(source, store)) for name, source in config.source.items()]
+        found = []
+        for name, source in config.source.items():
+            found.append((name, await markers.finding(source, store)))
+            found.append((name, await consumer_lock.finding(source, store, served=bool(config.web.listen))))
         return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
 
     parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [secrets, partial(_check_replication, config)]

@@ -44,7 +44,8 @@ def run(session: CommandSession, role: ProcessRole) -> None:
     """Run the consumer: capture changes and send webhooks.
 
     With an outbox in PostgreSQL any number of processes share the sources and the deliveries.  Of several processes on
-    one SQLite outbox, or of several outboxes of one database, one works and the others are on standby.
+    one SQLite outbox one works and the others are on standby.  So it is with several outboxes of one database, but the
+    others are not ready.
 
     SIGTERM or Ctrl-C finishes the requests in flight and stops; a second signal stops at once.  SIGHUP reloads the
     configuration: unchanged parts keep running, and an invalid file is refused.  Logs go to standard error.

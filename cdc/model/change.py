@@ -49,6 +49,18 @@ class RefusalStore(Protocol):
         ...
 
 
+class ReaderStore(Protocol):
+    """The database sessions by which processes of this outbox read the sources."""
+
+    async def reading_session(self, source: str) -> str:
+        """Return the session that was noted last; empty before the first."""
+        ...
+
+    async def note_reading_session(self, source: str, session: str) -> None:
+        """Note the session that has the consumer lock of the source's database now."""
+        ...
+
+
 class SnapshotStore(RefusalStore, Protocol):
     async def become_reader(self, source: str) -> bool:
         """Return whether this process may read a source that has no lock of its own.  It has the part until

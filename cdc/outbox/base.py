@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cdc.model.audit import Note
 from cdc.model.backfill import BackfillStore
-from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotStore
+from cdc.model.change import BackfillStep, Position, Quarantined, ReaderStore, SnapshotChange, SnapshotStore
 from cdc.model.delivery import (
     Activity,
     ActivityLeaders,
@@ -363,6 +363,7 @@ class OutboxStore(
     BackfillStore,
     RetentionStore,
     SnapshotStore,
+    ReaderStore,
     QuarantineStore,
     Protocol,
 ):

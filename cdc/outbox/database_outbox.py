@@ -105,6 +105,12 @@ class DatabaseOutbox(ABC):
     async def states(self, source: str) -> dict[str, str]:
         return await self._own.read(relay.states, source)
 
+    async def reading_session(self, source: str) -> str:
+        return await self._own.read(relay.reading_session, source)
+
+    async def note_reading_session(self, source: str, session: str) -> None:
+        await self._add(relay.note_reading_session, source, session)
+
     async def store(
         self,
         source: str,

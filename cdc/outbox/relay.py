@@ -15,6 +15,8 @@ from cdc.outbox.database import Database, Ledger
 from cdc.outbox.dispatch import merge_lanes
 from cdc.outbox.shared import check_fence, lane_for, position_moved
 
+#: The owner of the states that note the readers' sessions; the name of no source.
+READERS: Final = "reading sessions"
 #: An event and its payload.
 Written = tuple[Event, bytes]
 #: Seconds for which filters hold the event loop, and one evaluation more.
@@ -34,6 +36,14 @@ async def position(db: Database, source: str) -> Position | None:
 
 async def states(db: Database, source: str) -> dict[str, str]:
     return dict(await db.rows("states", source=source))
+
+
+async def reading_session(db: Database, source: str) -> str:
+    return (await states(db, READERS)).get(source, "")
+
+
+async def note_reading_session(db: Database, source: str, session: str) -> None:
+    await _set_states(db, READERS, {source: session})
 
 
 async def store(

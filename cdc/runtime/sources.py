@@ -10,6 +10,7 @@ import structlog
 
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
+from cdc.model.change import ReaderStore
 from cdc.model.column import Capture
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
@@ -50,8 +51,8 @@ def source_of(source: SourceConfig, kept: OutboxStore, share: Share | None = Non
     shared = share or alone()
     mode = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
     make = {
-        CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, shared)),
-        CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, shared)),
+        CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, kept, shared)),
+        CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, kept, shared)),
     }
     return MovingSource(source.name, mode, make, lambda: _as_source_error(lambda: _bridge(source, shared)))
 
@@ -91,7 +92,7 @@ def _is_postgres(source: SourceConfig) -> bool:
     return source.connection().engine is Engine.POSTGRESQL
 
 
-def _journal_source(source: SourceConfig, share: Share) -> Source:
+def _journal_source(source: SourceConfig, readers: ReaderStore, share: Share) -> Source:
     from cdc.capture.base import JournalLimits
     from cdc.capture.journal.source import JournalSource
 
@@ -110,11 +111,12 @@ def _journal_source(source: SourceConfig, share: Share) -> Source:
         restore=restore,
         patterns=patterns,
         reread_lost=source.on_purged == "reread",
+        readers=readers,
     )
 
 
-def _log_source(source: SourceConfig, share: Share) -> Source:
-    return _logical_source(source, share) if _is_postgres(source) else _binlog_source(source, share)
+def _log_source(source: SourceConfig, readers: ReaderStore, share: Share) -> Source:
+    return _logical_source(source, readers, share) if _is_postgres(source) else _binlog_source(source, readers, share)
 
 
 def _bridge(source: SourceConfig, share: Share) -> Bridge:
@@ -153,7 +155,7 @@ def _all_triggers(source: SourceConfig, share: Share) -> Callable[[], Awaitable[
     return check
 
 
-def _binlog_source(source: SourceConfig, share: Share) -> Source:
+def _binlog_source(source: SourceConfig, readers: ReaderStore, share: Share) -> Source:
     from cdc.capture.base import LogLimits
     from cdc.capture.binlog.source import BinlogSource
 
@@ -170,6 +172,7 @@ def _binlog_source(source: SourceConfig, share: Share) -> Source:
         check=_check(source, share) if source.repair else None,
         patterns=_patterns(source, share),
         limits=LogLimits(idle=share.pace.idle, silent=share.pace.silent, check_pause=share.pace.check),
+        readers=readers,
     )
 
 
@@ -183,7 +186,7 @@ def _log_connection(source: SourceConfig) -> type[LogConnection]:
     return LibraryConnection
 
 
-def _logical_source(source: SourceConfig, share: Share) -> Source:
+def _logical_source(source: SourceConfig, readers: ReaderStore, share: Share) -> Source:
     from cdc.capture.base import SlotLimits
     from cdc.capture.logical.source import LogicalSource
 
@@ -203,6 +206,7 @@ def _logical_source(source: SourceConfig, share: Share) -> Source:
             check_pause=share.pace.check,
             retained=source.slot_limit_mb << 20,
         ),
+        readers=readers,
     )
 
 

@@ -122,7 +122,7 @@ def state(monitor: Monitor, source: str, now: datetime) -> str:
     report = monitor.reported.sources[source]
     if monitor.standby(source):
         return "standby"
-    if report.failing(now):
+    if report.failing(now) or monitor.blocked(source):
         return "failed"
     return "opening" if report.open_since is None else "reading"
 
@@ -134,6 +134,9 @@ def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
 
 
 def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[Stall]:
+    if blocked := monitor.blocked(name):
+        yield Stall(report.since, f"Source {name}: {blocked}")
+        return
     failure = report.failing(now)
     if failure:
         why = f"Source {name} has not been readable since {_since(failure.since, now)}: {_told(failure.error)}"

@@ -106,6 +106,10 @@ class Monitor:
     def standby(self, source: str) -> bool:
         return source in self._watched and (not self._reads(source) or self._watched[source].source.standby)
 
+    def blocked(self, source: str) -> str:
+        """Return why this process waits for a source that no process of its outbox reads, in sentences; else empty."""
+        return self._watched[source].source.blocked if source in self._watched and self._reads(source) else ""
+
     def problems(self, source: str) -> Sequence[str]:
         """Parts of the source's database that are not captured now though they should be, a sentence each."""
         if source not in self._watched:

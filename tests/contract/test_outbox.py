@@ -186,3 +186,12 @@ async def test_changed_tells_of_writes_since_the_last_call(outbox: OutboxStore) 
     await lease(outbox, at(-1))  # nothing due, nothing written
     await outbox.deliveries(EVERYTHING, 10)
     assert not await outbox.changed()
+
+
+async def test_last_reading_session_of_each_source_is_noted(outbox: OutboxStore) -> None:
+    assert await outbox.reading_session("main") == ""
+    for session in ("17", "18"):
+        await outbox.note_reading_session("main", session)
+    await outbox.note_reading_session("other", "19")
+    assert [await outbox.reading_session(source) for source in ("main", "other", "third")] == ["18", "19", ""]
+    assert await outbox.states("main") == {}

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.journal.database import NO_MARKER, JournalPage, JournalRow, Marker, TransactionHead
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Operation, Row, RowChange, Value
@@ -71,6 +71,9 @@ class MemoryJournal:
             self.changed.clear()
             await self.changed.wait()
         return not self.locked_by_other
+
+    async def lock_holder(self) -> LockHolder | None:
+        return LockHolder("other", "Another", "KILL other") if self.locked_by_other else None
 
     async def peek(self, limit: int) -> list[JournalRow]:
         return self._answer(self.visible[:limit])

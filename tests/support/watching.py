@@ -45,6 +45,7 @@ class IdleSource:
 
     name = "main"
     standby = False
+    blocked = ""
     problems: Sequence[str] = ()
 
 

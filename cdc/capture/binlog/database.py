@@ -11,7 +11,7 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.binlog.connection import LogConnection, LogHistory, log_end, log_owner
 from cdc.capture.binlog.item import SchemaChange
 from cdc.capture.binlog.journal_rows import JournalRows, journal_rows
@@ -166,6 +166,9 @@ class BinlogDatabase:
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         return await self.session.try_lock(seconds, silent)
+
+    async def lock_holder(self) -> LockHolder | None:
+        return await self.session.lock_holder()
 
     async def disconnect(self) -> None:
         await self.session.disconnect()

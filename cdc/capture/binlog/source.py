@@ -33,7 +33,7 @@ from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import Reread
 from cdc.capture.source import CaptureSource
-from cdc.model.change import Batch, Position, Transaction
+from cdc.model.change import Batch, Position, ReaderStore, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
@@ -70,9 +70,10 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         patterns: Patterns | None = None,
         limits: LogLimits | None = None,
         clock: Clock | None = None,
+        readers: ReaderStore | None = None,
     ) -> None:
         database = BinlogDatabase(info, captures, lookups, connection, replica=replica)
-        super().__init__(name, database, limits or LogLimits(), clock, patterns=patterns, check=check)
+        super().__init__(name, database, limits or LogLimits(), clock, patterns=patterns, check=check, readers=readers)
         self._reread_purged = reread_purged
         self._log = connection
         self._snapshots = BinlogPages(database.session, database.lookup)

@@ -12,7 +12,7 @@ import orjson
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.journal.database import (
     NO_MARKER,
     JournalPage,
@@ -168,6 +168,9 @@ class MySQLJournal:
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         return await self._session.try_lock(seconds, silent)
+
+    async def lock_holder(self) -> LockHolder | None:
+        return await self._session.lock_holder()
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

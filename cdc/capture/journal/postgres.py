@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.journal.database import (
     NO_MARKER,
     JournalPage,
@@ -115,6 +115,9 @@ class PostgresJournal:
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         return await self._lookup.try_lock(seconds, silent)
+
+    async def lock_holder(self) -> LockHolder | None:
+        return await self._lookup.lock_holder()
 
     async def disconnect(self) -> None:
         await self._lookup.disconnect()

@@ -42,7 +42,7 @@ from cdc.capture.pages import EmittedPage, PageRequest, TablePage
 from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
 from cdc.capture.spool import RecordIndex, record_names
-from cdc.model.change import Batch, Position, Row, RowChange, Transaction, Value
+from cdc.model.change import Batch, Position, ReaderStore, Row, RowChange, Transaction, Value
 from cdc.model.clock import Clock
 from cdc.model.errors import CdcError, JournalMissing, OutboxOutdated, SourceError
 from cdc.model.image import key_of
@@ -68,10 +68,11 @@ class JournalSource(CaptureSource[JournalPosition]):
         restore: Check | None = None,
         patterns: Patterns | None = None,
         reread_lost: bool = False,
+        readers: ReaderStore | None = None,
     ) -> None:
         """``restore``: creates a journal that is missing while triggers write to it."""
         limits = limits or JournalLimits()
-        super().__init__(name, database, limits, clock, patterns=patterns, repair=repair, check=check)
+        super().__init__(name, database, limits, clock, patterns=patterns, repair=repair, check=check, readers=readers)
         self._restore = restore
         self._reread_lost = reread_lost
         self._took_over = False

@@ -44,7 +44,7 @@ from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
 from cdc.database.postgres_capture import PUBLICATION, slot_name
 from cdc.database.sqlfile import load
-from cdc.model.change import Batch, Position, Transaction
+from cdc.model.change import Batch, Position, ReaderStore, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
@@ -79,9 +79,10 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         patterns: Patterns | None = None,
         limits: SlotLimits | None = None,
         clock: Clock | None = None,
+        readers: ReaderStore | None = None,
     ) -> None:
         database, limits = SlotDatabase(info, captures, lookups), limits or SlotLimits()
-        super().__init__(name, database, limits, clock, patterns=patterns, repair=repair)
+        super().__init__(name, database, limits, clock, patterns=patterns, repair=repair, readers=readers)
         self._info = info
         self._captures = {capture.table: capture for capture in captures}
         self._reread_lost = reread_lost

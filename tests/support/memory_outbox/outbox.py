@@ -134,6 +134,12 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
         self._refusals[api] = change(self._refusals.get(api, ""))
 
+    async def reading_session(self, source: str) -> str:
+        return self._sessions.get(source, "")
+
+    async def note_reading_session(self, source: str, session: str) -> None:
+        self._sessions[source] = session
+
     async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
         payloads = [event_payload(event) for event in events]
         return Stored(*await self._add(events, payloads, now))

@@ -97,6 +97,7 @@ class MemoryTables:
         self._states: dict[str, dict[str, str]] = defaultdict(dict)
         self._kept: dict[tuple[str, str], dict[bytes, SnapshotRow]] = defaultdict(dict)  # by source and table
         self._refusals: dict[str, str] = {}  # by API
+        self._sessions: dict[str, str] = {}  # by source
         self._events: dict[str, StoredEvent] = {}  # in the order of their sequences
         self._payloads: dict[str, bytes] = {}  # of each event
         self._labels: dict[str, tuple[str, str]] = {}  # of each event that was not expunged

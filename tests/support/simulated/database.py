@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from cdc.capture.base import SILENT_SECONDS
+from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.journal.database import NO_MARKER, JournalPage, JournalRow, Marker, TransactionHead
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.model.change import Row, Value
@@ -116,6 +116,13 @@ class JournalSession:
             return False
         await _wait(self._server.standbys, seconds)
         return await self._ask("lock", self._lock)
+
+    async def lock_holder(self) -> LockHolder | None:
+        def ask() -> LockHolder | None:
+            holder = self._server.holder
+            return None if holder is None else LockHolder(str(id(holder)), holder.process, "end it")
+
+        return await self._ask("lock holder", ask)
 
     def _lock(self) -> bool:
         if self._server.holder is None:
