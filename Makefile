@@ -13,6 +13,8 @@
 #   make docs    write docs/events.md, docs/cli.md, docs/api.md, docs/imports.md and the TypeScript types again
 #   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
 #   make screenshots   take the pictures of docs/web.md again
+#   make lock    write requirements.txt again: constraints.txt with hashes, for images and careful installations
+#   make sbom    the software bill of materials of a release, dist/facturascripts-cdc.cdx.json
 #   make clean   remove what these commands made
 
 SHELL := /bin/bash
@@ -35,7 +37,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench faults moves chaos cluster simulate fuzz docs release-fixtures screenshots databases guards clean
+.PHONY: demo test check bench faults moves chaos cluster simulate fuzz docs release-fixtures screenshots databases guards lock sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -89,6 +91,19 @@ screenshots: $(VENV)/dev-installed databases
 
 guards:
 	bash .ci/guards
+
+# Without demo, whose database server no production needs.
+lock: $(VENV)/dev-installed
+	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	  --constraint constraints.txt $(addprefix --extra ,amqp kafka nats redis tracing zstd) --group build pyproject.toml \
+	  --output-file requirements.txt
+
+sbom: $(VENV)/dev-installed
+	$(BIN)/pip install --quiet --constraint constraints.txt cyclonedx-bom
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/facturascripts-cdc.cdx.json requirements.txt
 
 databases: $(VENV)/dev-installed
 	@PYTHONPATH=tests $(BIN)/python -m support.install

@@ -90,12 +90,31 @@ def test_workflow_tests_every_supported_version() -> None:
         assert versions == set(SUPPORTED[title])
 
 
-def test_workflow_pins_actions_and_its_container_by_digest() -> None:
-    jobs = _yaml(".github/workflows/test.yml")["jobs"].values()
+def test_requirements_are_the_constraints_with_hashes() -> None:
+    """`make lock` writes them."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    blocks = re.split(r"\n(?! )", text.strip())
+    assert [block for block in blocks if not re.search(r"\\\n    --hash=sha256:[0-9a-f]{64}", block)] == []
+    pins = {block.split()[0] for block in blocks}
+    constraints = {line.lower() for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    assert {pin for pin in pins if _plain(pin) not in map(_plain, constraints)} == set()
+    extras = [r for name, extra in PROJECT["project"]["optional-dependencies"].items() if name != "demo" for r in extra]
+    wanted = {_plain(_name(requirement)) for requirement in [*PROJECT["project"]["dependencies"], *extras]}
+    assert wanted - {_plain(_name(pin)) for pin in pins} == set()
+
+
+def _plain(name: str) -> str:
+    """As the index compares names (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.partition("==")[0]).lower() + "".join(name.partition("==")[1:])
+
+
+@pytest.mark.parametrize("workflow", ["test", "release"])
+def test_workflow_pins_actions_and_its_container_by_digest(workflow: str) -> None:
+    jobs = _yaml(f".github/workflows/{workflow}.yml")["jobs"].values()
     used = [step["uses"] for job in jobs for step in job["steps"] if "uses" in step]
     assert used
     assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)] == []
-    text = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
+    text = (ROOT / f".github/workflows/{workflow}.yml").read_text(encoding="utf-8")
     assert len(re.findall(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+\n", text)) == len(used), "its version beside each commit"
     assert [job["container"] for job in jobs if "container" in job and not DIGEST.fullmatch(job["container"])] == []
 
