@@ -46,7 +46,7 @@ def ours(task: Task) -> Iterator[int]:
         if not isinstance(item, LogTransaction):
             continue
         count = 0
-        for layout, event_type, body in item.rows:
+        for layout, event_type, body, _ in item.rows:
             assert isinstance(layout, LogLayout), "the table is known"
             names = layout.names
             for before, after in layout.rows(body, event_type):

@@ -242,11 +242,11 @@ class ChunkReader:
         """
         ordinal = 0
         foreign: set[int] | None = None
-        for layout, event_type, body in item.rows:
+        for layout, event_type, body, begun in item.rows:
             if self.closed():
                 raise SourceUnavailable("Closed while a transaction was being read.")
             if isinstance(layout, JournalRows):
-                names, cascades = layout.read(body, event_type)
+                names, cascades = layout.read(body, event_type, begun)
                 self._names |= names
                 if foreign is None and any(each.doubtful for each in cascades):
                     foreign = self._foreign(item)
@@ -273,9 +273,9 @@ class ChunkReader:
         A table whose rows the log does not have whole is read again anyway.
         """
         events, found, lost = RowEvents(), set(), set()
-        for layout, event_type, body in item.rows:
+        for layout, event_type, body, begun in item.rows:
             if isinstance(layout, JournalRows):
-                _, cascades = layout.read(body, event_type)
+                _, cascades = layout.read(body, event_type, begun)
                 left = [each for each in cascades if each.doubtful and each.table not in lost]
                 found |= {each.number for each in left if not events.take(each)}
             elif isinstance(layout, LogLayout):

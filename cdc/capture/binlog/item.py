@@ -21,12 +21,13 @@ class LogRows(NamedTuple):
     `JournalRows`.
 
     ``event_type``: WRITE, UPDATE or DELETE_ROWS, version 1 or 2, never compressed.  ``body``: without header and
-    checksum.  A tuple for speed, as the next one.
+    checksum.  ``begun``: when its statement began, seconds since 1970.  A tuple for speed, as the next one.
     """
 
     layout: LogLayout | UnreadableTable | JournalRows
     event_type: int
     body: bytes
+    begun: int = 0
 
 
 class LogTransaction(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cdc.capture.binlog.layout import WRITE_ROWS, KnownTable, LogLayout, layout_of
@@ -35,6 +36,8 @@ _COLUMNS = (
     MySQLColumn("image_after", "longtext", "longtext", "utf8mb4"),
 )
 
+#: Seconds: both times are of the statement's beginning, one of them without its fraction.
+_TOLERANCE = 2
 #: What a session's binlog_row_image may leave out of an inserted row.
 _DEFAULTS: Mapping[str, Value] = {"gap": 0, "secrets": None, "image_before": None, "image_after": None}
 
@@ -69,9 +72,10 @@ class JournalRows:
         self._shape_of = shape_of
         self._least = CODES[Operation.UPDATE] if only else CASCADE_ONLY + 1  # foreign keys insert nothing
 
-    def read(self, body: bytes, event_type: int) -> tuple[set[str], list[Cascade]]:
+    def read(self, body: bytes, event_type: int, begun: int) -> tuple[set[str], list[Cascade]]:
         """Return the tokens under which the journal holds the inserted rows, and those changes among them that foreign
-        keys made or may have made."""
+        keys made or may have made.  ``begun``: when the statement began, as triggers note it: rows that are older were
+        put back by a dump."""
         names: set[str] = set()
         cascades: list[Cascade] = []
         if event_type not in WRITE_ROWS:  # the consumer forgets
@@ -83,7 +87,7 @@ class JournalRows:
             if row["shape"] == PROBE_SHAPE:
                 continue
             names.add(str(row["txn"]))
-            if int(str(row["op"])) >= self._least:
+            if int(str(row["op"])) >= self._least and not _older(str(row["at"]), begun):
                 cascades.append(self._cascade(row))
         return names, cascades
 
@@ -100,6 +104,14 @@ class JournalRows:
         secrets = secrets_of(known.shape, row["secrets"])
         table = known.shape.table
         return Cascade(row["id"], table, found.operation, found.key, before, after, secrets, found.gap, doubtful)
+
+
+def _older(at: str, begun: int) -> bool:
+    """Return whether a row of the journal was written some time before the statement began that inserted it."""
+    try:
+        return datetime.fromisoformat(f"{at}+00:00").timestamp() < begun - _TOLERANCE
+    except ValueError:  # no trigger wrote it
+        return False
 
 
 class RowEvents:

@@ -22,7 +22,7 @@ from cdc.capture.temporary import not_written
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import MalformedEvent
 
-_RECORD = Struct("<IBI")  # number of the layout, kind of event, bytes of its body
+_RECORD = Struct("<IBII")  # number of the layout, kind of event, when its statement began, bytes of its body
 _BUFFER = 1 << 20
 
 
@@ -47,8 +47,8 @@ class SpilledRows(Collection[LogRows]):
         """Yield the rows; memory holds one at a time, and several iterations may run at once."""
         for offset in self._offsets:
             self._file.seek(offset)
-            number, kind, length = _RECORD.unpack(self._file.read(_RECORD.size))
-            yield LogRows(self._layouts[number], kind, self._file.read(length))
+            number, kind, begun, length = _RECORD.unpack(self._file.read(_RECORD.size))
+            yield LogRows(self._layouts[number], kind, self._file.read(length), begun)
 
     def append(self, rows: LogRows) -> None:
         layout = rows.layout
@@ -56,7 +56,7 @@ class SpilledRows(Collection[LogRows]):
         if number is None:
             number = self._numbers[id(layout)] = len(self._layouts)
             self._layouts.append(layout)
-        self._file.write(_RECORD.pack(number, rows.event_type, len(rows.body)))
+        self._file.write(_RECORD.pack(number, rows.event_type, rows.begun, len(rows.body)))
         self._file.write(rows.body)
         self._offsets.append(self._end)
         self._end += _RECORD.size + len(rows.body)
@@ -216,15 +216,16 @@ class RowsReader:
             return self._unknown_table(data, at)
         if layout is not None:
             self._verify(data, at, end)
-            self._keep(LogRows(layout, data[at + 4], data[at + _BODY : end]))
+            begun = int.from_bytes(data[at : at + 4], "little")
+            self._keep(LogRows(layout, data[at + 4], data[at + _BODY : end], begun))
         return ()
 
     def _compressed_rows(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         layout = self._tables.get(data[at + _BODY : at + _TABLE_ID_END])
         if layout is not None:
             self._verify(data, at, end)
-            kind = data[at + 4]
-            self._keep(LogRows(layout, PLAIN[kind], plain_rows(kind, data[at + _BODY : end])))
+            kind, begun = data[at + 4], int.from_bytes(data[at : at + 4], "little")
+            self._keep(LogRows(layout, PLAIN[kind], plain_rows(kind, data[at + _BODY : end]), begun))
         return ()
 
     def _partial_rows(self, data: bytes, at: int, _end: int) -> Iterable[Item]:

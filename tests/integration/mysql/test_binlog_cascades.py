@@ -110,6 +110,24 @@ async def test_journal_rows_without_all_columns_show_cascades(shop: Database) ->
         assert told == {*cascades, ("familias", "read", 2)}
 
 
+async def test_what_a_restored_dump_puts_into_the_journal_is_no_cascade(shop: Database) -> None:
+    install_cascades(shop)
+    columns = "id, txn, at, shape, op, gap, secrets, image_before, image_after"
+    async with reading(shop, *CAPTURES) as log:
+        shop.execute("DELETE FROM familias WHERE id = 1")
+        shop.script(f"CREATE TABLE dumped (LIKE cdc_journal); INSERT INTO dumped SELECT {columns} FROM cdc_journal")
+        assert len(await log.drain()) == 4
+        late = "DO SLEEP(4); UPDATE familias SET id = 3 WHERE id = 2;"
+        shop.execute(f"CREATE PROCEDURE late() BEGIN {late} END")
+        shop.execute("CALL late()")
+        shop.script(f"DELETE FROM cdc_journal; INSERT INTO cdc_journal SELECT {columns} FROM dumped")
+        changes = await log.drain()
+    assert {(change.table, change.operation) for change in changes} == {
+        ("familias", Operation.UPDATE),
+        ("articulos", Operation.UPDATE),
+    }
+
+
 async def test_what_is_rolled_back_and_what_the_consumer_deletes_is_nothing(shop: Database) -> None:
     install_cascades(shop)
     async with reading(shop, *CAPTURES) as log:

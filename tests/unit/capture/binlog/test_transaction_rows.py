@@ -16,7 +16,8 @@ from cdc.capture.binlog.rows_reader import SpilledRows, TransactionRows
 from cdc.model.errors import SourceUnavailable
 
 LAYOUTS = [UnreadableTable(name, "", None) for name in "abc"]
-rows = st.builds(LogRows, st.sampled_from(LAYOUTS), st.integers(0, 255), st.binary(max_size=40))
+numbers = st.integers(0, 2**32 - 1)
+rows = st.builds(LogRows, st.sampled_from(LAYOUTS), st.integers(0, 255), st.binary(max_size=40), numbers)
 steps = st.one_of(rows, st.tuples(st.sampled_from(["set", "undo"]), st.sampled_from([b"`x`", b"`y`"])))
 
 
