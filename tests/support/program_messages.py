@@ -66,6 +66,7 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
 }
 #: Modules with messages that are not passed where they are written → the functions and constants that hold them.
 _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
+    "capture/base.py": ("foreign", "remedy"),
     "capture/binlog/settings.py": ("refused", "advised", "_CONFIGURATION"),
     "capture/logical/source.py": ("problems",),
     "capture/logical/slot.py": ("read_state",),
