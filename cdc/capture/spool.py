@@ -52,13 +52,17 @@ class RecordIndex:
     def close(self) -> None:
         self._database.close()
 
-    def add(self, ordinal: int, name: str, former_name: str | None = None, weight: int = 1) -> None:
+    def add(
+        self, ordinal: int, name: str, former_name: str | None = None, weight: int = 1, *, deleted: bool = False
+    ) -> None:
         """Note a change of the record called ``name`` (``former_name`` before this very change renamed it), which
         counts as ``weight`` changes."""
         try:
             record = self._number(former_name or name, left=former_name is not None)
             if former_name is not None:
                 record = self._renamed(record, name)
+            if deleted:
+                self._database.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (record,))
             self._database.execute("INSERT INTO change VALUES (?, ?, ?)", (record, ordinal, weight))
         except sqlite3.OperationalError as error:
             raise not_written(error) from error
@@ -76,14 +80,35 @@ class RecordIndex:
 
     def _renamed(self, record: int, name: str) -> int:
         """Give the record the name.  It is one with the record that has it, unless that one is known to have left it,
-        and comes earlier."""
+        comes earlier, and is not deleted in the end: a row that takes the key of a deleted one continues it."""
         found = self._database.execute("SELECT number, free FROM record WHERE name = ?", (name,)).fetchone()
         owner = record if found is None else self._root(int(found[0]))
-        if owner != record and not (found[1] and owner < record):
-            record, other = sorted((owner, record))
-            self._database.execute("INSERT INTO joined VALUES (?, ?)", (other, record))
+        if owner != record and found[1] and owner < record:
+            self._database.execute("INSERT INTO successor VALUES (?, ?)", (owner, record))
+        elif owner != record:
+            record = self._join(owner, record)
         self._database.execute("INSERT OR REPLACE INTO record VALUES (?, ?, FALSE)", (name, record))
         return record
+
+    def _join(self, one: int, other: int) -> int:
+        """Count two records as one from here on; return its number."""
+        record, joined = sorted((one, other))
+        self._database.execute("INSERT INTO joined VALUES (?, ?)", (joined, record))
+        self._database.execute("INSERT OR IGNORE INTO deleted SELECT ? FROM deleted WHERE number = ?", (record, joined))
+        return record
+
+    def _join_successors(self) -> None:
+        """Count records and those that took their keys as one where the first was deleted, and so on."""
+        some = self._database.execute("SELECT EXISTS (SELECT 1 FROM deleted) AND EXISTS (SELECT 1 FROM successor)")
+        again = bool(some.fetchone()[0])
+        while again:
+            again = False
+            for one, other in self._database.execute("SELECT owner, record FROM successor"):
+                owner, record = self._root(one), self._root(other)
+                gone = self._database.execute("SELECT 1 FROM deleted WHERE number = ?", (owner,)).fetchone()
+                if gone and owner != record:
+                    self._join(owner, record)
+                    again = True
 
     def _root(self, number: int) -> int:
         """Return the number of the record that this one was joined with."""
@@ -100,6 +125,7 @@ class RecordIndex:
         """(number of the last record, ordinals in order) of successive parts: whole records numbered above ``behind``,
         about ``size`` changes each (more only when a single record has more)."""
         try:
+            self._join_successors()
             for (number,) in self._database.execute("SELECT number FROM joined ORDER BY number").fetchall():
                 root = self._root(number)
                 self._database.execute("UPDATE change SET record = ? WHERE record = ?", (root, number))
@@ -184,7 +210,8 @@ class Spool:
         line = _dump(change)
         former = None if change.before is None else [change.before[column] for column in change.key]
         names = record_names(change.table, list(change.key.values()), former)
-        self._index.add(self._end, *names, weight=1 + len(line) // _WEIGHT_BYTES)
+        deleted = change.operation is Operation.DELETE
+        self._index.add(self._end, *names, weight=1 + len(line) // _WEIGHT_BYTES, deleted=deleted)
         try:
             self._file.write(line)
         except OSError as error:

@@ -42,7 +42,7 @@ from cdc.capture.pages import EmittedPage, PageRequest, TablePage
 from cdc.capture.position import HugePart
 from cdc.capture.source import CaptureSource, Repair
 from cdc.capture.spool import RecordIndex, record_names
-from cdc.model.change import Batch, Position, ReaderStore, Row, RowChange, Transaction, Value
+from cdc.model.change import Batch, Operation, Position, ReaderStore, Row, RowChange, Transaction, Value
 from cdc.model.clock import Clock
 from cdc.model.errors import CdcError, JournalMissing, OutboxOutdated, SourceError
 from cdc.model.image import key_of
@@ -291,7 +291,8 @@ class JournalSource(CaptureSource[JournalPosition]):
             for row in await self._named(rows):
                 if row.gap:
                     gaps.setdefault(row.change.table, row)
-                index.add(row.change.ordinal, *_names(row.change))
+                deleted = row.change.operation is Operation.DELETE
+                index.add(row.change.ordinal, *_names(row.change), deleted=deleted)
         return list(gaps.values())
 
     # -- pages of tables --------------------------------------------------------------------------------------------

@@ -78,6 +78,9 @@ def test_nothing_left_is_one_empty_part() -> None:
 
 
 @given(st.sets(st.integers(0, 5)), STEPS)
+@example(
+    {0, 1, 2, 3, 4, 5}, [("r", 0, 1, 0), ("i", 0, 3, 0), ("d", 0, 0, 0), ("d", 0, 0, 0), ("d", 1, 0, 0), ("d", 2, 0, 0)]
+)
 @example({1, 2, 3}, [("u", 1, 0, 9), ("r", 0, 2, 0), ("r", 0, 3, 0), ("r", 0, 4, 0)])  # v = 9, id = id + 1
 def test_parts_can_be_merged_one_by_one(keys: set[int], steps: list[tuple[str, int, int, int]]) -> None:
     table = DeferredTable.played(keys, steps, telling=True)
