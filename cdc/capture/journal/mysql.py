@@ -275,14 +275,15 @@ class MySQLJournal:
                 self._mark(connection)
         self._open_registry(connection)
         _delete_rows(connection, ids)
-        deleted = len(ids)
+        deleted, greatest = len(ids), max(ids, default=0)
         while unknown and (found := rows(connection, sqlfile.load("mysql/journal_ids.sql"), (unknown, _DELETE))):
             _delete_rows(connection, [row[0] for row in found])
             deleted += len(found)
+            greatest = max(greatest, found[-1][0])
         self._history += deleted
         if self._versioned and tokens:
             number, transaction = self._latest_deleted
-            self._latest_deleted = max((number, *ids)), max((transaction, *map(int, tokens)))
+            self._latest_deleted = max(number, greatest), max((transaction, *map(int, tokens)))
         if self._versioned and self._history >= _HISTORY:
             self._forget_history(connection)
 

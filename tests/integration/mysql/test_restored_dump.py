@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,7 +41,7 @@ class Follower:
     """What a consumer has emitted: the last state of each record, the tables with gaps, and by table and moment the
     names of the transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: JournalLimits = LIMITS) -> None:
         self.database = database
         self.position: Position | None = None
         self.values: dict[tuple[str, Any], Any] = {}
@@ -49,7 +50,7 @@ class Follower:
         self.opened = asyncio.Event()
         journal = MySQLJournal(database.info, CAPTURES)
         checks = {"check": self._repair, "restore": self._again}
-        self.source = JournalSource("main", journal, self._repair, LIMITS, **checks)
+        self.source = JournalSource("main", journal, self._repair, limits, **checks)
 
     async def until(self, enough: Callable[[], bool]) -> None:
         """Read as a consumer that may repair, and that is opened again after an error."""
@@ -147,3 +148,40 @@ async def test_changes_that_wait_in_an_altered_journal_are_no_gaps(db: Database)
     db.execute("ALTER TABLE cdc_journal ENGINE = InnoDB")
     await seen.until(lambda: all(seen.has(table, 1, "new") for table in CAPTURED))
     assert seen.gaps == set()
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
+async def test_huge_transactions_that_a_restored_dump_put_back_come_under_no_other_name(
+    db: Database, running: bool
+) -> None:
+    for table in CAPTURED:
+        db.script(f"CREATE TABLE {table} (id INT PRIMARY KEY, v VARCHAR(20))")
+    rows = range(1, 4)
+    db.script(f"INSERT INTO clientes VALUES {', '.join(f'({row}, 0)' for row in rows)}")
+    install(db, *CAPTURES)
+    for value in ("1", "2"):  # wait in the journal that is dumped
+        db.execute("UPDATE clientes SET v = %s", [value])
+    text = dump(db)
+    filled = next(at for at, statement in enumerate(text) if statement.startswith("INSERT INTO `cdc_journal`"))
+    text.insert(text.index("UNLOCK TABLES", filled) + 1, "DO SLEEP(2)")  # the journal is read before the probe is back
+    db.execute("UPDATE clientes SET v = '3'")
+    seen = Follower(db, replace(LIMITS, huge=2))
+    await seen.until(lambda: all(seen.has("clientes", row, "3") for row in rows))
+    db.execute("DO SLEEP(1.1)")  # creation has a time to the second
+
+    def again() -> bool:
+        return "clientes" in seen.gaps and all(seen.has("clientes", row, "2") for row in rows)
+
+    if running:
+        seen.opened.clear()
+        following = asyncio.create_task(seen.until(again))
+        await seen.opened.wait()
+        await asyncio.to_thread(restore, db, text)
+        await following
+    else:
+        restore(db, text)
+        await seen.until(again)
+    db.execute("UPDATE clientes SET v = '4'")
+    await seen.until(lambda: all(seen.has("clientes", row, "4") for row in rows))
+    assert len(seen.names) >= 4
+    assert [names for names in seen.names.values() if len(names) > 1] == []
