@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pymysql
@@ -21,6 +21,8 @@ from cdc.model.image import Image, ImageReader, key_in
 _NEEDS_BEFORE = (Operation.UPDATE, Operation.DELETE)
 _NEEDS_AFTER = (Operation.CREATE, Operation.UPDATE)
 _NOTHING: frozenset[str] = frozenset()
+#: The server knows the second in which it created a table.
+_CREATED_WITHIN = timedelta(seconds=1)
 #: A row as the statement selects it: its short columns, the image before, the image after.
 Record = tuple[list[str], str | None, str | None]
 
@@ -79,7 +81,11 @@ class Origin(NamedTuple):
     def precedes(self, record: Record) -> bool:
         """Return whether a dump put this row back."""
         renamed = int(record[0][1]) < self.probe or late(record, self.latest)
-        return renamed and datetime.fromisoformat(record[0][5]) < self.created
+        return renamed and _moment(record[0][5]) < self.created + _CREATED_WITHIN
+
+
+def _moment(at: str) -> datetime:
+    return datetime.fromisoformat(f"{at}+00:00")
 
 
 def late(record: Record, latest: tuple[int, int]) -> bool:
@@ -166,7 +172,7 @@ class RowReader:
             try:
                 operation, key, old, new, lost = images_of(known, OPERATIONS[int(op)], before, after, gap=gap != "0")
                 changed = secrets_of(known.shape, secrets[0]) if secrets else _NOTHING
-                moment = datetime.fromisoformat(f"{at}+00:00")
+                moment = _moment(at)
                 if self.origin is not None and self.origin.precedes(record):
                     key, old, new, lost = {}, None, None, True
                 change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)

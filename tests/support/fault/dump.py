@@ -56,7 +56,8 @@ def _mysql(database: Database) -> Dump:
     database.execute(f"DROP DATABASE IF EXISTS {rows}")
     database.execute(f"CREATE DATABASE {rows}")
     dump = Dump(["SET foreign_key_checks = 0, unique_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"])
-    for (table,) in ask("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", name):
+    sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY table_name"
+    for (table,) in ask(sql, name):
         columns = ask(
             "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s "
             "AND generation_expression IS NULL OR table_schema = %s AND table_name = %s AND generation_expression = ''",
