@@ -36,7 +36,7 @@ WITHHELD = {
     "rest": {"url", "token", "token_file", "resources"},
     "nats": {"url", "password_file", "ca_file", "subject", "source_subject", "sources"},
     "outbox": {"url", "password_file", "secret_key_file", "synchronous"},
-    "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin"},
+    "dispatch": {"allow_networks", "proxies", "client_certificates", "worker", "origin", "secret_folder"},
     "mail": {"host", "user", "password_file", "sender", "ca_file"},
     "web": {
         *("hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login", "metrics_token_file"),

@@ -71,7 +71,8 @@ NORMAL = {
 
 
 def typed(row: Any) -> list[tuple[str, type, Any]]:
-    return [(name, type(value), value) for name, value in row.items()]
+    """A decimal's text is a text to who reads it."""
+    return [(name, str if isinstance(value, str) else type(value), value) for name, value in row.items()]
 
 
 async def read(journal: PostgresJournal) -> list[JournalRow]:
