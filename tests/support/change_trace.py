@@ -145,6 +145,8 @@ async def consuming(folder: Path) -> AsyncIterator[asyncio.Semaphore]:
         parts = consumer.of(config)
         async with asyncio.TaskGroup() as group:
             for name in ("source main", DISPATCH):
+                if (adopt := parts[name].adopt) is not None:
+                    adopt()
                 group.create_task(consumer.components.keep(name, parts[name].work, stop))
             yield reported.ended
             stop.set()
