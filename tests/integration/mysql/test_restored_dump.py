@@ -120,6 +120,7 @@ async def test_tables_that_a_restored_dump_put_back_are_read_again(db: Database,
         seen.opened.clear()
         following = asyncio.create_task(seen.until(again))
         await seen.opened.wait()
+        await asyncio.to_thread(db.execute, "SELECT SLEEP(1)")  # as below
         await asyncio.to_thread(restore, db, text)
         await following
     else:
@@ -178,8 +179,10 @@ async def test_huge_transactions_that_a_restored_dump_put_back_come_under_no_oth
         seen.opened.clear()
         following = asyncio.create_task(seen.until(again))
         await seen.opened.wait()
+        await asyncio.to_thread(db.execute, "SELECT SLEEP(1)")  # as below
         await asyncio.to_thread(restore, db, text)
         with capture_logs() as logs:
+            await asyncio.to_thread(db.execute, "SELECT SLEEP(1)")  # as below
             await asyncio.to_thread(restore, db, text)
             await following
     else:
