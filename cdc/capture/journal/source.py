@@ -244,10 +244,11 @@ class JournalSource(CaptureSource[JournalPosition]):
         for row in rows:
             if row.gap and row.change.before is not None:
                 record = (row.change.table, *row.change.key.values())
-                if record in settled:
-                    row = row._replace(change=row.change._replace(key={}, before=None, after=None))  # noqa: PLW2901
+                nameless = row._replace(change=row.change._replace(key={}, before=None, after=None))
+                found.append(nameless if record in settled else row)
                 settled.add(record)
-            found.append(row)
+            else:
+                found.append(row)
         return found
 
     def _is_named(self, row: JournalRow) -> bool:
