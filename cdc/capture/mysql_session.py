@@ -19,6 +19,7 @@ from pymysql.connections import Connection
 from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.database.mysql_connection import (
     ACCESS_DENIED,
+    LOCK_CONFLICTS,
     MISSING_INDEX,
     MISSING_TABLE,
     NO_PRIVILEGE,
@@ -126,6 +127,11 @@ def explained(info: ConnectionInfo) -> Iterator[None]:
         except pymysql.err.MySQLError as error:
             if code_of(error) in UNAVAILABLE or code_of(error) in ACCESS_DENIED:
                 raise
+            if code_of(error) in LOCK_CONFLICTS:
+                raise SourceUnavailable(
+                    f"Another session locks what is needed in {info.describe()} (error {code_of(error)}).",
+                    "It is tried again. Where it stays so: SHOW ENGINE INNODB STATUS names who locks what.",
+                ) from error
             if code_of(error) == MISSING_TABLE and "cdc_" in str(error.args[-1]):
                 raise JournalMissing(
                     f"No journal is installed in {info.describe()}.", "Run `cdc install-triggers`."

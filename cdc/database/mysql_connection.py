@@ -25,6 +25,8 @@ from cdc.model.errors import SourceError, SourceUnavailable
 UNAVAILABLE = frozenset(
     {0, 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1927, 2002, 2003, 2006, 2013, 2055}
 )
+#: Another transaction holds a lock that the statement needs: waited too long, or ended to resolve a deadlock.
+LOCK_CONFLICTS = frozenset({1205, 1213})
 ACCESS_DENIED = frozenset({1045, 1049, 1698, 1820, 1862})
 NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 _NO_SUCH_DATABASE: Final = (

@@ -21,12 +21,11 @@ from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.moving import Watermark
 from cdc.capture.mysql_session import MySQLSession
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import MISSING_TABLE, code_of, rows, server_of
+from cdc.database.mysql_connection import LOCK_CONFLICTS, MISSING_TABLE, code_of, rows, server_of
 from cdc.model.change import Position, Transaction
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 
-_LOCK_WAIT_TIMEOUT = 1205
 #: Seconds to wait for a transaction that is open; then others get a turn.
 _PATIENCE = 1
 #: Waits for transactions that wrote to the journal and have not ended: the server writes a commit to its log first, and
@@ -114,7 +113,7 @@ def _unless_locked(connection: Connection[Any], sql: str, parameters: Any = None
     except pymysql.err.MySQLError as error:
         if code_of(error) == MISSING_TABLE:
             return True
-        if code_of(error) != _LOCK_WAIT_TIMEOUT:
+        if code_of(error) not in LOCK_CONFLICTS:
             raise
         return False
     return True

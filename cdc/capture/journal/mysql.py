@@ -29,6 +29,7 @@ from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import (
+    LOCK_CONFLICTS,
     MISSING_TABLE,
     NO_PRIVILEGE,
     REGISTRY_SECONDS,
@@ -47,7 +48,6 @@ from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 from cdc.model.finding import Severity
 
 _INTERRUPTED = 1317
-_LOCK_WAIT_TIMEOUT = 1205
 #: Seconds between two looks at the journal within `_BUSY` seconds of the last rows, and (unless it is said) after that.
 _QUICK, _SLOW = 0.005, 0.03
 _BUSY = 2.0
@@ -308,7 +308,7 @@ class MySQLJournal:
         try:
             rows(connection, "SET STATEMENT innodb_lock_wait_timeout = 0 FOR DELETE HISTORY FROM `cdc_journal`")
         except pymysql.err.OperationalError as error:
-            if code_of(error) != _LOCK_WAIT_TIMEOUT:
+            if code_of(error) not in LOCK_CONFLICTS:
                 raise
             self._history_at = time.monotonic() + _HISTORY_PAUSE
         else:

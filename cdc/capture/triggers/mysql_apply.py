@@ -16,12 +16,19 @@ from cdc.capture.triggers.base import Plan, Progress, Step, require_proof
 from cdc.capture.triggers.mysql_probe import Proof
 from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, inspect
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import BAD_COLUMN, MISSING_TABLE, NO_PRIVILEGE, Flavour, code_of, quote, rows
+from cdc.database.mysql_connection import (
+    BAD_COLUMN,
+    LOCK_CONFLICTS,
+    MISSING_TABLE,
+    NO_PRIVILEGE,
+    Flavour,
+    code_of,
+    quote,
+    rows,
+)
 from cdc.model.errors import CdcError, InstallError, LockTimeout, TableAltered
 from cdc.model.finding import Finding, Repaired
 
-_LOCK_WAIT_TIMEOUT = 1205
-_DEADLOCK = 1213
 _BINLOG_NEEDS_SUPER = 1419
 _REGISTRY_CLOSED = 4133
 #: Seconds after which a query that reads nothing has waited for a lock.
@@ -112,7 +119,7 @@ def _being_restored(connection: Connection[Any], tables: Sequence[str]) -> set[s
             try:
                 _execute(connection, f"SELECT 1 FROM {quote(table)} LIMIT 0")  # noqa: S608 - `quote` quotes the name
             except pymysql.err.MySQLError as error:
-                if code_of(error) not in (_LOCK_WAIT_TIMEOUT, MISSING_TABLE):
+                if code_of(error) not in (*LOCK_CONFLICTS, MISSING_TABLE):
                     raise
                 locked.add(table)
             if time.monotonic() - asked > _LOCKED:
@@ -132,7 +139,7 @@ def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) 
         try:
             _run_statements(connection, step.statements)
         except pymysql.err.MySQLError as error:
-            if code_of(error) not in (_LOCK_WAIT_TIMEOUT, _DEADLOCK):
+            if code_of(error) not in LOCK_CONFLICTS:
                 raise _explained(error, step) from error
             if attempt == lock_wait.attempts:
                 raise _lock_timeout(connection, step, lock_wait) from error
@@ -247,7 +254,7 @@ def _retry(action: Callable[[], None], lock_wait: LockPatience) -> None:
         try:
             action()
         except pymysql.err.OperationalError as error:
-            if code_of(error) != _LOCK_WAIT_TIMEOUT or attempt == lock_wait.attempts:
+            if code_of(error) not in LOCK_CONFLICTS or attempt == lock_wait.attempts:
                 raise
         else:
             return

@@ -548,9 +548,9 @@ class TestWhatIsRefused:
         log.commit()
         transaction, _ = read(log, Flavour.MYSQL)
         assert isinstance(transaction, LogTransaction)
-        ((layout, _, _),) = transaction.rows
-        assert isinstance(layout, UnreadableTable)
-        assert "SET GLOBAL binlog_row_value_options = ''" in layout.reason
+        (rows_,) = transaction.rows
+        assert isinstance(rows_.layout, UnreadableTable)
+        assert "SET GLOBAL binlog_row_value_options = ''" in rows_.layout.reason
         assert [type(item) for item in read(log, Flavour.MYSQL, layouts=lambda _: None)] == [Idle]
 
     def test_an_unknown_event_unless_it_may_be_skipped(self) -> None:
