@@ -230,8 +230,8 @@ class Relay:
         keys: dict[str, str],
         skipped: _Skipped,
     ) -> Mapped:
-        """Return what is left to store of a transaction, without what cannot be processed: the changes that fail alone;
-        all of it where the others fail together."""
+        """Return the part of a transaction to store, without changes that cannot be processed: those that fail alone;
+        all of them where the others fail together."""
         transaction, mapped = whole, await self._tried(whole, states, keys)
         if isinstance(mapped, Exception):
             good: list[RowChange] = []
@@ -354,7 +354,7 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
 
 
 class _Skipped:
-    """What is put into quarantine of a batch, and the gaps that report it."""
+    """The changes of a batch that go to quarantine, and the gaps that report them."""
 
     def __init__(self, source: str) -> None:
         self._source = source

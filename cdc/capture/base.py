@@ -77,8 +77,8 @@ SILENT_SECONDS, SILENT_LEASED = 25, 10
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """What holds the consumer lock of a database.  ``session``: its identity as its own account sees it; empty when no
-    session holds it.  ``name``: for people, with its account as far as ours may see it.  ``end``: the statement
+    """The holder of the consumer lock of a database.  ``session``: its identity as its own account sees it; empty when
+    no session holds it.  ``name``: for people, with its account as far as ours may see it.  ``end``: the statement
     that ends it."""
 
     session: str

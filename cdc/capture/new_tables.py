@@ -34,7 +34,7 @@ _LONGEST: Final = timedelta(seconds=30)
 
 
 class _Settling:
-    """Tells when tables that were seen to change have not done so for `SETTLE`."""
+    """Decides when changed tables count as settled: no change was seen for `SETTLE`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -37,8 +37,8 @@ from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
 
 #: For so many seconds the columns of a table that is read page by page are believed to be the same.
 FRESH_SECONDS: Final = 5.0
-#: For pages, which are read along the index of the primary key, whatever the planner thinks of a table that nobody
-#: analyzed: a plan that sorts makes images of all rows behind the page, and throws most of them away.
+#: For pages, which are read along the index of the primary key, also of a table that was never analyzed: a plan that
+#: sorts makes images of all rows after the page, and drops most of them.
 _ALONG_THE_KEY: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;"
 #: Between the rows, and before those that meet the condition: as `page.sql` writes them.
 _SEPARATOR: Final = "\x1e"

@@ -25,7 +25,7 @@ _PRIMARY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Replication:
+class ReplicationSettings:
     """``receives``: changes of other servers are applied here now; None: this account may not know.  ``triggered``:
     triggers run for them.  ``logged``: they are in this server's own log.  ``filters``: setting → what it lets in or
     keeps out.  ``account``: the connected one."""
@@ -37,7 +37,7 @@ class Replication:
     account: str = ""
 
 
-def read_replication(connection: Connection[Any]) -> Replication:
+def read_replication(connection: Connection[Any]) -> ReplicationSettings:
     settings = {str(k).lower(): str(v) for k, v in rows(connection, sqlfile.load("mysql/replication.sql#settings"))}
     logged = settings.get("log_replica_updates", settings.get("log_slave_updates")) == "ON"
     triggered = settings.get("slave_run_triggers_for_rbr", "NO") != "NO"
@@ -45,16 +45,16 @@ def read_replication(connection: Connection[Any]) -> Replication:
     ((account,),) = rows(connection, "SELECT CURRENT_USER()")
     if server_of(connection).flavour is Flavour.MARIADB:
         found = rows(connection, sqlfile.load("mysql/replication.sql#mariadb_running"))
-        return Replication(any(int(count) for _, count in found), triggered, logged, filters, account)
+        return ReplicationSettings(any(int(count) for _, count in found), triggered, logged, filters, account)
     read_only = settings.get("read_only", "OFF") != "OFF"
     channels = _channels(connection)
     if channels is None:  # an account for which a server takes no writes is most likely a replica's
-        return Replication(True if read_only else None, triggered, logged, filters, account)
+        return ReplicationSettings(True if read_only else None, triggered, logged, filters, account)
     for channel in channels.values():
         filters |= {name: value for name, value in channel.items() if name.startswith("replicate_") and value}
     # on the primary of a group, too, its channel is at work
     receives = any(read_only or not name.startswith(_GROUP) for name in channels)
-    return Replication(receives, triggered, logged, filters, account)
+    return ReplicationSettings(receives, triggered, logged, filters, account)
 
 
 def _channels(connection: Connection[Any]) -> dict[str, Mapping[str, str]] | None:
@@ -82,7 +82,7 @@ def _channels(connection: Connection[Any]) -> dict[str, Mapping[str, str]] | Non
     return {str(name): {} for (name,) in applied}
 
 
-def replica_of_triggers(found: Replication, tokens: Tokens, *, accepted: bool) -> Finding | None:
+def replica_of_triggers(found: ReplicationSettings, tokens: Tokens, *, accepted: bool) -> Finding | None:
     """Return why triggers do not show all changes on this server, or may not; None when they do.
 
     On a MariaDB whose replication runs them, `@@last_gtid` moves with replicated transactions only if these are logged:
@@ -99,7 +99,7 @@ def replica_of_triggers(found: Replication, tokens: Tokens, *, accepted: bool) -
     return _refused("capture", detail, _PRIMARY, accepted=accepted)
 
 
-def replica_of_log(found: Replication, *, cascades: bool, accepted: bool) -> Finding | None:
+def replica_of_log(found: ReplicationSettings, *, cascades: bool, accepted: bool) -> Finding | None:
     """Return why this server's log does not show all changes, or may not; None when it does.  ``cascades``: triggers
     journal what foreign keys do, since the log does not hold it."""
     if found.receives is None and (cascades or not found.logged):

@@ -97,7 +97,7 @@ def state_name(event: str) -> str:
     return f"due:{event}"
 
 
-class Ledger(NamedTuple):
+class DueLedger(NamedTuple):
     """``finished``: ranges of days, first and last, in order.  ``begun``: the day that is read as far as the key
     ``after``."""
 
@@ -115,32 +115,32 @@ class Ledger(NamedTuple):
         last = self.finished[-1][1] if self.finished else None
         return max((day for day in (last, self.begun) if day is not None), default=None)
 
-    def until(self, day: date) -> Ledger:
+    def until(self, day: date) -> DueLedger:
         """Return the ledger without later days."""
         finished = tuple((first, min(last, day)) for first, last in self.finished if first <= day)
-        return Ledger(finished, self.begun, self.after) if self.begun and self.begun <= day else Ledger(finished)
+        return DueLedger(finished, self.begun, self.after) if self.begun and self.begun <= day else DueLedger(finished)
 
     def holds(self, day: date) -> bool:
         return any(first <= day <= last for first, last in self.finished)
 
-    def with_day(self, day: date) -> Ledger:
+    def with_day(self, day: date) -> DueLedger:
         """Return the ledger with a finished day, which is later than all others."""
         if self.finished and self.finished[-1][1] == day - _DAY:
-            return Ledger((*self.finished[:-1], (self.finished[-1][0], day)))
-        return Ledger((*self.finished, (day, day))[-_RANGES:])
+            return DueLedger((*self.finished[:-1], (self.finished[-1][0], day)))
+        return DueLedger((*self.finished, (day, day))[-_RANGES:])
 
 
-def ledger_of(states: Mapping[str, str], event: str) -> Ledger:
+def ledger_of(states: Mapping[str, str], event: str) -> DueLedger:
     text = states.get(state_name(event))
     if text is None:
-        return Ledger(())
+        return DueLedger(())
     state = orjson.loads(text)
     if "day" in state:  # of before there was a ledger: the last day, finished or not
         day = date.fromisoformat(state["day"])
         last = day if state["done"] else day - _DAY
-        return Ledger(((last, last),), None if state["done"] else day, state["after"])
+        return DueLedger(((last, last),), None if state["done"] else day, state["after"])
     finished = tuple((date.fromisoformat(first), date.fromisoformat(last)) for first, last in state["finished"])
-    return Ledger(finished, date.fromisoformat(state["begun"]) if state["begun"] else None, state["after"])
+    return DueLedger(finished, date.fromisoformat(state["begun"]) if state["begun"] else None, state["after"])
 
 
 class Progress(NamedTuple):

@@ -36,8 +36,8 @@ SELECT `TABLE_NAME`, `CONSTRAINT_NAME`, `DELETE_RULE`, `UPDATE_RULE`
 FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE `CONSTRAINT_SCHEMA` = DATABASE()
 
 -- name: inspect_triggers
--- Triggers of the database, whoever made them, and when, in the time zone of the session: replication and
--- ALTER TABLE keep that.
+-- All triggers of the database and when they were created, in the time zone of the session: replication and
+-- ALTER TABLE keep that time.
 SELECT `TRIGGER_NAME`, `EVENT_OBJECT_TABLE`, `ACTION_TIMING`, `EVENT_MANIPULATION`, `ACTION_STATEMENT`, `DEFINER`,
   COALESCE(DATE_FORMAT(`CREATED`, '%Y-%m-%d %H:%i:%s.%f'), '')
 FROM information_schema.TRIGGERS WHERE `EVENT_OBJECT_SCHEMA` = DATABASE() ORDER BY `EVENT_OBJECT_TABLE`, `TRIGGER_NAME`

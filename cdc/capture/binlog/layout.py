@@ -208,7 +208,7 @@ class LogLayout:
         return self
 
     def count(self, body: bytes, event_type: int, /) -> int:
-        """Return the number of rows, whatever columns they lack; 0 where images have none, and therefore no bytes."""
+        """Return the number of rows, also of those that lack columns; 0 where images have none, so no bytes."""
         try:
             return len(self.present(body, event_type).rows(body, event_type))
         except LogIncomplete:

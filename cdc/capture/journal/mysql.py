@@ -22,7 +22,7 @@ from cdc.capture.journal.database import (
     heads_of,
     in_slices,
 )
-from cdc.capture.journal.mysql_rows import Origin, Record, RowReader, late, read_origin
+from cdc.capture.journal.mysql_rows import JournalOrigin, Record, RowReader, late, read_origin
 from cdc.capture.journal.mysql_watch import JournalWatch, Watched
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
@@ -100,7 +100,7 @@ class MySQLJournal:
         self._unmarked: Marker | None = None
         self.noted = 0
         self._journal_made: object = None
-        self._origin: Origin | None = None  # of a versioned journal, over all connections, as the next
+        self._origin: JournalOrigin | None = None  # of a versioned journal, over all connections, as the next
         self._latest_deleted = (0, 0)
         self._marked_at = -math.inf
 

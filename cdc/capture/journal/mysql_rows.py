@@ -62,10 +62,10 @@ def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     return found
 
 
-class Origin(NamedTuple):
-    """Of a journal that MariaDB versions by transaction: when it was created, and the transaction that wrote the probe,
-    which else is older than all that is journaled.  ``latest``: the greatest row and transaction deleted before that
-    time changed.
+class JournalOrigin(NamedTuple):
+    """The beginning of a journal that MariaDB versions by transaction: when it was created, and the transaction that
+    wrote the probe, which otherwise precedes every journal row.  ``latest``: the greatest row and transaction deleted
+    before that time changed.
 
     A dump that is restored puts rows back under the name of the transaction that restores them: their events would have
     other ids than before.  They are older than the journal and than the probe; until the dump has put back the probe,
@@ -93,7 +93,7 @@ def late(record: Record, latest: tuple[int, int]) -> bool:
     return int(record[0][0]) <= latest[0] and int(record[0][1]) > latest[1]
 
 
-def read_origin(connection: Connection[Any]) -> Origin | None:
+def read_origin(connection: Connection[Any]) -> JournalOrigin | None:
     """None: the journal is not there at this moment."""
     created = [made for (made,) in rows(connection, sqlfile.load("mysql/journal_created.sql")) if made is not None]
     try:
@@ -102,7 +102,7 @@ def read_origin(connection: Connection[Any]) -> Origin | None:
         if code_of(error) not in (BAD_COLUMN, MISSING_TABLE, *NO_PRIVILEGE):  # an earlier installation, or account
             raise
         probe = []
-    return Origin(created[0], probe[0][0] if probe else 0) if created else None
+    return JournalOrigin(created[0], probe[0][0] if probe else 0) if created else None
 
 
 class Images(NamedTuple):
@@ -142,7 +142,7 @@ class RowReader:
     """
 
     def __init__(self) -> None:
-        self.origin: Origin | None = None
+        self.origin: JournalOrigin | None = None
         self.latest = 0
         self.read_at = float("-inf")
         self.complete: dict[str, list[int]] = {}

@@ -41,7 +41,7 @@ from cdc.database.mysql_journal import (
     Tokens,
     captures_from_json,
 )
-from cdc.database.mysql_replication import Replication, read_replication, replica_of_triggers
+from cdc.database.mysql_replication import ReplicationSettings, read_replication, replica_of_triggers
 from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.finding import Finding
@@ -169,7 +169,7 @@ class MySQLState:
     rereads: frozenset[str] = frozenset()
     versioned_probe: bool = False
     made: Mapping[str, str] | None = None
-    replication: Replication = field(default_factory=lambda: Replication(receives=False))
+    replication: ReplicationSettings = field(default_factory=lambda: ReplicationSettings(receives=False))
     replica_accepted: bool = False
 
     def hiding(self, patterns_of: Callable[[str], SecretPatterns]) -> MySQLState:

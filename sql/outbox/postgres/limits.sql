@@ -20,8 +20,8 @@ ON CONFLICT (endpoint) DO UPDATE SET
 WHERE CASE WHEN excluded.prober IS NULL THEN its.held_until IS NULL ELSE its.prober = excluded.prober END
 
 -- name: publish_pauses
--- The longest pause counts, whatever the breaker does; times further away than anything makes them are of a clock that was
--- wrong.  `publish_breakers` has made and locked the rows.
+-- The longest pause counts, independent of the breaker; a time that is more than two hours away came from a wrong clock.
+-- `publish_breakers` has created and locked the rows.
 UPDATE cdc_outbox.endpoint_limit AS its
 SET paused_until = GREATEST(CASE WHEN its.paused_until <= clock_timestamp() + interval '2 hours' THEN its.paused_until END,
                             clock_timestamp() + make_interval(secs => given.paused))

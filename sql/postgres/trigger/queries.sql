@@ -105,7 +105,7 @@ SELECT version, schema_name FROM cdc.cdc_installation
 SELECT table_name, secrets FROM cdc.cdc_capture ORDER BY table_name
 
 -- name: inspect_states
--- Captured tables whose triggers are not those that were installed, whatever they look like now.
+-- Captured tables whose triggers are not those that were installed, also where their definitions are the same.
 SELECT i.table_name FROM cdc.cdc_capture AS i WHERE i.state <> ($state)
 
 -- name: survey

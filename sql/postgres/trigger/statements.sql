@@ -79,7 +79,7 @@ GRANT USAGE ON SCHEMA cdc TO $owner;
 GRANT SELECT ON ALL TABLES IN SCHEMA cdc TO $owner;
 
 -- name: grant_partitions
--- Whoever creates or attaches a partition needs this privilege, since the triggers are made on it, too. On a table of their
+-- The account that creates or attaches a partition needs this privilege, since the triggers are made on it, too. On a table of their
 -- own the function records nothing: cdc_append sees that they did not write to this one.
 GRANT EXECUTE ON FUNCTION cdc.$function() TO PUBLIC;
 
