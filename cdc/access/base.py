@@ -129,6 +129,10 @@ class AccessStore(Protocol):
         """The token unless it has expired; the use is noted, at most once a minute."""
         ...
 
+    async def token(self, digest: str) -> ApiToken | None:
+        """Return the token, also an expired one; no use is noted."""
+        ...
+
     async def remove_token(self, token: str, entry: AuditEntry) -> ApiToken:
         """``token``: its id or name; what it was.  Raises `NotFound`."""
         ...

@@ -144,6 +144,9 @@ class DatabaseAccess(ABC):
             token = replace(token, last_used_at=now)
         return token
 
+    async def token(self, digest: str) -> ApiToken | None:
+        return await self._reads.read(credentials.token, digest)
+
     async def remove_token(self, token: str, entry: AuditEntry) -> ApiToken:
         return await self._write(credentials.remove_token, token, entry)
 

@@ -72,6 +72,14 @@ def network_of(address: str) -> str:
     return str(parsed or address)
 
 
+def plain_address(text: str) -> str:
+    """Return an address or network as the audit log shows it: IPv4 within IPv6 as IPv4, without a scope; ``unknown``
+    for other texts."""
+    address, slash, bits = text.partition("/")
+    parsed = _address(address)
+    return "unknown" if parsed is None else f"{parsed}{slash}{bits}" if bits.isdecimal() else str(parsed)
+
+
 def _address(text: str) -> Address | None:
     """IPv4 within IPv6 as IPv4; without a scope (fe80::1%eth0); None when it is none."""
     try:

@@ -19,13 +19,14 @@ import structlog
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, secret_digest, token_digest
 from cdc.access.facturascripts import FacturaScriptsUser, FacturaScriptsUsers, PhpPasswords
+from cdc.access.failures import FailedSignIns
 from cdc.access.model import ApiToken, Origin, PageSession, Role, User, clean_name, user_key
 from cdc.access.password import Passwords
 from cdc.access.throttle import Throttle
 from cdc.access.totp import owner_of, step_of
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
-from cdc.model.errors import AccessRefused, SourceError
+from cdc.model.errors import AccessRefused, SourceError, TooManyAttempts
 
 #: Unless a session is used, it ends after this long.
 IDLE: Final = timedelta(hours=2)
@@ -56,7 +57,8 @@ class _Candidate:
 
 class SignIn:
     """``lifetime``: of a session, however much it is used.  ``theirs``: FacturaScripts' users, when its administrators
-    may sign in; a user of ours with the same name takes precedence."""
+    may sign in; a user of ours with the same name takes precedence.  ``failures``: each refused attempt is recorded
+    there."""
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class SignIn:
         self._php = PhpPasswords()
         self._random = random
         self._free = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self.failures = FailedSignIns(store, clock)
 
     async def with_password(
         self, name: str, password: str, code: str = "", *, address: str, former_cookie: str = ""
@@ -88,21 +91,32 @@ class SignIn:
 
         Raises `TooManyAttempts`, `AccessRefused`; `SourceError` when FacturaScripts' users cannot be asked and nobody
         of ours fits."""
-        self._throttle.begin(name, address, self._clock.monotonic())
-        found = await self._candidate(clean_name(name), password)
+        await self._admit(name, address)
+        found, account = await self._candidate(clean_name(name), password)
         if found is None or not await self._second_factor(found, code):
             log.warning("sign-in refused", address=address, user=found.name if found else None)
+            await self.failures.record("code" if found else "password", address, account)
             raise AccessRefused(
                 "Name, password or code is wrong.", "See that Caps Lock is off, and the clock is right."
             )
         self._throttle.succeeded(name, address)
         return await self._begin(found, address, former_cookie)
 
+    async def _admit(self, name: str, address: str) -> None:
+        """Count an attempt.  Raises `TooManyAttempts`."""
+        try:
+            self._throttle.begin(name, address, self._clock.monotonic())
+        except TooManyAttempts:
+            await self.failures.record("password", address)
+            raise
+
     async def check_password(self, name: str, password: str, *, address: str) -> None:
         """Return whether who uses a session of this user of ours knows the password.  Raises `TooManyAttempts`,
         `AccessRefused`."""
-        self._throttle.begin(name, address, self._clock.monotonic())
-        if await self._ours(await self._store.user(name), password) is None:
+        await self._admit(name, address)
+        user = await self._store.user(name)
+        if await self._ours(user, password) is None:
+            await self.failures.record("password", address, f"user:{user.name}" if user else "")
             raise AccessRefused("The current password is wrong.")
         self._throttle.succeeded(name, address)
 
@@ -114,6 +128,7 @@ class SignIn:
             return SignedIn(present, cookie)
         user = await self._store.user(name)
         if user is None:
+            await self.failures.record("header", address)
             raise AccessRefused(
                 "The proxy names a user who does not exist here.", "cdc user add NAME --role viewer --no-password"
             )
@@ -139,6 +154,7 @@ class SignIn:
                 await self.sign_out(former_cookie)
                 return SignedIn(begun, cookie)
         log.warning("portal link refused", address=address)
+        await self.failures.record("portal", address, link.user if link is not None else "")
         raise AccessRefused(
             "This link does not work: it was used, or has expired.", "Open the page again where you found the link."
         )
@@ -157,18 +173,24 @@ class SignIn:
         if digest is not None:
             await self._store.end_session(digest)
 
-    async def token(self, token: str) -> ApiToken | None:
+    async def token(self, token: str, *, address: str) -> ApiToken | None:
         """Return the stored token and note its use; None when it is none, was removed or has expired."""
         digest = token_digest(token)
-        return None if digest is None else await self._store.use_token(digest, self._clock.now())
+        found = None if digest is None else await self._store.use_token(digest, self._clock.now())
+        if digest is not None and found is None:
+            expired = await self._store.token(digest)
+            await self.failures.record("token", address, f"token:{expired.name}" if expired else "")
+        return found
 
     # -- a password -------------------------------------------------------------------------------------------------
 
-    async def _candidate(self, name: str, password: str) -> _Candidate | None:
+    async def _candidate(self, name: str, password: str) -> tuple[_Candidate | None, str]:
+        """Return the user if the password is right, and the account that exists with this name, for the audit log."""
         user = await self._store.user(name)
+        account = f"user:{user.name}" if user is not None else ""
         ours = await self._ours(user, password)
         if self._theirs is None:
-            return ours
+            return ours, account
         unasked: SourceError | None = None
         found: FacturaScriptsUser | None = None
         try:
@@ -176,12 +198,15 @@ class SignIn:
         except SourceError as error:
             unasked = error
         # Names that the database takes for equal (accents, blanks) would each have pauses of their own.
-        fits = await self._fits_theirs(found if found is not None and found.nick == name else None, password)
+        found = found if found is not None and found.nick == name else None
+        fits = await self._fits_theirs(found, password)
+        account = account or (f"user:{found.nick}" if found is not None else "")
         if user is not None or not fits or found is None:
             if ours is None and unasked is not None:
                 raise unasked
-            return ours
-        return _Candidate(found.nick, Role.MANAGER, Origin.FACTURASCRIPTS, totp_secret=found.totp_secret)
+            return ours, account
+        theirs = _Candidate(found.nick, Role.MANAGER, Origin.FACTURASCRIPTS, totp_secret=found.totp_secret)
+        return theirs, account
 
     async def _ours(self, user: User | None, password: str) -> _Candidate | None:
         stored = "" if user is None else user.password_hash

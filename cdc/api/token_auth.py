@@ -95,7 +95,9 @@ class TokenAuth:
 
     async def _token(self, request: web.Request) -> ApiToken | None:
         given = request.headers.get("Authorization", "")
-        return await self._sign_in.token(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None
+        if not given.lower().startswith(_BEARER):
+            return None
+        return await self._sign_in.token(given[len(_BEARER) :].strip(), address=self._address(request))
 
     async def admitted(self, request: web.Request) -> bool:
         """Return whether the token of a long request is still valid."""

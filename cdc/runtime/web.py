@@ -68,7 +68,8 @@ async def serve_web(
                     say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
             serving = serve(app, config.web.listen, connections, stop, listening)
-            await asyncio.gather(serving, keep_tidy(access, clock, stop), replaying.run(stop))
+            tidying = keep_tidy(access, clock, stop), ways_in.failures.run(stop)
+            await asyncio.gather(serving, *tidying, replaying.run(stop))
     finally:
         await access.close()
 

@@ -195,6 +195,9 @@ class MemoryAccess:
             token = self._tokens[digest] = replace(token, last_used_at=now)
         return token
 
+    async def token(self, digest: str) -> ApiToken | None:
+        return self._tokens.get(digest)
+
     async def remove_token(self, token: str, entry: AuditEntry) -> ApiToken:
         for digest, each in self._tokens.items():
             if each.id == clean_name(token) or user_key(each.name) == user_key(token):

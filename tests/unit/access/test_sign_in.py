@@ -237,7 +237,7 @@ async def test_a_sign_in_that_overlaps_a_change_of_password_opens_nothing() -> N
     """The former password was right when it was checked; the session is made after the change."""
     door = Door()
     await door.add()
-    candidate = await door.sign_in._candidate("ann", GOOD)
+    candidate, _ = await door.sign_in._candidate("ann", GOOD)
     assert candidate is not None
     await door.accounts.change_password("cli:root", "ann", "another good one")
     entered = await door.sign_in._begin(candidate, ADDRESS, "")
@@ -262,7 +262,7 @@ async def test_what_is_no_cookie(cookie: str) -> None:
     door = Door()
     assert await door.sign_in.session(cookie) is None
     await door.sign_in.sign_out(cookie)
-    assert await door.sign_in.token(cookie) is None
+    assert await door.sign_in.token(cookie, address=ADDRESS) is None
 
 
 # -- tokens ---------------------------------------------------------------------------------------------------------
@@ -272,15 +272,15 @@ async def test_a_token_opens_and_its_other_forms_do_not() -> None:
     door = Door()
     await door.add()
     made, text = await door.accounts.add_token("cli:root", "shop", Scope.READ)
-    found = await door.sign_in.token(text)
+    found = await door.sign_in.token(text, address=ADDRESS)
     assert found is not None
     assert (found.id, found.scope) == (made.id, Scope.READ)
     cookie = (await door.enter()).cookie
     for other in (text.removeprefix("cdct_"), text.upper(), f"{text} ", made.id, "shop", cookie, f"cdct_{cookie}"):
-        assert await door.sign_in.token(other) is None
+        assert await door.sign_in.token(other, address=ADDRESS) is None
     assert await door.sign_in.session(text) is await door.sign_in.session(text.removeprefix("cdct_")) is None
     await door.accounts.remove_token("cli:root", made.id)
-    assert await door.sign_in.token(text) is None
+    assert await door.sign_in.token(text, address=ADDRESS) is None
 
 
 # -- a proxy --------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def scope_of(folder: Path, token: str) -> str | None:
     async def ask() -> str | None:
         store = open_access(load_config(environment={}, folder=folder))
         await store.open()
-        found = await SignIn(store, SystemClock()).token(token)
+        found = await SignIn(store, SystemClock()).token(token, address="192.0.2.1")
         await store.close()
         return found and found.scope
 
