@@ -160,7 +160,7 @@ class PageSession:
     """A session on the pages, until ``expires_at``.  ``digest``: of the cookie's value, or of the end of a portal's
     link.  ``stamp``: the user's at the sign-in; empty for users of FacturaScripts; of a portal, the id of the token
     that made the link.  ``last_used_at`` is right to the minute.  ``sources``: the user's at present, which are not
-    stored with the session, or the portal's."""
+    stored with the session, or the portal's.  ``second_factor``: the user has one of ours at present; not stored."""
 
     digest: str = field(repr=False)
     user: str
@@ -173,6 +173,7 @@ class PageSession:
     expires_at: datetime
     sources: tuple[str, ...] = ()
     portal: Portal | None = None
+    second_factor: bool = False
 
     @property
     def key(self) -> str:
@@ -254,7 +255,7 @@ def alive(session: PageSession, user: User | None, now: datetime, idle: timedelt
         return session if user is None else None
     if user is None or user.stamp != session.stamp:
         return None
-    return replace(session, role=user.role, sources=user.sources)
+    return replace(session, role=user.role, sources=user.sources, second_factor=bool(user.totp_secret))
 
 
 def within(session: PageSession, token: ApiToken | None) -> PageSession:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -57,8 +58,8 @@ class _Candidate:
 
 class SignIn:
     """``lifetime``: of a session, however much it is used.  ``theirs``: FacturaScripts' users, when its administrators
-    may sign in; a user of ours with the same name takes precedence.  ``failures``: each refused attempt is recorded
-    there."""
+    may sign in; a user of ours with the same name takes precedence.  ``second_factor_for``: roles that need one.
+    ``failures``: each refused attempt is recorded there."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class SignIn:
         lifetime: timedelta = timedelta(hours=12),
         idle: timedelta = IDLE,
         theirs: FacturaScriptsUsers | None = None,
+        second_factor_for: Collection[Role] = (),
         throttle: Throttle | None = None,
         passwords: Passwords | None = None,
         random: Random = secrets.token_bytes,
@@ -77,6 +79,7 @@ class SignIn:
         self._lifetime = lifetime
         self._idle = idle
         self._theirs = theirs
+        self._second_factor_for = frozenset(second_factor_for)
         self._throttle = throttle or Throttle()
         self._passwords = passwords or Passwords()
         self._php = PhpPasswords()
@@ -100,6 +103,9 @@ class SignIn:
                 "Name, password or code is wrong.", "See that Caps Lock is off, and the clock is right."
             )
         self._throttle.succeeded(name, address)
+        if found.origin is Origin.FACTURASCRIPTS and not found.totp_secret and self.needs_second_factor(found.role):
+            await self.failures.record("code", address, account)
+            raise AccessRefused("A second factor is required here: turn it on in FacturaScripts, then sign in again.")
         return await self._begin(found, address, former_cookie)
 
     async def _admit(self, name: str, address: str) -> None:
@@ -119,6 +125,14 @@ class SignIn:
             await self.failures.record("password", address, f"user:{user.name}" if user else "")
             raise AccessRefused("The current password is wrong.")
         self._throttle.succeeded(name, address)
+
+    def needs_second_factor(self, role: Role) -> bool:
+        return role in self._second_factor_for
+
+    def must_enrol(self, session: PageSession) -> bool:
+        """Return whether the user must set up a second factor before anything else."""
+        ours = session.origin is Origin.PASSWORD
+        return ours and not session.second_factor and self.needs_second_factor(session.role)
 
     async def with_header(self, name: str, *, address: str, cookie: str = "") -> SignedIn:
         """Return the session of a user of ours for whom a proxy vouches (`proxy.vouched_name`): that of ``cookie``
@@ -248,7 +262,9 @@ class SignIn:
             # While the ERP's database is away, who signed in before may look on, until the session ends by itself.
             log.warning("a session's user cannot be looked up", error=str(error))
             return True
-        return found is not None and found.nick == nick and found.admin and found.enabled
+        if found is None or (self.needs_second_factor(Role.MANAGER) and not found.totp_secret):
+            return False
+        return found.nick == nick and found.admin and found.enabled
 
     # -- a session --------------------------------------------------------------------------------------------------
 

@@ -140,6 +140,7 @@ class WebConfig(Section):
     trusted_proxies: Networks = ()
     trusted_header: str = ""
     facturascripts_login: str = ""
+    require_2fa: Literal["none", "managers", "all"] = "none"
     public_catalogue: bool = False
     url: Annotated[
         str, matching(r"(https?://[A-Za-z0-9.\[\]:-]+)?", "is not an address such as https://cdc.example.com")

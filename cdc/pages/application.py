@@ -125,6 +125,10 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
         if page.request.path == "/":
             return page.see("/endpoints")
         raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
+    if visitor is not None and visitor.must_enrol and route.role is not None and not route.enrolment:
+        if page.request.method == "GET":
+            return page.see("/account")
+        raise Refused(HTTPStatus.FORBIDDEN, "Set up two-step verification first.")
     if route.role is not None and visitor is None:
         public = route.catalogue and page.site.public_catalogue
         return await (_public(page, route) if public else _welcome(page))

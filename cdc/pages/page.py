@@ -274,7 +274,8 @@ View = Callable[[Page], Awaitable[web.StreamResponse]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """``role``: who may; None: everyone, signed in or not.  ``every_source``: only users of all sources.
-    ``catalogue``: where the catalogue is public, everyone.  A POST must carry the visitor's CSRF token."""
+    ``catalogue``: where the catalogue is public, everyone.  ``enrolment``: visitors too who must set up a second
+    factor.  A POST must carry the visitor's CSRF token."""
 
     method: str
     path: str
@@ -282,3 +283,4 @@ class Route:
     role: Role | None = Role.VIEWER
     every_source: bool = False
     catalogue: bool = False
+    enrolment: bool = False

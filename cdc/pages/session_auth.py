@@ -21,7 +21,8 @@ from cdc.model.errors import AccessRefused
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """A signed-in user.  ``csrf``: the token that forms must carry.  ``cookie``: a new one, for the browser to store.
-    ``sources``: those that the visitor sees and manages; empty: all.  ``portal``: of a tenant without a user."""
+    ``sources``: those that the visitor sees and manages; empty: all.  ``portal``: of a tenant without a user.
+    ``must_enrol``: the visitor may do nothing but set up a second factor."""
 
     name: str
     role: Role
@@ -30,6 +31,7 @@ class Visitor:
     cookie: str = ""
     sources: tuple[str, ...] = ()
     portal: Portal | None = None
+    must_enrol: bool = False
 
     @property
     def manages(self) -> bool:
@@ -118,7 +120,15 @@ class SessionAuth:
 
     def _visitor(self, session: PageSession, cookie: str, *, fresh: bool) -> Visitor:
         csrf = csrf_token(cookie, self._random)
-        return Visitor(session.user, session.role, csrf, session.origin, cookie if fresh else "", session.sources)
+        return Visitor(
+            session.user,
+            session.role,
+            csrf,
+            session.origin,
+            cookie if fresh else "",
+            session.sources,
+            must_enrol=self.sign_in.must_enrol(session),
+        )
 
     def _vouched(self, request: web.Request) -> str | None:
         if not self._proxies.header:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cdc.access.base import AccessStore
+from cdc.access.model import Role
 from cdc.config import Config, SourceConfig
 from cdc.database.sqlfile import load
 from cdc.model.clock import Clock
@@ -22,6 +23,7 @@ from cdc.model.errors import SourceError, SourceUnavailable
 
 if TYPE_CHECKING:
     from cdc.access.facturascripts import FacturaScriptsUser
+    from cdc.access.password import Passwords
     from cdc.access.sign_in import SignIn
     from cdc.capture.postgres_lookup import PostgresLookup
 
@@ -41,23 +43,31 @@ def open_access(config: Config) -> AccessStore:
 
 
 @asynccontextmanager
-async def sign_in(config: Config, store: AccessStore, clock: Clock) -> AsyncIterator[SignIn]:
+async def sign_in(
+    config: Config, store: AccessStore, clock: Clock, passwords: Passwords | None = None
+) -> AsyncIterator[SignIn]:
     """The ways in that are configured, on an open store.  Raises `ConfigError` when the source of
     ``facturascripts_login`` cannot be read from the configuration."""
     from cdc.access.sign_in import SignIn
 
-    lifetime = timedelta(hours=config.web.session_hours)
-    if not config.web.facturascripts_login:
-        yield SignIn(store, clock, lifetime=lifetime)
-        return
-
-    theirs = SourceUsers(config.select_source(config.web.facturascripts_login))
+    login = config.web.facturascripts_login
+    theirs = SourceUsers(config.select_source(login)) if login else None
     try:
-        yield SignIn(store, clock, lifetime=lifetime, theirs=theirs)
+        yield SignIn(
+            store,
+            clock,
+            lifetime=timedelta(hours=config.web.session_hours),
+            theirs=theirs,
+            second_factor_for=_SECOND_FACTOR_FOR[config.web.require_2fa],
+            passwords=passwords,
+        )
     finally:
-        await theirs.close()
+        if theirs is not None:
+            await theirs.close()
 
 
+#: Roles that need a second factor, by ``require_2fa``.
+_SECOND_FACTOR_FOR: Final = {"none": (), "managers": (Role.MANAGER,), "all": tuple(Role)}
 _LONGEST_NICK: Final = 50
 _USERS: Final = "users"
 #: As in ``facturascripts_user.sql``; an older FacturaScripts lacks the last two.

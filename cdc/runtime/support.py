@@ -108,7 +108,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "mail": ("port", "security"),
     "web": (
         "stalled_seconds", "overdue_seconds", "session_hours", "timezone", "connections", "connections_per_address",
-        "request_seconds", "public_catalogue",
+        "request_seconds", "public_catalogue", "require_2fa",
     ),
     "retention": ("days", "events", "payload_days"),
     "tracing": ("sample",),

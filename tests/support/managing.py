@@ -13,7 +13,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from cdc.access.base import AccessStore
 from cdc.access.model import Role, Scope
 from cdc.access.password import Passwords
-from cdc.access.sign_in import SignIn
 from cdc.admin.accounts import Accounts
 from cdc.admin.base import Service
 from cdc.admin.process import RunningProcess
@@ -21,6 +20,7 @@ from cdc.config import Config
 from cdc.dispatch.replay import Replaying
 from cdc.outbox.base import OutboxStore
 from cdc.pages.application import application
+from cdc.runtime.access import sign_in
 from cdc.runtime.service import service_of
 from cdc.runtime.web import add_management
 from cdc.web.server import add_health
@@ -100,20 +100,20 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     access = access or MemoryAccess(store.audit if isinstance(store, MemoryOutbox) else None)
     passwords = Passwords(passes=1, kibibytes=64)
     accounts = Accounts(access, watch.clock, passwords=passwords)
-    ways_in = SignIn(access, watch.clock, passwords=passwords)
     chosen = Config.model_validate({**CONFIGURATION, **config})
     replaying = Replaying(store, watch.clock, "test", lambda: None)
     process = RunningProcess(chosen, watch.monitor, BOUNDS, watch.clock)
     service = service_of(chosen, store, watch.clock, process, replaying.asked)
     app = application(chosen.web.hosts)
     add_health(app, watch.monitor, BOUNDS, watch.clock, outbox="f00d")
-    add_management(app, service, process, access, ways_in)
-    async with TestClient(TestServer(app)) as client:
-        managed = Managed(
-            client=client, service=service, watch=watch, access=access, accounts=accounts, replaying=replaying
-        )
-        await accounts.add_user("cli:root", "ann", Role.MANAGER, PASSWORD)
-        await accounts.add_user("cli:root", "bob", Role.VIEWER, PASSWORD)
-        for scope in Scope:
-            managed.tokens[scope] = await managed.token(scope.value, scope)
-        yield managed
+    async with sign_in(chosen, access, watch.clock, passwords) as ways_in:
+        add_management(app, service, process, access, ways_in)
+        async with TestClient(TestServer(app)) as client:
+            managed = Managed(
+                client=client, service=service, watch=watch, access=access, accounts=accounts, replaying=replaying
+            )
+            await accounts.add_user("cli:root", "ann", Role.MANAGER, PASSWORD)
+            await accounts.add_user("cli:root", "bob", Role.VIEWER, PASSWORD)
+            for scope in Scope:
+                managed.tokens[scope] = await managed.token(scope.value, scope)
+            yield managed

@@ -83,7 +83,7 @@ async def _only_here(page: Page) -> None:
 ROUTES = (
     Route("GET", "/sign-in", sign_in_form, None),
     Route("POST", "/sign-in", sign_in, None),
-    Route("POST", "/sign-out", sign_out),
+    Route("POST", "/sign-out", sign_out, enrolment=True),
     Route("GET", "/set-up", set_up_needed, None),
     Route("GET", "/set-up/{link}", set_up_form, None),
     Route("POST", "/set-up/{link}", set_up, None),

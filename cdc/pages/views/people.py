@@ -134,6 +134,7 @@ async def _account(page: Page, *, wrong: str = "", totp_secret: str = "") -> web
         totp_secret=secret,
         totp_uri=totp.uri(secret, page.visitor_name),
         totp_qr=totp.qr_code(secret, page.visitor_name).svg_inline(scale=4, light="#fff", omitsize=False),
+        required=page.visitor is not None and page.site.door.sign_in.needs_second_factor(page.visitor.role),
         wrong=wrong,
     )
 
@@ -156,7 +157,10 @@ async def change_password(page: Page) -> web.StreamResponse:
 async def totp_on(page: Page) -> web.StreamResponse:
     sent = await page.form()
     secret = sent.get("secret", "")
+    user = await page.site.door.store.user(page.visitor_name)
     try:
+        if user is not None and user.totp_secret:  # which only the password replaces
+            raise UsageError(page.language.text("Two-step verification is on: turn it off first."))
         code = sent.get("code", "")
         await page.site.door.accounts.switch_totp_on(page.actor, page.visitor_name, secret, code)
     except CdcError as error:
@@ -167,6 +171,8 @@ async def totp_on(page: Page) -> web.StreamResponse:
 async def totp_off(page: Page) -> web.StreamResponse:
     sent, door = await page.form(), page.site.door
     try:
+        if page.visitor is not None and door.sign_in.needs_second_factor(page.visitor.role):
+            raise UsageError(page.language.text("Two-step verification is required here and stays on."))
         await door.sign_in.check_password(
             page.visitor_name, sent.get("present", ""), address=door.address(page.request)
         )
@@ -184,8 +190,8 @@ ROUTES = (
     Route("POST", "/people/tokens", add_token, Role.MANAGER, every_source=True),
     Route("POST", "/people/tokens/{id}/remove", remove_token, Role.MANAGER, every_source=True),
     Route("GET", "/audit", audit, Role.MANAGER, every_source=True),
-    Route("GET", "/account", account),
+    Route("GET", "/account", account, enrolment=True),
     Route("POST", "/account/password", change_password),
-    Route("POST", "/account/totp-on", totp_on),
+    Route("POST", "/account/totp-on", totp_on, enrolment=True),
     Route("POST", "/account/totp-off", totp_off),
 )
