@@ -1,7 +1,9 @@
 # The project's commands. Everything they need is installed into .venv and .cache; Python 3.11 or newer is found by itself.
 #
 #   make demo    see it work on a PostgreSQL of its own (ARGS="--once" plays a short story and ends)
-#   make test    the tests, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal" and the like)
+#   make test    a part of each kind of test, on real MariaDB, MySQL and PostgreSQL servers of their own (ARGS="-k journal"
+#                and the like: all that match)
+#   make test-all   all tests
 #   make check   formatting, lint, types, import rules, guards, generated documentation
 #   make bench   one benchmark of tests/bench: make bench BENCH=journal (ARGS="--servers postgresql"; docs/performance.md)
 #   make faults  kill, stop, cut and alter while the ERP writes, and judge what arrived (ARGS="--faults 2000"; docs/reliability.md)
@@ -37,14 +39,15 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench faults moves chaos cluster simulate fuzz docs release-fixtures screenshots databases guards lock sbom clean
+.PHONY: demo test test-all check bench faults moves chaos cluster simulate fuzz docs release-fixtures screenshots databases guards lock sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
 	@$(BIN)/cdc demo $(ARGS)
 
-test: $(VENV)/dev-installed databases
-	$(BIN)/pytest --tx '$(JOBS)*popen//python=$(BIN)/python tests/support/forked_worker.py' --dist worksteal $(ARGS) || { [ $$? = 1 ] && PYTHONPATH=tests $(BIN)/python -m support.again; }
+test: SHORT := $(if $(ARGS),,--short)
+test test-all: $(VENV)/dev-installed databases
+	$(BIN)/pytest $(SHORT) --tx '$(JOBS)*popen//python=$(BIN)/python tests/support/forked_worker.py' --dist worksteal $(ARGS) || { [ $$? = 1 ] && PYTHONPATH=tests $(BIN)/python -m support.again; }
 
 check: $(VENV)/dev-installed guards
 	$(BIN)/ruff format --check .

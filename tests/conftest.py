@@ -19,6 +19,7 @@ from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
 from support.forked_worker import forking
 from support.memory import in_memory
+from support.selection import LONG, short_run
 from support.server import Spec
 from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
 from support.servers import own_server as start_own_server
@@ -29,9 +30,11 @@ settings.load_profile("suite")
 
 FLAVOURS = ("postgresql", "mariadb", "mysql")
 LOGGED = Spec("postgresql", options=("max_replication_slots=40", "max_wal_senders=40", "synchronous_commit=on"))
-#: Folders of tests that take seconds each.
-LONG = frozenset({"acceptance", "browser", "fault"})
 _keeper_process = pytest.StashKey[KeeperProcess]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--short", action="store_true", help="a part of each kind of test (support.selection)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,10 +70,13 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each worker has as many long tests, not of one kind at once, with short ones between them and at the end: the
     processors always have some of both, and what is left at the end can be shared.  (pytest-xdist gives each worker a
     part of the list to begin with, one behind the other.)"""
+    if config.option.short:
+        items[:], rest = short_run(items)
+        config.hook.pytest_deselected(items=rest)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if not LONG.isdisjoint(item.path.parts)]
     short = [item for item in items if LONG.isdisjoint(item.path.parts)]
