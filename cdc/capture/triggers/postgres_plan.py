@@ -158,7 +158,9 @@ def _trigger_drift(found: PostgresState, table: str) -> Iterator[str]:
             yield f"trigger {shape.name} {MISSING}"
         elif trigger.enabled not in "OA":
             yield f"trigger {shape.name} {DISABLED}"
-        elif (trigger.type, trigger.condition, trigger.function) != (shape.type, shape.condition, table):
+        elif (trigger.type, trigger.function) != (shape.type, table) or (
+            trigger.condition and sql.COMPARES in found.functions[table].source
+        ):
             yield f"trigger {shape.name} {OTHER}"
 
 
@@ -195,7 +197,7 @@ def _table_step(found: PostgresState, capture: Capture) -> Step | None:
         for shape in sql.TRIGGERS
         if (trigger := triggers.get(shape.name))
         and trigger.enabled in "OA"
-        and (trigger.type, trigger.condition, trigger.function) == (shape.type, shape.condition, capture.table)
+        and (trigger.type, trigger.condition, trigger.function) == (shape.type, False, capture.table)
     }
     afresh = len(sound) < len(triggers)
     missing = [shape for shape in sql.TRIGGERS if afresh or shape.name not in sound]

@@ -30,18 +30,19 @@ CONSUMER = "cdc_consumer"
 
 @dataclass(frozen=True, slots=True)
 class TriggerShape:
-    """``type``: pg_trigger.tgtype.  ``condition``: it has a WHEN."""
+    """``type``: pg_trigger.tgtype.  None has a WHEN."""
 
     name: str
     type: int
-    condition: bool
 
 
 TRIGGERS = (
-    TriggerShape("_cdc_row", 1 | 4 | 8, condition=False),  # row, insert, delete
-    TriggerShape("_cdc_truncate", 32, condition=False),
-    TriggerShape("_cdc_update", 1 | 16, condition=True),  # row, update
+    TriggerShape("_cdc_row", 1 | 4 | 8),  # row, insert, delete
+    TriggerShape("_cdc_truncate", 32),
+    TriggerShape("_cdc_update", 1 | 16),  # row, update
 )
+#: How a trigger function begins since it compares rows itself.  Before, a WHEN of the trigger for updates did.
+COMPARES = "IF OLD OPERATOR(pg_catalog.*=) NEW"
 
 
 def quote(identifier: str) -> str:

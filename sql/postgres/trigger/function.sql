@@ -5,6 +5,8 @@
 -- Nothing here can fail on a row that the table itself could take: row_to_json knows every type, no column is named, no
 -- sequence is touched, no lock is waited for. OLD and NEW are null where the operation has none. Without cdc_append, which
 -- somebody may have dropped, renamed or taken away, nothing is recorded: the ERP's write must not fail.
+-- A row that did not change writes nothing. The bytes are compared (*=): no column is named, so none is held back from ALTER
+-- TABLE, and types without an equality operator (json, point) compare as well.
 -- All names are qualified: pinning the search path takes longer. Settings, which make every session write the same text for
 -- the same value, cost 3 µs each: they are there only where the table has columns that need them (bytes, intervals, ranges …)
 -- or the server rounds floats by default.
@@ -14,6 +16,9 @@ AS $$cdc$$
 DECLARE
     journaled boolean;
 BEGIN
+    IF OLD OPERATOR(pg_catalog.*=) NEW THEN
+        RETURN NULL;
+    END IF;
     IF pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('cdc'), 'USAGE')
         AND pg_catalog.has_function_privilege(pg_catalog.to_regproc('cdc.cdc_append'), 'EXECUTE')
     THEN

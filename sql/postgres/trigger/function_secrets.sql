@@ -12,6 +12,9 @@ DECLARE
     changed pg_catalog.text[];
     journaled boolean;
 BEGIN
+    IF OLD OPERATOR(pg_catalog.*=) NEW THEN
+        RETURN NULL;
+    END IF;
     old_image := pg_catalog.row_to_json(OLD)::pg_catalog.text;
     new_image := pg_catalog.row_to_json(NEW)::pg_catalog.text;
     IF $found THEN

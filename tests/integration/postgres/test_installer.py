@@ -133,7 +133,7 @@ def test_captures_come_and_go(shop: Shop) -> None:
         (
             (
                 "DROP TRIGGER _cdc_update ON customers; CREATE TRIGGER _cdc_update AFTER UPDATE ON customers "
-                "FOR EACH ROW EXECUTE FUNCTION cdc.customers()"
+                "FOR EACH ROW WHEN (OLD.name = 'c') EXECUTE FUNCTION cdc.customers()"
             ),
             "trigger _cdc_update was replaced by another one",
         ),

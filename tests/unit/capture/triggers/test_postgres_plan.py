@@ -67,7 +67,7 @@ def installed() -> PostgresState:
     function = FoundFunction(
         "users", sql.function_source(CAPTURE), definer=False, settings=[*sql.function_settings(styled=False)]
     )
-    triggers = tuple(PostgresTrigger("users", s.name, "O", s.type, s.condition, "users") for s in sql.TRIGGERS)
+    triggers = tuple(PostgresTrigger("users", s.name, "O", s.type, False, "users") for s in sql.TRIGGERS)
     source = sql.append_source("public", {"dba"})
     append = FoundFunction("cdc_append", source, definer=True, open=True, appends=True)
     probe = replace(function, name=sql.PROBE, source=sql.function_source(Capture(sql.PROBE)))
@@ -127,6 +127,23 @@ def test_a_wrong_trigger_is_made_afresh_with_its_function() -> None:
     _, step = postgres_plan.plan_install(found, [CAPTURE]).steps
     assert "DROP FUNCTION" in step.statements[0]
     assert str(step).count("CREATE TRIGGER") == 3
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_only_an_earlier_version_has_triggers_with_a_condition(earlier: bool) -> None:
+    """It recorded all changes; beside a function of today, a condition was added by somebody."""
+    found = installed()
+    function = found.functions["users"]
+    source = function.source.replace(sql.COMPARES, "IF false") if earlier else function.source
+    conditional = replace(found.triggers["users"][2], condition=True)
+    found = replace(
+        found,
+        functions={**found.functions, "users": replace(function, source=source)},
+        triggers={"users": (*found.triggers["users"][:2], conditional)},
+    )
+    _, step = postgres_plan.plan_install(found, [CAPTURE]).steps
+    assert str(step).count("CREATE TRIGGER") == 3
+    assert ("'G'" in str(step)) is not earlier
 
 
 def test_other_secrets_need_no_lock_on_the_table() -> None:
