@@ -103,6 +103,11 @@ def uninstall_triggers(
 @sources_option
 @database_options
 @click.option("--capture", "mode", type=click.Choice(CAPTURES[:-1]), help="Without a configuration [triggers].")
+@click.option(
+    "--shared",
+    is_flag=True,
+    help="The same two accounts for all sources, cdc_installer and cdc_consumer: one stolen account reads all tenants.",
+)
 @pass_session
 def grants(
     session: CommandSession,
@@ -112,17 +117,23 @@ def grants(
     url: str | None,
     password_file: Path | None,
     mode: str | None,
+    shared: bool,
 ) -> None:
-    """Print the GRANTs that the database accounts need.
+    """Print the accounts that a source needs, with their passwords and GRANTs.
 
-    The least privileges, as SQL for two accounts: one that installs, and one for `cdc run`.  Adapt it and run it by
-    hand.  Connects with the account of `admin_url`, if it is set; the two accounts need not exist yet.  Before there is
-    a configuration, name the database by an option, or run this where FacturaScripts is found, or after cdc setup.
+    The least privileges, as SQL for two accounts of each source: one that installs, and one for `cdc run`.  Their names
+    are those that the configuration has (user, admin_user; also of url and admin_url, unless that one administers the
+    server), else the source's.  An account that does not exist gets the configured password, else a new one, which is
+    not shown again.  Run the SQL by hand.  Connects with the account of `admin_url`, if it is set, else of `url` or
+    config.php.  Before there is a configuration, name the database by an option, or run this where FacturaScripts is
+    found, or after cdc setup.
     """
+    printed: set[tuple[object, str]] = set()
 
     def show(source: SourceConfig) -> None:
         inspect = installers.granting_inspector(source)
-        print_script(inspect.grants(capturing.readable(source, inspect)).rstrip() + "\n")
+        choice = installers.account_choice(source, shared=shared, printed=printed)
+        print_script(inspect.grants(capturing.readable(source, inspect), choice).rstrip() + "\n")
 
     config = quiet_configuration(session, required=False)
     choices = Choices(facturascripts, url, password_file, mode)

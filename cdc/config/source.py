@@ -140,7 +140,9 @@ class SourceConfig(Section):
     url: str | None = Field(default=None, repr=False)
     facturascripts: Path | None = None
     password_file: Path | None = None
+    user: Annotated[str, Field(min_length=1)] | None = None
     admin_url: str | None = Field(default=None, repr=False)
+    admin_user: Annotated[str, Field(min_length=1)] | None = None
     admin_password_file: Path | None = None
     capture: Literal["triggers", "binlog", "logical", "rest", "nats"] = "triggers"
     reader: Literal["native", "mysql-replication"] = "native"
@@ -191,8 +193,10 @@ class SourceConfig(Section):
                 'has capture = "nats" and no `sources` below [source.….nats]: the names of the sources whose events it '
                 'may carry, such as ["acme", "shop-*"]'
             )
-        if self.admin_password_file is not None and self.admin_url is None:
-            raise ValueError("has an `admin_password_file` but no `admin_url` that it belongs to")
+        if self.admin_password_file is not None and self.admin_url is None and self.admin_user is None:
+            raise ValueError("has an `admin_password_file` but no `admin_url` or `admin_user` that it belongs to")
+        if self.admin_url is not None and self.admin_user is not None:
+            raise ValueError("needs `admin_url`, or `admin_user` in the same database, and has both")
         return self
 
     def _check_api(self) -> None:
@@ -224,7 +228,13 @@ class SourceConfig(Section):
             ) from error
 
     def connection(self) -> ConnectionInfo:
-        """The consumer's account.  Reads ``config.php`` and the password file now; raises `ConfigError`."""
+        """The consumer's account: ``user`` when set, else that of ``config.php`` or ``url``.  Reads ``config.php``
+        and the password file now; raises `ConfigError`."""
+        info = self.place()
+        return with_password(info if self.user is None else info.as_user(self.user, ""), self.password_file)
+
+    def place(self) -> ConnectionInfo:
+        """The database, with the account of ``config.php`` or ``url``; raises `ConfigError`."""
         if self.url is None and self.facturascripts is None and self.capture == "nats":
             raise ConfigError(
                 f"Source {self.name!r} is read from a stream of NATS: it has no database.",
@@ -236,11 +246,9 @@ class SourceConfig(Section):
                 "This needs the database itself: give the source a `url`, or `facturascripts`.",
             )
         if self.url is not None:
-            info = parse_database_url(self.url, f"The url of source {self.name!r}")
-        else:
-            assert self.facturascripts is not None, "just looked at"
-            info = read_config_php(self.facturascripts)
-        return with_password(info, self.password_file)
+            return parse_database_url(self.url, f"The url of source {self.name!r}")
+        assert self.facturascripts is not None, "just looked at"
+        return read_config_php(self.facturascripts)
 
     def timezone(self) -> str:
         """The time zone of FacturaScripts; empty where it is not known."""
@@ -252,7 +260,10 @@ class SourceConfig(Section):
             return ""
 
     def admin_connection(self) -> ConnectionInfo:
-        """The account that installs and removes triggers: ``admin_url`` when given, else the consumer's."""
+        """The account that installs and removes triggers: ``admin_url`` or ``admin_user`` when given, else the
+        consumer's."""
+        if self.admin_user is not None:
+            return with_password(self.place().as_user(self.admin_user, ""), self.admin_password_file)
         if self.admin_url is None:
             return self.connection()
         info = parse_database_url(self.admin_url, f"The admin_url of source {self.name!r}")

@@ -28,6 +28,8 @@ UNAVAILABLE = frozenset(
 #: Another transaction holds a lock that the statement needs: waited too long, or ended to resolve a deadlock.
 LOCK_CONFLICTS = frozenset({1205, 1213})
 ACCESS_DENIED = frozenset({1045, 1049, 1698, 1820, 1862})
+#: Wrong user or password.
+WRONG_LOGIN = frozenset({1045, 1698})
 NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 _NO_SUCH_DATABASE: Final = (
     "Check the database's name (FS_DB_NAME in config.php, the path of a url); SHOW DATABASES lists those of the server."

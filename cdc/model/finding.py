@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 
@@ -122,7 +123,7 @@ class Inspector(Protocol):
         """The doctor's checks."""
         ...
 
-    def grants(self, captures: Sequence[Capture]) -> str:
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
         """Statements that give the accounts exactly what they need."""
         ...
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdc.capture.triggers.base import AnyInstaller, Hiding, hide_nothing
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
+from cdc.config.section import with_password
 from cdc.mapping.catalogue import Catalogue
+from cdc.model.account import AccountChoice, Role
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import ConfigError
 from cdc.model.finding import Inspector
@@ -30,14 +33,42 @@ def inspector(source: SourceConfig) -> Inspector:
 
 
 def granting_inspector(source: SourceConfig) -> Inspector:
-    """The inspector for `cdc grants`, with the account of `admin_url`: the others may not exist yet, or may not see the
-    tables that are to be granted."""
-    if source.capture == "binlog" and source.admin_url is not None:
+    """The inspector for `cdc grants`, with the account of `admin_url`, else that of `url` or `config.php`: the accounts
+    that it prints may not exist yet, or may not see the tables that are to be granted."""
+    update: dict[str, object] = {"admin_user": None} if source.admin_user is not None else {}
+    if source.user is not None:
+        update |= {"user": None, "password_file": None}  # its file is for that account
+    there = source.model_copy(update=update)
+    if there.capture == "binlog" and there.admin_url is not None:
         from cdc.capture.binlog.inspector import BinlogInspector
 
-        of_mysql(source)
-        return BinlogInspector(source.admin_connection(), replica=source.replica == "accept")
-    return inspector(source)
+        of_mysql(there)
+        return BinlogInspector(there.admin_connection(), replica=there.replica == "accept")
+    return inspector(there)
+
+
+def account_choice(
+    source: SourceConfig, *, shared: bool = False, printed: set[tuple[object, str]] | None = None
+) -> AccountChoice:
+    """Return how `cdc grants` chooses the source's accounts; see `AccountChoice`.  The account of a `config.php` is
+    FacturaScripts' own."""
+    configured = {}
+    if source.user is not None:
+        info = source.place().as_user(source.user, "")
+        configured[Role.CONSUMER] = _with_known_password(info, source.password_file)
+    elif source.url is not None:
+        configured[Role.CONSUMER] = _with_known_password(source.place(), source.password_file)
+    if source.admin_user is not None:
+        info = source.place().as_user(source.admin_user, "")
+        configured[Role.INSTALLER] = _with_known_password(info, source.admin_password_file)
+    elif source.admin_url is not None:
+        configured[Role.INSTALLER] = source.admin_connection()
+    return AccountChoice(source.name, configured, shared, set() if printed is None else printed)
+
+
+def _with_known_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
+    """Its file may not be there before the account is."""
+    return with_password(info, file) if file is not None and file.exists() else info
 
 
 def binlog_inspector(source: SourceConfig) -> BinlogInspector:

@@ -75,6 +75,16 @@ WHERE `THREAD_ID` = PS_CURRENT_THREAD_ID() AND `STATE` = 'ACTIVE'
 -- Whether an account exists (a role too, on MariaDB).
 SELECT COUNT(*) FROM mysql.user WHERE `User` = %s AND `Host` = %s
 
+-- name: account_hosts
+-- From where an account may connect.
+SELECT `Host` FROM mysql.user WHERE `User` = %s ORDER BY `Host`
+
+-- name: visible_tables
+-- Tables of these databases that the account may do something with: the server shows no others.
+SELECT `TABLE_SCHEMA`, `TABLE_NAME` FROM information_schema.TABLES
+WHERE `TABLE_SCHEMA` IN %s AND `TABLE_TYPE` IN ('BASE TABLE', 'SYSTEM VERSIONED')
+ORDER BY `TABLE_SCHEMA`, `TABLE_NAME`
+
 -- name: survey
 -- The base tables of the database: how many rows each has, about, and its engine.
 SELECT `TABLE_NAME`, COALESCE(`TABLE_ROWS`, 0), COALESCE(`ENGINE`, '')

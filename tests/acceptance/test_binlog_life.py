@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 import sqlite3
 import threading
@@ -18,6 +17,7 @@ import pytest
 
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
+from support.grants import PrintedGrants
 from support.waiting import HANG_SECONDS
 
 FLAVOURS = ("mariadb", "mysql")
@@ -200,10 +200,9 @@ async def test_a_purged_log(logged: Database, tmp_path: Path) -> None:
 async def test_the_printed_grants_are_enough(logged: Database, own_server: Any, tmp_path: Path) -> None:
     database: Database = own_server(logged.flavour, binlog=True, erp=True)
     dba = Consumer.configure(tmp_path / "dba", database.info, 'capture = "binlog"')
-    text = await dba.call("grants")
-    account = database.info.as_user("cdc_consumer", "clave del consumidor")
-    database.script(re.sub("IDENTIFIED BY 'change me'", "IDENTIFIED BY 'clave del consumidor'", text))
-    consumer = Consumer.configure(tmp_path / "cdc", account, 'capture = "binlog"')
+    printed = PrintedGrants.read(await dba.call("grants"))
+    database.script(printed.text)
+    consumer = Consumer.with_sources(tmp_path / "cdc", printed.source(database.info, 'capture = "binlog"'))
     inbox = Inbox()
     async with receiving(inbox) as url:
         await asyncio.to_thread(consumer.add_endpoint, url)
@@ -237,10 +236,10 @@ async def test_cascades_through_triggers(own_server: Any, tmp_path: Path) -> Non
     await dba.call("install-triggers", "--cascades-only")
     told = await dba.call("doctor", "--json")
     assert {"cascades", "triggers"} <= {c["check"] for c in json.loads(told)["checks"] if c["severity"] == "ok"}
-    text = await dba.call("grants")
-    account = database.info.as_user("cdc_consumer", "clave del consumidor")
-    database.script(re.sub("IDENTIFIED BY 'change me'", "IDENTIFIED BY 'clave del consumidor'", text))
-    consumer = Consumer.configure(tmp_path / "cdc", account, 'capture = "binlog"\nrepair = false')
+    printed = PrintedGrants.read(await dba.call("grants"))
+    database.script(printed.text)
+    options = 'capture = "binlog"\nrepair = false'
+    consumer = Consumer.with_sources(tmp_path / "cdc", printed.source(database.info, options))
     inbox = Inbox()
     async with receiving(inbox) as url:
         await asyncio.to_thread(consumer.add_endpoint, url)

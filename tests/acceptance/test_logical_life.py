@@ -8,12 +8,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from cdc.model.account import Role
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
+from support.grants import PrintedGrants
 from support.logical import released
 
-INSTALLER, CONSUMER = "cdc_installer", "cdc_consumer"
-PASSWORDS = {INSTALLER: "clave del instalador", CONSUMER: "clave del consumidor"}
 CUSTOMER = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', %s, %s)"
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 ON_PURGED = 'on_purged = "reread"'
@@ -42,15 +42,12 @@ async def test_the_printed_grants_are_enough(own_server: Any, tmp_path: Path) ->
     database.script("CREATE ROLE erp; GRANT ALL ON SCHEMA public TO erp;")
     for (table,) in database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
         database.execute(f'ALTER TABLE "{table}" OWNER TO erp')
-    text = await dba.call("grants")
-    assert f'GRANT "erp" TO "{INSTALLER}"' in text
-    for user, password in PASSWORDS.items():
-        text = text.replace(f'CREATE ROLE "{user}" LOGIN', f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'")
-    database.script(text)
-    url, admin = (database_url(database.info.as_user(user, PASSWORDS[user])) for user in (CONSUMER, INSTALLER))
-    consumer = Consumer.with_sources(
-        tmp_path, f'[source.main]\nurl = "{url}"\nadmin_url = "{admin}"\ncapture = "logical"\n{ON_PURGED}'
-    )
+    printed = PrintedGrants.read(await dba.call("grants"))
+    assert f'GRANT "erp" TO "{printed.name(Role.INSTALLER)}"' in printed.text
+    assert "the log of ALL its databases" in printed.text
+    database.script(printed.text)
+    sources = printed.named_source(tmp_path, database.info, f'capture = "logical"\n{ON_PURGED}')
+    consumer = Consumer.with_sources(tmp_path, sources)
     await consumer.call("install-slot")
     inbox = Inbox()
     async with receiving(inbox) as receiver:

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cdc.model.account import Role
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
+from support.grants import PrintedGrants
 
-INSTALLER, CONSUMER = "cdc_installer", "cdc_consumer"
-PASSWORDS = {INSTALLER: "clave del instalador", CONSUMER: "clave del consumidor"}
+INSTALLER, CONSUMER = "cdc_main_installer", "cdc_main_consumer"
+PASSWORD = "clave"
 CUSTOMER = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', %s, %s)"
 USER = "INSERT INTO users (nick, password, logkey, creationdate) VALUES (%s, 'p', 'l', '2026-01-01')"
 
 
-def _configured(folder: Path, database: Database, options: str = "") -> Consumer:
-    url, admin = (database_url(database.info.as_user(user, PASSWORDS[user])) for user in (CONSUMER, INSTALLER))
-    return Consumer.with_sources(folder, f'[source.main]\nurl = "{url}"\nadmin_url = "{admin}"\n{options}')
-
-
-def _printed(folder: Path, database: Database, options: str = "") -> tuple[str, str]:
-    """The statements for the installing and for the consuming account, as a DBA asks for them with an account of the
-    server's; passwords filled in."""
-    text = Consumer.configure(folder / "dba", database.info, options).run("grants")
-    if database.flavour == "postgresql":
-        for user, password in PASSWORDS.items():
-            text = text.replace(f'CREATE ROLE "{user}" LOGIN', f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'")
-        first, second = text.split("-- 2.")
-        return first, f"-- 2.{second}"
-    for user, password in PASSWORDS.items():
-        text = re.sub(f"(CREATE USER '{user}'@'%' IDENTIFIED BY) 'change me'", rf"\1 '{password}'", text)
-    first, second = text.split("-- The consuming account")
-    return first, f"-- The consuming account{second}"
+async def _printed(folder: Path, database: Database, options: str = "") -> PrintedGrants:
+    """As a DBA asks for it with an account of the server's."""
+    return PrintedGrants.read(await Consumer.configure(folder / "dba", database.info, options).call("grants"))
 
 
 async def _works(consumer: Consumer, database: Database) -> None:
@@ -83,11 +69,11 @@ def _names(inbox: Inbox) -> list[str]:
 )
 async def test_the_printed_grants_are_enough(flavour: str, binlog: bool, own_server: Any, tmp_path: Path) -> None:
     database: Database = own_server(flavour, binlog=binlog, erp=True)
-    consumer = _configured(tmp_path, database)
-    for_installer, for_consumer = await asyncio.to_thread(_printed, tmp_path, database)
-    database.script(for_installer)
+    printed = await _printed(tmp_path, database)
+    consumer = Consumer.with_sources(tmp_path, printed.source(database.info))
+    database.script(printed.before)
     await consumer.call("install-triggers")
-    database.script(for_consumer)
+    database.script(printed.after)
     await _works(consumer, database)
 
 
@@ -95,13 +81,13 @@ async def test_the_printed_grants_are_enough(flavour: str, binlog: bool, own_ser
 async def test_doctor_names_changed_include(flavour: str, own_server: Any, tmp_path: Path) -> None:
     """The lines' tables are captured once their triggers are installed, and read once they are granted."""
     database: Database = own_server(flavour, erp=True)
-    consumer = _configured(tmp_path, database)
-    for_installer, for_consumer = await asyncio.to_thread(_printed, tmp_path, database)
-    database.script(for_installer)
+    printed = await _printed(tmp_path, database)
+    consumer = Consumer.with_sources(tmp_path, printed.source(database.info))
+    database.script(printed.before)
     await consumer.call("install-triggers")
-    database.script(for_consumer)
+    database.script(printed.after)
     options = 'include = ["lines"]'
-    _configured(tmp_path, database, options)
+    Consumer.with_sources(tmp_path, printed.source(database.info, options))
     told = await consumer.call("doctor", "--json", expect=1)
     assert "somebody changed" not in told
     wrong = {check["check"]: check for check in json.loads(told)["checks"] if check["severity"] == "wrong"}
@@ -109,17 +95,13 @@ async def test_doctor_names_changed_include(flavour: str, own_server: Any, tmp_p
     assert "tables or include changed" in lines["detail"]
     assert "lineasfacturascli" in wrong["table privileges"]["detail"]
     assert "cdc grants" in wrong["table privileges"]["mend"]
-    for printed in await asyncio.to_thread(_printed, tmp_path, database, options):
-        database.script(_granted(printed))
+    again = await _printed(tmp_path, database, options)
+    assert again.passwords == {}, "the accounts exist: their names and passwords stay"
+    assert {printed.name(role) in again.text for role in Role} == {True}
+    database.script(again.text)
     await consumer.call("install-triggers")
     told = await consumer.call("doctor", "--json")
     assert {check["severity"] for check in json.loads(told)["checks"]} <= {"ok", "warning"}
-
-
-def _granted(text: str) -> str:
-    """What is printed, for accounts that are there."""
-    lines = [line for line in text.splitlines() if not line.startswith(("CREATE USER", "CREATE ROLE"))]
-    return "\n".join(lines)
 
 
 LINES = "lineasfacturascli"
@@ -145,7 +127,11 @@ def test_grants_are_printed_before_their_accounts_exist_and_cover_lines(
     text = f'[source.main]\nurl = "{nobody}"\nadmin_url = "{admin}"\ncapture = "{capture}"\n'
     assert LINES not in Consumer.with_sources(tmp_path / "plain", text).run("grants")
     granted = Consumer.with_sources(tmp_path / "lines", f'{text}include = ["lines"]\n').run("grants")
-    assert any(line.startswith("GRANT SELECT") and LINES in line and CONSUMER in line for line in granted.splitlines())
+    lines = granted.splitlines()
+    assert any(line.startswith("GRANT SELECT") and LINES in line and "nobody_yet" in line for line in lines)
+    created = PrintedGrants.read(granted).passwords
+    assert created.pop("nobody_yet") == "x", "the account of the configuration, with its password"
+    assert list(created) == ([] if capture == "binlog" else [INSTALLER])
 
 
 @pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
@@ -153,11 +139,11 @@ def test_log_reader_with_its_grants_is_not_warned_of_tables_that_it_need_not_see
     flavour: str, own_server: Any, tmp_path: Path
 ) -> None:
     database: Database = own_server(flavour, binlog=True, erp=True)
-    own = database.info.as_user(CONSUMER, PASSWORDS[CONSUMER])
-    source = '[source.main]\nurl = "{}"\ncapture = "binlog"\n'
-    dba = Consumer.with_sources(tmp_path / "dba", source.format(database_url(database.info)))
-    database.script(dba.run("grants").replace("'change me'", f"'{PASSWORDS[CONSUMER]}'"))
-    consumer = Consumer.with_sources(tmp_path / "own", source.format(database_url(own)))
+    binlog = 'capture = "binlog"'
+    printed = PrintedGrants.read(Consumer.configure(tmp_path / "dba", database.info, binlog).run("grants"))
+    assert "reads the log of ALL its databases" in printed.text
+    database.script(printed.text)
+    consumer = Consumer.with_sources(tmp_path / "own", printed.source(database.info, binlog))
     told = json.loads(consumer.run("doctor", "--json"))
     missing = [check["detail"] for check in told["checks"] if "has no table" in check["detail"]]
     assert missing == []
@@ -165,9 +151,10 @@ def test_log_reader_with_its_grants_is_not_warned_of_tables_that_it_need_not_see
 
 async def test_without_grants_the_sentence_says_what_to_do(own_server: Any, tmp_path: Path) -> None:
     database: Database = own_server("mariadb", erp=True)
-    consumer = _configured(tmp_path, database)
-    for user, password in PASSWORDS.items():
-        database.execute(f"CREATE USER '{user}'@'%%' IDENTIFIED BY '{password}'", ())
+    printed = PrintedGrants("", "", "", {INSTALLER: PASSWORD, CONSUMER: PASSWORD})
+    consumer = Consumer.with_sources(tmp_path, printed.source(database.info))
+    for user in (INSTALLER, CONSUMER):
+        database.execute(f"CREATE USER '{user}'@'%%' IDENTIFIED BY '{PASSWORD}'", ())
         database.execute(f"GRANT SELECT ON {database.name}.clientes TO '{user}'@'%%'", ())
     told = await asyncio.to_thread(consumer.fail, "install-triggers")
     assert "lacks the privileges TRIGGER" in told

@@ -26,6 +26,7 @@ from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.facturascripts_api import TOKEN, Api, serving
+from support.grants import PrintedGrants
 from support.ports import free_port
 from support.waiting import HANG_SECONDS
 
@@ -382,9 +383,14 @@ async def test_account_of_a_mysql_erp_without_rights_is_told_all_of_them_at_once
         assert "Your answers are saved" in said
         granted = _cdc(folder, "grants")
         assert granted.returncode == 0, granted.stderr
-        assert "CREATE USER 'cdc_installer'@'%'" in granted.stdout
-        named = _cdc(tmp_path, "grants", "--facturascripts", str(folder))
-        assert named.stdout == granted.stdout
+        printed = PrintedGrants.read(granted.stdout)
+        assert list(printed.passwords) == ["cdc_main_installer", "cdc_main_consumer"]
+        named = PrintedGrants.read(_cdc(tmp_path, "grants", "--facturascripts", str(folder)).stdout)
+        assert list(named.passwords) == list(printed.passwords)
+        assert not {*named.passwords.values()} & {*printed.passwords.values()}
+        shared = _cdc(folder, "grants", "--shared").stdout
+        assert "CREATE USER 'cdc_installer'@'%'" in shared
+        assert "One stolen account reads all tenants" in shared
         erp.script((folder / "cdc-setup.sql").read_text(encoding="utf-8"))
         answers = {
             "Continue with these answers?": "",

@@ -15,6 +15,7 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.config import SourceConfig
+from cdc.model.account import AccountChoice, Role
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceError
@@ -130,10 +131,8 @@ def site(postgres_db: Database) -> Iterator[Site]:
         for name, (column, more, _) in ATTACKS.items():
             erp.execute(f"CREATE TABLE {TABLES[name]} (id integer PRIMARY KEY, note text, {column})")
             erp.execute(more.format(t=TABLES[name]) or "SELECT 1")
-        grants = PostgresInstaller(postgres_db.info).grants(CAPTURES).replace(" LOGIN;", " LOGIN PASSWORD 'x';")
-        for role in ("installer", "consumer"):
-            grants = grants.replace(f"cdc_{role}", names[role])
-        before, after = grants.split("-- 2.")
+        choice = AccountChoice(configured={role: postgres_db.info.as_user(names[role], "x") for role in Role})
+        before, after = PostgresInstaller(postgres_db.info).grants(CAPTURES, choice).split("-- 2.")
         postgres_db.execute(before)
         installer = postgres_db.info.as_user(names["installer"], "x")
         there = PostgresInstaller(installer)

@@ -17,6 +17,7 @@ from cdc.capture.binlog.settings import cascades_in_log, kept_seconds, log_findi
 from cdc.capture.journal.mysql_rows import journals_cascades
 from cdc.capture.mysql_session import explained
 from cdc.database import sqlfile
+from cdc.database.mysql_accounts import account_of, create, named
 from cdc.database.mysql_connection import (
     NO_PRIVILEGE,
     Flavour,
@@ -31,13 +32,18 @@ from cdc.database.mysql_connection import (
 )
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
 from cdc.database.mysql_tables import UNSEEN, MySQLTable, read_tables, survey
+from cdc.model.account import AccountChoice, Role, heading
 from cdc.model.change import Position
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import LogPurged, SourceError
 from cdc.model.finding import MUCH, Finding, Severity, SurveyedTable, size
 
-CONSUMER = "cdc_consumer"
+#: Of the rights on a server's log, which no server grants for one database.
+_LOG_RISK = (
+    "-- These rights are on the whole server: the account reads the log of ALL its databases, secret columns too, and",
+    "-- so does a thief of it. Where tenants share a server, capture by triggers, or a server for each, avoids that.",
+)
 _CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASCADE|SET NULL)", re.MULTILINE)
 
 
@@ -76,18 +82,21 @@ class BinlogInspector:
 
     # -- grants -----------------------------------------------------------------------------------------------------
 
-    def grants(self, captures: Sequence[Capture]) -> str:
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
         with self._connection() as connection:
             server, existing = server_of(connection), read_tables(connection)
-        to = f"{literal(CONSUMER)}@{literal('%')}"
+            account = account_of(choice, Role.CONSUMER, self._info, connection)
+        to = named(account)
         selects = [
             ("" if table in existing else UNSEEN) + f"{_select_grant(self._info.database, table, to)};"
             for table in sorted(capture.table for capture in captures)
         ]
         return "\n".join(
             [
-                "-- The consuming account.  One that may read the log sees every change of every database in it.",
-                f"CREATE USER {to} IDENTIFIED BY {literal('change me')};",
+                *heading(choice, {Role.CONSUMER: account}),
+                "-- For cdc run and cdc doctor.",
+                *create(account),
+                *_LOG_RISK,
                 f"{_log_grant(server, to)};",
                 *selects,
                 *self._cascade_grants(existing, to),

@@ -15,11 +15,19 @@ from cdc.capture.slot.render import grants
 from cdc.capture.slot.state import Slot, SlotInstallation, inspect
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.postgres_refusal import unfit_server
-from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_patiently, survey
+from cdc.capture.triggers.postgres_session import (
+    LockWait,
+    PostgresBase,
+    only_these_connect,
+    run_patiently,
+    survey,
+)
 from cdc.capture.triggers.postgres_state import Connection
+from cdc.database.postgres_accounts import accounts_of
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION
 from cdc.database.postgres_connection import connect, own_words
 from cdc.database.sqlfile import load
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, LockTimeout
@@ -178,8 +186,11 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
     def _plan_uninstall(self, _connection: Connection, found: SlotInstallation) -> Plan:
         return slot_plan.plan_uninstall(found)
 
-    def _grants(self, found: SlotInstallation, captures: Sequence[Capture]) -> str:
-        return grants(found, captures)
+    def _grants(
+        self, connection: Connection, found: SlotInstallation, captures: Sequence[Capture], choice: AccountChoice
+    ) -> str:
+        accounts = accounts_of(choice, self._info, connection)
+        return grants(found, captures, accounts, choice, only_these_connect(connection, choice))
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         with self._session() as connection:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.capture.slot.state import SlotInstallation
-from cdc.capture.triggers.postgres_render import CONSUMER, INSTALLER, consumer_select, literal, qualified, quote
+from cdc.capture.triggers.postgres_render import account_parts, consumer_select, literal, qualified, quote
 from cdc.database.postgres_capture import PUBLICATION, Identity, SlotMemory
 from cdc.database.sqlfile import render
+from cdc.model.account import AccountChoice, Accounts, Role
 from cdc.model.column import Capture
 
 #: Partitions are published as themselves: as their table, messages would not say whether they hold a row or its key.
@@ -60,15 +61,15 @@ def _render(name: str, **parts: str) -> str:
 
 
 def grants(
-    found: SlotInstallation, captures: Sequence[Capture], installer: str = INSTALLER, consumer: str = CONSUMER
+    found: SlotInstallation, captures: Sequence[Capture], accounts: Accounts, choice: AccountChoice, connects: str = ""
 ) -> str:
-    """Tables that do not exist are left out: the plan names them."""
+    """See `cdc.capture.triggers.postgres_render.grants`."""
     existing = [capture for capture in captures if capture.table in found.tables]
     owners = sorted({found.tables[capture.table].owner for capture in existing})
+    installer, consumer = (accounts[role].name for role in (Role.INSTALLER, Role.CONSUMER))
     return render(
         "postgres/slot/grants.sql",
-        installer=quote(installer),
-        consumer=quote(consumer),
+        **account_parts(accounts, choice, connects, " REPLICATION"),
         database=quote(found.server.database),
         schema=quote(found.schema),
         owners="\n".join(f"GRANT {quote(owner)} TO {quote(installer)};" for owner in owners),

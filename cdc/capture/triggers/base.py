@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.errors import InstallError
 from cdc.model.finding import MANY, Finding, Repaired, Severity, SurveyedTable
@@ -147,14 +148,14 @@ class Installer(ABC, Generic[C, S]):
     @abstractmethod
     def _apply(self, connection: C, plan: Plan, progress: Progress) -> None: ...
 
-    def grants(self, captures: Sequence[Capture]) -> str:
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
         """Statements that give an installing and a consuming account exactly what they need."""
         with self._session() as connection:
             found = self._inspect(connection)
-            return self._grants(found, within(found.tables, captures))
+            return self._grants(connection, found, within(found.tables, captures), choice)
 
     @abstractmethod
-    def _grants(self, found: S, captures: Sequence[Capture]) -> str: ...
+    def _grants(self, connection: C, found: S, captures: Sequence[Capture], choice: AccountChoice) -> str: ...
 
     @abstractmethod
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:

@@ -19,9 +19,11 @@ from cdc.capture.triggers.mysql_probe import capture_findings, prove
 from cdc.capture.triggers.mysql_rights import grants_text
 from cdc.capture.triggers.mysql_state import Installation, MySQLState, inspect, installation
 from cdc.database import sqlfile
+from cdc.database.mysql_accounts import account_of
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import TABLES, Tokens
 from cdc.database.mysql_tables import read_tables, survey
+from cdc.model.account import AccountChoice, Role
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, TableAltered
@@ -98,8 +100,15 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     def _apply(self, connection: Connection[Any], plan: Plan, progress: Progress) -> None:
         run(connection, plan, self._lock_wait, progress, partial(prove, self._info))
 
-    def _grants(self, found: MySQLState, captures: Sequence[Capture]) -> str:
-        return grants_text(found, captures, self._info.database)
+    def _grants(
+        self, connection: Connection[Any], found: MySQLState, captures: Sequence[Capture], choice: AccountChoice
+    ) -> str:
+        definer = next((trigger.definer for trigger in found.own_triggers), "")
+        accounts = {
+            Role.INSTALLER: account_of(choice, Role.INSTALLER, self._info, connection, definer),
+            Role.CONSUMER: account_of(choice, Role.CONSUMER, self._info, connection),
+        }
+        return grants_text(found, captures, self._info.database, accounts, choice)
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))

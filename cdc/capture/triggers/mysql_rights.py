@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
-from cdc.database.mysql_connection import Flavour, account_literal, literal, quote
+from cdc.database.mysql_accounts import create, database_pattern, named
+from cdc.database.mysql_connection import Flavour, account_literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, Tokens
 from cdc.database.mysql_replication import APPLIER
 from cdc.database.mysql_tables import UNSEEN, MySQLTable
+from cdc.model.account import Account, AccountChoice, Accounts, Role, heading
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity
@@ -21,8 +23,6 @@ _TRUST = "SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's
 #: Without these the account sees neither triggers nor columns.
 _TO_SEE = ("TRIGGER", "SELECT")
 _TO_INSTALL = ("LOCK TABLES",)
-INSTALLER = "cdc_installer"
-CONSUMER = "cdc_consumer"
 
 
 def refuse(found: MySQLState, captures: Sequence[Capture]) -> None:
@@ -125,37 +125,34 @@ def _unfit_server(found: MySQLState) -> Iterator[InstallError]:
         )
 
 
-def grants_text(found: MySQLState, captures: Sequence[Capture], database: str) -> str:
-    """Accounts are named here by convention; a DBA changes names, hosts and passwords before running it."""
+def grants_text(
+    found: MySQLState, captures: Sequence[Capture], database: str, accounts: Accounts, choice: AccountChoice
+) -> str:
+    """A DBA may narrow the accounts' hosts before running it."""
+    installer, consumer = accounts[Role.INSTALLER], accounts[Role.CONSUMER]
     return "\n".join(
         [
-            "-- The installing account.  Triggers run with its rights (DEFINER): never drop it while they exist.",
-            *_create(INSTALLER),
-            *installer_grants(found, database),
-            "-- The consuming account; to be granted after the installation.",
-            *_create(CONSUMER),
-            *consumer_grants(found, captures, database),
+            *heading(choice, accounts),
+            "-- 1. Before cdc install-triggers, which runs as the first account. Triggers run with its rights",
+            "-- (DEFINER): never drop it while they exist.",
+            *create(installer),
+            *installer_grants(found, database, named(installer), sees_others=choice.shared),
+            "-- 2. After it, for cdc run, which runs as the second account.",
+            *create(consumer),
+            *consumer_grants(found, captures, database, consumer),
             "",
         ]
     )
 
 
-def _create(account: str) -> list[str]:
-    return [f"CREATE USER {_account(account)} IDENTIFIED BY {literal('change me')};"]
-
-
-def _account(name: str) -> str:
-    return f"{literal(name)}@{literal('%')}"
-
-
-def installer_grants(found: MySQLState, database: str, to: str = "") -> list[str]:
-    """``to``: the account, as statements name it."""
-    to = to or _account(INSTALLER)
-    schema = quote(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
-    grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES ON {schema}.* TO {to};"]
+def installer_grants(found: MySQLState, database: str, to: str, *, sees_others: bool = True) -> list[str]:
+    """``to``: the account, as statements name it.  ``sees_others``: it may see what all accounts do."""
+    grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES ON {database_pattern(database)}.* TO {to};"]
     rights = "CREATE, DROP, INSERT, UPDATE, DELETE"
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]
-    grants.append(f"-- Optional, to name connections that are in the way: GRANT PROCESS ON *.* TO {to};")
+    if sees_others:
+        grants.append("-- Optional, to name connections that are in the way; it shows the statements of all databases:")
+        grants.append(f"-- GRANT PROCESS ON *.* TO {to};")
     if found.server.flavour is Flavour.MYSQL:
         grants.append(
             "-- Needed: triggers run with this account's rights and read which transaction they are in; and on"
@@ -168,10 +165,8 @@ def installer_grants(found: MySQLState, database: str, to: str = "") -> list[str
     return grants
 
 
-def consumer_grants(
-    found: MySQLState, captures: Sequence[Capture], database: str, account: str = CONSUMER
-) -> list[str]:
-    to = _account(account)
+def consumer_grants(found: MySQLState, captures: Sequence[Capture], database: str, account: Account) -> list[str]:
+    to = named(account)
     schema = quote(database)
     rights = "SELECT, DELETE"
     if found.tokens is Tokens.ROW_START:

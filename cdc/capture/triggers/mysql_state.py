@@ -17,6 +17,7 @@ from pymysql.connections import Connection
 
 from cdc.capture.triggers.base import within
 from cdc.database import sqlfile
+from cdc.database.mysql_accounts import granted
 from cdc.database.mysql_connection import (
     BASE_TABLE,
     NO_PRIVILEGE,
@@ -52,8 +53,6 @@ SUFFIXES = ("ai", "au", "ad", "bd", "bu")
 _WRITTEN = re.compile(r"UTC_TIMESTAMP\(6\), (\d+), \d+")
 #: The comment of our tables: what makes them ours.
 _COMMENT = "facturascripts-cdc"
-_GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<where>\S+) TO ")
-_COLUMN_LIST = re.compile(r"\([^)]*\)")
 
 
 class Instrumentation(StrEnum):
@@ -360,28 +359,7 @@ def _variable(connection: Connection[Any], name: str) -> str:
 def rights_of(connection: Connection[Any]) -> Rights:
     """Return the rights of the connected account by SHOW GRANTS, active roles included."""
     account, database = rows(connection, "SELECT CURRENT_USER(), DATABASE()")[0]
-    everywhere: set[str] = set()
-    here: set[str] = set()
-    for (line,) in rows(connection, "SHOW GRANTS"):
-        if match := _GRANT.match(line):
-            privileges = _privileges(match["what"])
-            if match["where"] == "*.*":
-                everywhere |= privileges
-            elif _covers(match["where"], database):
-                here |= privileges
-    return Rights(account, frozenset(everywhere), frozenset(here), database)
-
-
-def _privileges(words: str) -> set[str]:
-    return {part.strip().upper() for part in _COLUMN_LIST.sub("", words).split(",")}
-
-
-def _covers(where: str, database: str) -> bool:
-    """Return whether a grant's ``db.*`` (a LIKE pattern) covers the database."""
-    pattern, _, objects = where.rpartition(".")
-    if objects != "*":
-        return False
-    plain = pattern.strip("`").replace("``", "`")
-    like = {"%": ".*", "_": ".", "\\%": "%", "\\_": "_"}
-    regex = "".join(like.get(part, re.escape(part)) for part in re.findall(r"\\[%_]|.", plain))
-    return re.fullmatch(regex, database, re.DOTALL) is not None
+    found = [each for each in granted(connection) if each.whole]
+    everywhere = (each.privileges for each in found if each.schema == "*")
+    here = (each.privileges for each in found if each.schema != "*" and each.covers(database))
+    return Rights(account, frozenset().union(*everywhere), frozenset().union(*here), database)

@@ -10,11 +10,19 @@ from cdc.capture.triggers import postgres_plan
 from cdc.capture.triggers.base import Hiding, Plan, Step, hide_nothing, require_proof, within
 from cdc.capture.triggers.postgres_refusal import refuse_table, unfit_server
 from cdc.capture.triggers.postgres_render import grants, quote
-from cdc.capture.triggers.postgres_session import LockWait, PostgresBase, run_patiently, survey
+from cdc.capture.triggers.postgres_session import (
+    LockWait,
+    PostgresBase,
+    only_these_connect,
+    run_patiently,
+    survey,
+)
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
+from cdc.database.postgres_accounts import accounts_of
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, PROBE
 from cdc.database.postgres_connection import own_words
 from cdc.database.sqlfile import load
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError
@@ -177,8 +185,11 @@ class PostgresInstaller(PostgresBase[PostgresState]):
         mine = found.complete and found.server.schema_owned
         return postgres_plan.plan_uninstall(found, waiting(connection).changes if mine else 0)
 
-    def _grants(self, found: PostgresState, captures: Sequence[Capture]) -> str:
-        return grants(found, captures)
+    def _grants(
+        self, connection: Connection, found: PostgresState, captures: Sequence[Capture], choice: AccountChoice
+    ) -> str:
+        accounts = accounts_of(choice, self._info, connection)
+        return grants(found, captures, accounts, choice, only_these_connect(connection, choice))
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         with self._session() as connection:

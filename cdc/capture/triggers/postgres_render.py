@@ -12,7 +12,9 @@ import orjson
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
 from cdc.database.sqlfile import load, render
+from cdc.model.account import AccountChoice, Accounts, Role, heading
 from cdc.model.column import Capture
+from cdc.model.printable import printable_line
 
 _FOLDER = "postgres/trigger"
 #: The SET clauses of the function of a table with columns that need them, in lower case as pg_proc.proconfig has them.
@@ -24,8 +26,6 @@ _STYLES = {
     "extra_float_digits": "1",
     "timezone": "utc",  # moments within arrays, ranges and composite values are written with their offset
 }
-INSTALLER = "cdc_installer"
-CONSUMER = "cdc_consumer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +191,16 @@ def grant_partitions(table: str) -> str:
 
 
 def grants(
-    found: PostgresState, captures: Sequence[Capture], installer: str = INSTALLER, consumer: str = CONSUMER
+    found: PostgresState, captures: Sequence[Capture], accounts: Accounts, choice: AccountChoice, connects: str = ""
 ) -> str:
-    """Tables that do not exist are left out: the plan names them."""
+    """Tables that do not exist are left out: the plan names them.  ``connects``: statements that let nobody else
+    connect."""
     existing = [capture for capture in captures if capture.table in found.tables]
     tables = ",\n    ".join(each for capture in existing for each in with_partitions(found, capture.table))
+    consumer = accounts[Role.CONSUMER].name
     return render(
         "postgres/trigger/grants.sql",
-        installer=quote(installer),
-        consumer=quote(consumer),
+        **account_parts(accounts, choice, connects),
         database=quote(found.server.database),
         schema=quote(found.schema),
         tables=tables,
@@ -210,11 +211,29 @@ def grants(
     )
 
 
+def account_parts(accounts: Accounts, choice: AccountChoice, connects: str, attributes: str = "") -> dict[str, str]:
+    """Return the parts of the statements for accounts.  ``attributes``: of their roles."""
+    parts = {"heading": "\n".join(heading(choice, accounts)), "connects": connects}
+    for role, account in accounts.items():
+        name = quote(account.name)
+        statement = f"CREATE ROLE {name} LOGIN{attributes} PASSWORD {literal(account.password)};"
+        exists = f"-- {printable_line(account.name)} exists: its password stays."
+        alter = [f"ALTER ROLE {name}{attributes};"] if attributes else []
+        parts |= {role.value: name, f"create_{role}": statement if account.password else "\n".join([exists, *alter])}
+    return parts
+
+
+def connects(database: str, roles: Sequence[str]) -> str:
+    """Return the statements that let only these roles, and those of this script, connect to a database."""
+    grant = f"GRANT CONNECT ON DATABASE {quote(database)} TO {', '.join(map(quote, roles))};\n" if roles else ""
+    return render(f"{_FOLDER}/statements.sql#connects", database=quote(database), grant=grant)
+
+
 def with_partitions(found: PostgresState, table: str) -> list[str]:
     return [qualified(found.schema, table), *found.tables[table].partitions]
 
 
-def consumer_select(schema: str, capture: Capture, columns: Sequence[str], consumer: str = CONSUMER) -> str:
+def consumer_select(schema: str, capture: Capture, columns: Sequence[str], consumer: str) -> str:
     """Column by column where the table has secrets."""
     listed = ""
     if capture.secrets.intersection(columns):

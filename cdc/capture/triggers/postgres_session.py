@@ -18,10 +18,12 @@ import psycopg
 from psycopg import errors
 
 from cdc.capture.triggers.base import Installer, Plan, Progress, S, Step
-from cdc.capture.triggers.postgres_render import qualified
+from cdc.capture.triggers.postgres_render import connects, qualified
 from cdc.capture.triggers.postgres_state import Connection
+from cdc.database.postgres_accounts import connecting_roles
 from cdc.database.postgres_connection import connect, own_words
 from cdc.database.sqlfile import load
+from cdc.model.account import AccountChoice
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import NO_KEY, SurveyedTable
@@ -111,6 +113,12 @@ def script(plan: Plan, lock_seconds: float) -> str:
         if plan.steps
         else "\n".join([*head[: len(plan.notes)], "-- Nothing to do.", ""])
     )
+
+
+def only_these_connect(connection: Connection, choice: AccountChoice) -> str:
+    """Return the statements that keep all other accounts of the server from connecting; empty where that is so."""
+    roles = None if choice.shared else connecting_roles(connection)
+    return "" if roles is None else connects(connection.info.dbname, roles)
 
 
 class PostgresBase(Installer[Connection, S]):

@@ -1,8 +1,7 @@
--- Two accounts: one installs and removes triggers, the other runs all the time and reads.
--- Give them passwords with \password in psql. FacturaScripts' own account needs nothing.
+$heading
 
 -- 1. Before cdc install-triggers, which runs as $installer:
-CREATE ROLE $installer LOGIN;
+$create_installer
 GRANT CONNECT, CREATE ON DATABASE $database TO $installer;
 GRANT USAGE ON SCHEMA $schema TO $installer;
 GRANT TRIGGER ON
@@ -10,7 +9,7 @@ GRANT TRIGGER ON
 TO $installer;
 
 -- 2. After it, for cdc run, which runs as $consumer:
-CREATE ROLE $consumer LOGIN;
+$create_consumer
 GRANT CONNECT ON DATABASE $database TO $consumer;
 GRANT USAGE ON SCHEMA cdc, $schema TO $consumer;
 GRANT SELECT ON cdc.cdc_installation, cdc.cdc_capture TO $consumer;
@@ -18,3 +17,4 @@ GRANT SELECT, DELETE ON cdc.cdc_journal TO $consumer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cdc.cdc_probe TO $consumer;
 GRANT SELECT, UPDATE ON cdc.cdc_marker TO $consumer;
 $selects
+$connects

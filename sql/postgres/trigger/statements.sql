@@ -88,3 +88,9 @@ GRANT USAGE ON SCHEMA cdc TO $consumer;
 GRANT SELECT ON cdc.cdc_installation, cdc.cdc_capture TO $consumer;
 GRANT SELECT, DELETE ON cdc.cdc_journal TO $consumer;
 GRANT SELECT, UPDATE ON cdc.cdc_marker TO $consumer;
+
+-- name: connects
+
+-- 3. By default every account of the server may connect to this database, and hold its locks. Those that have rights in
+-- it, or are connected now, go on to connect; grant it to others that need it (a backup, a monitor) before this.
+${grant}REVOKE CONNECT ON DATABASE $database FROM PUBLIC;

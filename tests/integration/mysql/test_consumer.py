@@ -20,10 +20,12 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
 from cdc.database.mysql_connection import connect, rows
+from cdc.model.account import AccountChoice, Role
 from cdc.model.column import Capture
 from cdc.model.connection import Tls
 from cdc.model.errors import CdcError, JournalMissing, SourceUnavailable
 from support.database import Database
+from support.grants import PrintedGrants
 from support.mysql_capture import brief, drain, install, uninstall
 from support.paging import page_of
 from support.waiting import HANG_SECONDS
@@ -406,25 +408,16 @@ async def test_the_printed_grants_are_enough_and_no_more(db: Database) -> None:
     )
     captures = [CAPTURE, Capture("child")]
     owner = MySQLInstaller(db.info)
-    tag = db.name.removeprefix("cdc_")
-
-    def accounts(text: str, who: str) -> str:
-        lines = [
-            line
-            for line in text.splitlines()
-            if (f"'{who}'" in line and line[:2] != "--") or line.startswith("SET GLOBAL")
-        ]
-        return "\n".join(lines).replace(f"'{who}'", f"'{who[:8]}_{tag}'").replace("change me", "Ch4nge.me")
-
-    db.script(accounts(owner.grants(captures), "cdc_installer"))
-    made = MySQLInstaller(db.info.as_user(f"cdc_inst_{tag}", "Ch4nge.me"), LockPatience(1, 1))
+    printed = PrintedGrants.read(owner.grants(captures, AccountChoice(db.name)))
+    db.script(printed.before)
+    made = MySQLInstaller(printed.account(db.info, Role.INSTALLER), LockPatience(1, 1))
     made.apply(made.plan_install(captures), lambda _: None)
     assert made.plan_install(captures).steps == ()
-    db.script(accounts(owner.grants(captures), "cdc_consumer"))
+    db.script(printed.after)
     db.execute("INSERT INTO item (name, secret) VALUES ('a', 's')")
     db.execute("INSERT INTO child VALUES (1, 1)")
     db.execute("DELETE FROM item")
-    journal = MySQLJournal(db.info.as_user(f"cdc_cons_{tag}", "Ch4nge.me"), captures)
+    journal = MySQLJournal(printed.account(db.info, Role.CONSUMER), captures)
     await journal.connect()
     assert await journal.try_lock(1)
     await journal.wait(0.1)
@@ -440,7 +433,7 @@ async def test_the_printed_grants_are_enough_and_no_more(db: Database) -> None:
     assert tables["item"].key == ("id",)
     assert [column.name for column in tables["item"].columns] == ["id", "name"]
     await journal.disconnect()
-    reader = db.connect(f"cdc_cons_{tag}", "Ch4nge.me", autocommit=True).cursor()
+    reader = db.connect(*next(reversed(printed.passwords.items())), autocommit=True).cursor()
     for forbidden in ("SELECT secret FROM item", "DELETE FROM item", "UPDATE cdc_journal SET gap = 1"):
         with pytest.raises(Exception, match="denied"):
             reader.execute(forbidden)

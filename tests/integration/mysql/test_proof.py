@@ -8,6 +8,7 @@ import pytest
 
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity
@@ -91,7 +92,7 @@ def test_consumer_account_proves_capture_with_the_printed_grants(db: Database) -
     for grant in finding.fix.split("; "):
         db.execute(grant)
     assert severities(consumer) == [Severity.OK]
-    printed = owner.grants(CAPTURES)
+    printed = owner.grants(CAPTURES, AccountChoice(shared=True))
     assert f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{db.name}`.`cdc_probe` TO 'cdc_consumer'@'%';" in printed
 
 

@@ -15,6 +15,7 @@ from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.mysql_probe import BinlogProbe, MySQLJournalProbe
 from cdc.capture.triggers.mysql import MySQLInstaller
+from cdc.model.account import AccountChoice, Role
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Finding, Severity
@@ -220,11 +221,11 @@ async def test_privilege_withdrawn_while_reading_is_named_and_loses_nothing(
     shop = opened(server)
     await asyncio.to_thread(install, shop, "articulos")
     inspector = installer(shop) if mode == "triggers" else BinlogInspector(shop.info)
-    text = (await asyncio.to_thread(inspector.grants, CAPTURES)).replace("change me", "Ch4nge.me")
-    for line in text.splitlines():
-        if "cdc_consumer" in line:
-            shop.execute(line.rstrip(";"))
     info = shop.info.as_user("cdc_consumer", "Ch4nge.me")
+    choice = AccountChoice(configured={Role.CONSUMER: info})
+    for line in (await asyncio.to_thread(inspector.grants, CAPTURES, choice)).splitlines():
+        if "cdc_consumer" in line and not line.startswith("--"):
+            shop.execute(line.rstrip(";").replace("%", "%%"), ())
     withdrawn = "SELECT, DELETE ON shop.cdc_journal" if mode == "triggers" else "SELECT ON shop.articulos"
 
     def source() -> JournalSource | BinlogSource:

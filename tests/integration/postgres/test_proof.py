@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity
@@ -71,7 +72,7 @@ def test_consumer_account_proves_capture_with_the_printed_grants(
             assert grant.split()[1] in {"INSERT", "UPDATE", "DELETE"}
             postgres_db.execute(grant)
         assert proved(as_consumer).severity is Severity.OK
-        assert "SELECT, INSERT, UPDATE, DELETE ON cdc.cdc_probe" in there.grants(CAPTURES)
+        assert "SELECT, INSERT, UPDATE, DELETE ON cdc.cdc_probe" in there.grants(CAPTURES, AccountChoice(shared=True))
     finally:
         postgres_db.execute(f"DROP OWNED BY {consumer}")
         postgres_db.execute(f"DROP ROLE {consumer}")

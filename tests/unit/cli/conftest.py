@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from cdc.capture.triggers.base import Plan, Progress, Step
 from cdc.cli.app import cdc
+from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
 from cdc.model.finding import Finding, Severity
 from cdc.outbox.sqlite.outbox import SqliteOutbox
@@ -73,7 +74,8 @@ class FakeInstaller:
         for step in plan.steps:
             progress(step.title)
 
-    def grants(self, captures: Sequence[Capture]) -> str:
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
+        assert choice.source
         return f"GRANT SELECT ON {captures[0].table} TO cdc;\n"
 
     def repair(self, tables: Sequence[str]) -> None:

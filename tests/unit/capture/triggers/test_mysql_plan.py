@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.capture.triggers.mysql_plan import RECORD, install_plan, uninstall_plan
-from cdc.capture.triggers.mysql_state import Installation, Instrumentation, MySQLState, MySQLTrigger, Rights, _covers
+from cdc.capture.triggers.mysql_state import Installation, Instrumentation, MySQLState, MySQLTrigger, Rights
+from cdc.database.mysql_accounts import _granted
 from cdc.database.mysql_connection import Flavour, MySQLServer, literal, quote, tls_arguments
 from cdc.database.mysql_journal import (
     JOURNAL,
@@ -203,7 +204,10 @@ def test_tokens_by_row_are_refused_on_mariadb() -> None:
     [("`shop`.*", True), ("`sh%`.*", True), ("`sh_p`.*", True), (r"`sh\_p`.*", False), ("`shop`.`item`", False)],
 )
 def test_grants_are_patterns(where: str, covers: bool) -> None:
-    assert _covers(where, "shop") is covers
+    grant = _granted(f"GRANT SELECT, INSERT (`id`, `name`) ON {where} TO `a`@`%`")
+    assert grant is not None
+    assert grant.privileges == {"SELECT", "INSERT"}
+    assert (grant.whole and grant.covers("shop")) is covers
 
 
 def test_captures_and_literals_survive() -> None:
