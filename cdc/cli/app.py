@@ -78,7 +78,7 @@ COMMANDS = {
     "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
     "install-slot": ("cdc.cli.trigger:install_slot", "Install or update publication and replication slot."),
     "uninstall-slot": ("cdc.cli.trigger:uninstall_slot", "Remove the replication slot and the publication."),
-    "grants": ("cdc.cli.trigger:grants", "Print each source's database accounts and their GRANTs."),
+    "grants": ("cdc.cli.trigger:grants", "Print the database accounts that each source needs."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
     "worker": ("cdc.cli.worker:worker", "Show which process reads which source, and empty one."),

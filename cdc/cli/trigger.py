@@ -119,7 +119,7 @@ def grants(
     mode: str | None,
     shared: bool,
 ) -> None:
-    """Print the accounts that a source needs, with their passwords and GRANTs.
+    """Print the database accounts that each source needs.
 
     The least privileges, as SQL for two accounts of each source: one that installs, and one for `cdc run`.  Their names
     are those that the configuration has (user, admin_user; also of url and admin_url, unless that one administers the

@@ -195,8 +195,6 @@ class SourceConfig(Section):
             )
         if self.admin_password_file is not None and self.admin_url is None and self.admin_user is None:
             raise ValueError("has an `admin_password_file` but no `admin_url` or `admin_user` that it belongs to")
-        if self.admin_url is not None and self.admin_user is not None:
-            raise ValueError("needs `admin_url`, or `admin_user` in the same database, and has both")
         return self
 
     def _check_api(self) -> None:
@@ -262,9 +260,12 @@ class SourceConfig(Section):
     def admin_connection(self) -> ConnectionInfo:
         """The account that installs and removes triggers: ``admin_url`` or ``admin_user`` when given, else the
         consumer's."""
-        if self.admin_user is not None:
-            return with_password(self.place().as_user(self.admin_user, ""), self.admin_password_file)
-        if self.admin_url is None:
+        if self.admin_url is None and self.admin_user is None:
             return self.connection()
-        info = parse_database_url(self.admin_url, f"The admin_url of source {self.name!r}")
+        if self.admin_url is None:
+            info = self.place()
+        else:
+            info = parse_database_url(self.admin_url, f"The admin_url of source {self.name!r}")
+        if self.admin_user is not None:
+            info = info.as_user(self.admin_user, "")
         return with_password(info, self.admin_password_file)

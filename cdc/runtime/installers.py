@@ -35,9 +35,11 @@ def inspector(source: SourceConfig) -> Inspector:
 def granting_inspector(source: SourceConfig) -> Inspector:
     """The inspector for `cdc grants`, with the account of `admin_url`, else that of `url` or `config.php`: the accounts
     that it prints may not exist yet, or may not see the tables that are to be granted."""
-    update: dict[str, object] = {"admin_user": None} if source.admin_user is not None else {}
+    update: dict[str, object] = {}  # files of passwords are for the accounts that are named
     if source.user is not None:
-        update |= {"user": None, "password_file": None}  # its file is for that account
+        update |= {"user": None, "password_file": None}
+    if source.admin_user is not None:
+        update |= {"admin_user": None, "admin_password_file": None}
     there = source.model_copy(update=update)
     if there.capture == "binlog" and there.admin_url is not None:
         from cdc.capture.binlog.inspector import BinlogInspector
@@ -59,8 +61,8 @@ def account_choice(
     elif source.url is not None:
         configured[Role.CONSUMER] = _with_known_password(source.place(), source.password_file)
     if source.admin_user is not None:
-        info = source.place().as_user(source.admin_user, "")
-        configured[Role.INSTALLER] = _with_known_password(info, source.admin_password_file)
+        plain = source.model_copy(update={"admin_password_file": None}).admin_connection()
+        configured[Role.INSTALLER] = _with_known_password(plain, source.admin_password_file)
     elif source.admin_url is not None:
         configured[Role.INSTALLER] = source.admin_connection()
     return AccountChoice(source.name, configured, shared, set() if printed is None else printed)
