@@ -9,7 +9,8 @@ Invariants, proved by ``tests/contract/test_access….py`` on each implementatio
   FacturaScripts user has ended when there is a user of ours with that name;
 * a portal's link begins one session, or none, however many try at once; with the token that made it, both end;
 * a set-up link makes one user, the first, or none, however many try at once; a TOTP step is taken once;
-* the audit log only grows, and is only ever cut at its old end.
+* the audit log only grows, and is only ever cut at its old end; each entry is chained to the one before
+  (`cdc.model.audit_chain`), also where several processes write.
 
 Times are aware UTC datetimes, always passed in: the store has no clock.
 """
@@ -25,13 +26,15 @@ import structlog
 
 from cdc.access.model import AUDIT_KEPT, ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.audit_chain import BEFORE_ALL, Chain
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
 
 
 class AccessStore(Protocol):
     async def open(self) -> None:
-        """Create or migrate the schema, and seal what is not sealed.  Raises `OutboxError`."""
+        """Create or migrate the schema, seal what is not sealed, and chain the entries of an audit log without a chain.
+        Raises `OutboxError`."""
         ...
 
     async def close(self) -> None: ...
@@ -145,6 +148,14 @@ class AccessStore(Protocol):
 
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
         """Newest first; ``before``: the last number of the page before."""
+        ...
+
+    async def audit_after(self, which: AuditFilter, limit: int, after: int = BEFORE_ALL) -> list[RecordedEntry]:
+        """Oldest first; ``after``: the last number of the page before."""
+        ...
+
+    async def audit_chain(self) -> Chain:
+        """Return the marks and the key of the chain.  Raises `OutboxError` when no configured key opens that."""
         ...
 
     async def forget_audit(self, until: datetime, limit: int) -> int:

@@ -23,7 +23,8 @@ from cdc.access.model import (
     worth_noting,
 )
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.outbox.audit import append, noting
+from cdc.model.audit_chain import BEFORE_ALL, Chain
+from cdc.outbox.audit import append, forget, noting
 from cdc.outbox.database import Database, Session
 from cdc.outbox.secret_box import SecretBox
 
@@ -158,8 +159,14 @@ class DatabaseAccess(ABC):
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
         return await self._reads.read(records.audit, which, limit, before)
 
+    async def audit_after(self, which: AuditFilter, limit: int, after: int = BEFORE_ALL) -> list[RecordedEntry]:
+        return await self._reads.read(records.audit_after, which, limit, after)
+
+    async def audit_chain(self) -> Chain:
+        return await self._reads.read(records.audit_chain)
+
     async def forget_audit(self, until: datetime, limit: int) -> int:
-        return await self._write(records.forget_audit, until, limit)
+        return await self._write(forget, until, limit)
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 

@@ -182,11 +182,13 @@ class PageSession:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """A filter of entries; empty fields do not narrow."""
+    """A filter of entries; empty fields do not narrow.  ``since``: made then or later; ``until``: before then."""
 
     actor: str | None = None
     action: str | None = None
     subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from cdc.access import records
 from cdc.access.database_access import DatabaseAccess, P, T, Work
 from cdc.model.audit import Note
+from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.audit import noting
+from cdc.outbox.audit import is_behind, noting
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.migrate import migrate_postgres
 from cdc.outbox.postgres.session import Lock, PostgresSession
@@ -19,12 +20,14 @@ class PostgresAccess(DatabaseAccess):
     def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
         super().__init__(box)
         self._info = info
-        self._reads = self._session = PostgresSession(info, "access", durable=True, plain=True)
+        self._reads = self._session = PostgresSession(info, "access", durable=True, plain=True, box=box)
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
         if await self._session.read(records.seal_secrets, self._box, former=False, dry_run=True):
             await self._write(records.seal_secrets, self._box, former=False)
+        if await self._session.read(is_behind):
+            await self._write(records.begin_chain, SystemClock().now())
 
     async def close(self) -> None:
         await self._session.close()

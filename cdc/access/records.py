@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 
 from cdc.access.model import (
@@ -15,21 +16,34 @@ from cdc.access.model import (
     has_room,
 )
 from cdc.model.audit import AuditEntry, RecordedEntry
+from cdc.model.audit_chain import Chain
 from cdc.outbox import endpoints
-from cdc.outbox.database import Database
+from cdc.outbox.audit import begin, chain_of, seal_key
+from cdc.outbox.database import Database, Row
 from cdc.outbox.secret_box import SecretBox
 
 
 async def audit(db: Database, which: AuditFilter, limit: int, before: int | None) -> list[RecordedEntry]:
-    terms = {"actor": which.actor, "action": which.action, "subject": which.subject}
+    return _recorded(await db.rows("audit", limit=limit, before=before, **asdict(which)))
+
+
+async def audit_after(db: Database, which: AuditFilter, limit: int, after: int) -> list[RecordedEntry]:
+    return _recorded(await db.rows("audit_after", limit=limit, after=after, **asdict(which)))
+
+
+def _recorded(rows: list[Row]) -> list[RecordedEntry]:
     return [
-        RecordedEntry(number, AuditEntry(at, actor, action, subject, json.loads(detail)))
-        for number, at, actor, action, subject, detail in await db.rows("audit", limit=limit, before=before, **terms)
+        RecordedEntry(number, AuditEntry(at, actor, action, subject, json.loads(detail)), hash_, former)
+        for number, at, actor, action, subject, detail, hash_, former in rows
     ]
 
 
-async def forget_audit(db: Database, until: datetime, limit: int) -> int:
-    return await db.write("forget_audit", until=until, limit=limit)
+async def audit_chain(db: Database) -> Chain:
+    return (await chain_of(db))[0]
+
+
+async def begin_chain(db: Database, now: datetime) -> None:
+    await begin(db, now)
 
 
 async def claim(db: Database, box: SecretBox, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
@@ -75,7 +89,7 @@ async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: b
                 await db.write("set_totp_secret", secret=box.seal(box.open(secret)), name_key=key)
             for actor, key, body in answers:
                 await db.write("set_body", actor=actor, request_key=key, body=box.seal(box.open(body)))
-    return len(users) + len(answers)
+    return len(users) + len(answers) + (await seal_key(db, dry_run=dry_run) if former else 0)
 
 
 async def rekey(db: Database, box: SecretBox) -> int:

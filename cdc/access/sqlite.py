@@ -8,7 +8,8 @@ from pathlib import Path
 from cdc.access import records
 from cdc.access.database_access import DatabaseAccess, P, T, Work
 from cdc.model.audit import Note
-from cdc.outbox.audit import noting
+from cdc.model.clock import SystemClock
+from cdc.outbox.audit import is_behind, noting
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite.database import SqliteThread
 from cdc.outbox.sqlite.file import open_file
@@ -21,12 +22,18 @@ class SqliteAccess(DatabaseAccess):
     def __init__(self, path: Path | str, *, busy_timeout: float = 5.0, box: SecretBox = PLAIN) -> None:
         super().__init__(box)
         self._path = Path(path)
-        self._writer = SqliteThread(self._path, busy_timeout)
-        self._reads = self._reader = SqliteThread(self._path, busy_timeout)
+        self._writer = SqliteThread(self._path, busy_timeout, box=box)
+        self._reads = self._reader = SqliteThread(self._path, busy_timeout, box=box)
 
     async def open(self) -> None:
         seal = partial(records.seal_secrets, box=self._box, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
+        try:
+            if await self._reader.read(is_behind):
+                await self._writer.write(records.begin_chain, SystemClock().now())
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self._reader.close()

@@ -9,14 +9,18 @@ from typing import Final
 
 import click
 
+from cdc.admin.audit_log import verify
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
+from cdc.cli.admin import opened_access
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.audit import described, without_hash
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
+from cdc.model.audit_chain import ChainCheck
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import is_pull
@@ -148,7 +152,12 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
             found.append((name, await consumer_lock.finding(source, store, served=bool(config.web.listen))))
         return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
 
+    async def audit_log(_: OutboxStore) -> list[Check]:
+        async with opened_access(config) as access:
+            return [Check("audit log", _chain_finding(await verify(access)))]
+
     parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [secrets, partial(_check_replication, config)]
+    parts += [audit_log]
     parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
     parts += [] if answered else [partial(_check_overdue, config)]
     try:
@@ -162,6 +171,16 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     except CdcError as error:
         return [_failed("outbox", "open", error)]
     return checks
+
+
+def _chain_finding(check: ChainCheck) -> Finding:
+    if check.broken:
+        fix = "Compare with an export or a backup (cdc audit verify FILE): somebody wrote to the outbox's tables"
+        return Finding("chain", Severity.WRONG, check.broken, fix)
+    if check.without_hash:
+        fix = "If they are yours (cdc audit list), nothing; else see who can write to the outbox"
+        return Finding("chain", Severity.WARNING, without_hash(check), fix)
+    return Finding("chain", Severity.OK, described(check))
 
 
 async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:

@@ -37,10 +37,13 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class RecordedEntry:
-    """An entry as the log shows it; ``number`` grows."""
+    """An entry as the log shows it; ``number`` grows.  ``hash``: over the entry and the former hash
+    (`cdc.model.audit_chain`); empty where an earlier release wrote it.  ``former``: that hash."""
 
     number: int
     entry: AuditEntry
+    hash: str = ""
+    former: str = ""
 
 
 #: The entries that a change is stored with; empty for what the program does by itself.

@@ -19,6 +19,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint
+from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import Subscriber, SubscriberCache, SubscriberIndex
 from cdc.outbox.slices import LogSlice
 
@@ -66,9 +67,10 @@ class LogSearch(Protocol):
 
 class Database(ABC):
     """One connection, in a transaction where something is written.  ``subscribers``: what the outbox remembers of them
-    between transactions."""
+    between transactions.  ``box``: seals and opens what is secret."""
 
     subscribers: SubscriberCache
+    box: SecretBox
 
     @abstractmethod
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]: ...

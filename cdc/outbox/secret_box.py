@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -38,11 +39,18 @@ class SecretBox:
     they are from, for errors, which never repeat a key.  Raises `ConfigError` when one is no key."""
 
     def __init__(self, keys: Sequence[str] = (), where: str = "The key") -> None:
-        self._fernets = [Fernet(_checked(key, number, where)) for number, key in enumerate(keys, 1)]
+        self._keys = [_checked(key, number, where) for number, key in enumerate(keys, 1)]
+        self._fernets = [Fernet(key) for key in self._keys]
 
     def __bool__(self) -> bool:
         """Return whether secrets are sealed at all."""
         return bool(self._fernets)
+
+    def derived(self, purpose: str) -> SecretBox:
+        """Return a box with keys derived from these.  What this one seals, of anybody's choice, opens in none of
+        them."""
+        keys = [hmac.digest(base64.urlsafe_b64decode(key), purpose.encode(), "sha256") for key in self._keys]
+        return SecretBox([base64.urlsafe_b64encode(key).decode("ascii") for key in keys])
 
     def seal(self, secret: str) -> str:
         """Seal a secret with the first key; without a key, or for an empty secret (of a removed endpoint), return it

@@ -39,6 +39,7 @@ class TransferPart(StrEnum):
     SESSIONS = "access_session"
     TOKENS = "access_token"
     AUDIT = "audit"
+    CHAIN = "audit_chain"
     REQUESTS = "idempotency"
 
 
@@ -78,7 +79,8 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
         *("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at"),
         *("sources", "allowed"),
     ),
-    TransferPart.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail"),
+    TransferPart.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail", "hash"),
+    TransferPart.CHAIN: ("name", "number", "hash", "seal"),
     TransferPart.REQUESTS: (
         "actor", "request_key", "fingerprint", "started_at", "status", "content_type", "body", "location",
     ),

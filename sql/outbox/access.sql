@@ -126,9 +126,22 @@ UPDATE cdc_outbox.idempotency SET body = :body WHERE actor = :actor AND request_
 
 -- name: insert_audit
 -- An entry behind the last one; nobody else adds one, so that numbers grow in the order of the commits.
-INSERT INTO cdc_outbox.audit (number, recorded_at, actor, action, subject, detail)
-VALUES ((SELECT COALESCE(max(number), 0) + 1 FROM cdc_outbox.audit), :recorded_at, :actor, :action, :subject, :detail)
-RETURNING number
+INSERT INTO cdc_outbox.audit (number, recorded_at, actor, action, subject, detail, hash)
+VALUES (:number, :recorded_at, :actor, :action, :subject, :detail, :hash)
+
+-- name: audit_chain
+-- The marks of the chain, its key, and the number of the last entry.
+SELECT name, number, hash, seal FROM cdc_outbox.audit_chain
+UNION ALL
+SELECT 'last', COALESCE(max(number), 0), '', '' FROM cdc_outbox.audit
+
+-- name: any_audit_hash
+SELECT EXISTS (SELECT 1 FROM cdc_outbox.audit WHERE hash <> '')
+
+-- name: set_audit_mark
+-- A mark of the chain, or its key.
+INSERT INTO cdc_outbox.audit_chain (name, number, hash, seal) VALUES (:name, :number, :hash, :seal)
+ON CONFLICT (name) DO UPDATE SET number = excluded.number, hash = excluded.hash, seal = excluded.seal
 
 -- name: users
 -- All users, or the one of this key, by name.
@@ -137,13 +150,37 @@ WHERE :name_key::text IS NULL OR name_key = :name_key
 ORDER BY name_key COLLATE "C"
 
 -- name: audit
--- Entries of the audit log, newest first; parameters that are null do not narrow.
-SELECT number, recorded_at, actor, action, subject, detail FROM cdc_outbox.audit
+-- Entries of the audit log, newest first, with the hash of the one before; parameters that are null do not narrow.
+SELECT number, recorded_at, actor, action, subject, detail, hash, COALESCE(
+    (SELECT hash FROM cdc_outbox.audit AS former WHERE former.number < audit.number AND former.hash <> ''
+     ORDER BY former.number DESC LIMIT 1),
+    (SELECT hash FROM cdc_outbox.audit_chain WHERE name = 'anchor'), ''
+)
+FROM cdc_outbox.audit
 WHERE (:before::bigint IS NULL OR number < :before)
   AND (:actor::text IS NULL OR actor = :actor)
   AND (:action::text IS NULL OR action = :action)
   AND (:subject::text IS NULL OR subject = :subject)
+  AND (:since::timestamptz IS NULL OR recorded_at >= :since)
+  AND (:until::timestamptz IS NULL OR recorded_at < :until)
 ORDER BY number DESC
+LIMIT :limit
+
+-- name: audit_after
+-- The same, oldest first.
+SELECT number, recorded_at, actor, action, subject, detail, hash, COALESCE(
+    (SELECT hash FROM cdc_outbox.audit AS former WHERE former.number < audit.number AND former.hash <> ''
+     ORDER BY former.number DESC LIMIT 1),
+    (SELECT hash FROM cdc_outbox.audit_chain WHERE name = 'anchor'), ''
+)
+FROM cdc_outbox.audit
+WHERE number > :after
+  AND (:actor::text IS NULL OR actor = :actor)
+  AND (:action::text IS NULL OR action = :action)
+  AND (:subject::text IS NULL OR subject = :subject)
+  AND (:since::timestamptz IS NULL OR recorded_at >= :since)
+  AND (:until::timestamptz IS NULL OR recorded_at < :until)
+ORDER BY number
 LIMIT :limit
 
 -- name: remove_user

@@ -9,6 +9,7 @@ import pytest
 
 from cdc.access.base import AccessStore
 from cdc.access.model import AuditFilter, Role, UserChange
+from cdc.admin.audit_log import verify
 from cdc.model.audit import AuditEntry
 from cdc.model.errors import NotFound, UsageError
 from support.accesses import EVERYTHING, IDLE, actions, entry, recorded, session, user
@@ -150,6 +151,18 @@ async def test_entries_are_found_by_who_what_and_which(access: AccessStore) -> N
     assert await found(AuditFilter(subject="z")) == []
 
 
+async def test_entries_are_read_oldest_first_and_by_time(access: AccessStore) -> None:
+    for number in range(5):
+        await access.append(entry(subject=f"s{number}", at=at(number), text="ñ\u2028\0", count=1.5))
+    within = AuditFilter(since=at(1), until=at(4))
+    assert [each.entry.subject for each in await access.audit(within, 2)] == ["s3", "s2"]
+    first = await access.audit_after(within, 2)
+    assert [each.entry.subject for each in first] == ["s1", "s2"]
+    (last,) = await access.audit_after(within, 2, first[-1].number)
+    assert (last.entry.subject, last.former) == ("s3", first[-1].hash)
+    assert (await verify(access)).broken == ""
+
+
 async def test_the_log_is_cut_at_its_old_end_only(access: AccessStore) -> None:
     for seconds in (0, 1, 50, 2, 3):  # the clock jumped ahead, and back
         await access.append(entry(subject=f"s{seconds}", at=at(seconds)))
@@ -159,7 +172,9 @@ async def test_the_log_is_cut_at_its_old_end_only(access: AccessStore) -> None:
     assert [each.entry.subject for each in await recorded(access)] == ["s50", "s2", "s3"]
     numbers = [each.number for each in await recorded(access)]
     assert await access.append(entry()) == numbers[-1] + 1
+    assert (await verify(access)).broken == ""
     assert await access.forget_audit(at(100), 10) == 4
+    assert (await verify(access)).broken == ""
 
 
 async def test_many_write_to_the_log_at_once(access: AccessStore) -> None:

@@ -30,6 +30,7 @@ from cdc.access.model import (
     worth_noting,
 )
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
+from cdc.model.audit_chain import BEFORE_ALL, Chain
 from support.memory_outbox.audit import MemoryAudit
 
 
@@ -215,20 +216,24 @@ class MemoryAccess:
         return self._log.append(entry)
 
     async def audit(self, which: AuditFilter, limit: int, before: int | None = None) -> list[RecordedEntry]:
-        def fits(each: RecordedEntry) -> bool:
-            wanted = ((which.actor, each.entry.actor), (which.action, each.entry.action))
-            return all(want in (None, is_) for want, is_ in (*wanted, (which.subject, each.entry.subject)))
-
         found = [
-            each for each in reversed(self._log.entries) if (before is None or each.number < before) and fits(each)
+            each
+            for each in reversed(self._log.entries)
+            if (before is None or each.number < before) and _fits(which, each.entry)
         ]
         return found[:limit]
+
+    async def audit_after(self, which: AuditFilter, limit: int, after: int = BEFORE_ALL) -> list[RecordedEntry]:
+        return [each for each in self._log.entries if each.number > after and _fits(which, each.entry)][:limit]
+
+    async def audit_chain(self) -> Chain:
+        return self._log.chain
 
     async def forget_audit(self, until: datetime, limit: int) -> int:
         old = 0
         while old < min(limit, len(self._log.entries)) and self._log.entries[old].entry.at < until:
             old += 1
-        del self._log.entries[:old]
+        self._log.forget(old)
         return old
 
     # -- idempotency ------------------------------------------------------------------------------------------------
@@ -260,3 +265,9 @@ class MemoryAccess:
 
     async def rekey(self, note: Note) -> int:
         return 0
+
+
+def _fits(which: AuditFilter, entry: AuditEntry) -> bool:
+    pairs = ((which.actor, entry.actor), (which.action, entry.action), (which.subject, entry.subject))
+    since, until = which.since or entry.at, which.until
+    return all(term in (None, value) for term, value in pairs) and since <= entry.at and (not until or entry.at < until)

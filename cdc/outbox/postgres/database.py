@@ -15,6 +15,7 @@ from cdc.outbox.database import Database, Ledger, Row, postgres_statements
 from cdc.outbox.postgres import search
 from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres.search import PostgresSearch
+from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import Subscriber, SubscriberCache
 from cdc.outbox.slices import LogSlice
 
@@ -35,8 +36,11 @@ class Notice(StrEnum):
 
 
 class PostgresDatabase(Database):
-    def __init__(self, connection: AsyncConnection[Any], subscribers: SubscriberCache | None = None) -> None:
+    def __init__(
+        self, connection: AsyncConnection[Any], subscribers: SubscriberCache | None = None, box: SecretBox = PLAIN
+    ) -> None:
         self.connection = connection
+        self.box = box
         self.subscribers = subscribers or SubscriberCache()
         self.notice = Notice.WRITTEN  # sent by `PostgresSession.write`
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -156,14 +157,15 @@ class PostgresOutbox(DatabaseOutbox):
         self._info = info
         token = secrets.token_hex(8)
         subscribers = SubscriberCache()
-        self._own = self._kept = self._durable = PostgresSession(info, token, durable=True, subscribers=subscribers)
         soon = SOON_SECONDS if info.others else CALL_SECONDS
-        self._due = self._leasing = PostgresSession(info, token, durable=False, seconds=soon)
+        session = partial(PostgresSession, info, token, box=box)
+        self._own = self._kept = self._durable = session(durable=True, subscribers=subscribers)
+        self._due = self._leasing = session(durable=False, seconds=soon)
         self.limits = PostgresLimits(self._leasing)
-        self._recording = PostgresSession(info, token, durable=True, seconds=soon, subscribers=subscribers)
-        self._log = self._reading = PostgresSession(info, token, durable=True, plain=True)
-        self._upkeep = PostgresSession(info, token, durable=False)
-        self._altering = PostgresSession(info, token, durable=True, seconds=ALTER_SECONDS)
+        self._recording = session(durable=True, seconds=soon, subscribers=subscribers)
+        self._log = self._reading = session(durable=True, plain=True)
+        self._upkeep = session(durable=False)
+        self._altering = session(durable=True, seconds=ALTER_SECONDS)
         self._listener = Listener(info, token)
         self.workers = self._readers = PostgresWorkers(info, token)
         self._floors = dispatch.DueFloors()

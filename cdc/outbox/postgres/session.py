@@ -20,6 +20,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.database import PostgresDatabase
+from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import SubscriberCache
 
 _ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
@@ -111,6 +112,7 @@ class PostgresSession:
         plain: bool = False,
         seconds: float = CALL_SECONDS,
         subscribers: SubscriberCache | None = None,
+        box: SecretBox = PLAIN,
     ) -> None:
         self._info = info
         self._token = token
@@ -119,6 +121,7 @@ class PostgresSession:
         self._connection: AsyncConnection[Any] | None = None
         self._free = asyncio.Lock()
         self._subscribers = subscribers or SubscriberCache()
+        self._box = box
 
     async def close(self) -> None:
         async with self._free:
@@ -160,7 +163,7 @@ class PostgresSession:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._info, self._settings)
-            return await work(PostgresDatabase(self._connection, self._subscribers))
+            return await work(PostgresDatabase(self._connection, self._subscribers, self._box))
         except psycopg.Error as error:
             await self._tidy()
             raise sentence(error, self._info) from error

@@ -23,6 +23,7 @@ from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import OutboxError, OutboxLost, OutboxRefused
 from cdc.outbox.database import Database, Ledger, Row, sqlite_statements
+from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import Subscriber, SubscriberCache
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search
@@ -72,8 +73,11 @@ def log_in_use(path: Path) -> OutboxError:
 
 
 class SqliteDatabase(Database):
-    def __init__(self, connection: sqlite3.Connection, subscribers: SubscriberCache | None = None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, subscribers: SubscriberCache | None = None, box: SecretBox = PLAIN
+    ) -> None:
         self.connection = connection
+        self.box = box
         self.subscribers = subscribers or SubscriberCache()
 
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
@@ -192,8 +196,9 @@ class SqliteThread:
 
     ``cache``: KiB of pages that it keeps at most; the system keeps those of the file anyhow."""
 
-    def __init__(self, path: Path, busy_timeout: float, cache: int = 16_384) -> None:
+    def __init__(self, path: Path, busy_timeout: float, cache: int = 16_384, box: SecretBox = PLAIN) -> None:
         self.path = path
+        self._box = box
         self._cache = cache
         self._busy_timeout = busy_timeout
         self._executor: ThreadPoolExecutor | None = None
@@ -278,7 +283,7 @@ class SqliteThread:
         return self._connection
 
     def _database(self, connection: sqlite3.Connection) -> SqliteDatabase:
-        return SqliteDatabase(connection, self._subscribers)
+        return SqliteDatabase(connection, self._subscribers, self._box)
 
     def _transaction(self, synchronous: str, work: Callable[[SqliteDatabase], Coroutine[Any, Any, T]]) -> T:
         connection = self._open_connection()

@@ -91,8 +91,8 @@ class SqliteOutbox(DatabaseOutbox):
         super().__init__(box)
         self._path = Path(path)
         self._use(
-            SqliteThread(self._path, busy_timeout),
-            SqliteThread(self._path, busy_timeout, _READER_CACHE),
+            SqliteThread(self._path, busy_timeout, box=box),
+            SqliteThread(self._path, busy_timeout, _READER_CACHE, box),
         )
         self._seen: tuple[int, int] | None = None
         self._dispatch_lock = ProcessLock(self._path)

@@ -194,7 +194,7 @@ def test_the_second_factor(run_cdc: Callable, folder: Path, monkeypatch: pytest.
         assert shown["secret"] not in "\n".join(db.iterdump())
 
     monkeypatch.setenv("CDC_SECRET_KEY", f"{new_key()},{key}")
-    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 1}
+    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 2}, "and the audit log's key"
     monkeypatch.delenv("CDC_SECRET_KEY")
     assert "encrypted with another key" in run_cdc("user", "list", code=1).stderr
 

@@ -52,6 +52,8 @@ WALKS = {
     "end_portals_of_token": {"access_session"},  # rare: when a token is removed
     "stored_answers": {"idempotency"},  # of a day
     **{name: {"audit"} for name in ("audit", "forget_audit")},  # from one of its ends
+    "any_audit_hash": {"audit"},  # once, when its chain begins
+    "audit_chain": {"audit_chain"},  # three rows
     **{f"delete_{name}": {"json_each"} for name in ("attempts", "deliveries", "events")},
     **{
         name: {"json_each"}
