@@ -10,6 +10,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.outbox.audit import is_behind, noting
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.migrate import migrate_postgres
+from cdc.outbox.postgres.rights import secret_rights
 from cdc.outbox.postgres.session import Lock, PostgresSession
 from cdc.outbox.secret_box import PLAIN, SecretBox
 
@@ -24,6 +25,8 @@ class PostgresAccess(DatabaseAccess):
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
+        if not (await self._session.read(secret_rights)).users:
+            return
         if await self._session.read(records.seal_secrets, self._box, former=False, dry_run=True):
             await self._write(records.seal_secrets, self._box, former=False)
         if await self._session.read(is_behind):

@@ -26,10 +26,12 @@ from cdc.model.clock import SystemClock
 from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding, Severity, grouped, span
+from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import consumer_lock, markers
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime.doctor import confirmed, consumer_findings, disk_finding, file_findings
+from cdc.runtime.outboxes import account_finding, roles_of
 from cdc.web.health import overdue, unreplicated
 
 #: A consumer's program may run once a day.
@@ -108,6 +110,8 @@ def _stored(config: Config, source: str, usable: bool) -> service_doctor.StoredP
     async def stored() -> Position | None:
         if not usable:
             return None
+        if await roles_of(config.outbox) == {ProcessRole.DISPATCH}:
+            return None
         async with opened_outbox(config) as store:
             return await store.position(source)
 
@@ -136,34 +140,21 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     """``answered``: the consumer said what is overdue."""
     now = SystemClock().now()
 
-    async def secrets(store: OutboxStore) -> list[Check]:
-        return [Check("outbox", await check_secrets(config, store))]
-
     async def endpoints(store: OutboxStore) -> list[Check]:
         return endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
 
     async def quarantine(store: OutboxStore) -> list[Check]:
         return quarantine_checks(await store.count_quarantined())
 
-    async def known(store: OutboxStore) -> list[Check]:
-        found = []
-        for name, source in config.source.items():
-            found.append((name, await markers.finding(source, store)))
-            found.append((name, await consumer_lock.finding(source, store, served=bool(config.web.listen))))
-        return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
-
-    async def audit_log(_: OutboxStore) -> list[Check]:
-        async with opened_access(config) as access:
-            return [Check("audit log", _chain_finding(await verify(access)))]
-
-    parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [secrets, partial(_check_replication, config)]
-    parts += [audit_log]
+    parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [partial(_check_account, config)]
+    parts += [partial(_check_secrets, config), partial(_check_replication, config), partial(_check_audit_log, config)]
     parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
     parts += [] if answered else [partial(_check_overdue, config)]
+    parts += [partial(_check_known, config)]
     try:
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
-            for part in (*parts, known):
+            for part in parts:
                 try:
                     checks += await part(store)
                 except CdcError as error:  # it hides no other check
@@ -181,6 +172,36 @@ def _chain_finding(check: ChainCheck) -> Finding:
         fix = "If they are yours (cdc audit list), nothing; else see who can write to the outbox"
         return Finding("chain", Severity.WARNING, without_hash(check), fix)
     return Finding("chain", Severity.OK, described(check))
+
+
+async def _check_audit_log(config: Config, _store: OutboxStore) -> list[Check]:
+    """Return nothing for an account that may not read it."""
+    if ProcessRole.WEB not in await roles_of(config.outbox):
+        return []
+    async with opened_access(config) as access:
+        return [Check("audit log", _chain_finding(await verify(access)))]
+
+
+async def _check_account(config: Config, _store: OutboxStore) -> list[Check]:
+    found = await account_finding(config.outbox)
+    return [] if found is None else [Check("outbox", found)]
+
+
+async def _check_secrets(config: Config, store: OutboxStore) -> list[Check]:
+    """Return nothing for an account that does not manage the secrets."""
+    managed = ProcessRole.WEB in await roles_of(config.outbox)
+    return [Check("outbox", await check_secrets(config, store))] if managed else []
+
+
+async def _check_known(config: Config, store: OutboxStore) -> list[Check]:
+    """Return nothing for an account that may not read where sources are."""
+    if await roles_of(config.outbox) == {ProcessRole.DISPATCH}:
+        return []
+    found = []
+    for name, source in config.source.items():
+        found.append((name, await markers.finding(source, store)))
+        found.append((name, await consumer_lock.finding(source, store, served=bool(config.web.listen))))
+    return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
 
 
 async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:

@@ -86,6 +86,35 @@ def print_sql() -> None:
 
 
 @outbox.command()
+@click.option("--prefix", default="", help="The accounts' names are PREFIX_capture and so on [the database's name].")
+@pass_session
+def grants(session: CommandSession, prefix: str) -> None:
+    """Print the SQL of three accounts, each for one role of `cdc run`.
+
+    For an outbox in PostgreSQL, whose processes then can do nothing but their own work: a stolen one that sends makes
+    no user, token or endpoint.  One account that owns the tables is enough, too.
+    """
+    print_script(outboxes.grants_script(quiet_configuration(session).outbox, prefix) + "\n")
+
+
+@outbox.command()
+@pass_session
+def upgrade(session: CommandSession) -> None:
+    """Bring the outbox's tables to this version, as their owner.
+
+    `cdc run` does this by itself, unless its account may not change tables.  Then run what `cdc outbox grants` prints.
+    """
+    config = quiet_configuration(session)
+
+    async def work() -> None:
+        async with opened_outbox(config), opened_access(config):
+            pass
+
+    run_async(work())
+    say(f"The outbox {config.outbox.describe()} is as this version needs it.")
+
+
+@outbox.command()
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @json_option

@@ -22,8 +22,8 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import configuration, quiet_configuration, select_sources
 from cdc.config import Config
 from cdc.logs import configure_logs, say_after, written_aside
+from cdc.model.worker import ProcessRole
 from cdc.runtime import consumer
-from cdc.runtime.components import ProcessRole
 from cdc.runtime.process import raise_limit, stand_back
 from cdc.runtime.reload import Reload
 from cdc.runtime.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
     type=click.Choice(list(ProcessRole), case_sensitive=False),
     default=ProcessRole.ALL,
     show_default=False,
-    help="What this process does: capture changes, dispatch webhooks, or both [all].",
+    help="What this process does: capture changes, dispatch webhooks, serve the page and the API (web), or all [all].",
 )
 @pass_session
 def run(session: CommandSession, role: ProcessRole) -> None:
@@ -45,7 +45,7 @@ def run(session: CommandSession, role: ProcessRole) -> None:
 
     With an outbox in PostgreSQL any number of processes share the sources and the deliveries.  Of several processes on
     one SQLite outbox one works and the others are on standby.  So it is with several outboxes of one database, but the
-    others are not ready.
+    others are not ready.  Processes of one role each may have accounts that can do nothing else (cdc outbox grants).
 
     SIGTERM or Ctrl-C finishes the requests in flight and stops; a second signal stops at once.  SIGHUP reloads the
     configuration: unchanged parts keep running, and an invalid file is refused.  Logs go to standard error.
@@ -59,7 +59,7 @@ def run(session: CommandSession, role: ProcessRole) -> None:
         log_as(config)
         stand_back(config.process.nice)
         raise_limit()
-        if role is not ProcessRole.DISPATCH:
+        if role.captures:
             select_sources(config, ())
         reload = Reload(asyncio.Event(), lambda: configuration(session), log_as)
         run_async(_until_signal(config, role, reload, partial(say_after, stream)))

@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 #: Seconds for which the leases of a worker last after its last sign (`cdc_outbox.live_worker`).
 LEASE_SECONDS = 8.0
+
+
+class ProcessRole(StrEnum):
+    """The work of a process.  ``WEB``: the page and the API.  ``ALL``: all of it."""
+
+    ALL = "all"
+    CAPTURE = "capture"
+    DISPATCH = "dispatch"
+    WEB = "web"
+
+    @property
+    def captures(self) -> bool:
+        return self in (ProcessRole.ALL, ProcessRole.CAPTURE)
+
+    @property
+    def sends(self) -> bool:
+        return self in (ProcessRole.ALL, ProcessRole.DISPATCH)
 
 
 class SourceLease(NamedTuple):

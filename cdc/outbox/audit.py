@@ -141,10 +141,13 @@ async def forget(db: Database, until: datetime, limit: int) -> int:
     chain = (await chain_of(db))[0].trusted()
     rows = await db.rows("audit_after", after=BEFORE_ALL, limit=limit, **NO_TERMS)
     old = [(number, hash_) for number, _, _, _, _, _, hash_, _ in takewhile(lambda row: row[1] < until, rows)]
-    if old and chain.anchor is not None:
-        former = next((hash_ for _, hash_ in reversed(old) if hash_), chain.anchor.hash)
-        await _set_mark(db, "anchor", chain.mark("anchor", old[-1][0], former))
-    return await db.write("forget_audit", until=until, limit=limit)
+    removed = await db.write(
+        "forget_audit", until=until, limit=limit
+    )  # fewer where the account may remove only older ones
+    if removed and chain.anchor is not None:
+        former = next((hash_ for _, hash_ in reversed(old[:removed]) if hash_), chain.anchor.hash)
+        await _set_mark(db, "anchor", chain.mark("anchor", old[removed - 1][0], former))
+    return removed
 
 
 async def _set_mark(db: Database, name: str, mark: Mark) -> None:

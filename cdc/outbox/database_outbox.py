@@ -62,6 +62,7 @@ class DatabaseOutbox(ABC):
     _kept: Session
     _due: Session
 
+    _endpoints_by = "endpoints"  # the statement that reads all
     workers: WorkerStore | None = None
     limits: LimitStore | None = None
 
@@ -208,7 +209,8 @@ class DatabaseOutbox(ABC):
         return replace(page, found=[self._box.open_endpoint(each) for each in page.found])
 
     async def endpoints(self) -> list[Endpoint]:
-        self._opened = await self._due.read(endpoints.opened, self._opened, self._box.open_endpoint)
+        read = endpoints.opened
+        self._opened = await self._due.read(read, self._opened, self._box.open_endpoint, self._endpoints_by)
         return [endpoint for _, endpoint in self._opened.all]
 
     async def endpoints_version(self) -> int:

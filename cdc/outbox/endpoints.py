@@ -39,15 +39,18 @@ class OpenedEndpoints:
 
 
 async def opened(
-    db: Database, before: OpenedEndpoints, open_endpoint: Callable[[Endpoint], Endpoint]
+    db: Database,
+    before: OpenedEndpoints,
+    open_endpoint: Callable[[Endpoint], Endpoint],
+    statement: str = "endpoints",
 ) -> OpenedEndpoints:
     """Return all endpoints.  Nothing but what the version does not cover is read while they are as ``before``; then
-    those whose rows are as before are not decoded again."""
+    those whose rows are as before are not decoded again.  ``statement``: reads them."""
     now = await version(db)
     if now == before.version:
         failing: dict[str, datetime] = dict(await db.rows("failing_endpoints"))
         return OpenedEndpoints(now, [_failing(each, failing.get(each[1].id)) for each in before.all])
-    rows = await db.rows("endpoints")
+    rows = await db.rows(statement)
     known = before.all
     every = [
         known[place] if place < len(known) and known[place][0] == row else (row, open_endpoint(db.endpoint_from(row)))
@@ -154,11 +157,7 @@ async def disable_filtered(
 
 
 async def note_filter(db: Database, endpoint_id: str, condition: str, problem: str) -> None:
-    if await db.row("find_endpoint", id=endpoint_id) is None:
-        return
-    for found in await endpoints_of(db, [endpoint_id]):
-        if found.condition == condition:
-            await db.write("update_endpoint", **db.endpoint_row(replace(found, filter_problem=problem)))
+    await db.write("note_filter", id=endpoint_id, condition=condition, problem=problem)
 
 
 async def _announced(db: Database, changed: int, announcement: Written, now: datetime) -> bool:

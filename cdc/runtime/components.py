@@ -9,7 +9,6 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final
 
 import structlog
@@ -17,13 +16,6 @@ import structlog
 from cdc.model.clock import Backoff, Clock
 from cdc.model.errors import CdcError, OutboxLost, UsageError, first_error, reportable_error
 from cdc.model.observer import Observer
-
-
-class ProcessRole(StrEnum):
-    ALL = "all"
-    CAPTURE = "capture"
-    DISPATCH = "dispatch"
-
 
 log = structlog.get_logger()
 

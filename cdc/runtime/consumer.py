@@ -17,10 +17,11 @@ from cdc.extras import install_hint
 from cdc.model.clock import Backoff, Clock, SystemClock
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
 from cdc.model.observer import Observer, Several
+from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxFile
-from cdc.runtime.components import Parts, ProcessRole, settled
+from cdc.runtime.components import Parts, settled
 from cdc.runtime.consumer_parts import ConsumerParts, Say, sources_of
-from cdc.runtime.outboxes import open_outbox, require, save_lost
+from cdc.runtime.outboxes import check_account, open_outbox, require, save_lost
 from cdc.runtime.process import Supervisor
 from cdc.runtime.reload import Reload, check_reloadable
 
@@ -42,23 +43,26 @@ async def run(
     say: Say = print,
     reload: Reload | None = None,
 ) -> None:
-    """Relay every source and dispatch, or one of both, until ``stop`` is set, then end within ten seconds.
+    """Do the work of a role until ``stop`` is set, then end within ten seconds.
 
     ``say``: prints for the person who started the process, not for the log.  ``reload``: returns another configuration
     when it is asked for; None: never."""
     from cdc.web.reported import Reported
 
-    if not config.source and role is not ProcessRole.DISPATCH:
+    if not config.source and role.captures:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
+    if role is ProcessRole.WEB and not config.web.listen:
+        raise ConfigError("This role serves the page, and [web] listen is empty.", 'Set listen = "127.0.0.1:8600".')
     load_all()
     supervisor = Supervisor.of(os.environ)
     store = open_outbox(config)
     reported = Reported(SystemClock(), tuple(sources_of(config, role)))
     try:
-        if not await _open_in_time(config, store, stop, supervisor):
+        pages = await _open_in_time(config, store, role, stop, supervisor)
+        if pages is None:
             return
         async with observing(config, reported) as observer:
-            parts = ConsumerParts(store, reported, observer, role, say, supervisor)
+            parts = ConsumerParts(store, reported, observer, role, say, supervisor, pages)
             await _RunningConsumer(parts, supervisor, stop, reload).run(config)
     except OutboxLost as lost:
         raise await save_lost(store, lost) from lost
@@ -87,21 +91,23 @@ async def observing(config: Config, reported: Reported) -> AsyncIterator[Observe
         await asyncio.to_thread(traces.close)
 
 
-async def _open_in_time(config: Config, store: OutboxFile, stop: asyncio.Event, supervisor: Supervisor) -> bool:
-    """Return whether it is open before ``stop``: a server that is not there yet is waited for."""
+async def _open_in_time(
+    config: Config, store: OutboxFile, role: ProcessRole, stop: asyncio.Event, supervisor: Supervisor
+) -> bool | None:
+    """Open the outbox and return whether its account may serve the page; None: ``stop`` came first.  A server that is
+    not there yet is waited for."""
     backoff = Backoff(first=0.5, most=10.0)
     while not stop.is_set():
         try:
             await require(config, store)
             await store.open()
+            return await check_account(config, role)
         except OutboxUnavailable as error:
             delay = backoff.next()
             log.error("outbox failed", error=str(error), retry_in=round(delay, 1))
             supervisor.waiting("Waiting for the outbox.", delay + _MARGIN)
             await SystemClock().wait(stop, delay)
-        else:
-            return True
-    return False
+    return None
 
 
 @dataclass

@@ -24,9 +24,10 @@ from cdc.model.due import NOT_BY_API
 from cdc.model.errors import ConfigError, first_error
 from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
+from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.upkeep import Kept, keep_tidy
-from cdc.runtime.components import Components, ProcessPart, ProcessRole, Work, settled
+from cdc.runtime.components import Components, ProcessPart, Work, settled
 from cdc.runtime.placement import Placement
 from cdc.runtime.process import Supervisor, keep_alive
 from cdc.runtime.reload import sending_key, source_key
@@ -55,7 +56,7 @@ Say = Callable[[str], None]
 
 def sources_of(config: Config, role: ProcessRole) -> Mapping[str, SourceConfig]:
     """Return the sources that a process of this role reads."""
-    return {} if role is ProcessRole.DISPATCH else config.source
+    return config.source if role.captures else {}
 
 
 @dataclass
@@ -123,7 +124,8 @@ def _due_records(source: SourceConfig, store: OutboxStore, backfills: SourceBack
 
 @dataclass
 class ConsumerParts:
-    """Makes the parts that a configuration means.  A relay that did not change is the one that there is."""
+    """Makes the parts that a configuration means.  A relay that did not change is the one that there is.  ``pages``:
+    whether the account of the outbox may serve the page and the API; health and metrics any may."""
 
     store: OutboxStore
     reported: Reported
@@ -131,6 +133,7 @@ class ConsumerParts:
     role: ProcessRole
     say: Say
     supervisor: Supervisor
+    pages: bool = True
     sharing: Sharing = field(init=False)
     components: Components = field(init=False)
     _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
@@ -160,7 +163,7 @@ class ConsumerParts:
             self._placement = placement
             parts[PLACEMENT] = ProcessPart((), placement.run)
         parts |= {f"source {name}": ProcessPart(key, self._reading(relay)) for name, (key, relay) in relays.items()}
-        if self.role is not ProcessRole.CAPTURE:
+        if self.role.sends:
             parts[DISPATCH] = self._dispatch(config)
             kept = Kept(**config.retention.model_dump())
             parts[RETENTION] = ProcessPart(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
@@ -298,7 +301,7 @@ class ConsumerParts:
 
         clock, bounds = SystemClock(), _bounds(config)
         self.reported.follow(relays)
-        if self.role is ProcessRole.CAPTURE:
+        if not self.role.sends:
             self.reported.dispatching(active=False)
         reads = (lambda _source: True) if self._placement is None else self._placement.reads
         monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock, reads)
@@ -329,6 +332,7 @@ class ConsumerParts:
             stop=stop,
             say=self.say,
             due=self._wake,
+            pages=self.pages,
         )
 
 

@@ -80,7 +80,7 @@ def _own_findings(config: Config, report: Mapping[str, Any]) -> list[Finding]:
         detail = f"The cdc run that listens on {listen} is another installation's: it has another outbox."
         fix = "Give each installation a [web] listen of its own, or restart it if [outbox] url has changed."
         return [Finding("running", Severity.WARNING, detail, fix)]
-    if set(report["sources"]) != set(config.source):
+    if report["sources"] and set(report["sources"]) != set(config.source):  # one that only sends or serves reads none
         detail = f"The cdc run that listens on {listen} reads other sources than this configuration has."
         return [Finding("running", Severity.WARNING, detail, "Reload it, or give each installation a [web] listen.")]
     starting = {f"Source {name} is being opened." for name, state in report["sources"].items() if state == "opening"}

@@ -12,11 +12,14 @@ from cdc.config import Config
 from cdc.config.outbox import OutboxConfig, SecretKeys
 from cdc.model.clock import SystemClock
 from cdc.model.errors import OutboxError, OutboxLost, OutboxMissing, UsageError
+from cdc.model.finding import Finding, Severity, named
+from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxFile, OutboxStore
 
 if TYPE_CHECKING:
     from cdc.outbox.departures import Moved
     from cdc.outbox.postgres.outbox import PostgresOutbox
+    from cdc.outbox.postgres.rights import Account
     from cdc.outbox.sqlite.outbox import SqliteOutbox
     from cdc.outbox.transfer import Side
 
@@ -177,6 +180,69 @@ async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
     from cdc.outbox.sqlite.file import read_schema as read_file_schema
 
     return read_file_schema(outbox.path)
+
+
+async def check_account(config: Config, role: ProcessRole) -> bool:
+    """Return whether the account of the outbox may serve the page.  Raises `OutboxError` when it may not do the work of
+    this role."""
+    account = await _account(config.outbox)
+    if account is None:
+        return True
+    if lacking := account.lacks(role):
+        others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise OutboxError(
+            f"The account {account.name} of the outbox lacks {lacking[0]}{others}, which cdc run --role {role} needs.",
+            "As the owner of the schema run what cdc outbox grants prints, again after each cdc outbox upgrade; or "
+            "start the role that the account is for.",
+        )
+    return not account.lacks(ProcessRole.WEB)
+
+
+async def account_finding(outbox: OutboxConfig) -> Finding | None:
+    """Check what the account may do; None where the outbox is a file."""
+    account = await _account(outbox)
+    if account is None:
+        return None
+    fix = "cdc outbox grants, run by the owner of the schema"
+    roles = ", ".join(account.roles)
+    if account.mighty:
+        detail = f"{account.name} is a superuser, makes roles, or creates objects, which no cdc needs."
+        return Finding("account", Severity.WARNING, detail, f"Name another in [outbox] url: {fix}")
+    if account.owner:
+        return Finding("account", Severity.OK, f"one for everything: {account.name} owns the tables")
+    if not roles:
+        lacking, role = account.nearest()
+        detail = f"{account.name} lacks {named([str(each) for each in lacking])}, which cdc run --role {role} needs."
+        return Finding("account", Severity.WRONG, detail, fix)
+    if surplus := account.surplus:
+        detail = f"{account.name}, for {roles}, may do more: {named([str(each) for each in surplus])}."
+        return Finding("account", Severity.WARNING, detail, fix)
+    return Finding("account", Severity.OK, f"{account.name} may do what {roles} needs, and nothing else")
+
+
+async def roles_of(outbox: OutboxConfig) -> set[ProcessRole]:
+    """Return the roles of processes for which the account has the rights; of a file all."""
+    account = await _account(outbox)
+    return set(ProcessRole) - {ProcessRole.ALL} if account is None else set(account.roles)
+
+
+async def _account(outbox: OutboxConfig) -> Account | None:
+    if outbox.path is not None:
+        return None
+    from cdc.outbox.postgres.migrate import read_account
+
+    return await read_account(outbox.connection())
+
+
+def grants_script(outbox: OutboxConfig, prefix: str) -> str:
+    """Return the SQL of an account for each role of a process.  ``prefix``: of their names; empty: the database's
+    name.  Raises `UsageError` for an outbox in a file."""
+    if outbox.path is not None:
+        raise UsageError("A SQLite outbox has no accounts: who may read the file may do everything.", "docs/scale.md")
+    from cdc.outbox.postgres.rights import grants_script as script
+
+    database = outbox.connection().database
+    return script(database, prefix or database)
 
 
 def outbox_script() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cdc.config import Config, SourceConfig
 from cdc.model.errors import ConfigError
-from cdc.runtime.components import ProcessRole
+from cdc.model.worker import ProcessRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Reload:
 
 def check_reloadable(present: Config, wanted: Config, role: ProcessRole) -> None:
     """Raises `ConfigError` for a change that takes a new process."""
-    if not wanted.source and role is not ProcessRole.DISPATCH:
+    if not wanted.source and role.captures:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
     fixed = {
         "[outbox]": (present.outbox, wanted.outbox),

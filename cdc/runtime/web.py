@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from cdc.access.base import AccessStore, keep_tidy
 from cdc.access.proxy import client_address, is_local, network_of, trusts
 from cdc.access.sign_in import SignIn
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from cdc.web.connections import Connections
 
 
+log = structlog.get_logger()
+
+
 async def serve_web(
     config: Config,
     store: OutboxStore,
@@ -42,14 +47,21 @@ async def serve_web(
     stop: asyncio.Event,
     say: Callable[[str], None],
     due: Callable[[], None],
+    pages: bool,
 ) -> None:
     """Serve the pages and the API until ``stop``.  ``say``: gets the set-up link, while nobody can sign in.  ``due``:
-    called when a replay made something due."""
+    called when a replay made something due.  Without ``pages`` only health and metrics."""
     from cdc.pages.application import application
     from cdc.web.server import add_health, serve
 
+    app = application(config.web.hosts)
+    connections = limited(app, config.web)
     token = config.web.metrics_token()
-
+    add_health(app, monitor, bounds, clock, outbox=config.outbox.fingerprint(), metrics_token=token)
+    if not pages:
+        log.info("no page is served", reason="the account of the outbox may not manage it")
+        await serve(app, config.web.listen, connections, stop)
+        return
     access = open_access(config)
     await access.open()
     try:
@@ -57,9 +69,6 @@ async def serve_web(
             replaying = Replaying(store, clock, f"{socket.gethostname()}-{os.getpid()}", due)
             process = RunningProcess(config, monitor, bounds, clock)
             service = service_of(config, store, clock, process, replaying.asked)
-            app = application(config.web.hosts)
-            connections = limited(app, config.web)
-            add_health(app, monitor, bounds, clock, outbox=config.outbox.fingerprint(), metrics_token=token)
             add_management(app, service, process, access, ways_in)
             link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
 

@@ -161,7 +161,11 @@ def _json(value: object, status: int) -> web.Response:
 
 
 async def serve(
-    app: web.Application, listen: str, connections: Connections, stop: asyncio.Event, listening: Callable[[], None]
+    app: web.Application,
+    listen: str,
+    connections: Connections,
+    stop: asyncio.Event,
+    listening: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
     runner = web.AppRunner(app, shutdown_timeout=0.5)

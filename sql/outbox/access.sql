@@ -82,15 +82,6 @@ WHERE id = :token OR name_key = :name_key
 UPDATE cdc_outbox.access_token SET last_used_at = :now
 WHERE digest = :digest AND (last_used_at IS NULL OR last_used_at <= :noted_before)
 
--- name: forget_audit
--- Up to so many of the oldest entries, as long as they were made before a moment: no hole is cut.
-DELETE FROM cdc_outbox.audit WHERE number IN (
-    SELECT number FROM cdc_outbox.audit
-    WHERE number < COALESCE((SELECT number FROM cdc_outbox.audit WHERE recorded_at >= :until ORDER BY number LIMIT 1), 9223372036854775807)
-    ORDER BY number
-    LIMIT :limit
-)
-
 -- name: request
 -- What was asked with this idempotency key, and its answer.
 SELECT fingerprint, started_at, status, content_type, body, location FROM cdc_outbox.idempotency

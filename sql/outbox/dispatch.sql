@@ -5,10 +5,6 @@ UPDATE cdc_outbox.delivery SET due = :now
 WHERE endpoint = (SELECT number FROM cdc_outbox.endpoint WHERE id = :endpoint) AND state < 2 AND state = 0
     AND due > :latest
 
--- name: disable_endpoint
--- Stops leasing for an endpoint and says why; one that is disabled already keeps its reason.
-UPDATE cdc_outbox.endpoint SET enabled = false, disabled_reason = :reason WHERE number = :number AND enabled
-
 -- name: release
 -- Gives back every lease of a worker.  A lease that is still held has no attempt record (the record ends it), so its
 -- attempt is uncounted.

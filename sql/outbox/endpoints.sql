@@ -33,13 +33,3 @@ SELECT id, failing_since FROM cdc_outbox.endpoint WHERE failing_since IS NOT NUL
 
 -- name: endpoints_version
 SELECT version FROM cdc_outbox.endpoint_version
-
--- name: disable_failing
--- Stops leasing for an endpoint that has failed since then without one success.
-UPDATE cdc_outbox.endpoint SET enabled = false, disabled_reason = :reason
-WHERE id = :id AND removed_at IS NULL AND enabled AND failing_since = :failing_since
-
--- name: disable_filtered
--- Stops leasing for an endpoint whose filter exceeds a limit.
-UPDATE cdc_outbox.endpoint SET enabled = false, disabled_reason = :reason
-WHERE id = :id AND removed_at IS NULL AND enabled AND condition = :condition

@@ -1,27 +1,41 @@
-"""One process captures, three dispatch, on an outbox in PostgreSQL: killed at random, and the server restarted."""
+"""One process captures, three dispatch, on an outbox in PostgreSQL: killed at random, each with an account that may do
+nothing else; and the server restarted."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiohttp import ClientSession
+
+from cdc.model.connection import ConnectionInfo
+from cdc.model.worker import ProcessRole
 from support.commands import start_command
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.counting import RECORDS, Work, configured, until_quiet, writers
 from support.database import Database
+from support.outbox_roles import role_accounts
+from support.ports import free_port
 
 CHANGES = int(os.environ.get("CDC_TEST_CHANGES", "4000"))
 KILLS = 12
 CONCURRENCY = 16  # of an endpoint, unless it says otherwise
 TAKES = 0.05  # seconds that a receiver needs to answer
 OPTIONS = ("deadlock_timeout=50ms",)
+#: Role → what its process logs when it has begun.
+AT_WORK = {
+    "capture": "reading",
+    "dispatch": "dispatching",
+    "web": "serving the page, the API, health and metrics",
+}
 
 
 @dataclass
@@ -35,11 +49,12 @@ class Member(Consumer):
     def begin(self) -> None:
         self.starts += 1
         arguments = self.arguments("--log-format", "json", "run", "--role", self.role)
-        self.process = start_command(arguments, self.log, self.log, os.environ | {"CDC_DISPATCH_WORKER": self.name})
+        environment = os.environ | self.environment | {"CDC_DISPATCH_WORKER": self.name}
+        self.process = start_command(arguments, self.log, self.log, environment)
 
     async def at_work(self) -> None:
         """Since it began last."""
-        await self.logged("reading" if self.role == "capture" else "dispatching", self.starts)
+        await self.logged(AT_WORK[self.role], self.starts)
 
 
 def with_outbox(database: Database, folder: Path) -> Consumer:
@@ -53,13 +68,18 @@ def with_outbox(database: Database, folder: Path) -> Consumer:
 
 
 @asynccontextmanager
-async def members(folder: Path, dispatchers: int) -> AsyncIterator[list[Member]]:
-    """Running, the capturing one first."""
-    roles = ["capture", *["dispatch"] * dispatchers]
+async def members(
+    folder: Path, dispatchers: int, accounts: Mapping[ProcessRole, ConnectionInfo] | None = None
+) -> AsyncIterator[list[Member]]:
+    """Running, the capturing one first; with ``accounts`` of the outbox also one that serves the page."""
+    roles = ["capture", *["dispatch"] * dispatchers, *(["web"] if accounts else [])]
     made = [
         Member(folder, log_name=f"{role}-{number}.log", role=role, name=f"{role}-{number}")
         for number, role in enumerate(roles)
     ]
+    for each in made if accounts else ():
+        each.environment["CDC_OUTBOX_URL"] = database_url(accounts[ProcessRole(each.role)])
+    made[-1].environment["CDC_WEB_LISTEN"] = f"127.0.0.1:{free_port()}" if accounts else ""
     try:
         for each in made:
             each.begin()
@@ -86,17 +106,41 @@ def leased(database: Database, member: Member) -> bool:
 Trouble = Callable[[list[Member], Work], Awaitable[None]]
 
 
-async def _through(database: Database, folder: Path, trouble: Trouble) -> Inbox:
-    """Writers at work on what trouble gives them, until everything has arrived."""
+async def _through(database: Database, folder: Path, trouble: Trouble, *, accounts: bool = False) -> Inbox:
+    """Writers at work on what trouble gives them, until everything has arrived.  ``accounts``: each process has one
+    for its role alone."""
     consumer = with_outbox(database, folder)
     inbox = Inbox()
     async with answering(slowly, inbox) as url:
         consumer.add_endpoint(url, "contadores.*")
-        async with members(folder, 3) as running:
-            async with writers(database, random.Random(folder.name)) as work:
-                await trouble(running, work)
-            await until_quiet(database, consumer, inbox)
+        with role_accounts(database) if accounts else nullcontext() as made:
+            async with members(folder, 3, made) as running:
+                async with writers(database, random.Random(folder.name)) as work:
+                    await trouble(running, work)
+                await until_quiet(database, consumer, inbox)
+                if made:
+                    sessions = "SELECT usename FROM pg_stat_activity WHERE application_name = 'cdc outbox'"
+                    assert {name for (name,) in database.execute(sessions)} == {info.user for info in made.values()}
+                    await manage(consumer, running[-1].environment["CDC_WEB_LISTEN"])
     return inbox
+
+
+async def manage(consumer: Consumer, listen: str) -> None:
+    """Change an endpoint, send an event again and read the log, by the API."""
+    token = json.loads(await consumer.call("token", "add", "program", "--scope", "manage", "--json"))["token"]
+    async with ClientSession(f"http://{listen}", headers={"Authorization": f"Bearer {token}"}) as session:
+
+        async def call(method: str, path: str, status: int, **body: Any) -> Any:
+            async with session.request(method, f"/api/v1{path}", json=body or None) as answer:
+                text = await answer.text()
+                assert answer.status == status, text
+                return json.loads(text)
+
+        ((endpoint,), (delivery, *_)) = [
+            (await call("GET", path, 200))["items"] for path in ("/endpoints", "/deliveries")
+        ]
+        await call("PATCH", f"/endpoints/{endpoint['id']}", 200, description="by the page's account")
+        await call("GET", f"/deliveries/{delivery['id']}", 200)
 
 
 def check(database: Database, inbox: Inbox) -> int:
@@ -139,7 +183,7 @@ async def test_killed_at_random_nothing_is_lost_or_reordered(own_server: Any, tm
             await member.stop(signal.SIGKILL)
             member.begin()
 
-    inbox = await _through(database, tmp_path, kill)
+    inbox = await _through(database, tmp_path, kill, accounts=True)
     assert 0 < check(database, inbox) <= KILLS * CONCURRENCY, "what was on its way came again, and nothing else"
 
 

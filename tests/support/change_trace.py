@@ -29,7 +29,7 @@ import cdc
 from cdc.config import load_config
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
-from cdc.runtime.components import ProcessRole
+from cdc.model.worker import ProcessRole
 from cdc.runtime.consumer_parts import DISPATCH, ConsumerParts
 from cdc.runtime.outboxes import open_outbox
 from cdc.runtime.process import Supervisor

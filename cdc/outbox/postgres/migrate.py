@@ -15,6 +15,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.migrate import Migration, migrations
+from cdc.outbox.postgres import rights
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.session import connect_plainly, sentence
 
@@ -34,6 +35,17 @@ async def read_schema(info: ConnectionInfo) -> dict[str, object]:
     return {"server": server, "version": newest[0] if newest else None, "columns": columns}
 
 
+async def read_account(info: ConnectionInfo) -> rights.Account:
+    """Return the account that these parameters connect with.  Raises `OutboxError`."""
+    connection = await connect_plainly(info)
+    try:
+        return await rights.account(PostgresDatabase(connection))
+    except psycopg.Error as error:
+        raise sentence(error, info) from error
+    finally:
+        await connection.close()
+
+
 ENGINE = "postgres/outbox"
 _LOCK = "SELECT pg_advisory_xact_lock(1667523328, 3)"
 _CREATE_SCHEMA = "CREATE SCHEMA cdc_outbox"
@@ -48,6 +60,7 @@ async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | No
     try:
         db = PostgresDatabase(connection)
         if await _version(db, info) < len(wanted):
+            await _check_owner(db, info, len(wanted))
             async with connection.transaction():
                 await db.script("SET LOCAL lock_timeout = '60s'")
                 await db.script(_LOCK)
@@ -62,6 +75,17 @@ async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | No
         raise sentence(error, info) from error
     finally:
         await connection.close()
+
+
+async def _check_owner(db: PostgresDatabase, info: ConnectionInfo, needed: int) -> None:
+    """Raise `OutboxError` for an account that uses the tables of another, and may not change them."""
+    for name, *_, owner, _ in await db.rows("account"):
+        if not owner:
+            raise OutboxError(
+                f"The outbox in {info.describe()} has schema version {await _version(db, info)}; this program needs "
+                f"{needed}, and the account {name} may not change it.",
+                "With the URL of the schema's owner: cdc outbox upgrade; then run what cdc outbox grants prints.",
+            )
 
 
 async def is_installed(info: ConnectionInfo) -> bool:

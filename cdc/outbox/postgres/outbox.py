@@ -31,6 +31,7 @@ from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import Notice, PostgresDatabase
 from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
+from cdc.outbox.postgres.rights import secret_rights
 from cdc.outbox.postgres.session import CALL_SECONDS, CHANNEL, Lock, PostgresSession, connect, sentence
 from cdc.outbox.postgres.workers import PostgresWorkers
 from cdc.outbox.secret_box import PLAIN, SecretBox
@@ -208,6 +209,10 @@ class PostgresOutbox(DatabaseOutbox):
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
+        rights = await self._log.read(secret_rights)
+        self._endpoints_by = "endpoints" if rights.reads else "endpoints_outlined"
+        if not rights.writes:
+            return
         if await self._log.read(endpoints.seal_secrets, self._box, former=False, dry_run=True):
             await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, self._box, former=False)
 

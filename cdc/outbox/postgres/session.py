@@ -32,7 +32,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "55P03": ("is locked by another process", "It is tried again; pg_locks shows who holds the lock."),
     "42501": (
         "refuses this user a table or schema",
-        "Let the user own the schema cdc_outbox: cdc outbox sql prints it.",
+        "Let the user own the schema cdc_outbox (cdc outbox sql), or run what cdc outbox grants prints.",
     ),
     "25006": ("cannot be written: the server is a standby or read-only", "Name the primary server in [outbox] url."),
     "28": ("refuses the user", _ROLE),

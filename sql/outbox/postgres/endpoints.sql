@@ -79,3 +79,28 @@ WHERE removed_at IS NULL ORDER BY number
 UPDATE cdc_outbox.endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers,
     settings = jsonb_set(settings, '{credential}', to_jsonb(:credential::text))
 WHERE number = :number
+
+-- name: disable_endpoint
+-- Stops leasing for an endpoint and says why; one that is disabled already keeps its reason.
+-- (By functions, here and below: accounts that only capture or send may call them, not write endpoints.)
+SELECT WHERE cdc_outbox.disable_endpoint(:number, :reason)
+
+-- name: disable_failing
+-- Stops leasing for an endpoint that has failed since then without one success.
+SELECT WHERE cdc_outbox.disable_failing(:id, :failing_since, :reason)
+
+-- name: disable_filtered
+-- Stops leasing for an endpoint whose filter exceeds a limit.
+SELECT WHERE cdc_outbox.disable_filtered(:id, :condition, :reason)
+
+-- name: note_filter
+-- Why the filter of an endpoint failed, unless it was changed since.
+SELECT WHERE cdc_outbox.note_filter(:id, :condition, :problem)
+
+-- name: endpoints_outlined
+-- `endpoints` for an account that may not read secrets: of the settings only what health needs.
+SELECT settings, id, events, sources, enabled, disabled_reason, '', NULL, created_at,
+       delivery_order, condition, '[]', failing_since
+FROM cdc_outbox.endpoint_outline
+WHERE removed_at IS NULL
+ORDER BY created_at, number

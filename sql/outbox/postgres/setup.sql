@@ -56,3 +56,40 @@ SELECT setval(pg_get_serial_sequence('cdc_outbox.attempt', 'id'),
 
 -- name: main_table
 SELECT to_regclass('cdc_outbox.source_position')::text
+
+-- name: own_rights
+-- What this account may do with the outbox's objects, whichever role it has that from: (object, privilege, column or
+-- empty), a column only where the table does not include it.  No function of a trigger: nobody calls those.
+SELECT relname::text, privilege, ''
+FROM pg_catalog.pg_class
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
+WHERE relnamespace = 'cdc_outbox'::regnamespace AND relkind IN ('r', 'p', 'v') AND has_table_privilege(pg_class.oid, privilege)
+UNION ALL
+SELECT relname::text, privilege, attname::text
+FROM pg_catalog.pg_class
+JOIN pg_catalog.pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS privilege
+WHERE relnamespace = 'cdc_outbox'::regnamespace AND relkind IN ('r', 'p', 'v')
+  AND NOT has_table_privilege(pg_class.oid, privilege) AND has_column_privilege(pg_class.oid, attnum, privilege)
+UNION ALL
+SELECT relname::text, privilege, ''
+FROM pg_catalog.pg_class CROSS JOIN unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) AS privilege
+WHERE relnamespace = 'cdc_outbox'::regnamespace AND relkind = 'S' AND has_sequence_privilege(pg_class.oid, privilege)
+UNION ALL
+SELECT proname::text, 'EXECUTE', ''
+FROM pg_catalog.pg_proc
+WHERE pronamespace = 'cdc_outbox'::regnamespace AND prorettype <> 'trigger'::regtype
+  AND has_function_privilege(pg_proc.oid, 'EXECUTE')
+
+-- name: account
+-- This account; whether it is a superuser, may make roles, may act as the owner of the schema, may create objects in it.
+SELECT current_user::text, rolsuper, rolcreaterole, pg_has_role(nspowner, 'USAGE'),
+       has_schema_privilege(pg_namespace.oid, 'CREATE')
+FROM pg_catalog.pg_roles, pg_catalog.pg_namespace
+WHERE rolname = current_user AND nspname = 'cdc_outbox'
+
+-- name: secret_rights
+-- Whether this account may read the endpoints' secrets, change them, and change those of users.
+SELECT has_column_privilege('cdc_outbox.endpoint', 'secret', 'SELECT'),
+       has_column_privilege('cdc_outbox.endpoint', 'secret', 'UPDATE'),
+       has_table_privilege('cdc_outbox.access_user', 'UPDATE')

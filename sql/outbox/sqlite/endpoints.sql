@@ -85,3 +85,22 @@ WHERE removed_at IS NULL ORDER BY number
 UPDATE endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers,
     settings = json_set(settings, '$.credential', :credential)
 WHERE number = :number
+
+-- name: disable_endpoint
+-- Stops leasing for an endpoint and says why; one that is disabled already keeps its reason.
+UPDATE endpoint SET enabled = 0, disabled_reason = :reason WHERE number = :number AND enabled
+
+-- name: disable_failing
+-- Stops leasing for an endpoint that has failed since then without one success.
+UPDATE endpoint SET enabled = 0, disabled_reason = :reason
+WHERE id = :id AND removed_at IS NULL AND enabled AND failing_since = :failing_since
+
+-- name: disable_filtered
+-- Stops leasing for an endpoint whose filter exceeds a limit.
+UPDATE endpoint SET enabled = 0, disabled_reason = :reason
+WHERE id = :id AND removed_at IS NULL AND enabled AND condition = :condition
+
+-- name: note_filter
+-- Why the filter of an endpoint failed, unless it was changed since.
+UPDATE endpoint SET settings = json_set(settings, '$.filter_problem', :problem)
+WHERE id = :id AND removed_at IS NULL AND condition = :condition

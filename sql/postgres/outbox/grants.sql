@@ -2,3 +2,5 @@
 -- away.  An upgrade that changes the schema is then up to the other account, too (cdc outbox sql).
 -- GRANT USAGE ON SCHEMA cdc_outbox TO cdc;
 -- GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cdc_outbox TO cdc;
+-- GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cdc_outbox TO cdc;
+-- Accounts that may do less, one for each role of a process: cdc outbox grants.

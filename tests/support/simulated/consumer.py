@@ -24,8 +24,9 @@ from cdc.model.clock import SystemClock
 from cdc.model.errors import CdcError, Defect
 from cdc.model.finding import Repaired
 from cdc.model.observer import Observer
+from cdc.model.worker import ProcessRole
 from cdc.relay import Relay
-from cdc.runtime.components import Components, ProcessRole
+from cdc.runtime.components import Components
 from cdc.runtime.consumer_parts import ConsumerParts
 from cdc.runtime.process import Supervisor
 from cdc.web.reported import Reported
