@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 from pymysql.connections import Connection
 
 from cdc.capture.binlog.connection import log_head
+from cdc.capture.binlog.inspector import log_findings, read_settings
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.binlog.settings import log_findings, read_settings
+from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.moving import log_part
 from cdc.capture.mysql_session import MySQLSession
 from cdc.capture.probe import Backlog, Ends

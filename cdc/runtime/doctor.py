@@ -209,7 +209,7 @@ def _check_database(source: SourceConfig, position: Position | None, stored: Sto
     if source.capture == "binlog":
         checks.add(lambda: asyncio.run(_log_position(binlog_inspector(source), stored)), own)
     elif source.capture == "logical":
-        from cdc.capture.logical.inspector import position_findings
+        from cdc.capture.logical.slot import position_findings
 
         checks.add(lambda: asyncio.run(position_findings(of_postgres(source), lambda: _of_log(stored))), own)
 

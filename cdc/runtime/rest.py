@@ -22,9 +22,8 @@ from cdc.model.finding import Finding
 from cdc.runtime.outboxes import outbox_of
 
 if TYPE_CHECKING:
-    from cdc.capture.rest.client import ApiClient, Budget
-    from cdc.capture.rest.guard import BanGuard
-    from cdc.capture.rest.resource import Resource
+    from cdc.capture.rest.client import ApiClient, BanGuard, Budget
+    from cdc.capture.rest.reader import Resource
     from cdc.capture.rest.source import RestSource
 
 #: Seconds that a command waits before a request at most.
@@ -42,8 +41,7 @@ class RestParts:
 
     @classmethod
     def of(cls, source: SourceConfig, store: RefusalStore, patience: float = math.inf) -> RestParts:
-        from cdc.capture.rest.client import Budget, place_of
-        from cdc.capture.rest.guard import BanGuard
+        from cdc.capture.rest.client import BanGuard, Budget, place_of
 
         clock = SystemClock()
         guard = BanGuard(place_of(source.rest.url or ""), store, clock)
@@ -122,7 +120,7 @@ def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
 def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource | None:
     """Return a table's resource in the API and how to read it; None where neither FacturaScripts nor the configuration
     knows it."""
-    from cdc.capture.rest.resource import Resource
+    from cdc.capture.rest.reader import Resource
     from cdc.facturascripts.schema import resources, tables
 
     given = source.rest.resources.get(table, RestResource())

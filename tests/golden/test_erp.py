@@ -10,8 +10,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from cdc.capture.binlog.connection import LogConnection
-from cdc.capture.binlog.library import LibraryConnection
+from cdc.capture.binlog.library import LibraryConnection, LogConnection
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types

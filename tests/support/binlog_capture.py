@@ -12,7 +12,7 @@ from typing import Any
 
 from cdc.capture.base import LogLimits
 from cdc.capture.binlog.connection import LogConnection, log_head
-from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.binlog.source import BinlogSource
 from cdc.database.mysql_connection import connect
 from cdc.model.change import Batch, Gap, Position, RowChange

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
-from cdc.capture.binlog.json_binary import json_text
+from cdc.capture.binlog.column_codec import json_text
 from cdc.capture.binlog.layout import Image, KnownTable, LogLayout, expected, layout_of
 from cdc.capture.binlog.table_map import LogColumn, TableMap, parse_table_map
 from cdc.database.mysql_connection import Flavour

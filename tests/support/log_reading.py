@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cdc.capture.binlog.connection import LogConnection, LogHistory
-from cdc.capture.binlog.item import Item, Layouts, LogTransaction, Missed, SchemaChange
-from cdc.capture.binlog.journal_rows import JournalRows
+from cdc.capture.binlog.item import Item, JournalRows, Layouts, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap

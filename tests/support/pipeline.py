@@ -13,7 +13,7 @@ import orjson
 from cdc.capture.base import JournalLimits, Source
 from cdc.capture.base import LogLimits as BinlogLimits
 from cdc.capture.binlog.connection import LogConnection, log_head
-from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.binlog.source import BinlogSource
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.triggers.mysql import MySQLInstaller

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from cdc.capture.rest.client import ApiClient, Budget
-from cdc.capture.rest.guard import BanGuard
+from cdc.capture.rest.client import ApiClient, BanGuard, Budget
 from cdc.capture.rest.source import Polled, RestSource
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue

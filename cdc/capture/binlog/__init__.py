@@ -1,1 +1,1 @@
-"""The log of MariaDB and MySQL: ``connection`` → ``stream`` → ``layout``, ``rows`` → ``chunk`` → ``source``."""
+"""The log of MariaDB and MySQL: ``connection`` → ``stream`` → ``log_reader``, ``layout`` → ``chunk`` → ``source``."""

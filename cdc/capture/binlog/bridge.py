@@ -15,8 +15,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc.capture.binlog.connection import LogHistory
-from cdc.capture.binlog.position import BinlogPosition
-from cdc.capture.binlog.schema_history import Version, read_schema
+from cdc.capture.binlog.schema_history import BinlogPosition, Version, read_schema
 from cdc.capture.journal.database import MOVED, JournalPosition
 from cdc.capture.moving import Watermark
 from cdc.capture.mysql_session import MySQLSession

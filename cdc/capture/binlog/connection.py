@@ -15,8 +15,7 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc.capture.binlog.item import Item, Layouts
-from cdc.capture.binlog.log_position import FILE_START, GtidSet, LogPosition
-from cdc.capture.binlog.missing import another_history, begins_after, missing
+from cdc.capture.binlog.log_position import FILE_START, GtidSet, LogPosition, another_history, begins_after, missing
 from cdc.capture.binlog.stream import FIRST_UNASKABLE, file_begun, read_log
 from cdc.database.mysql_connection import (
     Flavour,

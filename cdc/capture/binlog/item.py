@@ -1,16 +1,155 @@
-"""The items that reading a log yields, in the order of the log."""
+"""The items that reading a log yields, in the order of the log.
+
+Rows that triggers write into the journal are among them.  They name the transaction for both sides (see
+`cdc.capture.moving`).  Where the log does not hold the changes that foreign keys make, only these rows do.  Triggers
+that journal nothing else say so in each row.  Triggers that journal every change do not: there, a row is a foreign
+key's if the transaction has no row event of its own for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cdc.capture.binlog.journal_rows import JournalRows
-from cdc.capture.binlog.layout import LogLayout, UnreadableTable
+from cdc.capture.binlog.layout import WRITE_ROWS, KnownTable, LogLayout, UnreadableTable, layout_of
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap
+from cdc.capture.journal.mysql_rows import Images, KnownShape, images_of, secrets_of
+from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_journal import CASCADE_ONLY, CODES, JOURNAL, OPERATIONS, PROBE_SHAPE
+from cdc.database.mysql_types import MySQLColumn
+from cdc.model.change import Operation, Row, RowChange, Value
+from cdc.model.errors import SchemaMismatch
+
+#: The shape of this number, None when it is gone with the triggers; called in the log's thread.
+ShapeOf = Callable[[int], KnownShape | None]
+_COLUMNS = (
+    MySQLColumn("id", "bigint", "bigint unsigned"),
+    MySQLColumn("txn", "bigint", "bigint unsigned"),
+    MySQLColumn("at", "datetime", "datetime(6)"),
+    MySQLColumn("shape", "int", "int unsigned"),
+    MySQLColumn("op", "tinyint", "tinyint unsigned"),
+    MySQLColumn("gap", "tinyint", "tinyint unsigned"),
+    MySQLColumn("secrets", "text", "text", "utf8mb4"),
+    MySQLColumn("image_before", "longtext", "longtext", "utf8mb4"),
+    MySQLColumn("image_after", "longtext", "longtext", "utf8mb4"),
+)
+
+#: Seconds: both times are of the statement's beginning, one of them without its fraction.
+_TOLERANCE = 2
+#: What a session's binlog_row_image may leave out of an inserted row.
+_DEFAULTS: Mapping[str, Value] = {"gap": 0, "secrets": None, "image_before": None, "image_after": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """A change that a foreign key made; ``gap``: the trigger could not record it, there are no images, or just the key
+    of a row that is gone.
+
+
+    ``number``: of the row in the journal.  ``table``: empty when it is not known any more.  ``doubtful``: it may also
+    be the statement's own change, of which the log has a row event before this row.
+    """
+
+    number: int
+    table: str
+    operation: Operation
+    key: Row
+    before: Row | None
+    after: Row | None
+    secrets_changed: frozenset[str]
+    gap: bool
+    doubtful: bool
+
+
+class JournalRows:
+    """The journal of this product in the captured database, in the place of a layout.  ``only``: whether the log holds
+    no changes that foreign keys make."""
+
+    def __init__(self, layout: LogLayout, shape_of: ShapeOf, *, only: bool) -> None:
+        self._layout = layout
+        self._shape_of = shape_of
+        self._least = CODES[Operation.UPDATE] if only else CASCADE_ONLY + 1  # foreign keys insert nothing
+
+    def read(self, body: bytes, event_type: int, begun: int) -> tuple[set[str], list[Cascade]]:
+        """Return the tokens under which the journal holds the inserted rows, and those changes among them that foreign
+        keys made or may have made.  ``begun``: when the statement began, as triggers note it: rows that are older were
+        put back by a dump."""
+        names: set[str] = set()
+        cascades: list[Cascade] = []
+        if event_type not in WRITE_ROWS:  # the consumer forgets
+            return names, cascades
+        layout = self._layout.present(body, event_type)
+        for _, after in layout.rows(body, event_type):
+            assert after is not None, "an inserted row has an image"
+            row = {**_DEFAULTS, **dict(zip(layout.names, after, strict=True))}
+            if row["shape"] == PROBE_SHAPE:
+                continue
+            names.add(str(row["txn"]))
+            if int(str(row["op"])) >= self._least and not _older(str(row["at"]), begun):
+                cascades.append(self._cascade(row))
+        return names, cascades
+
+    def _cascade(self, row: dict[str, Any]) -> Cascade:
+        doubtful = row["op"] <= CASCADE_ONLY
+        operation = OPERATIONS[row["op"] if doubtful else row["op"] - CASCADE_ONLY]
+        known = self._shape_of(row["shape"])
+        if known is None:
+            return Cascade(row["id"], "", operation, {}, None, None, frozenset(), gap=True, doubtful=doubtful)
+        found = images_of(known, operation, row["image_before"], row["image_after"], gap=bool(row["gap"]))
+        if found.gap and doubtful:  # its row event, if there is one, has the operation
+            found = Images(operation, {}, None, None, gap=True)
+        before, after = (None if image is None else image.row for image in (found.before, found.after))
+        secrets = secrets_of(known.shape, row["secrets"])
+        table = known.shape.table
+        return Cascade(row["id"], table, found.operation, found.key, before, after, secrets, found.gap, doubtful)
+
+
+def _older(at: str, begun: int) -> bool:
+    """Return whether a row of the journal was written some time before the statement began that inserted it."""
+    try:
+        return datetime.fromisoformat(f"{at}+00:00").timestamp() < begun - _TOLERANCE
+    except ValueError:  # no trigger wrote it
+        return False
+
+
+class RowEvents:
+    """Row events of a transaction for which no row of the journal was found yet: a row of the journal that has one is
+    the statement's own change, whose trigger runs right after it."""
+
+    def __init__(self) -> None:
+        self._left: Counter[tuple[str, Operation, tuple[Value, ...]]] = Counter()
+        self._of_table: Counter[tuple[str, Operation]] = Counter()
+
+    def add(self, changes: Iterable[RowChange]) -> None:
+        for change in changes:
+            self._left[change.table, change.operation, tuple(change.key.values())] += 1
+            self._of_table[change.table, change.operation] += 1
+
+    def take(self, cascade: Cascade) -> bool:
+        """Return whether there was one for this row of the journal.  A gap has no key: any of its table will do."""
+        of_table, key = (cascade.table, cascade.operation), tuple(cascade.key.values())
+        if not self._of_table[of_table] or not (cascade.gap or self._left[*of_table, key]):
+            return False
+        self._of_table[of_table] -= 1
+        if not cascade.gap:
+            self._left[*of_table, key] -= 1
+            if not self._left[*of_table, key]:
+                del self._left[*of_table, key]
+        return True
+
+
+def journal_rows(table_map: TableMap, flavour: Flavour, shape_of: ShapeOf, *, only: bool) -> JournalRows | None:
+    """Return None for a table of that name that is none of ours."""
+    known = KnownTable(JOURNAL, _COLUMNS, ("id",), flavour)
+    try:
+        return JournalRows(layout_of(table_map, known, lambda _: 0), shape_of, only=only)
+    except SchemaMismatch:
+        return None
+
 
 #: How rows of a table are read; None for a table of no interest.
 Layouts = Callable[[TableMap], LogLayout | UnreadableTable | JournalRows | None]

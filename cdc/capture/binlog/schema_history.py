@@ -1,9 +1,10 @@
-"""Definitions of the captured tables at the place where the log is being read: versions, never a guess.
+"""Definitions of the captured tables at a position of the log: versions, never a guess.  They are part of the position
+of a binlog source.
 
-information_schema shows today's tables, while the log may be read far behind.  They are valid from a statement
-on only if the log has no further one about that table up to now.  Between two such statements a table is
-*uncertain*: then its rows can be read only as far as the log itself names the columns (``binlog_row_metadata = FULL``)
-and what was known before and after agrees on everything else.
+information_schema shows today's tables, while the log may be read far in the past.  Its definitions are valid from a
+statement on only if the log has no later one about that table.  Between two such statements a table is *uncertain*:
+its rows can be read only as far as the log itself names the columns (``binlog_row_metadata = FULL``) and the
+definitions before and after agree on everything else.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from pymysql.connections import Connection
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap
+from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, Flavour, code_of, quote, rows
 from cdc.database.mysql_tables import read_tables
 from cdc.database.mysql_types import MySQLColumn
+from cdc.model.change import Position
 from cdc.model.errors import SchemaMismatch, SourceUnavailable
 
 
@@ -200,3 +203,46 @@ def _known_tables(connection: Connection[Any], flavour: Flavour, names: set[str]
         for name, table in read_tables(connection).items()
         if name in names
     }
+
+
+@dataclass(frozen=True, slots=True)
+class BinlogPosition(SourcePosition):
+    """``log``: everything before it is stored.  ``server``: whose files its file and offset are good for.
+    ``schema``: `Version.dump` of what the captured tables are like there.  ``captured``: the tables that were captured
+    up to there, also those that the database does not have."""
+
+    log: LogPosition
+    server: str
+    schema: str
+    captured: tuple[str, ...]
+
+    def dump(self) -> Position:
+        fields = {
+            "log": list(self.log),
+            "server": self.server,
+            "captured": self.captured,
+            "schema": self.schema,
+            "rereads": [each.to_json() for each in self.rereads],
+            "huge": None if self.huge is None else [self.huge.token, self.huge.records],
+        }
+        return Position(orjson.dumps(fields).decode())
+
+    @property
+    def version(self) -> Version:
+        return Version.load(self.schema)
+
+    @staticmethod
+    def load(position: Position) -> BinlogPosition:
+        with written_by("a binlog source"):
+            fields: dict[str, Any] = orjson.loads(position)
+            huge = fields["huge"]
+            loaded = BinlogPosition(
+                LogPosition(*fields["log"]),
+                fields["server"],
+                fields["schema"],
+                tuple(fields["captured"]),
+                rereads=rereads_of(fields["rereads"]),
+                huge=None if huge is None else HugePart(*huge),
+            )
+            Version.load(loaded.schema)
+        return loaded

@@ -11,8 +11,15 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from struct import Struct
 
-from cdc.capture.binlog.compressed import payload, plain_statement
-from cdc.capture.binlog.event import HEADER_BYTES, LogEventType, Query, UnreadBytes, parse_query
+from cdc.capture.binlog.event import (
+    HEADER_BYTES,
+    LogEventType,
+    Query,
+    UnreadBytes,
+    parse_query,
+    payload,
+    plain_statement,
+)
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import FILE_START, DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
 from cdc.capture.binlog.log_reader import LogReader, moment

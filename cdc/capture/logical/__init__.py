@@ -1,1 +1,1 @@
-"""PostgreSQL's log: ``replication`` or ``peek`` → ``decode`` → ``transaction`` → ``reader`` → ``source``."""
+"""PostgreSQL's log: ``replication`` → ``decode`` → ``transaction`` → ``source``."""

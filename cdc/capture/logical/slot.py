@@ -1,12 +1,13 @@
-"""The state of a replication slot and its publication, and the reasons why they cannot be read; a slot is created again
-where it is lost, and dropped on purpose before it fills the disk."""
+"""The state of a replication slot and its publication, the reasons why they cannot be read, and the doctor's check of a
+consumer's position.  A lost slot is created again; one that is about to fill the disk is dropped."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,13 +15,16 @@ import structlog
 from psycopg.errors import ObjectInUse
 
 from cdc.capture.logical.position import LogicalPosition
+from cdc.capture.logical.replication import PeekStream, holds
 from cdc.capture.postgres_connection import PostgresConnection
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION, SlotMemory, flaws, lsn_number, lsn_text, slot_name
 from cdc.database.sqlfile import load, render
+from cdc.model.change import Position
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, LogPurged, SourceError, SourceUnavailable
+from cdc.model.finding import Finding, Severity
 
 #: Seconds in all, and between two tries, to wait until a reader that was disconnected has let go.
 _BUSY_SECONDS, _BUSY_PAUSE = 5.0, 0.05
@@ -212,3 +216,58 @@ def lost_behind(given: LogicalPosition, state: SlotState) -> str:
     if given.lsn < state.confirmed:
         return f"does not have what was committed between {lsn_text(given.lsn)} and {lsn_text(state.confirmed)}"
     return ""
+
+
+_WAIT = 0.1
+
+
+async def position_findings(info: ConnectionInfo, stored: Callable[[], Awaitable[Position | None]]) -> list[Finding]:
+    """Check with the consumer's account whether the slot still has everything after the position.  There is another
+    check for a slot that cannot be read.
+
+    ``stored``: reads the position.  The order counts while a consumer works: the slot is confirmed up to a stored
+    position only, and a stored position is in the log already."""
+    async with AsyncExitStack() as at_end:
+        link = PostgresConnection(info)
+        at_end.push_async_callback(link.close)
+        await link.connect()
+        before = await read_state(link, slot_name(info.database))
+        position = await stored()
+        state = await read_state(link, slot_name(info.database))
+        if position is None or before.problem or state.problem:
+            return []
+        stand = LogicalPosition.load(position)
+        lost = lost_behind(stand, replace(state, confirmed=before.confirmed))
+        if not lost and await _is_another(info, link, stand, state):
+            lost = ANOTHER_HISTORY
+    if lost:
+        detail = f"The replication slot {slot_name(info.database)} {lost}."
+        return [Finding("position", Severity.WRONG, detail, 'on_purged = "reread" in the configuration, then cdc run')]
+    return [Finding("position", Severity.OK, f"{lsn_text(stand.lsn)}; the log ends at {lsn_text(state.end)}")]
+
+
+async def _is_another(info: ConnectionInfo, link: PostgresConnection, stand: LogicalPosition, state: SlotState) -> bool:
+    """Return whether the log is not the one that was read.  A consumer at work has verified it, and one that starts
+    now takes the slot and verifies it."""
+    if state.active_pid is not None or not stand.to_verify(state.confirmed, state.started):
+        return False
+    error: SourceError | None = None
+    holding = False
+    async with AsyncExitStack() as at_end:
+        stream = PeekStream(info, slot_name(info.database), PUBLICATION)
+        at_end.push_async_callback(stream.close)
+        try:
+            await stream.open(0)
+            holding = await holds(stream, stand.last, _WAIT, _passed)
+        except SourceError as failed:
+            error = failed
+    now = await read_state(link, slot_name(info.database))
+    if now.active_pid is not None or now.confirmed != state.confirmed:
+        return False
+    if error is not None:
+        raise error
+    return not holding
+
+
+async def _passed(_data: bytes) -> None:
+    """Do nothing: the messages are not kept."""

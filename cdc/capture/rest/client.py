@@ -1,10 +1,21 @@
-"""Requests to FacturaScripts' API v3: within the budget, admitted by the guard, their errors as sentences."""
+"""Requests to FacturaScripts' API v3: within the budget, their errors as sentences, admitted by a guard that keeps the
+API from banning this address.
+
+FacturaScripts bans an address that made five refused calls within 600 s, whichever program made them, until the oldest
+of the five is 600 s old.  Invariant: a call that may be refused is reserved in the memory that all processes of the
+installation share before it is made, and removed from it once it was given what it asked for; so refused calls and
+calls without an answer are never more than `_SILENT`, also when processes are killed.  Resources that the API gave
+before are asked for without that while no call is refused: of each process that reads, one such call may be refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -12,9 +23,223 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from cdc.capture.rest.guard import BanGuard
+from cdc.model.change import RefusalStore
 from cdc.model.clock import Clock
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
+
+#: Seconds for which a refused call counts; a minute more than in FacturaScripts, whose clock is another one.
+BAN_SECONDS: Final = 660.0
+#: Counted calls after which only resources that the API has given are asked for, and after which none is.
+_CAREFUL: Final = 2
+_SILENT: Final = 3
+#: Seconds for which a ban lasts at most, and between two requests during it: they do not prolong it.
+_LONGEST_BAN: Final = 600.0
+_BAN_PAUSE: Final = 60.0
+#: Seconds for which a call is under way at most; between two looks whether calls of others were answered, and in all.
+_LONGEST_CALL: Final = 70.0
+_LOOK: Final = 0.25
+_ANSWER: Final = 10.0
+#: Statuses below 500 that FacturaScripts gives without counting a refused call.
+_UNCOUNTED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class Withheld(ApiError):
+    """A request was not made.  ``until``: when it may be; ``wholly``: no other request may be made before.
+    ``answers_expected``: only because of calls of others that are under way."""
+
+    def __init__(self, message: str, until: datetime, *, wholly: bool) -> None:
+        hint = "Five refused calls within ten minutes ban this address. Check token and rights: cdc doctor."
+        super().__init__(HTTPStatus.TOO_MANY_REQUESTS, message, hint)
+        self.until = until
+        self.wholly = wholly
+        self.answers_expected = False
+
+
+class RefusedCall(NamedTuple):
+    """``at``: seconds since 1970.  ``status``: of the refusal; 0 while there is no answer.  ``permit``: its number."""
+
+    at: float
+    status: int
+    resource: str
+    permit: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """``calls``: those that count, oldest first.  ``banned``: when a ban was noticed first and last.  ``given``: the
+    resources that the API gave when they were asked for last; empty: the list of resources."""
+
+    calls: tuple[RefusedCall, ...] = ()
+    banned: tuple[float, float] | None = None
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def load(cls, text: str, now: float) -> GuardState:
+        """Return the stored state without calls that no longer count.  A time to come, left by a clock that was set
+        back, counts from now on."""
+        kept = orjson.loads(text) if text else {"calls": [], "banned": None, "given": []}
+        calls = [RefusedCall(*each) for each in kept["calls"]]
+        calls = [each._replace(at=min(each.at, now)) for each in calls if each.at > now - BAN_SECONDS]
+        memory = cls(tuple(sorted(calls)), given=frozenset(kept["given"]))
+        if kept["banned"] is None or min(kept["banned"]) <= now - _LONGEST_BAN:
+            return memory
+        first, last = kept["banned"]
+        return replace(memory, banned=(min(first, now), min(last, now)))
+
+    def dump(self) -> str:
+        fields = {"calls": [list(each) for each in self.calls], "banned": self.banned, "given": sorted(self.given)}
+        return orjson.dumps(fields).decode()
+
+    def free_at(self, now: float, *, given: bool) -> float | None:
+        """Return when the next call may be made; None: now.  ``given``: its resource is one of `given`."""
+        if self.banned is not None and now < self.banned[1] + _BAN_PAUSE:
+            return self.banned[1] + _BAN_PAUSE
+        most = _SILENT if given else _CAREFUL
+        return None if len(self.calls) < most else self.calls[-most].at + BAN_SECONDS
+
+    def answered(self, now: float) -> GuardState:
+        """Return the state without calls whose answer may still arrive."""
+        return replace(self, calls=tuple(each for each in self.calls if each.status or each.at <= now - _LONGEST_CALL))
+
+    def without(self, permit: str) -> GuardState:
+        return replace(self, calls=tuple(each for each in self.calls if each.permit != permit))
+
+    def with_call(self, call: RefusedCall) -> GuardState:
+        return replace(self, calls=(*self.calls, call))
+
+    def with_refusal(self, call: RefusedCall) -> GuardState:
+        """A token that is not accepted is given nothing."""
+        lost = self.given if call.status == HTTPStatus.UNAUTHORIZED else {call.resource}
+        return replace(self.with_call(call), given=self.given - lost)
+
+    def with_given(self, resource: str) -> GuardState:
+        return replace(self, given=self.given | {resource})
+
+    def with_ban(self, now: float) -> GuardState:
+        first = now if self.banned is None else self.banned[0]
+        return replace(self, banned=(first, now))
+
+
+class BanGuard:
+    """``api``: its address, by which processes know that they ask the same one.  Raises `OutboxError` where the memory
+    can neither be read nor written: no request is made then."""
+
+    def __init__(self, api: str, store: RefusalStore, clock: Clock) -> None:
+        self._api = api
+        self._store = store
+        self._clock = clock
+        self._waited = 0.0
+
+    async def enter(self, resource: str) -> str:
+        """Return a permit for `leave`.  Raises `Withheld`."""
+        memory = await self.memory()
+        if resource in memory.given and not memory.calls and memory.free_at(self._now(), given=True) is None:
+            return ""
+        permit = secrets.token_hex(8)
+        withheld = await self._reserve(resource, permit)
+        while withheld is not None and withheld.answers_expected and self._waited < _ANSWER:
+            self._waited += _LOOK
+            await self._clock.wait(asyncio.Event(), _LOOK)
+            withheld = await self._reserve(resource, permit)
+        if withheld is not None:
+            raise withheld
+        self._waited = 0.0
+        return permit
+
+    async def _reserve(self, resource: str, permit: str) -> Withheld | None:
+        now = self._now()
+        withheld: list[Withheld] = []
+
+        def reserve(text: str) -> str:
+            memory = GuardState.load(text, now)
+            given = resource in memory.given
+            until = memory.free_at(now, given=given)
+            if until is None:
+                return memory.with_call(RefusedCall(now, 0, resource, permit)).dump()
+            error = self._withheld(memory, until, now)
+            error.answers_expected = memory.answered(now).free_at(now, given=given) is None
+            withheld.append(error)
+            return memory.dump()
+
+        await self._store.change_refusals(self._api, reserve)
+        return withheld[0] if withheld else None
+
+    async def leave(self, permit: str, resource: str, status: int | None, *, banned: bool = False) -> None:
+        """``status``: of the answer; None: there was none.  ``banned``: it says that this address is banned."""
+        counted = status is not None and is_refusal(status)
+        if not (permit or counted or banned):
+            return
+        now = self._now()
+
+        def note(text: str) -> str:
+            memory = GuardState.load(text, now).without(permit)
+            if counted:
+                memory = memory.with_refusal(RefusedCall(now, status or 0, resource, permit or secrets.token_hex(8)))
+            if status == HTTPStatus.OK:
+                memory = memory.with_given(resource)
+            return (memory.with_ban(now) if banned else memory).dump()
+
+        await self._store.change_refusals(self._api, note)
+
+    async def add(self, times: tuple[float, ...]) -> None:
+        """Add refusals that a former version noted elsewhere."""
+        now = self._now()
+
+        def note(text: str) -> str:
+            memory = GuardState.load(text, now)
+            known = {each.permit for each in memory.calls}
+            calls = [RefusedCall(at, HTTPStatus.FORBIDDEN, "", f"{at}") for at in times if f"{at}" not in known]
+            return GuardState.load(replace(memory, calls=(*memory.calls, *calls)).dump(), now).dump()
+
+        await self._store.change_refusals(self._api, note)
+
+    async def memory(self) -> GuardState:
+        return GuardState.load(await self._store.refusals(self._api), self._now())
+
+    async def free_at(self, resource: str) -> datetime | None:
+        """Return when the resource may be requested; None: now."""
+        memory = await self.memory()
+        until = memory.free_at(self._now(), given=resource in memory.given)
+        return None if until is None else _moment(until)
+
+    async def ban(self) -> Withheld:
+        """Return the error of a call during a ban, which was noted."""
+        memory, now = await self.memory(), self._now()
+        return self._withheld(memory, now + _BAN_PAUSE, now)
+
+    def _withheld(self, memory: GuardState, until: float, now: float) -> Withheld:
+        wholly = memory.free_at(now, given=True) is not None
+        if memory.banned is not None:
+            ends = _moment(memory.banned[0] + _LONGEST_BAN)
+            return Withheld(
+                f"The API at {self._api} has banned this address, until {ends:%H:%M:%S} UTC at the latest.",
+                _moment(until),
+                wholly=True,
+            )
+        calls = ", ".join(f"{_refused(each)} at {_moment(each.at):%H:%M}" for each in memory.calls)
+        rest = "nothing is" if wholly else "only what it gave before is"
+        return Withheld(
+            f"The API at {self._api} refused {len(memory.calls)} calls within eleven minutes ({calls}): {rest} asked "
+            f"for before {_moment(until):%H:%M:%S} UTC.",
+            _moment(until),
+            wholly=wholly,
+        )
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def is_refusal(status: int) -> bool:
+    """Return whether FacturaScripts counts such an answer towards a ban."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _UNCOUNTED
+
+
+def _refused(call: RefusedCall) -> str:
+    return "the token" if call.status == HTTPStatus.UNAUTHORIZED else call.resource or "the list of resources"
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 class Budget:

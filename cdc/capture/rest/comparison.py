@@ -1,4 +1,5 @@
-"""Comparing a whole resource with what is kept of it, one page a step.
+"""Comparison of a whole resource with its stored rows, one page a step, and the position of a source that compares: how
+far each resource was read.
 
 Pages begin at a key, so that no row that stays is passed over when others come or go.  Rows that two answers, a moment
 apart, lack are missing; `MissingRows` decides when the comparison has read everything whether they are deleted.
@@ -10,19 +11,87 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from cdc.capture.rest.doubts import MissingRows, few
-from cdc.capture.rest.position import ResourceProgress
-from cdc.capture.rest.reader import ResourcePage, ResourceReader, SeenRow
-from cdc.capture.rest.resource import Resource, differ, key_value, unpack
-from cdc.model.change import Gap, Operation, Row, RowChange, SnapshotRow, SnapshotStore, Transaction
+import orjson
+
+from cdc.capture.rest.reader import (
+    MissingRows,
+    Resource,
+    ResourcePage,
+    ResourceReader,
+    SeenRow,
+    differ,
+    few,
+    key_value,
+    unpack,
+)
+from cdc.model.change import Gap, Operation, Position, Row, RowChange, SnapshotRow, SnapshotStore, Transaction
 from cdc.model.clock import Clock
 from cdc.model.errors import SourceError
 from cdc.model.number import decimal_columns, with_decimals
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceProgress:
+    """The progress of one resource.
+
+    ``round``: of the comparison that was begun last; each look at a row until the next has this number, which names
+    what was found.  ``known``: it was read whole once; before that there is nothing to compare with.
+    ``after``: the key after which the comparison under way continues.  ``newest``: the greatest key of a numbered one.
+    """
+
+    round: int = 0
+    known: bool = False
+    after: bytes | None = None
+    newest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestPosition:
+    """``progress``: by table.  ``refused``: when the API refused calls, seconds since 1970, as version 0.1 wrote it."""
+
+    progress: Mapping[str, ResourceProgress] = field(default_factory=dict)
+    refused: tuple[float, ...] = ()
+
+    def of(self, table: str) -> ResourceProgress:
+        return self.progress.get(table, ResourceProgress())
+
+    def with_progress(self, table: str, progress: ResourceProgress) -> RestPosition:
+        return replace(self, progress={**self.progress, table: progress})
+
+    def without(self, table: str) -> RestPosition:
+        return replace(self, progress={name: each for name, each in self.progress.items() if name != table})
+
+    def dump(self) -> Position:
+        rest = {
+            table: [each.round, each.known, _hex(each.after), _hex(each.newest)]
+            for table, each in self.progress.items()
+        }
+        return Position(orjson.dumps({"rest": rest}).decode())
+
+    @classmethod
+    def load(cls, position: Position | None) -> RestPosition | None:
+        """Load a position; None when another kind of source wrote it."""
+        if position is not None and not position.startswith('{"rest":'):
+            return None
+        fields: dict[str, Any] = {"rest": {}} if position is None else orjson.loads(position)
+        progress = {
+            table: ResourceProgress(number, known, _bytes(after), _bytes(newest))
+            for table, (number, known, after, newest) in fields["rest"].items()
+        }
+        return cls(progress, tuple(fields.get("refused", ())))
+
+
+def _hex(key: bytes | None) -> str | None:
+    return None if key is None else key.hex()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
 
 
 @dataclass(frozen=True, slots=True)

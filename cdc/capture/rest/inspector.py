@@ -10,10 +10,8 @@ from typing import Final
 
 from yarl import URL
 
-from cdc.capture.rest.client import ALLOW, ApiClient
-from cdc.capture.rest.guard import RefusedCall, Withheld
-from cdc.capture.rest.reader import ResourceReader
-from cdc.capture.rest.resource import Resource
+from cdc.capture.rest.client import ALLOW, ApiClient, RefusedCall, Withheld
+from cdc.capture.rest.reader import Resource, ResourceReader
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
 from cdc.model.finding import Finding, Severity
 

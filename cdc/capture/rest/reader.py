@@ -1,18 +1,257 @@
-"""Reads rows of resources in normal form, page by page from a key on: rows that come and go shift nothing."""
+"""Resources of the API: their paths, the order of their keys, and their rows in normal form, read page by page from a
+key on: rows that come and go shift nothing.
+
+FacturaScripts answers 200 and no rows when a query fails: while a table is renamed or restored, answers look as if all
+or many of its rows were deleted.  A few missing rows of a table that still has others are believed at once.  More are
+suspects: they are believed after every answer has lacked them for minutes, while no suspect of any table came back and
+another table still had its rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+import struct
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import blake2b
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import orjson
+import structlog
 
 from cdc.capture.rest.client import ApiClient, Query
-from cdc.capture.rest.doubts import MissingRows
-from cdc.capture.rest.resource import Resource, column_of, key_bytes, key_value, normal_row, pack
+from cdc.extras import ZSTANDARD_MAGIC, zstandard
 from cdc.model.change import Row, SnapshotRow, Value
-from cdc.model.column import Table
+from cdc.model.column import Column, ColumnKind, SecretColumns, Table
 from cdc.model.errors import SourceError
+from cdc.model.normal import NORMALISERS, decimal
+
+_NUMBER, _TEXT = b"\x01", b"\x02"
+_SIGNED = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A table as the API gives it.
+
+    ``path``: its name in addresses.  ``key``: the primary key's column.  ``numbered``: the key is a number that grows
+    with every new row; other keys are in an order that only the database knows.
+    ``interval``: seconds between two looks for new rows (numbered ones); ``compare``: between two comparisons.
+    """
+
+    table: str
+    path: str
+    key: str
+    numbered: bool
+    secrets: SecretColumns = field(default_factory=SecretColumns)
+    interval: float = 60.0
+    compare: float = 300.0
+
+
+def key_bytes(value: Value) -> bytes:
+    """Return bytes that sort as numbers do, and as texts by code point.  Raises `SourceError` for an invalid key."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _NUMBER + struct.pack(">Q", value + _SIGNED)
+    if isinstance(value, str):
+        return _TEXT + value.encode("utf-8", "surrogatepass")
+    raise SourceError("The API gives a row whose key is neither a number nor a text.", "Check `key` of its resource.")
+
+
+def key_value(key: bytes) -> int | str:
+    """Return the value from `key_bytes`."""
+    if key.startswith(_NUMBER):
+        (number,) = struct.unpack(">Q", key[1:])
+        return int(number) - _SIGNED
+    return key[1:].decode("utf-8", "surrogatepass")
+
+
+_PARENTHESES = re.compile(r"\(.*\)")
+_SCALE = re.compile(r"\(\d+,\s*(\d+)\)")
+_DATE = re.compile(r"(\d\d)-(\d\d)-(-?\d{4,})(?=\D|$)")
+_TYPES = {
+    **dict.fromkeys(("int", "integer", "bigint", "smallint", "mediumint", "serial", "year"), ColumnKind.INTEGER),
+    **dict.fromkeys(("tinyint", "boolean"), ColumnKind.BOOLEAN),
+    **dict.fromkeys(("double", "double precision"), ColumnKind.DOUBLE),
+    **dict.fromkeys(("float", "real"), ColumnKind.REAL),
+    **dict.fromkeys(("decimal", "numeric"), ColumnKind.DECIMAL),
+    **dict.fromkeys(("time", "time without time zone"), ColumnKind.TIME),
+    **dict.fromkeys(("datetime", "timestamp", "timestamp without time zone"), ColumnKind.TIMESTAMP),
+    **dict.fromkeys(("json", "jsonb"), ColumnKind.JSON),
+    "date": ColumnKind.DATE,
+}
+
+
+def column_of(name: str, database_type: str) -> Column:
+    """``database_type``: as ``/<resource>/schema`` says it, for instance ``int(11)``, ``character varying(10)``."""
+    plain = " ".join(_PARENTHESES.sub("", database_type).lower().replace("unsigned", "").split())
+    return Column(name, _TYPES.get(plain, ColumnKind.TEXT), database_type)
+
+
+def normal_row(table: Table, raw: Mapping[str, Any]) -> Row:
+    """The columns of ``table`` that ``raw`` has, in column order.  What it has beside them are a model's own values,
+    not columns.  Raises `SourceError` when a value is not of its column's type; it is not in the message."""
+    return {column.name: _value(table, column, raw[column.name]) for column in table.columns if column.name in raw}
+
+
+def _value(table: Table, column: Column, value: Any) -> Value:
+    if value is None:
+        return None
+    try:
+        if column.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
+            value = _iso(str(value))
+        elif column.kind is ColumnKind.DECIMAL:
+            return _decimal(column, value)
+        elif isinstance(value, dict | list):
+            value = orjson.dumps(value).decode()
+        return NORMALISERS[column.kind](value)
+    except (ValueError, TypeError, ArithmeticError):
+        raise SourceError(
+            f"The API gives a value for {table.name}.{column.name} that is no {column.kind}.",
+            "The resource's /schema and its rows disagree: update FacturaScripts, or report this.",
+        ) from None
+
+
+def _iso(text: str) -> str | None:
+    """``24-11-2026 …`` as ``2026-11-24 …``; what FacturaScripts makes of a zero date is null."""
+    match = _DATE.match(text)
+    if match is None:
+        return text
+    day, month, year = match.groups()
+    return f"{year}-{month}-{day}{text[match.end() :]}" if int(year) > 0 else None
+
+
+def _decimal(column: Column, value: Any) -> Value:
+    """The API gives a number, and other sources the digits of the database: as many as the type says."""
+    number = Decimal(str(value))
+    scale = _SCALE.search(column.database_type)
+    return decimal(number.quantize(Decimal(1).scaleb(-int(scale[1]))) if scale else number)
+
+
+def pack(row: Row) -> tuple[bytes, bytes]:
+    """The row's digest, and the row compressed."""
+    text = orjson.dumps(row)
+    return blake2b(text, digest_size=16).digest(), zlib.compress(text, 3)
+
+
+def unpack(packed: bytes) -> Row:
+    """Return the row, also of an outbox whose rows were packed by zstandard."""
+    text = zstandard().decompress(packed) if packed.startswith(ZSTANDARD_MAGIC) else zlib.decompress(packed)
+    row: Row = orjson.loads(text)
+    return row
+
+
+def differ(before: Row, after: Row) -> bool:
+    """Return whether a column that both have differs: one that is new, or gone, is a change of the table, not of the
+    row."""
+    return any(value != after[name] for name, value in before.items() if name in after)
+
+
+#: Missing rows that are believed at once: so many, or one of so many that are known; always less than a third.
+FEW: Final = 20
+FEW_OF: Final = 100
+#: Seconds without a suspect that comes back: of one table; of several at once, or of the only one that is read; of all
+#: tables, where nothing shows that the API gives any rows.
+ALONE: Final = 300.0
+SEVERAL: Final = 900.0
+ALL: Final = 3600.0
+#: Seconds after which a gap is reported, and between two comparisons of a table with suspects.
+GAP_AFTER: Final = 900.0
+RECHECK: Final = 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class MissingVerdict:
+    """``gone``: keys of deleted rows.  ``gap``: why it is to be reported that deletions may be missing; or empty."""
+
+    gone: tuple[bytes, ...] = ()
+    gap: str = ""
+
+
+def few(missing: int, known: int) -> bool:
+    return missing <= max(FEW, known // FEW_OF) and missing < known and (missing == 1 or 3 * missing < known)
+
+
+class MissingRows:
+    """The missing rows of one source.  ``tables``: how many are read.  ``now``: seconds of a monotonic clock."""
+
+    def __init__(self, source: str, tables: int, now: Callable[[], float]) -> None:
+        self._source = source
+        self._tables = tables
+        self._now = now
+        self._since: dict[str, dict[bytes, float]] = {}
+        self._sound: dict[str, float] = {}  # when a comparison of the table found its rows
+        self._lookups: dict[str, float | None] = {}  # that had rows; since when they have none
+        self._moved = now()
+        self._reported: set[str] = set()
+
+    def recheck(self, table: str) -> float | None:
+        """Seconds until the next comparison of a table with suspects; None: it has none."""
+        return RECHECK if table in self._since else None
+
+    def disturb(self, table: str | None = None) -> None:
+        """The API, or one table of it, failed: rows that it lacks are not believed for some time."""
+        if table is None or table in self._since:
+            self._moved = self._now()
+
+    def looked_up(self, table: str, *, rows: bool) -> bool:
+        """Return whether to believe a table of which events look rows up: that it has ``rows``, or none although it
+        had."""
+        if rows or table not in self._lookups:
+            self._lookups.update({table: None} if rows else {})
+            return True
+        since = self._lookups[table]
+        since = self._lookups[table] = self._now() if since is None else since
+        return self._now() - since >= SEVERAL
+
+    def settle(self, table: str, missing: Collection[bytes], known: int, *, plain: bool) -> MissingVerdict:
+        """Judge a comparison of all rows.  ``known``: how many were known before it.  ``plain``: those that are missing
+        are `few`, and the answers that lacked them had other rows."""
+        now, before = self._now(), self._since.pop(table, {})
+        if before.keys() - set(missing):
+            self._moved = now
+        if not missing or (plain and not before):
+            return self._settled(table, missing, known, before)
+        if not before:
+            self._moved = now
+            log.warning("rows are missing", source=self._source, table=table, missing=len(missing), of=known)
+        since = self._since[table] = {key: before.get(key, now) for key in missing}
+        gone = tuple(key for key, at in since.items() if now - max(at, self._moved) >= self._bound(table, at))
+        for key in gone:
+            del since[key]
+        if not since:
+            return self._settled(table, gone, known, before)
+        return MissingVerdict(gone, self._gap(table, since, known))
+
+    def _settled(self, table: str, gone: Collection[bytes], known: int, before: Collection[bytes]) -> MissingVerdict:
+        self._since.pop(table, None)
+        self._reported.discard(table)
+        if known > len(gone):
+            self._sound[table] = self._now()
+        if before:
+            log.info("missing rows settled", source=self._source, table=table, deleted=len(gone))
+        return MissingVerdict(tuple(gone))
+
+    def _bound(self, table: str, since: float) -> float:
+        sound = any(at > since for other, at in self._sound.items() if other != table and other not in self._since)
+        if not sound:
+            return SEVERAL if self._tables == 1 else ALL
+        return ALONE if len(self._since) == 1 else SEVERAL
+
+    def _gap(self, table: str, since: dict[bytes, float], known: int) -> str:
+        """Return the sentence that reports missing rows, once until the table is settled; else ""."""
+        if table in self._reported or self._now() - min(since.values()) < GAP_AFTER:
+            return ""
+        self._reported.add(table)
+        return (
+            f"For {GAP_AFTER / 60:.0f} minutes the API has not given {len(since)} of {known} rows of the table {table} "
+            f"of source {self._source}. They are not reported as deleted before that is certain; changes of these rows "
+            "are not seen."
+        )
 
 
 class SeenRow(NamedTuple):

@@ -3,31 +3,137 @@
 Invariant: a batch holds the changes that one answer shows, and what is kept of its rows; the outbox stores both, and
 the position, in one transaction.  The next answer is compared with the stored rows: nothing is emitted twice, and
 changes that a crash left unstored still differ.
+
+Of the requests that are due, the one that has been due longest comes first.  A comparison under way is due again as
+soon as it was served, so that many of them take turns, and requests for new rows come between their pages.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, SingleReader, SourceBackfills
-from cdc.capture.rest.client import ApiClient
-from cdc.capture.rest.comparison import Comparison, RowDifference, Tools, comparison
-from cdc.capture.rest.doubts import MissingRows
-from cdc.capture.rest.guard import BAN_SECONDS, Withheld, is_refusal
-from cdc.capture.rest.position import ResourceProgress, RestPosition
-from cdc.capture.rest.reader import ApiLookup, ResourceReader
-from cdc.capture.rest.resource import Resource
-from cdc.capture.rest.schedule import Kind, ReadSchedule, ScheduledRead
+from cdc.capture.rest.client import BAN_SECONDS, ApiClient, Withheld, is_refusal
+from cdc.capture.rest.comparison import Comparison, ResourceProgress, RestPosition, RowDifference, Tools, comparison
+from cdc.capture.rest.reader import ApiLookup, MissingRows, Resource, ResourceReader
 from cdc.model.change import Batch, Gap, Position, Row, SnapshotChange, SnapshotStore, Value
-from cdc.model.clock import Clock
+from cdc.model.clock import Backoff, Clock
 from cdc.model.column import Table
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
+
+
+class Kind(Enum):
+    NEW = auto()
+    COMPARE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRead:
+    """``at``: when it is due, in seconds of a monotonic clock."""
+
+    resource: Resource
+    kind: Kind
+    at: float
+
+
+class _Times:
+    """The times of one resource.  ``begun``: when the comparison under way was.  ``aside``: until when, after an error;
+    ``failed``: that was a failure, which may be the whole API's, and no refusal."""
+
+    def __init__(self, resource: Resource, now: float) -> None:
+        self.resource = resource
+        self.new = now
+        self.compare = now
+        self.begun: float | None = None
+        self.known = False
+        self.aside: float | None = None
+        self.failed = False
+        self.refusals = Backoff(first=300.0, most=3600.0)
+        self.failures = Backoff(first=5.0, most=300.0)
+
+
+class ReadSchedule:
+    """``resources``: at least one.  ``now``: seconds of a monotonic clock.  ``failing``: the whole API fails; the first
+    resource that answers brings back those that were put aside for failures."""
+
+    def __init__(self, resources: Iterable[Resource], now: Callable[[], float]) -> None:
+        self._now = now
+        self._times = {each.table: _Times(each, now()) for each in resources}
+        self.failing = False
+
+    def next(self) -> ScheduledRead:
+        return min((turn for times in self._times.values() for turn in _turns(times)), key=lambda turn: turn.at)
+
+    def known(self, table: str) -> None:
+        """Note that the table was read whole: new rows can be looked for."""
+        self._times[table].known = True
+
+    def served(self, turn: ScheduledRead, *, done: bool, soon: float | None = None) -> None:
+        """``done``: nothing more is to be asked before the next interval; ``soon``: or so many seconds."""
+        times, now = self._times[turn.resource.table], self._now()
+        if times.failed or self.failing:
+            self.failing = False
+            self.bring_back()
+        times.refusals.reset()
+        times.failures.reset()
+        times.aside = None
+        if turn.kind is Kind.NEW:
+            times.new = now + turn.resource.interval if done else now
+            return
+        begun = now if times.begun is None else times.begun
+        times.begun = None if done else begun
+        times.compare = max(begun + turn.resource.compare, now) if done else now
+        if done and soon is not None:
+            times.compare = min(times.compare, now + soon)
+
+    def repeat(self, table: str) -> None:
+        """Note that the rows read last were not stored."""
+        times = self._times[table]
+        times.new = times.compare = self._now()
+
+    def put_aside(self, table: str, *, failed: bool) -> float:
+        """Leave the resource out after its error; return for how many seconds.  ``failed``: it was not refused."""
+        times = self._times[table]
+        pause = (times.failures if failed else times.refusals).next()
+        times.aside, times.failed = self._now() + pause, failed
+        times.begun = None
+        return pause
+
+    def bring_back(self) -> None:
+        """The resources that were put aside for failures are due."""
+        for times in self._times.values():
+            if times.failed:
+                times.aside, times.failed = None, False
+
+    def postpone(self, turn: ScheduledRead, seconds: float, refused: float) -> None:
+        """Postpone a read that may not be made now.  ``refused``: seconds instead, if it was refused the last time:
+        others come first."""
+        times = self._times[turn.resource.table]
+        seconds = refused if times.aside is not None and not times.failed else seconds
+        if turn.kind is Kind.NEW:
+            times.new = self._now() + seconds
+        else:
+            times.compare = self._now() + seconds
+
+    @property
+    def all_aside(self) -> bool:
+        now = self._now()
+        return all(times.aside is not None and times.aside > now for times in self._times.values())
+
+
+def _turns(times: _Times) -> Iterable[ScheduledRead]:
+    since = times.aside or 0.0
+    yield ScheduledRead(times.resource, Kind.COMPARE, max(times.compare, since))
+    if times.known and times.resource.numbered:
+        yield ScheduledRead(times.resource, Kind.NEW, max(times.new, since))
+
 
 #: What the API says of all of itself, not of the resource asked for.
 _OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})

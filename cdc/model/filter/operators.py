@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from cdc.model.filter.arithmetic import OPERATIONS, negated
 from cdc.model.filter.functions import Function, Method
 from cdc.model.filter.functions import replaced as replaced_text
-from cdc.model.filter.limits import Meter
 from cdc.model.filter.regex import computed
-from cdc.model.filter.tree import Index, Literal, Name, Node, Select
+from cdc.model.filter.tree import Index, Literal, Meter, Name, Node, Select
 from cdc.model.filter.values import (
     ERRORS,
     METER,
     NUMBERS,
+    OPERATIONS,
     Env,
     Run,
     contained,
@@ -27,6 +26,7 @@ from cdc.model.filter.values import (
     field,
     is_key,
     mistyped,
+    negated,
     ordered,
 )
 from cdc.model.number import decimal_of

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from cdc.model.filter.limits import NESTED
 from cdc.model.filter.tree import (
+    NESTED,
     Call,
     Chain,
     Choice,

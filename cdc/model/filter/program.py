@@ -10,19 +10,24 @@ from typing import Any, Final
 from cdc.model.errors import UsageError
 from cdc.model.filter import operators
 from cdc.model.filter.functions import FUNCTIONS, METHODS, PROPERTIES
-from cdc.model.filter.limits import LONGEST, LOOPS, NESTED, REGEX_WEIGHT, FilterLimit, Meter
 from cdc.model.filter.parser import NestedTooDeep, NotAnExpression, parse
 from cdc.model.filter.regex import Regex, RegexTooLarge, UnicodeBoundary, regex
 from cdc.model.filter.tree import (
+    LONGEST,
+    LOOPS,
+    NESTED,
+    REGEX_WEIGHT,
     Call,
     Chain,
     Choice,
+    FilterLimit,
     Index,
     ListOf,
     Literal,
     Logical,
     Loop,
     MapOf,
+    Meter,
     Name,
     Node,
     Select,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.model.errors import LogPurged
 from support.binlog_capture import reading
 from support.database import Database

@@ -13,8 +13,8 @@ from pymysql.connections import Connection
 
 from cdc.capture.binlog.connection import log_end
 from cdc.capture.binlog.inspector import BinlogInspector
-from cdc.capture.binlog.missing import missing
-from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.log_position import missing
+from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.database.mysql_connection import Flavour, connect, rows
 from cdc.model.change import Operation, Position
 from cdc.model.errors import LogPurged, SourceUnavailable
@@ -207,7 +207,7 @@ def test_purge_between_two_queries_is_no_loss(items: Database, monkeypatch: pyte
                 items.execute("PURGE BINARY LOGS TO %s", [log_end(connection).file])
         return rows(connection, sql, parameters)
 
-    monkeypatch.setattr("cdc.capture.binlog.missing.rows", purging)
+    monkeypatch.setattr("cdc.capture.binlog.log_position.rows", purging)
     flavour = Flavour(items.flavour)
     with closing(connect(items.info)) as connection:
         for before in range(1, 12):

@@ -12,9 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from cdc.capture.binlog.connection import LogConnection
-from cdc.capture.binlog.library import LibraryConnection
-from cdc.capture.binlog.position import BinlogPosition
+from cdc.capture.binlog.library import LibraryConnection, LogConnection
+from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.model.change import Operation, Position, RowChange
 from cdc.model.column import Capture

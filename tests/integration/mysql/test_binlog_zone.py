@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cdc.capture.binlog.settings import Zone, measure, measure_server
+from cdc.capture.binlog.inspector import Zone, measure, measure_server
 from cdc.database.mysql_connection import connect, rows
 from support.database import Database
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from cdc.capture.logical import replication
-from cdc.capture.logical.inspector import position_findings
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.logical.replication import ReplicationStream
+from cdc.capture.logical.slot import position_findings
 from cdc.database.postgres_capture import lsn_number
 from cdc.model.change import Operation, RowChange, Transaction, Value
 from cdc.model.column import Capture

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.pages import VisibilityCheck, last_witness
-from cdc.capture.logical.pages import Snapshot, Unseen
-from cdc.capture.window import Window
+from cdc.capture.binlog.database import VisibilityCheck, last_witness
+from cdc.capture.logical.source import Snapshot, Unseen
+from cdc.capture.pages import Window
 from cdc.model.change import Operation, Row, RowChange, Transaction
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

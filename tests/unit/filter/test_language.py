@@ -12,8 +12,8 @@ import cel
 import pytest
 
 from cdc.model.errors import UsageError
-from cdc.model.filter.limits import LONGEST, Meter
 from cdc.model.filter.program import Program
+from cdc.model.filter.tree import LONGEST, Meter
 from cdc.model.filter.values import Span, Time, Type
 from cdc.model.selection import Condition
 from support.filter_language import Filters

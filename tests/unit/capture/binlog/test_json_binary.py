@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.json_binary import double_text, json_text
+from cdc.capture.binlog.column_codec import double_text, json_text
 from cdc.model.errors import MalformedEvent
 
 LITERALS = {None: 0, True: 1, False: 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.binlog.statement import concerned, dropped, mentioned, replaced, truncated
+from cdc.capture.binlog.chunk import concerned, dropped, mentioned, replaced, truncated
 
 TABLES = ("clientes", "Über`tabla")
 PLAIN = ("clientes", "facturas")

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cdc.capture.binlog.settings import Zone, measure
+from cdc.capture.binlog.inspector import Zone, measure
 
 
 def server_in(name: str, last: int = 2**32) -> tuple[Zone, list[int]]:

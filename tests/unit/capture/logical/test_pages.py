@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from cdc.capture.logical.pages import SlotPages
+from cdc.capture.logical.source import SlotPages
 from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.position import Reread
 from cdc.capture.postgres_lookup import PostgresLookup

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from cdc.capture.logical.layout import SlotTables
-from cdc.capture.logical.reader import SlotReader
+from cdc.capture.logical.replication import SlotReader
+from cdc.capture.logical.transaction import SlotTables
 from cdc.capture.postgres_lookup import PostgresLookup
 
 

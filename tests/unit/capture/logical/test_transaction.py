@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from cdc.capture.logical.decode import UNCHANGED, Message, RelationMessage, decode
-from cdc.capture.logical.layout import Names, Parent, SlotLayout, layout_of
-from cdc.capture.logical.transaction import Assembler, SlotTransaction
+from cdc.capture.logical.transaction import Assembler, Names, Parent, SlotLayout, SlotTransaction, layout_of
 from cdc.database.postgres_types import type_of
 from cdc.model.change import Operation, RowChange
 from cdc.model.column import Column, ColumnKind, Table

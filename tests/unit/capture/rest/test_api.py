@@ -7,12 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from aiohttp.test_utils import unused_port
 
-from cdc.capture.rest.client import ApiClient, Budget
-from cdc.capture.rest.doubts import MissingRows
-from cdc.capture.rest.guard import BanGuard
+from cdc.capture.rest.client import ApiClient, BanGuard, Budget
 from cdc.capture.rest.inspector import ApiInspector
-from cdc.capture.rest.reader import ApiLookup, ResourceReader
-from cdc.capture.rest.resource import Resource, key_bytes, key_value
+from cdc.capture.rest.reader import ApiLookup, MissingRows, Resource, ResourceReader, key_bytes, key_value
 from cdc.model.column import SecretColumns, SecretPatterns
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
 from cdc.model.finding import Finding, Severity

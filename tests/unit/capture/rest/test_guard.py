@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.rest.guard import BAN_SECONDS, BanGuard, GuardState, Withheld
+from cdc.capture.rest.client import BAN_SECONDS, BanGuard, GuardState, Withheld
 from cdc.model.change import RefusalStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.manual_clock import START, ManualClock

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cdc.capture.rest.doubts import ALL
+from cdc.capture.rest.reader import ALL
 from support.facturascripts_api import TOKEN, Api, serving
 from support.memory_outbox.outbox import MemoryOutbox
 from support.polling import PassingClock, Polling, polling

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.rest.resource import column_of, differ, key_bytes, key_value, normal_row, pack, unpack
+from cdc.capture.rest.reader import column_of, differ, key_bytes, key_value, normal_row, pack, unpack
 from cdc.facturascripts.schema import plural, resources, tables
 from cdc.model.change import Value
 from cdc.model.column import Table
