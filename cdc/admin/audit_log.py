@@ -161,6 +161,4 @@ def _read(line: int, text: str) -> RecordedEntry | Mark:
         )
         return RecordedEntry(int(row["number"]), entry, str(row["hash"]), str(row["previous"]))
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise UsageError(
-            f"Line {line} is no entry of an audit log.", "Name a file of cdc audit export --format jsonl."
-        ) from None
+        raise UsageError(f"Line {line} is no entry of an audit log.", "Name an export in JSON lines.") from None

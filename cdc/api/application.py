@@ -18,7 +18,7 @@ from cdc.admin.admin import Admin
 from cdc.admin.base import Service
 from cdc.admin.portal_links import PortalLinks
 from cdc.admin.principal import STRANGER
-from cdc.api import backfills, consumers, deliveries, endpoints, events, portal_links, replays, sources
+from cdc.api import audit, backfills, consumers, deliveries, endpoints, events, portal_links, replays, sources
 from cdc.api.documents import asyncapi, schemas, typescript
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
@@ -145,6 +145,7 @@ def _call(
         body=_body(operation, request, raw),
         admitted=lambda: gate.admitted(request),
         portal_links=lambda: PortalLinks(gate.store, service.clock, service.config),
+        access=gate.store,
     )
 
 
@@ -220,6 +221,7 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     *backfills.OPERATIONS,
     *sources.OPERATIONS,
     *portal_links.OPERATIONS,
+    *audit.OPERATIONS,
 )
 
 #: Name of a file → what makes it of the types of events.

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
+from cdc.access.base import AccessStore
 from cdc.access.model import Scope
 from cdc.admin.admin import Admin
 from cdc.admin.portal_links import PortalLinks
@@ -42,6 +43,7 @@ class OperationCall(Generic[Query_co, Body_co]):
     body: Body_co
     admitted: Callable[[], Awaitable[bool]]
     portal_links: Callable[[], PortalLinks]
+    access: AccessStore
 
 
 @dataclass(frozen=True, slots=True)

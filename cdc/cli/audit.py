@@ -107,7 +107,8 @@ def verify_(session: CommandSession, file: Path | None) -> int:
     if check.broken:
         echo(check.broken)
         return 1
-    echo(described(check))
+    head = check.chain.head
+    echo(f"{described(check)}.{f' The last one is {head.number}, {head.hash}.' if head is not None else ''}")
     if check.without_hash:
         say(without_hash(check))
     return 0
@@ -130,12 +131,10 @@ async def _verify_file(config: Config, file: Path) -> FileCheck:
 def described(check: ChainCheck) -> str:
     """Return a sentence about a log that is whole."""
     key = check.chain.key
-    since = "without a key: who can write to the outbox can compute new hashes"
+    since = "without a key, so that who writes to the outbox can compute new hashes"
     if key is not None:
         since = "with a key" if key.since <= check.first else f"with a key since entry {key.since}"
-    head = check.chain.head
-    last = f"; the last one is {head.number} {head.hash}" if head is not None else ""
-    return f"{check.entries} entries are chained, {since}{last}"
+    return f"{check.entries} entries are chained, {since}"
 
 
 def without_hash(check: ChainCheck) -> str:

@@ -184,9 +184,9 @@ async def check_secrets(config: Config, store: EndpointStore) -> Finding:
     async with opened_access(config) as access:
         former = await store.seal_secrets(dry_run=True) + await access.seal_secrets(dry_run=True)
     if former:
-        detail = f"{former} signing secrets are encrypted with a former key, which must not be taken away yet."
+        detail = f"{former} secrets are encrypted with a former key, which must not be taken away yet."
         return Finding("secrets", Severity.WARNING, detail, "cdc outbox rekey")
     if len(keys) > 1:
-        detail = "All signing secrets are encrypted with the present key; the former one is not needed any more."
+        detail = "All secrets are encrypted with the present key; the former one is not needed any more."
         return Finding("secrets", Severity.OK, detail)
     return Finding("secrets", Severity.OK, "The signing secrets are encrypted.")

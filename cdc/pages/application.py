@@ -22,6 +22,7 @@ from cdc.pages.language import LANGUAGE_COOKIE, ZONE_COOKIE, Language, language,
 from cdc.pages.page import NavigationEntry, Page, Refused, Route, Site, View
 from cdc.pages.session_auth import COOKIE, PORTAL_COOKIE
 from cdc.pages.views import (
+    audit,
     backfills,
     deliveries,
     endpoints,
@@ -250,6 +251,7 @@ def routes() -> tuple[Route, ...]:
         *sources.ROUTES,
         *backfills.ROUTES,
         *people.ROUTES,
+        *audit.ROUTES,
         *entrance.ROUTES,
         *portal.ROUTES,
         *live.routes(),

@@ -291,7 +291,11 @@ IDS = {"endpoints": "ep_a", "deliveries": "dlv_1", "replays": "rpl_1", "backfill
 async def test_the_api_changes_nothing_without_its_entry(site: Managed, tmp_path: Path) -> None:
     assert (await site.ask("POST", "/portal-links", json=BODIES["createPortalLink"])).status == 201
     before = break_log(tmp_path / "cdc.db")
-    changing = [each for each in OPERATIONS if each.scope is Scope.MANAGE or each.name == "createPortalLink"]
+    changing = [
+        each
+        for each in OPERATIONS
+        if (each.scope is Scope.MANAGE and each.method != "GET") or each.name == "createPortalLink"
+    ]
     for each in changing:
         named = IDS[each.path.split("/")[1]]
         path = each.path.replace("{id}", named).replace("{name}", named)

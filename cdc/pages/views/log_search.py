@@ -40,8 +40,8 @@ def event_filter(page: Page, given: Mapping[str, str]) -> EventFilter:
         event_id=event if is_id else None,
         event_pattern=check_pattern(event) if event and not is_id else None,
         record=given["record"] or None,
-        since=_time(page, given["since"]),
-        until=_time(page, given["until"]),
+        since=time_of(page, given["since"]),
+        until=time_of(page, given["until"]),
         text=text or None,
     )
 
@@ -119,7 +119,7 @@ def _search(page: Page, section: str, given: Mapping[str, str], **changed: str) 
     return page.link(section, **{**given, **changed})
 
 
-def _time(page: Page, text: str) -> datetime | None:
+def time_of(page: Page, text: str) -> datetime | None:
     """Parse a time as a browser's field for date and time sends it, in the time zone of the page."""
     if not text:
         return None

@@ -1,8 +1,7 @@
-"""Users and tokens, the audit log, and one's own account."""
+"""Users and tokens, and one's own account."""
 
 from __future__ import annotations
 
-import re
 import secrets
 from datetime import timedelta
 from http import HTTPStatus
@@ -10,13 +9,10 @@ from http import HTTPStatus
 from aiohttp import web
 
 from cdc.access import totp
-from cdc.access.model import AuditFilter, Origin, Role, Scope
+from cdc.access.model import Origin, Role, Scope
 from cdc.model.errors import CdcError, UsageError
 from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
-
-_PAGE = 100
-_NUMBER = re.compile(r"[0-9]{1,18}")  # of 64 bits
 
 
 async def people(page: Page) -> web.StreamResponse:
@@ -109,16 +105,6 @@ async def remove_token(page: Page) -> web.StreamResponse:
     return page.see("/people", notice="removed")
 
 
-async def audit(page: Page) -> web.StreamResponse:
-    before = page.query("before")
-    which = AuditFilter(actor=page.query("actor") or None, subject=page.query("subject") or None)
-    number = int(before) if _NUMBER.fullmatch(before) else None
-    found = await page.site.door.store.audit(which, _PAGE + 1, number)
-    given = {"actor": which.actor or "", "subject": which.subject or ""}
-    older = page.link("audit", **given, before=str(found[_PAGE - 1].number)) if len(found) > _PAGE else ""
-    return page.render("audit.html", entries=found[:_PAGE], given=given, older=older)
-
-
 async def account(page: Page) -> web.StreamResponse:
     return await _account(page)
 
@@ -189,7 +175,6 @@ ROUTES = (
     Route("POST", "/people/users/{name}/remove", remove_user, Role.MANAGER, every_source=True),
     Route("POST", "/people/tokens", add_token, Role.MANAGER, every_source=True),
     Route("POST", "/people/tokens/{id}/remove", remove_token, Role.MANAGER, every_source=True),
-    Route("GET", "/audit", audit, Role.MANAGER, every_source=True),
     Route("GET", "/account", account, enrolment=True),
     Route("POST", "/account/password", change_password),
     Route("POST", "/account/totp-on", totp_on, enrolment=True),

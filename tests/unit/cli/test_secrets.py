@@ -94,8 +94,8 @@ def test_secrets_are_sealed_from_the_moment_a_key_is_there(
 
     second = new_key()
     monkeypatch.setenv("CDC_SECRET_KEY", f"{second},{first}")
-    assert "1 signing secrets are encrypted with a former key" in run_cdc("doctor").stdout
-    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 1}
+    assert "2 secrets are encrypted with a former key" in run_cdc("doctor").stdout
+    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 2}, "and the key of the audit log"
     assert "the former one is not needed" in run_cdc("doctor").stdout
     assert installer
 
