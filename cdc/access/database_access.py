@@ -171,7 +171,7 @@ class DatabaseAccess(ABC):
     # -- idempotency ------------------------------------------------------------------------------------------------
 
     async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        return await self._write(records.claim, self._box, actor, key, fingerprint=fingerprint, now=now)
+        return await self._write(records.claim, actor, key, fingerprint=fingerprint, now=now)
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
         sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))
@@ -180,4 +180,4 @@ class DatabaseAccess(ABC):
     # -- secrets at rest --------------------------------------------------------------------------------------------
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
-        return await self._write(records.seal_secrets, self._box, former=True, dry_run=dry_run)
+        return await self._write(records.seal_secrets, former=True, dry_run=dry_run)

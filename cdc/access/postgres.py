@@ -27,8 +27,8 @@ class PostgresAccess(DatabaseAccess):
         await migrate_postgres(self._info)
         if not (await self._session.read(secret_rights)).users:
             return
-        if await self._session.read(records.seal_secrets, self._box, former=False, dry_run=True):
-            await self._write(records.seal_secrets, self._box, former=False)
+        if await self._session.read(records.seal_secrets, former=False, dry_run=True):
+            await self._write(records.seal_secrets, former=False)
         if await self._session.read(is_behind):
             await self._write(records.begin_chain, SystemClock().now())
 
@@ -36,7 +36,7 @@ class PostgresAccess(DatabaseAccess):
         await self._session.close()
 
     async def rekey(self, note: Note) -> int:
-        return await self._session.write(Lock.EXCLUSIVE, noting(note, records.rekey), self._box)
+        return await self._session.write(Lock.EXCLUSIVE, noting(note, records.rekey))
 
     async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` without the locks of lanes and without NOTIFY, because no delivery becomes due."""

@@ -20,7 +20,6 @@ from cdc.model.audit_chain import Chain
 from cdc.outbox import endpoints
 from cdc.outbox.audit import begin, chain_of, seal_key
 from cdc.outbox.database import Database, Row
-from cdc.outbox.secret_box import SecretBox
 
 
 async def audit(db: Database, which: AuditFilter, limit: int, before: int | None) -> list[RecordedEntry]:
@@ -46,14 +45,14 @@ async def begin_chain(db: Database, now: datetime) -> None:
     await begin(db, now)
 
 
-async def claim(db: Database, box: SecretBox, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
+async def claim(db: Database, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
     await db.write("forget_requests", before=now - IDEMPOTENCY_KEPT)
     request = {"actor": actor, "request_key": key}
     row = await db.row("request", **request)
     former = None
     if row is not None:
         former_fingerprint, started_at, status, content_type, body, location = row
-        answered = None if status is None else IdempotentResponse(status, content_type, box.open(body), location)
+        answered = None if status is None else IdempotentResponse(status, content_type, db.box.open(body), location)
         former = (former_fingerprint, started_at, answered)
     found = claim_of(former, fingerprint, now)
     if found.state is ClaimState.NEW:
@@ -79,8 +78,9 @@ async def answer(db: Database, actor: str, key: str, claimed: Claim, given: Idem
     await db.write("set_answer", **request, **answered)
 
 
-async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
+async def seal_secrets(db: Database, *, former: bool, dry_run: bool = False) -> int:
     """Encrypt plain values, and with ``former`` those under a former key; return how many."""
+    box = db.box
     users = [row for row in await db.rows("totp_secrets") if box.stale(row[1], former=former)]
     answers = [row for row in await db.rows("stored_answers") if box.stale(row[2], former=former)]
     if not dry_run:
@@ -92,7 +92,7 @@ async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: b
     return len(users) + len(answers) + (await seal_key(db, dry_run=dry_run) if former else 0)
 
 
-async def rekey(db: Database, box: SecretBox) -> int:
+async def rekey(db: Database) -> int:
     """`seal_secrets`, and those of endpoints: under the outbox's lock, and then that of access."""
     await db.alone()
-    return await endpoints.seal_secrets(db, box, former=True) + await seal_secrets(db, box, former=True)
+    return await endpoints.seal_secrets(db, former=True) + await seal_secrets(db, former=True)

@@ -26,7 +26,7 @@ class SqliteAccess(DatabaseAccess):
         self._reads = self._reader = SqliteThread(self._path, busy_timeout, box=box)
 
     async def open(self) -> None:
-        seal = partial(records.seal_secrets, box=self._box, former=False)
+        seal = partial(records.seal_secrets, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
         try:
             if await self._reader.read(is_behind):
@@ -40,7 +40,7 @@ class SqliteAccess(DatabaseAccess):
         await self._writer.close()
 
     async def rekey(self, note: Note) -> int:
-        return await self._writer.write(noting(note, records.rekey), self._box)
+        return await self._writer.write(noting(note, records.rekey))
 
     async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.write(work, *args, **kwargs)

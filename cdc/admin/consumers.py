@@ -207,4 +207,4 @@ def _outcomes(consumer: Endpoint, lease: _Lease, now: datetime, reason: str | No
         else Answer(None, duration, body=reason.encode(errors="replace"), error=error)
     )
     verdict = judge(answer, consumer.retry_schedule, lease.delivery.attempt, now, random)
-    return outcomes((lease.delivery,), consumer.url, answer, verdict, lease.began)
+    return outcomes((lease.delivery,), consumer, answer, verdict, lease.began)

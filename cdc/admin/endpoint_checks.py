@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from cdc.config import Config
 from cdc.config.rules import catalogues
 from cdc.config.sending import reach
-from cdc.dispatch.address import check_spelling, check_url, public_url
+from cdc.dispatch.address import check_spelling, check_url
 from cdc.dispatch.authentication import check_authentication, check_header_names, check_headers
 from cdc.dispatch.broker.base import credentials
 from cdc.dispatch.message import LANGUAGES
@@ -22,7 +22,7 @@ from cdc.dispatch.transform import check_transform
 from cdc.extras import check_client
 from cdc.mapping.catalogue import RETIRED
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
-from cdc.model.endpoint import NEVER_SENT, Endpoint, Header, check, check_rate, is_mail, is_pull
+from cdc.model.endpoint import NEVER_SENT, Endpoint, Header, check, check_rate, is_mail, is_pull, shown_url
 from cdc.model.errors import UsageError
 from cdc.model.event import matches
 from cdc.model.operation import OPERATION_TYPES
@@ -207,7 +207,7 @@ def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
         for name in ("proxy", "client_certificate", "authentication"):
             _CHECKS[name](config, endpoint)
     except UsageError as error:
-        return UsageError(f"{public_url(endpoint.url)} cannot get events: {error.message}", error.hint)
+        return UsageError(f"{shown_url(endpoint)} cannot get events: {error.message}", error.hint)
     return None
 
 

@@ -13,10 +13,9 @@ from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import check_endpoint, check_patterns, moved_credentials, new_endpoint
 from cdc.admin.endpoint_preview import GREETING, Previewed, ShapeWanted, preview, send_test, with_bodies
 from cdc.config.rules import label
-from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, public_url
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS
 from cdc.outbox.base import StoredEvent
@@ -53,8 +52,8 @@ class Endpoints(UseCases):
         return [each for each in await self._store.endpoints() if self._principal.owns(each.sources)]
 
     async def search(self, which: EndpointFilter, limit: int, after: int = 0) -> SearchPage[Endpoint]:
-        """Return a page of endpoints, in the order in which they were added; a text is never searched in the part of a
-        URL that may be secret.  ``after``: where the page before ended."""
+        """Return a page of endpoints, in the order in which they were added; no text is searched in paths and queries
+        of URLs, which a search could guess letter by letter.  ``after``: where the page before ended."""
         budget = TimeBudget(self._clock.monotonic)
         theirs = replace(which, sources=tuple(sorted(self._principal.sources)))
         text = which.text.lower()
@@ -91,7 +90,7 @@ class Endpoints(UseCases):
         if self._principal.sources or not wanted:
             return {}
         found = await self._store.removed_endpoints(wanted)
-        return {each: name or public_url(url) for each, (name, url) in found.items()}
+        return {each: name or url for each, (name, url) in found.items()}
 
     async def counts(
         self, most: int | None = None, endpoint_ids: Sequence[str] | None = None

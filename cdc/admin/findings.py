@@ -9,10 +9,9 @@ from datetime import datetime
 from cdc.admin.endpoint_checks import sending_problem
 from cdc.admin.endpoints import cut, unfinished
 from cdc.config import Config
-from cdc.dispatch.address import public_url
 from cdc.mapping.catalogue import RETIRED
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.finding import Finding, Severity, span
 
 
@@ -52,7 +51,7 @@ def quarantine_checks(counts: Mapping[str, int]) -> list[Check]:
 
 def endpoint_findings(endpoint: Endpoint, counts: Mapping[DeliveryState, int], now: datetime) -> list[Finding]:
     """Return whether it is disabled or fails, and its dead letters; one that is OK where there is none of these."""
-    name = endpoint.description or public_url(endpoint.url)
+    name = endpoint.description or shown_url(endpoint)
     dead = counts.get(DeliveryState.DEAD, 0)
     waiting = f"{'≥ ' if cut(counts) else ''}{unfinished(counts)}"
     found = []
@@ -72,7 +71,7 @@ def endpoint_findings(endpoint: Endpoint, counts: Mapping[DeliveryState, int], n
     if dead:
         remedy = f"cdc delivery list --endpoint {endpoint.id} --state dead"
         found.append(Finding("delivered", Severity.WRONG, f"{name} has dead letters: {dead}.", remedy))
-    return found or [Finding("enabled", Severity.OK, public_url(endpoint.url))]
+    return found or [Finding("enabled", Severity.OK, shown_url(endpoint))]
 
 
 def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:

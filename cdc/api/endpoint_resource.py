@@ -11,13 +11,12 @@ from cdc.access.model import Scope
 from cdc.admin.endpoint_preview import Previewed
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.resource import MOST, NEXT, AttemptResource, EventResource, Moment, RequestModel, ResponseModel
-from cdc.dispatch.address import public_url
 from cdc.dispatch.authentication import LONGEST, SHORTEST, public_jwk
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import preset
 from cdc.model.authentication import SECRET_NAMES, SETTINGS, authentication_of, settings_text
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat
+from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat, public_url, shown_url
 from cdc.model.errors import UsageError
 
 #: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
@@ -215,7 +214,7 @@ class EndpointResource(ResponseModel):
     """A URL that gets events.  Of its secrets and headers only that they are there."""
 
     id: str = Field(examples=["ep_5f2d1c0b9a8e7f60"])
-    url: str = Field(description="For a token of scope read without its query, which may hold a secret.")
+    url: str = Field(description="For a token of scope read only scheme, host and port, with the end of the id.")
     events: list[str]
     sources: list[str] = Field(description="Empty: all.")
     filter: str
@@ -259,14 +258,14 @@ class EndpointResource(ResponseModel):
     def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
         """Return the endpoint as a caller of this scope may see it."""
         shown = _shown(endpoint, counts)
-        if scope is not Scope.READ:
+        if scope is Scope.MANAGE:
             return cls(**shown)
         authentication: AuthenticationResource | None = shown["authentication"]
         if authentication is not None and authentication.token_url:
             shown["authentication"] = authentication.model_copy(
                 update={"token_url": public_url(authentication.token_url), "parameters": None}
             )
-        return cls(**(shown | {"url": public_url(endpoint.url)}))
+        return cls(**(shown | {"url": shown_url(endpoint)}))
 
 
 class EndpointWithSecret(EndpointResource):
@@ -282,7 +281,11 @@ class EndpointsQuery(RequestModel):
     limit: Annotated[int | None, Field(ge=1, le=MOST, description="At most so many; all when it is left out.")] = None
     cursor: Annotated[str | None, Field(max_length=40, description="`next` of the page before.")] = None
     search: Annotated[
-        str, Field(max_length=200, description="Part of the id, description or URL (without its query), in any case.")
+        str,
+        Field(
+            max_length=200,
+            description="Part of the id, the description, or the URL without its path, in any case.",
+        ),
     ] = ""
     state: Annotated[
         EndpointState | None, Field(description="`failing`: enabled, and accepts nothing; `dead`: has dead letters.")

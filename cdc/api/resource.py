@@ -102,7 +102,7 @@ class AttemptResource(ResponseModel):
     number: int = Field(description="From 1; a retry by hand counts from 1 again.")
     event: str
     event_id: str
-    url: str = Field(description="Without what may be secret.")
+    url: str = Field(description="Scheme, host and port, with the end of the endpoint's id in place of the path.")
     status: int | None = Field(description="Null when no answer came.")
     started_at: Moment
     duration: float = Field(description="Seconds.")

@@ -28,10 +28,9 @@ from cdc.cli.output import echo, json_option, print_json, print_table, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import Signature, signature_of
 from cdc.model.authentication import SECRET_NAMES, authentication_of
-from cdc.model.endpoint import Endpoint, Header, is_mail, is_pull
+from cdc.model.endpoint import Endpoint, Header, is_mail, is_pull, public_url, shown_url
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import Places
 from cdc.runtime import outboxes
@@ -326,13 +325,13 @@ def _what(step: EndpointStep) -> str:
     changes = [_change(step.endpoint, name, value) for name, value in step.changes.items()]
     if step.secret is not None:
         changes.append("secret")
-    return "; ".join(changes) if step.action is Action.CHANGE else public_url(step.endpoint.url)
+    return "; ".join(changes) if step.action is Action.CHANGE else shown_url(step.endpoint)
 
 
 def _change(endpoint: Endpoint, name: str, value: Any) -> str:
     """Return the name in the file and the new value, where it can be shown."""
     shown = _SHOWN_NAMES.get(name, name)
-    if name == "credential":
+    if name in ("credential", "authentication"):
         return shown
     if name in ("headers", "url"):
         return f"{shown} {', '.join(each for each, _ in value) or 'none'}" if name == "headers" else public_url(value)

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 from cdc.access.model import ApiToken, Role, User
 from cdc.capture.triggers.base import Plan
-from cdc.dispatch.address import public_url
 from cdc.model.backfill import Backfill
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, shown_url
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -27,7 +26,7 @@ def waiting_and_logged(counts: dict[DeliveryState, int]) -> tuple[int, int]:
 def endpoint_removal(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> str:
     waiting, logged = waiting_and_logged(counts)
     return _question(
-        f"Endpoint {endpoint.id}, {public_url(endpoint.url)}:",
+        f"Endpoint {endpoint.id}, {shown_url(endpoint)}:",
         f"{_waiting(waiting)} will be cancelled; {logged:,} finished stay in the log.",
         f"Its {'secret and headers' if endpoint.headers else 'secret'} will be deleted.",
         "Remove it?",
@@ -41,7 +40,7 @@ def secret_rotation(endpoint: Endpoint, counts: dict[DeliveryState, int], overla
     )
     former = endpoint.former_secret_until
     return _question(
-        f"Endpoint {endpoint.id}, {public_url(endpoint.url)}, with {_waiting(waiting)}:",
+        f"Endpoint {endpoint.id}, {shown_url(endpoint)}, with {_waiting(waiting)}:",
         f"Its present secret {until}.",
         *([f"The secret before it, valid until {_time(former)}, stops signing at once."] if former else []),
         "Replace it?",
@@ -59,7 +58,7 @@ def header_removal(
         return ""
     (waiting, _), text = waiting_and_logged(counts), " and ".join(lost)
     return _question(
-        f"Endpoint {endpoint.id}, {public_url(endpoint.url)}, with {_waiting(waiting)}:",
+        f"Endpoint {endpoint.id}, {shown_url(endpoint)}, with {_waiting(waiting)}:",
         f"{text[:1].upper()}{text[1:]} will be deleted with the stored values.",
         "Continue?",
     )

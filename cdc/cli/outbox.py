@@ -47,7 +47,7 @@ def create(session: CommandSession, anyway: bool) -> None:
 
 @outbox.command("new-key")
 def print_new_key() -> None:
-    """Print a new key to encrypt the signing secrets with.
+    """Print a new key to encrypt secrets with.
 
     Store it in the file of [outbox] secret_key_file, or in the variable CDC_SECRET_KEY: cdc keeps no copy.
     """
@@ -58,7 +58,7 @@ def print_new_key() -> None:
 @json_option
 @pass_session
 def rekey(session: CommandSession, as_json: bool) -> None:
-    """Encrypt all signing secrets with the first, current key.
+    """Encrypt all secrets with the first, current key.
 
     To change the key: add the new key before the old one, restart `cdc run`, run this command, remove the old key.
     """
@@ -176,10 +176,10 @@ def _outbox_at(url: str, config: Config) -> OutboxConfig:
 
 
 async def check_secrets(config: Config, store: EndpointStore) -> Finding:
-    """Check, for the doctor, that the signing secrets are encrypted, all with the present key."""
+    """Check, for the doctor, that the secrets are encrypted, all with the present key."""
     keys = config.outbox.secret_keys().keys
     if not keys:
-        detail = "The endpoints' signing secrets are kept as they are: no key is configured to encrypt them with."
+        detail = "The endpoints' secrets and URLs are stored in plain text: no key is configured to encrypt them with."
         return Finding("secrets", Severity.WARNING, detail, _KEY_HINT)
     async with opened_access(config) as access:
         former = await store.seal_secrets(dry_run=True) + await access.seal_secrets(dry_run=True)
@@ -189,4 +189,4 @@ async def check_secrets(config: Config, store: EndpointStore) -> Finding:
     if len(keys) > 1:
         detail = "All secrets are encrypted with the present key; the former one is not needed any more."
         return Finding("secrets", Severity.OK, detail)
-    return Finding("secrets", Severity.OK, "The signing secrets are encrypted.")
+    return Finding("secrets", Severity.OK, "The secrets are encrypted.")

@@ -25,11 +25,11 @@ from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.demo.server import DemoServer, demo_server
-from cdc.dispatch.address import public_url
 from cdc.dispatch.signing import new_secret
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.endpoint import public_url
 from cdc.model.errors import CdcError
 from cdc.runtime import capture, consumer, installers, outboxes
 from cdc.runtime.service import service_of

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cdc.model.broker import SCHEMES, broker_url
-from cdc.model.endpoint import check_consumer, host_of, is_mail, is_pull, recipients
+from cdc.model.endpoint import check_consumer, host_of, is_mail, is_pull, public_url, recipients
 from cdc.model.errors import UsageError
 
 Network = IPv4Network | IPv6Network
@@ -215,14 +215,6 @@ def _embedded(ip: IPv6Address) -> IPv4Address | None:
 
 
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # third quarter of an address, before the IPv4 address
-
-
-def public_url(url: str) -> str:
-    """The URL without what may be secret (user, password, query, fragment): for logs, errors and the attempt log."""
-    if is_mail(url) or is_pull(url):
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _check_mail(url: str, reach: EgressPolicy) -> str:

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 
-from cdc.dispatch.address import public_url
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import DELIVERED, Answer, Verdict, judge
 from cdc.dispatch.sender import ANSWER_BYTES, Sender
 from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Clock
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, redacted, shown_url
 from cdc.model.event import Labels, no_labels
 
 
 def outcomes(
-    batch: Sequence[LeasedDelivery], url: str, answer: Answer, verdict: Verdict, started_at: datetime
+    batch: Sequence[LeasedDelivery], endpoint: Endpoint, answer: Answer, verdict: Verdict, started_at: datetime
 ) -> list[Outcome]:
     """An attempt of each delivery, all with the same answer and verdict; the first one's carries the reason to disable
-    the endpoint.  A test that fails is cancelled: it is neither tried again nor a dead letter.  ``url``: without
-    secrets."""
-    common = url, answer.status, started_at, answer.duration, verdict.error, answer_text(answer.body)
+    the endpoint.  A test that fails is cancelled: it is neither tried again nor a dead letter.  Nothing of it holds
+    the path of the URL, also where the answer repeats it."""
+    error, said = redacted(verdict.error, endpoint.url), redacted(answer_text(answer.body), endpoint.url)
+    common = shown_url(endpoint), answer.status, started_at, answer.duration, error, said
     alike = verdict.state, verdict.due_at, "", len(batch), batch[0].endpoint_id
     # tuple.__new__: there is one for each event that is ever sent, and calling the classes takes three times as long
     made = [
@@ -70,7 +70,7 @@ def removed(delivery: LeasedDelivery, now: datetime) -> Outcome:
 def waiting(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> Outcome:
     """Return how a test of a consumer begins: it waits to be fetched."""
     answer = Answer(HTTPStatus.ACCEPTED.value, 0.0, body=b"It waits until the consumer fetches it.")
-    (outcome,) = outcomes((delivery,), endpoint.url, answer, DELIVERED, now)
+    (outcome,) = outcomes((delivery,), endpoint, answer, DELIVERED, now)
     return outcome
 
 
@@ -94,5 +94,5 @@ async def attempt_once(
     except TransformFailed as failed:
         answer = unsent(failed)
     verdict = judge(answer, (), delivery.attempt, clock.now(), lambda: 0.0)
-    (outcome,) = outcomes((delivery,), public_url(endpoint.url), answer, verdict, started_at)
+    (outcome,) = outcomes((delivery,), endpoint, answer, verdict, started_at)
     return outcome

@@ -18,11 +18,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from cdc.dispatch.address import public_url
 from cdc.dispatch.retry import JITTER
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Outcome
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.model.observer import Observer
@@ -137,7 +136,7 @@ class AutoDisable:
             last = self._failures.get(endpoint.id)
             percent = percent_due(endpoint, last, now)
             if percent and last is not None and endpoint.failing_since is not None:
-                failing = Failing(endpoint, public_url(endpoint.url), endpoint.failing_since, last.error)
+                failing = Failing(endpoint, shown_url(endpoint), endpoint.failing_since, last.error)
                 await self._judge(failing, percent, now)
         shortest = min((each.disable_after for each in endpoints if each.disable_after), default=INTERVAL / NOTICE)
         return max(min(INTERVAL, NOTICE * shortest), SHORTEST)
@@ -280,7 +279,7 @@ class FilterGuard:
 
     async def _disable(self, endpoint: Endpoint, reason: str) -> None:
         now = self._clock.now()
-        event = endpoint_disabled(Failing(endpoint, public_url(endpoint.url), now, reason), reason, now)
+        event = endpoint_disabled(Failing(endpoint, shown_url(endpoint), now, reason), reason, now)
         if await self._store.disable_filtered(endpoint.id, endpoint.condition, reason, event, now):
             log.warning("endpoint disabled", endpoint=endpoint.id, reason=reason)
             self._disabled()

@@ -348,7 +348,7 @@ class Dispatcher:
         if verdict.disable_reason and await self._changed(endpoint):
             verdict = verdict._replace(disable_reason="")  # what was at fault was changed during the attempt
         flight.channel.quick = verdict.state is DeliveryState.DELIVERED and answer.duration <= QUICK
-        return outcomes(batch, flight.channel.public_url, answer, verdict, started_at)
+        return outcomes(batch, endpoint, answer, verdict, started_at)
 
     async def _changed(self, endpoint: Endpoint) -> bool:
         """Return whether the endpoint has another URL or transform by now than in the attempt."""

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import NamedTuple
 
-from cdc.dispatch.address import public_url
 from cdc.dispatch.failure import describe_error
 from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest, authenticated
 from cdc.dispatch.sender import HttpSender
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.errors import EndpointRefused
 
 ALLOWED_ORIGIN = "WebHook-Allowed-Origin"
@@ -43,7 +42,7 @@ async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
     agreed = judge(answered, origin)
     if agreed is None:
         raise EndpointRefused(
-            f"The endpoint {public_url(url)!r} does not agree to receive events from {origin}.",
+            f"The endpoint {shown_url(endpoint)!r} does not agree to receive events from {origin}.",
             f"It must answer OPTIONS with the header {ALLOWED_ORIGIN}: {origin} (or *); or leave --validate out.",
         )
     return agreed

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from cdc.dispatch.address import public_url
 from cdc.dispatch.request import BATCH, batch_id
 from cdc.logs import log_many
 from cdc.model.clock import Backoff, Clock
 from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.endpoint import shown_url
 from cdc.model.errors import OutboxError, reportable_error
 from cdc.model.event import Event
 from cdc.model.observer import SILENT, Observer, requests
@@ -219,7 +219,7 @@ async def disablings(store: DispatchStore, finished: Iterable[Finished], now: da
         endpoint_disabled(
             Failing(
                 endpoint,
-                public_url(endpoint.url),
+                shown_url(endpoint),
                 endpoint.failing_since or outcome.attempt.started_at,
                 outcome.attempt.error,
             ),

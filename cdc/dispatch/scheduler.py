@@ -20,7 +20,6 @@ from typing import Final
 
 import structlog
 
-from cdc.dispatch.address import public_url
 from cdc.dispatch.flow_control import WINDOW, FlowControl
 from cdc.dispatch.retry import Answer, Random, is_trouble, pause_asked
 from cdc.model.clock import Clock
@@ -48,11 +47,10 @@ class Channel:
     """An endpoint.  ``quick``: its last attempt was a quick success; ``together``: it wants batches, and no delivery
     came last that travels alone."""
 
-    __slots__ = ("endpoint", "flow", "gathered", "in_flight", "leased_at", "public_url", "quick", "ready", "together")
+    __slots__ = ("endpoint", "flow", "gathered", "in_flight", "leased_at", "quick", "ready", "together")
 
     def __init__(self, endpoint: Endpoint, flow: FlowControl) -> None:
         self.endpoint = endpoint
-        self.public_url = public_url(endpoint.url)
         self.flow = flow
         self.in_flight = 0  # requests
         self.ready = 0  # requests that wait for a slot
@@ -66,8 +64,6 @@ class Channel:
         before, self.endpoint = self.endpoint, endpoint
         if endpoint.rate != before.rate:
             self.flow.change_rate(endpoint.rate)
-        if endpoint.url != before.url:
-            self.public_url = public_url(endpoint.url)
         if endpoint.url != before.url or (endpoint.enabled and not before.enabled):
             self.flow.reset()
 

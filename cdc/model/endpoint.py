@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from yarl import URL
 
@@ -52,6 +54,63 @@ def origin_of(url: str) -> str:
         return ""
     host = parsed.raw_host or ""
     return f"{parsed.scheme}://[{host}]:{port}" if ":" in host else f"{parsed.scheme}://{host}:{port}"
+
+
+#: Stands for the part of a URL that is a secret at many receivers: path and query.
+HIDDEN: Final = "…"
+#: A shorter segment or value of a URL is a common word rather than a secret.
+_SHORTEST_SECRET: Final = 8
+
+
+@lru_cache(maxsize=4096)
+def public_url(url: str) -> str:
+    """Return what everybody may see of a URL: scheme, host and port.  A broker's topic, a mail's addresses and a
+    consumer's name are no secrets; a URL that is hidden already stays as it is."""
+    if is_mail(url) or is_pull(url):
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if not parts.netloc:
+        return HIDDEN
+    empty = not (parts.path.strip("/") or parts.query or parts.fragment)
+    open_path = empty or parts.scheme in SCHEMES or parts.path.startswith(f"/{HIDDEN}")
+    return f"{place}{parts.path}" if open_path else f"{place}/{HIDDEN}"
+
+
+def shown_url(endpoint: Endpoint) -> str:
+    """Return the `public_url` of an endpoint, with the end of its id in place of a path: it tells endpoints of one host
+    apart, and nothing of their paths."""
+    return _shown_url(endpoint.url, endpoint.id)
+
+
+@lru_cache(maxsize=4096)
+def _shown_url(url: str, endpoint_id: str) -> str:
+    shown = public_url(url)
+    return f"{shown}{endpoint_id[-4:]}" if shown.endswith(HIDDEN) else shown
+
+
+def redacted(text: str, url: str) -> str:
+    """Return a text that came from the server of a URL without the URL's path, query and their longer parts, which
+    servers repeat in their answers ("Cannot POST /…")."""
+    for part in _hidden_parts(url) if text else ():
+        if part in text:
+            text = text.replace(part, HIDDEN)
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _hidden_parts(url: str) -> tuple[str, ...]:
+    """Return what `public_url` hides, the longest first."""
+    if not public_url(url).endswith(HIDDEN):
+        return ()
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    small = [parts.query, *re.split("[/&=]", f"{path}&{parts.query}")]
+    found = {path, *(each for each in small if len(each) >= _SHORTEST_SECRET)}
+    return tuple(sorted((found | {unquote(each) for each in found}) - {""}, key=len, reverse=True))
 
 
 class PayloadFormat(StrEnum):
@@ -112,7 +171,7 @@ class Endpoint:
     """
 
     id: str
-    url: str
+    url: str = field(repr=False)
     events: tuple[str, ...]
     secret: str = field(repr=False)
     created_at: datetime
@@ -134,7 +193,7 @@ class Endpoint:
     condition: str = ""
     fields: tuple[str, ...] = ()
     headers: tuple[Header, ...] = field(default=(), repr=False)
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     client_certificate: str = ""
     disable_after: float = DISABLE_AFTER
     failing_since: datetime | None = None
@@ -142,7 +201,7 @@ class Endpoint:
     transform: str = ""
     language: str = "en"
     managed: str = ""
-    authentication: str = ""
+    authentication: str = field(default="", repr=False)
     credential: str = field(default="", repr=False)
     filter_problem: str = ""
 
@@ -242,7 +301,7 @@ class EndpointChange:
     ``guard``: raises where the endpoint, as it is when the change is stored, may not be changed.
     """
 
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     events: tuple[str, ...] | None = None
     secret: str | None = field(default=None, repr=False)
     former_secret_until: datetime | None = None
@@ -269,7 +328,7 @@ class EndpointChange:
     transform: str | None = None
     language: str | None = None
     managed: str | None = None
-    authentication: str | None = None
+    authentication: str | None = field(default=None, repr=False)
     credential: str | None = field(default=None, repr=False)
     kept_headers: Collection[str] = ()
     guard: Callable[[Endpoint], None] | None = None

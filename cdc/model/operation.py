@@ -22,7 +22,7 @@ _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
 FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "endpoint": _TEXT | {"description": "Its id."},
     "description": _TEXT | {"description": "The note that was made when the endpoint was added."},
-    "url": _TEXT | {"description": "Without user, password, query and fragment."},
+    "url": _TEXT | {"description": "Scheme, host and port, with the end of the endpoint's id in place of the path."},
     "failing_since": _TIME
     | {"description": "Since then it has accepted nothing; when it was disabled, if its filter was the reason."},
     "percent": {"type": "integer", "description": "How much has passed of the time after which it is disabled."},
@@ -103,7 +103,7 @@ OPERATION_TYPES: Final = (
 
 
 class Failing(NamedTuple):
-    """An endpoint that has accepted nothing ``since`` an attempt began.  ``url``: without secrets.  ``last_error``: one
+    """An endpoint that has accepted nothing ``since`` an attempt began.  ``url``: of `shown_url`.  ``last_error``: one
     sentence."""
 
     endpoint: Endpoint
@@ -235,7 +235,7 @@ def examples() -> dict[str, Event]:
     """One of each, by name, for the documentation."""
     since = datetime(2026, 11, 19, 21, 48, tzinfo=UTC)
     shop = Endpoint("ep_4f1d2c90ab37e856", "", (), "", since, description="Shop", failing_since=since)
-    failing = Failing(shop, "https://shop.example.com/webhooks", since, "shop.example.com refused the connection.")
+    failing = Failing(shop, "https://shop.example.com/…e856", since, "shop.example.com refused the connection.")
     half, now = since + timedelta(days=2.5), since + timedelta(days=5)
     still = "Source main has not been readable since 2026-11-24 21:47:00 UTC (60 s): The database does not answer."
     events = (

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, public_url
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import Subscriber, SubscriberCache, SubscriberIndex
 from cdc.outbox.slices import LogSlice
@@ -141,13 +141,23 @@ class Database(ABC):
         """A text as the database returns it."""
         return text
 
-    @abstractmethod
-    def endpoint_row(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Parameters of ``insert_endpoint`` and ``update_endpoint``."""
+    def endpoint_row(self, endpoint: Endpoint, before: Endpoint | None = None) -> dict[str, Any]:
+        """Parameters of ``insert_endpoint`` and ``update_endpoint``.  ``before``: the endpoint as it is stored, whose
+        unchanged texts stay byte for byte."""
+        row = self.stored_row(self.box.seal_endpoint(endpoint, before))
+        return {**row, "public_url": public_url(endpoint.url)}
 
-    @abstractmethod
     def endpoint_from(self, row: Row) -> Endpoint:
         """Return the endpoint of a row of ``endpoints``."""
+        return self.box.open_endpoint(self.stored_from(row))
+
+    @abstractmethod
+    def stored_row(self, endpoint: Endpoint) -> dict[str, Any]:
+        """`endpoint_row` of an endpoint that is sealed."""
+
+    @abstractmethod
+    def stored_from(self, row: Row) -> Endpoint:
+        """Return the endpoint of a row of ``endpoints`` as it is stored."""
 
     @abstractmethod
     def subscriber_from(self, row: Row) -> Subscriber:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -38,13 +37,13 @@ from cdc.outbox import (
     quarantine,
     relay,
     replays,
+    resealing,
     retention,
 )
 from cdc.outbox.audit import noting
 from cdc.outbox.base import Fence, LimitStore, Replication, Stored, StoredEvent
 from cdc.outbox.database import Database, Session
 from cdc.outbox.relay import written
-from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.outbox.upkeep import Retained, Retention
 
@@ -54,7 +53,7 @@ Work = Callable[Concatenate[Database, P], Coroutine[Any, Any, T]]
 
 
 class DatabaseOutbox(ABC):
-    """``box``: seals the endpoints' secrets.  Sessions: ``own`` reads what this process has written, ``log`` the log,
+    """Sessions: ``own`` reads what this process has written, ``log`` the log,
     ``kept`` kept rows, ``due`` endpoints and what is due."""
 
     _own: Session
@@ -66,8 +65,7 @@ class DatabaseOutbox(ABC):
     workers: WorkerStore | None = None
     limits: LimitStore | None = None
 
-    def __init__(self, box: SecretBox) -> None:
-        self._box = box
+    def __init__(self) -> None:
         self._opened = endpoints.OpenedEndpoints()  # as they were read last
 
     @abstractmethod
@@ -159,11 +157,10 @@ class DatabaseOutbox(ABC):
     # -- endpoints --------------------------------------------------------------------------------------------------
 
     async def add_endpoint(self, endpoint: Endpoint, note: Note = ()) -> None:
-        await self._change(noting(note, endpoints.add), self._box.seal_endpoint(endpoint))
+        await self._change(noting(note, endpoints.add), endpoint)
 
     async def change_endpoint(self, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
-        wanted = self._box.seal_change(change)
-        return self._box.open_endpoint(await self._change(noting(note, endpoints.change), endpoint_id, wanted))
+        return await self._change(noting(note, endpoints.change), endpoint_id, change)
 
     async def disable_failing(
         self, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
@@ -184,7 +181,7 @@ class DatabaseOutbox(ABC):
 
     async def restore_endpoint(self, endpoint: Endpoint) -> None:
         """Add an endpoint under the id of one that was removed."""
-        await self._change(endpoints.restore, self._box.seal_endpoint(endpoint))
+        await self._change(endpoints.restore, endpoint)
 
     async def remove_endpoint(self, endpoint_id: str, now: datetime, note: Note = ()) -> None:
         await self._change(noting(note, endpoints.remove), endpoint_id, now)
@@ -193,8 +190,7 @@ class DatabaseOutbox(ABC):
         return next(iter(await self.endpoints_of([endpoint_id])), None)
 
     async def endpoints_of(self, endpoint_ids: Sequence[str]) -> list[Endpoint]:
-        found = await self._due.read(endpoints.endpoints_of, endpoint_ids)
-        return [self._box.open_endpoint(each) for each in found]
+        return await self._due.read(endpoints.endpoints_of, endpoint_ids)
 
     async def search_endpoints(
         self,
@@ -205,12 +201,10 @@ class DatabaseOutbox(ABC):
         *,
         fits: Callable[[Endpoint], bool] = lambda _: True,
     ) -> SearchPage[Endpoint]:
-        page = await self._log.read(endpoints.search, which, limit, budget, after, fits=fits)
-        return replace(page, found=[self._box.open_endpoint(each) for each in page.found])
+        return await self._log.read(endpoints.search, which, limit, budget, after, fits=fits)
 
     async def endpoints(self) -> list[Endpoint]:
-        read = endpoints.opened
-        self._opened = await self._due.read(read, self._opened, self._box.open_endpoint, self._endpoints_by)
+        self._opened = await self._due.read(endpoints.opened, self._opened, self._endpoints_by)
         return [endpoint for _, endpoint in self._opened.all]
 
     async def endpoints_version(self) -> int:
@@ -220,7 +214,7 @@ class DatabaseOutbox(ABC):
         return await self._log.read(endpoints.removed_endpoints, endpoint_ids)
 
     async def seal_secrets(self, *, dry_run: bool = False) -> int:
-        return await self._change(endpoints.seal_secrets, self._box, former=True, dry_run=dry_run)
+        return await self._change(endpoints.seal_secrets, former=True, dry_run=dry_run)
 
     async def send_test(
         self, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
@@ -389,6 +383,9 @@ class DatabaseOutbox(ABC):
 
     async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         return await self._add(noting(note, quarantine.remove), quarantined_id)
+
+    async def reseal(self, limit: int) -> bool:
+        return await self._tidy(resealing.reseal, limit)
 
     async def forget_quarantined(self, before: datetime) -> int:
         return await self._tidy(quarantine.forget, before)

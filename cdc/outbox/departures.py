@@ -19,7 +19,7 @@ from cdc.model.audit import AuditEntry, Note
 from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.departure import Departure, Stage, departure
-from cdc.model.endpoint import Endpoint, EndpointChange
+from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox import arrivals
 from cdc.outbox.arrivals import Load, Rest, mover_of, set_position
@@ -233,7 +233,7 @@ class SourceMove:
 
 
 async def _endpoints(db: Database) -> list[Endpoint]:
-    return [endpoint for _, endpoint in (await opened(db, OpenedEndpoints(), lambda each: each)).all]
+    return [endpoint for _, endpoint in (await opened(db, OpenedEndpoints())).all]
 
 
 def _plan(wish: Wish, endpoints: Sequence[Endpoint]) -> Departure:
@@ -290,7 +290,13 @@ async def _keys(db: Database, name: str, place: Row, which: Mapping[str, Any]) -
 async def _load(db: Database, ids: list[int]) -> Load:
     deliveries = await db.rows("moved_deliveries", ids=ids)
     events = await db.rows("moved_events", sequences=list({row[1] for row in deliveries}))
-    return Load(deliveries, events, await db.rows("moved_attempts", ids=ids))
+    attempts = [
+        (number, counted, public_url(url), status, started_at, duration, redacted(error, url), redacted(answer, url))
+        for number, counted, url, status, started_at, duration, error, answer in await db.rows(
+            "moved_attempts", ids=ids
+        )
+    ]
+    return Load(deliveries, events, attempts)
 
 
 async def _rest(db: Database, source: str, mover: str) -> Rest:

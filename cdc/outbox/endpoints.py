@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cdc.model.delivery import LeasedDelivery
-from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, public_url
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import reorder
 from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
-from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import (
     Subscriber,
     SubscriberIndex,
@@ -38,12 +37,7 @@ class OpenedEndpoints:
     all: Sequence[tuple[Row, Endpoint]] = ()
 
 
-async def opened(
-    db: Database,
-    before: OpenedEndpoints,
-    open_endpoint: Callable[[Endpoint], Endpoint],
-    statement: str = "endpoints",
-) -> OpenedEndpoints:
+async def opened(db: Database, before: OpenedEndpoints, statement: str = "endpoints") -> OpenedEndpoints:
     """Return all endpoints.  Nothing but what the version does not cover is read while they are as ``before``; then
     those whose rows are as before are not decoded again.  ``statement``: reads them."""
     now = await version(db)
@@ -53,7 +47,7 @@ async def opened(
     rows = await db.rows(statement)
     known = before.all
     every = [
-        known[place] if place < len(known) and known[place][0] == row else (row, open_endpoint(db.endpoint_from(row)))
+        known[place] if place < len(known) and known[place][0] == row else (row, db.endpoint_from(row))
         for place, row in enumerate(rows)
     ]
     return OpenedEndpoints(now, every)
@@ -107,15 +101,26 @@ async def subscriber(db: Database, endpoint_id: str) -> Subscriber:
     return db.subscriber_from(row)
 
 
-async def seal_secrets(db: Database, box: SecretBox, *, former: bool, dry_run: bool = False) -> int:
-    """Seal secrets that are not sealed, and (``former``) those that a former key sealed; return how many."""
-    sealed, rows = box.reseal(await db.rows("stored_secrets"), former=former)
-    if not dry_run:
-        with db.overwriting():
-            for number, *stored in rows:
-                names = "secret", "former_secret", "headers", "credential"
-                await db.write("set_secrets", number=number, **dict(zip(names, stored, strict=True)))
-    return sealed
+async def seal_secrets(db: Database, *, former: bool, dry_run: bool = False) -> int:
+    """Seal texts that are not sealed, and (``former``) those that a former key sealed; return how many.
+
+    Endpoints of former versions, which count as well, get a public URL; removed ones have nothing else any more."""
+    missing = {number for (number,) in await db.rows("without_public_url")}
+    count = 0
+    with db.overwriting():
+        for number, removed_at, *columns in await db.rows("all_endpoints"):
+            stored = db.stored_from(tuple(columns))
+            stale = 0 if removed_at is not None else db.box.stale_texts(stored, former=former)
+            count += stale + (number in missing)
+            if dry_run or not (stale or number in missing):
+                continue
+            if removed_at is not None:
+                await db.write("set_public_url", number=number, public_url=public_url(db.box.open(stored.url)))
+                await db.write("forget_url", number=number)
+            else:
+                row = db.endpoint_row(db.box.open_endpoint(stored), None if former else stored)
+                await db.write("update_endpoint", **row)
+    return count
 
 
 async def add(db: Database, endpoint: Endpoint) -> None:
@@ -133,9 +138,10 @@ async def restore(db: Database, endpoint: Endpoint) -> None:
 async def change(db: Database, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
     """Change an endpoint.  Its row, or the file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)
-    (found,) = await endpoints_of(db, [endpoint_id])
+    (row,) = await db.rows("endpoints_of", ids=[endpoint_id])
+    found = db.endpoint_from(row)
     changed = wanted.applied_to(found)
-    await db.write("update_endpoint", **db.endpoint_row(changed))
+    await db.write("update_endpoint", **db.endpoint_row(changed, db.stored_from(row)))
     if changed.order is not found.order:
         await reorder(db, number, changed.order)
     db.due()
@@ -171,7 +177,9 @@ async def _announced(db: Database, changed: int, announcement: Written, now: dat
 async def remove(db: Database, endpoint_id: str, now: datetime) -> None:
     number, _ = await _find(db, endpoint_id)
     await db.write("cancel_deliveries", number=number, now=now)
-    await db.write("remove_endpoint", number=number, now=now)
+    with db.overwriting():
+        await db.write("remove_endpoint", number=number, now=now)
+        await db.write("forget_url", number=number)
     db.due()
 
 

@@ -19,6 +19,7 @@ from cdc.model.delivery import (
     DeliveryView,
     EventFilter,
 )
+from cdc.model.endpoint import public_url
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
 from cdc.outbox.shared import cursor_of, delivery_id, delivery_number, no_delivery, place_text
@@ -67,7 +68,8 @@ def view_from(row: Row) -> DeliveryView:
 
 def attempt_from(row: Row) -> Attempt:
     """Return the attempt of a row of ``attempts``."""
-    return Attempt(delivery_id(row[0]), *row[1:])
+    number, counted, event_id, event_name, url, *rest = row
+    return Attempt(delivery_id(number), counted, event_id, event_name, public_url(url), *rest)
 
 
 def event_from(row: Row) -> StoredEvent:

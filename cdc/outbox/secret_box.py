@@ -1,4 +1,5 @@
-"""Secrets at rest: sealed with a key that is not in the outbox, so that its file or a backup of it reveals none.
+"""Secrets at rest, also URLs and settings of OAuth2: sealed with a key that is not in the outbox, so that its file or a
+backup of it reveals none.
 
 A sealed secret is ``fernet:`` and a Fernet token (AES-128-CBC and HMAC-SHA256, of the package ``cryptography``).  The
 first key seals; every key opens, so that keys can be rotated while secrets of both are there.  Without a key, secrets
@@ -10,13 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, Final
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from cdc.model.endpoint import Endpoint, EndpointChange, Header
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import ConfigError, OutboxError, UsageError
 
 SEALED = "fernet:"
@@ -29,9 +30,8 @@ def new_key() -> str:
     return Fernet.generate_key().decode("ascii")
 
 
-# An endpoint's number, and its secrets as they are stored: present and former; headers, as a JSON list of pairs; the
-# secret of its authentication.
-Row = tuple[int, str, str | None, str, str | None]
+def is_sealed(stored: str) -> bool:
+    return stored.startswith(SEALED)
 
 
 class SecretBox:
@@ -55,7 +55,7 @@ class SecretBox:
     def seal(self, secret: str) -> str:
         """Seal a secret with the first key; without a key, or for an empty secret (of a removed endpoint), return it
         unchanged.  Raises `UsageError` for one that, unchanged, would be taken for sealed."""
-        if not self._fernets and secret.startswith(SEALED):
+        if not self._fernets and is_sealed(secret):
             raise UsageError(
                 f"A secret or a header's value begins with {SEALED}, as those do that are encrypted.",
                 "Configure a key that encrypts them (cdc outbox new-key), or choose another value.",
@@ -66,7 +66,7 @@ class SecretBox:
 
     def open(self, stored: str) -> str:
         """The secret itself, sealed or not.  Raises `OutboxError` when no key opens it."""
-        if not stored.startswith(SEALED):
+        if not is_sealed(stored):
             return stored
         for fernet in self._fernets:
             secret = _opened(fernet, stored)
@@ -85,56 +85,43 @@ class SecretBox:
         self.open(stored)
         if not self._fernets or not stored:
             return False
-        return not stored.startswith(SEALED) or (former and _opened(self._fernets[0], stored) is None)
-
-    def reseal(self, rows: Iterable[Row], *, former: bool) -> tuple[int, list[Row]]:
-        """Return how many stored secrets are `stale`, and the rows that have one, with their secrets sealed again.
-
-        Raises `OutboxError` when no key opens one, of any row: nothing must be written then."""
-        number, changed = 0, list[Row]()
-        for key, secret, former_secret, headers, credential in rows:
-            pairs: list[Header] = json.loads(headers)
-            each_of = (secret, former_secret, credential, *(value for _, value in pairs))
-            stale = [self.stale(each or "", former=former) for each in each_of]
-            number += sum(stale)
-            if any(stale):
-                sealed = json.dumps([(name, self._again(value)) for name, value in pairs])
-                again = self._again(secret), former_secret and self._again(former_secret), sealed
-                changed.append((key, *again, self._again(credential or "")))
-        return number, changed
-
-    def _again(self, stored: str) -> str:
-        return self.seal(self.open(stored))
+        return not is_sealed(stored) or (former and _opened(self._fernets[0], stored) is None)
 
     # -- endpoints --------------------------------------------------------------------------------------------------
 
-    def seal_endpoint(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint as it is stored."""
-        return _with(endpoint, self.seal)
+    def stale_texts(self, stored: Endpoint, *, former: bool) -> int:
+        """Return how many texts of an endpoint, as it is stored, are `stale`.  Raises `OutboxError`."""
+        return sum(self.stale(text, former=former) for text in _texts(stored))
+
+    def seal_endpoint(self, endpoint: Endpoint, before: Endpoint | None = None) -> Endpoint:
+        """Return the endpoint as it is stored.  ``before``: as it was stored: what is sealed of it stays the same text,
+        so that only what was changed looks changed."""
+        sealed = {} if before is None else {self.open(text): text for text in _texts(before) if is_sealed(text)}
+        return _with(endpoint, lambda text: sealed.get(text) or self.seal(text))
 
     def open_endpoint(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint from what was stored.  Raises `OutboxError`."""
         return _with(endpoint, self.open)
 
-    def seal_change(self, change: EndpointChange) -> EndpointChange:
-        secret, headers, credential = change.secret, change.headers, change.credential
-        return replace(
-            change,
-            credential=None if credential is None else self.seal(credential),
-            secret=None if secret is None else self.seal(secret),
-            headers=None if headers is None else tuple((name, self.seal(value)) for name, value in headers),
-        )
+
+#: Fields of an endpoint that are sealed as a whole; of its headers, only the values are.
+_SEALED_FIELDS: Final = ("secret", "url", "authentication", "credential", "proxy")
+
+
+def _texts(endpoint: Endpoint) -> list[str]:
+    fields = [getattr(endpoint, name) for name in _SEALED_FIELDS]
+    return [*fields, endpoint.former_secret or "", *(value for _, value in endpoint.headers)]
 
 
 def _with(endpoint: Endpoint, convert: Callable[[str], str]) -> Endpoint:
     """Return the row with every secret converted."""
     former = endpoint.former_secret
+    fields: dict[str, Any] = {name: convert(getattr(endpoint, name)) for name in _SEALED_FIELDS}
     return replace(
         endpoint,
-        secret=convert(endpoint.secret),
+        **fields,
         former_secret=None if former is None else convert(former),
         headers=tuple((name, convert(value)) for name, value in endpoint.headers),
-        credential=convert(endpoint.credential),
     )
 
 

@@ -77,6 +77,10 @@ class RetentionStore(Protocol):
         and remove those that are older than 400 days."""
         ...
 
+    async def reseal(self, limit: int) -> bool:
+        """Rewrite up to ``limit`` rows that a former version stored, and return whether there may be more."""
+        ...
+
     async def forget_quarantined(self, before: datetime) -> int:
         """Remove changes that were skipped before this time; how many."""
         ...
@@ -108,6 +112,8 @@ async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: async
             now = clock.now()
             await store.gather_activity(gathered, now)
             gathered = now - MINUTES_KEPT - timedelta(seconds=EVERY)
+            while not stop.is_set() and await store.reseal(BATCH):
+                await clock.wait(stop, PAUSE)
             if kept.days or kept.events or kept.payload_days:
                 await _round(store, kept, clock, stop)
         except OutboxError as error:

@@ -25,9 +25,9 @@ from cdc.admin.principal import STRANGER, Principal
 from cdc.admin.process import RunningProcess
 from cdc.api.application import body_seconds
 from cdc.api.token_auth import RateLimit
-from cdc.dispatch.address import public_url
 from cdc.model.clock import Clock
 from cdc.model.colour import lightened
+from cdc.model.endpoint import public_url, shown_url
 from cdc.model.errors import CdcError
 from cdc.outbox.base import OutboxStore
 from cdc.pages.language import LANGUAGES, Language
@@ -79,7 +79,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["public_url"] = public_url
+    made.filters |= {"public_url": public_url, "shown_url": shown_url}
     made.filters["plain"] = _plain
     made.filters["moment"] = datetime.fromisoformat
     made.filters["cut"] = cut

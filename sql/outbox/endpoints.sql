@@ -33,3 +33,10 @@ SELECT id, failing_since FROM cdc_outbox.endpoint WHERE failing_since IS NOT NUL
 
 -- name: endpoints_version
 SELECT version FROM cdc_outbox.endpoint_version
+
+-- name: without_public_url
+-- Endpoints that a former version stored, or a move.
+SELECT number FROM cdc_outbox.endpoint WHERE public_url IS NULL
+
+-- name: set_public_url
+UPDATE cdc_outbox.endpoint SET public_url = :public_url WHERE number = :number

@@ -27,11 +27,15 @@ FULL = endpoint(
     former_secret="whsec_planted-4",
     former_secret_until=at(9),
     headers=HEADERS,
-    authentication='{"type": "oauth2"}',
+    url="https://hooks.example.com/planted-7",
+    authentication='{"parameters": {"resource": "planted-8"}, "token_url": "https://login.example.com/planted-9"}',
     credential="planted-6",
+    proxy="planted-10",
 )
-#: sealed are the two secrets, the headers that have a value, and the secret of the authentication
-SECRETS = 5
+#: sealed are the two secrets, the headers that have a value, the URL, the authentication and its secret, the proxy
+SECRETS = 8
+#: Planted words: the authentication has two.
+WORDS = 9
 
 
 class Kept:
@@ -56,12 +60,12 @@ class Kept:
             await outbox.close()
 
     def stored(self) -> list[str]:
-        """Secret, former secret, headers and settings of the only endpoint, as they are kept."""
-        query = "SELECT secret, former_secret, headers, CAST(settings AS text) FROM {}endpoint"
+        """Secret, former secret, headers, settings with URL of the only endpoint, as they are kept."""
+        query = "SELECT secret, former_secret, headers, CAST(settings AS text) {} FROM {}endpoint"
         if self._database:
-            return list(self._database.execute(query.format("cdc_outbox."))[0])
+            return list(self._database.execute(query.format("", "cdc_outbox."))[0])
         with closing(sqlite3.connect(self._path)) as db:
-            return list(db.execute(query.format("")).fetchone())
+            return list(db.execute(query.format("|| url", "")).fetchone())
 
     def write_headers(self, text: str) -> None:
         if self._database:
@@ -114,7 +118,7 @@ async def test_changed_headers_are_sealed_as_well(kept: Kept) -> None:
 
 async def test_what_was_stored_without_a_key_is_sealed_when_opened_with_one(kept: Kept) -> None:
     await kept.using(work=add)
-    assert planted(kept) == SECRETS
+    assert planted(kept) == WORDS
     await kept.using(ONE, work=read)
     assert planted(kept) == 0
     assert await kept.using(ONE, work=read) == FULL
@@ -179,7 +183,7 @@ async def test_a_value_that_looks_sealed_is_kept_with_a_key_and_refused_without(
     assert "planted" not in str(caught.value)
     await kept.using(ONE, work=add_odd)
     assert await kept.using(ONE, work=read) == odd
-    assert await kept.using(TWO, ONE, work=reseal) == 2
+    assert await kept.using(TWO, ONE, work=reseal) == 3
 
 
 def test_an_endpoint_shows_no_secret_when_it_is_printed() -> None:

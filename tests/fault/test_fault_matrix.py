@@ -25,7 +25,7 @@ import trustme
 from cdc.dispatch.flow_control import FIRST_PROBE, LEAST_RESULTS
 from cdc.dispatch.sender import HttpSender
 from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView
-from cdc.model.endpoint import EndpointChange
+from cdc.model.endpoint import EndpointChange, shown_url
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.dispatching import endpoint, event
 from support.http_faults import Behaviour, answer, deaf, drips, hangs, receiver, refusing, resets, says, streams
@@ -166,12 +166,17 @@ class Case:
         for view in views:
             attempts = logged.get(view.id, [])
             assert [attempt.number for attempt in attempts] == list(range(1, view.attempts + 1))
-            to_bad = [attempt for attempt in attempts if attempt.url == self.url]
+            to_bad = [attempt for attempt in attempts if attempt.url == shown(self.url)]
             if self.bad.sees:
                 late = sum(attempt.status is None and attempt.duration > limit for attempt in to_bad)
                 assert len(to_bad) - late <= self.seen[view.event_id] <= len(to_bad)
-            to_well = view.state is DeliveryState.DELIVERED and attempts[-1].url == self.well
+            to_well = view.state is DeliveryState.DELIVERED and attempts[-1].url == shown(self.well)
             assert view.attempts - len(to_bad) == to_well
+
+
+def shown(url: str) -> str:
+    """Return the URL as attempts of the bad endpoint have it."""
+    return shown_url(endpoint(url, "ep_bad"))
 
 
 @asynccontextmanager

@@ -198,8 +198,8 @@ async def _fill_secrets(outbox: OutboxStore, access: SqliteAccess | PostgresAcce
 
 
 async def _rekeyed(access: SqliteAccess | PostgresAccess) -> None:
-    """Both secrets, and the key of the audit log's chain, are sealed with the new key, by one write with its entry."""
-    assert await access.rekey(NOTE) == 3
+    """Secrets, a URL and the key of the audit log's chain are sealed with the new key, in one write with its entry."""
+    assert await access.rekey(NOTE) == 4
     assert await access.rekey(()) == 0
     actions = [each.entry.action for each in await access.audit(AuditFilter(), 9)]
     assert actions.count("a.change") == 1

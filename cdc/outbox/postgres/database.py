@@ -110,10 +110,10 @@ class PostgresDatabase(Database):
     def text(self, text: str) -> str:
         return storable(text)
 
-    def endpoint_row(self, endpoint: Endpoint) -> dict[str, Any]:
+    def stored_row(self, endpoint: Endpoint) -> dict[str, Any]:
         return endpoint_row(endpoint)
 
-    def endpoint_from(self, row: Row) -> Endpoint:
+    def stored_from(self, row: Row) -> Endpoint:
         return endpoint_from(row)
 
     def subscriber_from(self, row: Row) -> Subscriber:

@@ -154,7 +154,7 @@ class PostgresOutbox(DatabaseOutbox):
     """`OutboxStore` in the schema ``cdc_outbox`` of a database.  ``box``: seals the endpoints' secrets in it."""
 
     def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
-        super().__init__(box)
+        super().__init__()
         self._info = info
         token = secrets.token_hex(8)
         subscribers = SubscriberCache()
@@ -213,8 +213,8 @@ class PostgresOutbox(DatabaseOutbox):
         self._endpoints_by = "endpoints" if rights.reads else "endpoints_outlined"
         if not rights.writes:
             return
-        if await self._log.read(endpoints.seal_secrets, self._box, former=False, dry_run=True):
-            await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, self._box, former=False)
+        if await self._log.read(endpoints.seal_secrets, former=False, dry_run=True):
+            await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, former=False)
 
     async def close(self) -> None:
         await self._listener.close()

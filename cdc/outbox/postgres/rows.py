@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from cdc.model.endpoint import Endpoint
+from cdc.outbox.secret_box import is_sealed
 from cdc.outbox.shared import NO_NUL
 
 _ENDPOINT: Final = TypeAdapter(Endpoint)
@@ -35,20 +36,25 @@ def storable(text: str) -> str:
 
 
 def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
-    """Parameters of ``insert_endpoint`` and ``update_endpoint``."""
+    """Parameters of ``insert_endpoint`` and ``update_endpoint``, for an endpoint as it is stored.
+
+    A sealed URL has another name: a worker of release 0.2.0, which cannot open it, would send to it."""
     values = _ENDPOINT.dump_python(endpoint, mode="json")
-    settings = Jsonb({name: value for name, value in values.items() if name not in _COLUMNS})
+    settings = {name: value for name, value in values.items() if name not in _COLUMNS}
+    if is_sealed(endpoint.url):
+        settings["sealed_url"] = settings.pop("url")
     return {
         **{name: values[name] for name in _COLUMNS},
         "created_at": endpoint.created_at,
         "headers": json.dumps(endpoint.headers),
         "failing_since": endpoint.failing_since,
-        "settings": settings,
+        "settings": Jsonb(settings),
+        "public_url": None,
     }
 
 
 def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
     """Return the endpoint of a row of ``endpoints``."""
     settings, *columns = row
-    values = {**settings, **dict(zip(_COLUMNS, columns, strict=True))}
+    values = {"url": settings.get("sealed_url"), **settings, **dict(zip(_COLUMNS, columns, strict=True))}
     return _ENDPOINT.validate_python({**values, "headers": json.loads(values["headers"])})

@@ -133,10 +133,10 @@ class SqliteDatabase(Database):
         finally:
             self.connection.execute(f"PRAGMA secure_delete = {before}")
 
-    def endpoint_row(self, endpoint: Endpoint) -> dict[str, Any]:
+    def stored_row(self, endpoint: Endpoint) -> dict[str, Any]:
         return endpoint_row(endpoint)
 
-    def endpoint_from(self, row: Row) -> Endpoint:
+    def stored_from(self, row: Row) -> Endpoint:
         return endpoint_from(row)
 
     def subscriber_from(self, row: Row) -> Subscriber:

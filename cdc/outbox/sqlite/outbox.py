@@ -88,7 +88,7 @@ class SqliteOutbox(DatabaseOutbox):
     """
 
     def __init__(self, path: Path | str, *, busy_timeout: float = 5.0, box: SecretBox = PLAIN) -> None:
-        super().__init__(box)
+        super().__init__()
         self._path = Path(path)
         self._use(
             SqliteThread(self._path, busy_timeout, box=box),
@@ -130,7 +130,7 @@ class SqliteOutbox(DatabaseOutbox):
         return target
 
     async def open(self) -> None:
-        seal = partial(endpoints.seal_secrets, box=self._box, former=False)
+        seal = partial(endpoints.seal_secrets, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
 
     async def close(self) -> None:

@@ -91,10 +91,11 @@ _SETTINGS: Final = (
 
 
 def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
-    """Parameters of ``insert_endpoint`` and ``update_endpoint``."""
+    """Parameters of ``insert_endpoint`` and ``update_endpoint``, for an endpoint as it is stored."""
     return {
         "id": endpoint.id,
         "url": endpoint.url,
+        "public_url": None,
         "events": json.dumps(endpoint.events),
         "secret": endpoint.secret,
         "created_at": endpoint.created_at,

@@ -10,10 +10,9 @@ from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Final
 
-from cdc.dispatch.address import public_url
 from cdc.dispatch.message import record_title
 from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
-from cdc.model.endpoint import Endpoint, EndpointFilter
+from cdc.model.endpoint import Endpoint, EndpointFilter, shown_url
 from cdc.model.errors import UsageError
 from cdc.model.event import Label, check_pattern
 from cdc.outbox.base import StoredEvent
@@ -109,7 +108,7 @@ async def endpoints_meant(page: Page, wanted: str) -> list[tuple[str, str]]:
         return []
     search = page.admin.endpoints.search
     first, found = await search(EndpointFilter(), MOST_OFFERED), await search(EndpointFilter(wanted), _MEANT)
-    names = {each.id: each.description or public_url(each.url) for each in (*first.found, *found.found)}
+    names = {each.id: each.description or shown_url(each) for each in (*first.found, *found.found)}
     words = {word.lower(): each for each, name in names.items() for word in (each, name)}
     near = [words[word] for word in get_close_matches(wanted.lower(), words)]
     return [(each, names[each]) for each in dict.fromkeys([*near, *(each.id for each in found.found)])]

@@ -20,7 +20,7 @@ SELECT number, settings, id, events, sources, enabled, disabled_reason, secret, 
 FROM cdc_outbox.endpoint
 WHERE number > :above AND number <= :upto AND removed_at IS NULL
   AND (:text::text = '' OR strpos(
-      lower(concat(id, chr(10), settings ->> 'description', chr(10), settings ->> 'url')), lower(:text::text)) > 0)
+      lower(concat(id, chr(10), settings ->> 'description', chr(10), public_url)), lower(:text::text)) > 0)
   AND CASE :state::text
       WHEN '' THEN true
       WHEN 'dead' THEN (
@@ -36,15 +36,15 @@ LIMIT :limit
 
 -- name: removed_endpoints
 -- What endpoints were called that were removed.
-SELECT id, settings ->> 'description', settings ->> 'url' FROM cdc_outbox.endpoint
+SELECT id, settings ->> 'description', COALESCE(public_url, '') FROM cdc_outbox.endpoint
 WHERE removed_at IS NOT NULL AND id = ANY (:ids::text[])
 
 -- name: insert_endpoint
 -- A new endpoint; nothing when the id was ever used.
 INSERT INTO cdc_outbox.endpoint (id, events, sources, enabled, disabled_reason, secret, former_secret, settings, created_at,
-                                 delivery_order, condition, headers, failing_since)
+                                 delivery_order, condition, headers, failing_since, public_url)
 VALUES (:id, :events, :sources, :enabled, :disabled_reason, :secret, :former_secret,
-        :settings, :created_at, :order, :condition, :headers, :failing_since)
+        :settings, :created_at, :order, :condition, :headers, :failing_since, :public_url)
 ON CONFLICT (id) DO NOTHING
 RETURNING number
 
@@ -53,7 +53,8 @@ RETURNING number
 UPDATE cdc_outbox.endpoint
 SET events = :events, sources = :sources, enabled = :enabled, disabled_reason = :disabled_reason,
     secret = :secret, former_secret = :former_secret, settings = :settings,
-    delivery_order = :order, condition = :condition, headers = :headers, failing_since = :failing_since
+    delivery_order = :order, condition = :condition, headers = :headers, failing_since = :failing_since,
+    public_url = :public_url
 WHERE id = :id AND removed_at IS NULL
 
 -- name: all_endpoints
@@ -69,15 +70,11 @@ UPDATE cdc_outbox.endpoint SET removed_at = :now, enabled = false, secret = '', 
     settings = settings - 'credential'
 WHERE number = :number
 
--- name: stored_secrets
--- The secrets of endpoints that were not removed, as they are stored: sealed or not.
-SELECT number, secret, former_secret, headers, settings ->> 'credential' FROM cdc_outbox.endpoint
-WHERE removed_at IS NULL ORDER BY number
-
--- name: set_secrets
--- Replaces the stored form of an endpoint's secrets; the secrets themselves stay the same.
-UPDATE cdc_outbox.endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers,
-    settings = jsonb_set(settings, '{credential}', to_jsonb(:credential::text))
+-- name: forget_url
+-- Of the URL and the authentication of a removed endpoint remains what everybody may see.
+UPDATE cdc_outbox.endpoint
+SET settings = (settings - 'sealed_url' - 'authentication' - 'proxy')
+    || pg_catalog.jsonb_build_object('url', COALESCE(public_url, ''))
 WHERE number = :number
 
 -- name: disable_endpoint

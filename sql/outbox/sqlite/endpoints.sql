@@ -22,7 +22,7 @@ SELECT number, id, url, events, secret, created_at, enabled, description, source
        delivery_order, condition, headers, failing_since, settings
 FROM endpoint
 WHERE number > :above AND number <= :upto AND removed_at IS NULL
-  AND (:text = '' OR instr(lower(id || char(10) || description || char(10) || url), lower(:text)) > 0)
+  AND (:text = '' OR instr(lower(id || char(10) || description || char(10) || COALESCE(public_url, '')), lower(:text)) > 0)
   AND CASE :state
       WHEN '' THEN true
       WHEN 'dead' THEN EXISTS (
@@ -37,17 +37,17 @@ LIMIT :limit
 
 -- name: removed_endpoints
 -- What endpoints (a JSON list of ids) were called that were removed.
-SELECT id, description, url FROM endpoint
+SELECT id, description, COALESCE(public_url, '') FROM endpoint
 WHERE removed_at IS NOT NULL AND id IN (SELECT value FROM json_each(:ids))
 
 -- name: insert_endpoint
 -- A new endpoint; nothing when the id was ever used.
 INSERT INTO endpoint (id, url, events, secret, created_at, enabled, description, sources, format, timeout,
                       retry_schedule, concurrency, disabled_reason, former_secret, former_secret_until, origin,
-                      delivery_order, condition, headers, failing_since, settings)
+                      delivery_order, condition, headers, failing_since, settings, public_url)
 VALUES (:id, :url, :events, :secret, :created_at, :enabled, :description, :sources, :format, :timeout,
         :retry_schedule, :concurrency, :disabled_reason, :former_secret, :former_secret_until, :origin,
-        :order, :condition, :headers, :failing_since, :settings)
+        :order, :condition, :headers, :failing_since, :settings, :public_url)
 ON CONFLICT (id) DO NOTHING
 
 -- name: update_endpoint
@@ -58,7 +58,7 @@ SET url = :url, events = :events, secret = :secret, enabled = :enabled,
     retry_schedule = :retry_schedule, concurrency = :concurrency, disabled_reason = :disabled_reason,
     former_secret = :former_secret, former_secret_until = :former_secret_until, origin = :origin,
     delivery_order = :order, condition = :condition, headers = :headers, failing_since = :failing_since,
-    settings = :settings
+    settings = :settings, public_url = :public_url
 WHERE id = :id AND removed_at IS NULL
 
 -- name: all_endpoints
@@ -75,15 +75,10 @@ UPDATE endpoint SET removed_at = :now, enabled = 0, secret = '', former_secret =
     settings = json_set(settings, '$.credential', '')
 WHERE number = :number
 
--- name: stored_secrets
--- The secrets of endpoints that were not removed, as they are stored: sealed or not.
-SELECT number, secret, former_secret, headers, json_extract(settings, '$.credential') FROM endpoint
-WHERE removed_at IS NULL ORDER BY number
-
--- name: set_secrets
--- Replaces the stored form of an endpoint's secrets; the secrets themselves stay the same.
-UPDATE endpoint SET secret = :secret, former_secret = :former_secret, headers = :headers,
-    settings = json_set(settings, '$.credential', :credential)
+-- name: forget_url
+-- Of the URL and the authentication of a removed endpoint remains what everybody may see.
+UPDATE endpoint SET url = COALESCE(public_url, ''),
+    settings = json_set(settings, '$.authentication', '', '$.proxy', '')
 WHERE number = :number
 
 -- name: disable_endpoint

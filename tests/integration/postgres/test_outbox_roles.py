@@ -117,7 +117,7 @@ async def _captures(capture: PostgresOutbox, web: PostgresOutbox) -> None:
     await capture.workers.leave("w")
     await watches(capture)
     outlined = {each.id: each for each in await capture.endpoints()}["ep_b"]
-    assert (outlined.url, outlined.secret, outlined.rate) == ("https://ep_b.example.com", "", 5.0)
+    assert (outlined.url, outlined.secret, outlined.rate) == ("https://ep_b.example.com/…", "", 5.0)
 
 
 async def watches(outbox: PostgresOutbox) -> None:

@@ -13,7 +13,7 @@ from cdc.model.audit import Note
 from cdc.model.backfill import Backfill
 from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outcome, counted
-from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, Order
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, Order, public_url
 from cdc.model.event import Event, event_payload
 from cdc.model.worker import WorkerStore
 from cdc.outbox.base import Fence, LimitStore, Replication, Stored
@@ -224,7 +224,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         self._known(endpoint_id)
         self._changes += 1
         removed = self._endpoints.pop(endpoint_id)
-        self._removed[endpoint_id] = (removed.description, removed.url)
+        self._removed[endpoint_id] = (removed.description, public_url(removed.url))
         self.audit.note(note)
         self._drop_queues(endpoint_id)
         for delivery in self._unfinished.pop(endpoint_id, {}).values():
@@ -267,7 +267,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
             states = {EndpointState.FAILING if endpoint.failing_since else EndpointState.ENABLED}
         if any(d.endpoint_id == endpoint.id and d.state is DeliveryState.DEAD for d in self._deliveries.values()):
             states.add(EndpointState.DEAD)
-        words = f"{endpoint.id}\n{endpoint.description}\n{endpoint.url}".lower()
+        words = f"{endpoint.id}\n{endpoint.description}\n{public_url(endpoint.url)}".lower()
         theirs = not which.sources or (bool(endpoint.sources) and set(which.sources).issuperset(endpoint.sources))
         gets = not which.source or not endpoint.sources or which.source in endpoint.sources
         return which.text.lower() in words and (which.state is None or which.state in states) and theirs and gets

@@ -45,6 +45,9 @@ class MemoryQuarantine:
         self.audit.note(note)
         return self._quarantine.pop(quarantined_id, None) is not None
 
+    async def reseal(self, limit: int) -> bool:
+        return False  # nothing outlives the process
+
     async def forget_quarantined(self, before: datetime) -> int:
         old = [each.id for each in self._quarantine.values() if each.found_at < before]
         for each in old:

@@ -128,7 +128,7 @@ def _undelivered(stage: Stage) -> list[DeliveryView]:
 def _operate(stage: Stage) -> None:
     """Enable endpoints and retry dead letters, as an operator does."""
     database = SqliteDatabase(stage.disk.database)
-    found = finished(endpoints.opened(database, endpoints.OpenedEndpoints(), lambda each: each))
+    found = finished(endpoints.opened(database, endpoints.OpenedEndpoints()))
     for _, endpoint in found.all:
         if not endpoint.enabled:
             stage.history.note(f"{endpoint.id} is enabled")

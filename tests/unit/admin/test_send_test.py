@@ -130,7 +130,7 @@ def test_a_test_among_other_deliveries_of_a_failed_batch_ends_alone() -> None:
     batch = [lease_of(event(1)), lease_of(event(2, "test:2")._replace(source="test"))]
     due = datetime.now(UTC)
     verdict = Verdict(DeliveryState.PENDING, "no", due)
-    made = outcomes(batch, "https://shop.example.com", Answer(500, 0.1), verdict, due)
+    made = outcomes(batch, endpoint("https://shop.example.com"), Answer(500, 0.1), verdict, due)
     assert [(each.state, each.due_at, each.batch) for each in made] == [
         (DeliveryState.PENDING, due, 1),
         (DeliveryState.CANCELLED, None, 1),
@@ -142,7 +142,7 @@ async def test_one_event_is_sent_and_nothing_else(config: Config) -> None:
         await add(config, port)
         attempt = await send(config, "ep_1", "endpoint.test")
     assert (attempt.status, attempt.number, attempt.error) == (204, 1, "")
-    assert attempt.url == f"http://127.0.0.1:{port}/hook"
+    assert attempt.url == f"http://127.0.0.1:{port}/…ep_1"
     test, other = await deliveries(config)
     assert (test.id, test.event_name, test.state) == (attempt.delivery_id, "endpoint.test", DeliveryState.DELIVERED)
     assert (other.event_id, other.state, other.attempts) == ("evt_1", DeliveryState.PENDING, 0)

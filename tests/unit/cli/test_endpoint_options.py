@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,7 @@ def test_the_doctor_names_what_the_configuration_does_not_let_through(
     )
     assert "no proxy 'dmz'" in run_cdc("doctor", code=1).stdout
     (folder / "cdc.toml").write_text(CONFIG.replace("allow_private = true", ""))
-    assert "https://127.0.0.1:9/hook cannot get events" in run_cdc("doctor", code=1).stdout
+    assert re.search(r"https://127.0.0.1:9/…\w{4} cannot get events", run_cdc("doctor", code=1).stdout)
 
 
 def test_first_endpoint_may_have_a_filter(endpoint_cdc: Callable, folder: Path) -> None:

@@ -82,20 +82,22 @@ def test_secrets_are_sealed_from_the_moment_a_key_is_there(
 ) -> None:
     secret = added(run_cdc)["secret"]
     assert stored_secrets(folder) == [secret]
-    assert "WARNING  outbox: secrets: The endpoints' signing secrets are kept as they are" in run_cdc("doctor").stdout
+    assert (
+        "WARNING  outbox: secrets: The endpoints' secrets and URLs are stored in plain text" in run_cdc("doctor").stdout
+    )
     assert "no key to encrypt with" in run_cdc("outbox", "rekey", code=2).stderr
 
     first = run_cdc("outbox", "new-key").stdout.strip()
     (folder / "key").write_text(first)
     config = folder / "cdc.toml"
     config.write_text(config.read_text() + '[outbox]\nsecret_key_file = "key"\n')
-    assert "OK       outbox: secrets: The signing secrets are encrypted." in run_cdc("doctor").stdout
+    assert "OK       outbox: secrets: The secrets are encrypted." in run_cdc("doctor").stdout
     assert secret not in stored_secrets(folder)[0]
 
     second = new_key()
     monkeypatch.setenv("CDC_SECRET_KEY", f"{second},{first}")
-    assert "2 secrets are encrypted with a former key" in run_cdc("doctor").stdout
-    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 2}, "and the key of the audit log"
+    assert "3 secrets are encrypted with a former key" in run_cdc("doctor").stdout
+    assert json.loads(run_cdc("outbox", "rekey", "--json").stdout) == {"encrypted": 3}, "and the key of the audit log"
     assert "the former one is not needed" in run_cdc("doctor").stdout
     assert installer
 

@@ -513,7 +513,7 @@ async def test_one_log_line_an_attempt_without_payload_or_secrets() -> None:
         "record": "facturascli:1",
         "source": "main",
         "endpoint": "ep_1",
-        "url": "http://broken/hook",
+        "url": "http://broken/…ep_1",
         "number": 1,
         "status": 500,
         "seconds": 0.01,

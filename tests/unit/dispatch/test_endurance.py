@@ -159,7 +159,7 @@ async def test_what_is_told_names_the_endpoint_and_no_secret() -> None:
     told = await bench.last_told()
     data = told.payload["data"]
     assert (told.source, told.record, told.payload["key"]) == ("cdc", "endpoint:ep_1", {"endpoint": "ep_1"})
-    assert data["url"] == "https://shop.example.com/hook"
+    assert data["url"] == "https://shop.example.com/…ep_1"
     assert data["failing_since"] == "2026-11-24T21:48:00.000000Z"
     assert data["disabled_at"] == "2026-11-29T21:48:00.000000Z"
     assert (data["description"], data["last_error"]) == ("Shop", ERROR)

@@ -52,7 +52,7 @@ async def test_it_is_told_of_at_once() -> None:
     assert request.headers["webhook-id"] == announced.id
     data = announced.payload["data"]
     assert (announced.record, data["endpoint"], data["description"]) == ("endpoint:ep_1", "ep_1", "Shop")
-    assert (data["url"], data["reason"]) == ("https://gone.example.com/hook", GONE)
+    assert (data["url"], data["reason"]) == ("https://gone.example.com/…ep_1", GONE)
     assert data["failing_since"] == "2026-11-24T21:48:00.000000Z"
     assert "planted" not in str(announced.payload)
 

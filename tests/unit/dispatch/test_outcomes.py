@@ -7,9 +7,9 @@ from cdc.dispatch.retry import DELIVERED, Answer, judge
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from support.dispatching import no_jitter
 from support.manual_clock import START
-from support.outboxes import at
+from support.outboxes import at, endpoint
 
-URL = "https://receiver.example/"
+TO = endpoint("ep_1", url="https://receiver.example/")
 
 
 def load(count: int) -> tuple[LeasedDelivery, ...]:
@@ -20,23 +20,23 @@ def load(count: int) -> tuple[LeasedDelivery, ...]:
 
 
 def test_a_success_delivers_all() -> None:
-    made = outcomes(load(3), URL, Answer(204, 0.25, body=b"o\0k"), DELIVERED, START)
+    made = outcomes(load(3), TO, Answer(204, 0.25, body=b"o\0k"), DELIVERED, START)
     assert [each.attempt[:4] for each in made] == [(f"dlv_{n}", 2, f"evt_{n}", f"invoice.v{n}") for n in range(3)]
-    assert {each.attempt[4:] for each in made} == {(URL, 204, START, 0.25, "", "o\ufffdk")}
+    assert {each.attempt[4:] for each in made} == {(TO.url, 204, START, 0.25, "", "o\ufffdk")}
     assert {each[1:6] for each in made} == {(DeliveryState.DELIVERED, None, "", 3, "ep_1")}
     assert [each.source for each in made] == ["s0", "s1", "s2"]
 
 
 def test_a_failure_is_one_for_all() -> None:
     answer = Answer(500, 0.25)
-    made = outcomes(load(2), URL, answer, judge(answer, (5, 25), 2, at(0), no_jitter), START)
+    made = outcomes(load(2), TO, answer, judge(answer, (5, 25), 2, at(0), no_jitter), START)
     assert {(each.state, each.due_at) for each in made} == {(DeliveryState.PENDING, at(25))}
     assert {each.attempt.error for each in made} == {"The endpoint answered 500 Internal Server Error."}
 
 
 def test_an_endpoint_that_is_gone_is_disabled_once() -> None:
     answer = Answer(410, 0.25)
-    made = outcomes(load(3), URL, answer, judge(answer, (5,), 2, at(0), no_jitter), START)
+    made = outcomes(load(3), TO, answer, judge(answer, (5,), 2, at(0), no_jitter), START)
     assert [each.disable_reason for each in made] == ["It answered 410 Gone.", "", ""]
     assert {(each.state, each.due_at) for each in made} == {(DeliveryState.PENDING, at(0))}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.dispatch.address import EgressPolicy, check_url, public_url
+from cdc.dispatch.address import EgressPolicy, check_url
 from cdc.model.broker import StreamUrl, broker_url, stream_url, subject_problem
-from cdc.model.endpoint import origin_of
+from cdc.model.endpoint import origin_of, public_url
 from cdc.model.errors import UsageError
 
 PLAIN = EgressPolicy(plain=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.dispatch.address import EgressPolicy, check_url, public_url
-from cdc.model.endpoint import MOST_RECIPIENTS, is_mail, recipients
+from cdc.dispatch.address import EgressPolicy, check_url
+from cdc.model.endpoint import MOST_RECIPIENTS, is_mail, public_url, recipients
 from cdc.model.errors import UsageError
 
 MAIL = EgressPolicy(mail=True)

@@ -19,7 +19,8 @@ WALKS = {
     **{name: {"endpoint_version"} for name in ("store_begin", "endpoints_version")},  # one row
     "endpoints": {"endpoint"},
     "failing_endpoints": {"endpoint"},
-    "stored_secrets": {"endpoint"},
+    "without_public_url": {"endpoint"},
+    "resealed": {"resealing"},
     **{name: {"active"} for name in ("late_endpoints", "oldest_due")},  # its own findings
     **{name: {"active", "json_each"} for name in ("due_endpoints", "next_due")},
     **{name: {"json_each"} for name in ("enabled_endpoints", "held")},
@@ -30,7 +31,7 @@ WALKS = {
     "unfinished": {"counted"},  # up to its limit
     "all_unfinished": {"counted"},  # up to its limit
     "counts": {"endpoint", "json_each", "wanted", "unfinished", "given", "looked_at", "counted"},
-    **{name: {"json_each"} for name in ("endpoints_of", "activity_of")},
+    **{name: {"json_each"} for name in ("endpoints_of", "activity_of", "alerts_after")},
     "activity_endpoints": {"top"},  # its own findings, as the next one
     "activity_slots": {"counted"},
     "search_endpoints": {"json_each", "named"},

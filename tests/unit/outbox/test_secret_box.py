@@ -144,9 +144,9 @@ async def test_the_key_is_changed(tmp_path: Path) -> None:
     outbox = await opened(path, TWO, ONE)
     before = stored(path)
     assert await outbox.endpoints() == [kept], "both keys open meanwhile"
-    assert await outbox.seal_secrets(dry_run=True) == 2
+    assert await outbox.seal_secrets(dry_run=True) == 3, "secret, former secret and URL"
     assert stored(path) == before
-    assert await outbox.seal_secrets() == 2
+    assert await outbox.seal_secrets() == 3
     assert await outbox.seal_secrets() == 0
     await outbox.close()
     assert await contents(path, TWO) == [kept]

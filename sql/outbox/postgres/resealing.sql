@@ -1,0 +1,6 @@
+-- Rows that former versions stored, in the form of today (`cdc.outbox.resealing`).
+
+-- name: rewrite_attempt
+UPDATE cdc_outbox.attempt SET url = given.url, error = given.error, answer = given.answer
+FROM unnest(:id::bigint[], :url::text[], :error::text[], :answer::text[]) AS given (id, url, error, answer)
+WHERE attempt.id = given.id
