@@ -155,6 +155,20 @@ def begin(layout: JournalLayout, settings: str = "") -> str:
     )
 
 
+def at_once(layout: JournalLayout, prepared: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Statements that read a table that is not ``exposed`` as `begin` and a `select` do, and their parameters.
+    ``prepared``: the name under which `prepare` prepared that."""
+    statements = render("postgres/read/at_once.sql", table=layout.name, prepared=prepared)
+    known = {"oid": layout.oid, "name": layout.name.replace("%%", "%"), "version": layout.version}
+    return statements, {"values": None, **parameters, **known}
+
+
+def prepare(sql: str, name: str, unused: str = "") -> str:
+    """Statements that prepare a `select` for `at_once`, and forget an ``unused`` one."""
+    text = sql % {"values": "$1", "limit": "$2"}
+    return f"{f'DEALLOCATE {unused}; ' if unused else ''}PREPARE {name} (text[], bigint) AS {text}"
+
+
 def select(layout: JournalLayout, condition: str) -> str:
     """A statement of rows of the table, in primary key order; its parameters are ``limit`` and the condition's."""
     return render(

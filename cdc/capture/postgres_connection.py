@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, generators
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 
+T = TypeVar("T")
 #: Seconds that the server gives a statement, and that we then still wait for its answer.
 STATEMENT_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 #: Seconds for the server to take note that a statement is given up, and then to end it.
 _CANCEL_SECONDS = 1.0
+_IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
 class PostgresConnection:
@@ -49,15 +53,22 @@ class PostgresConnection:
             return await self._query(sql, parameters, seconds)
 
     async def read(
-        self, begin: str, check: Callable[[list[Any]], None], sql: str, parameters: Mapping[str, Any] | None = None
+        self,
+        begin: str,
+        check: Callable[[list[Any]], None],
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        prepare: str = "",
     ) -> list[Any]:
         """Run `query` on a statement that reads tables of others, or has a part from outside: it can write nothing, and
         errors repeat no value of a row.  ``begin``: statements that begin such a transaction; ``check``: raises if the
-        rows of the last of them are wrong."""
+        rows of the last of them are wrong; ``prepare``: statements to run at the end."""
         async with self._turn:
             try:
                 check(await self._query(begin, binary=False))
-                return await self._query(sql, parameters)
+                rows = await self._query(sql, parameters)
+                if prepare:
+                    await self._query(prepare, binary=False)
             except SourceError as error:
                 cause = error.__cause__
                 if isinstance(cause, psycopg.Error) and _may_quote_values(cause):
@@ -66,9 +77,45 @@ class PostgresConnection:
                         f"(SQLSTATE {cause.sqlstate})."
                     ) from None
                 raise
+            else:
+                return rows
             finally:
-                if self._connection is not None and not self._connection.closed:
-                    await self._query("ROLLBACK")
+                await self._roll_back()
+
+    async def read_at_once(self, statements: str, parameters: Mapping[str, Any]) -> list[tuple[str]] | None:
+        """Run statements from BEGIN to ROLLBACK in one round trip; the server runs none after one that fails.  Return
+        the rows of the last query, which have one text each; None when a statement failed.  Nothing of ``statements``
+        is from outside; values are quoted."""
+        async with self._turn:
+            with self._translated():
+                try:
+                    text = psycopg.AsyncClientCursor(self._open()).mogrify(statements, parameters)
+                except psycopg.DataError:  # a value that no text can hold
+                    return None
+            try:
+                results = await self._send(text)
+                if any(each.status == ExecStatus.FATAL_ERROR for each in results):
+                    return None
+                *_, last = (each for each in results if each.status == ExecStatus.TUPLES_OK)
+                return [((last.get_value(row, 0) or b"").decode(),) for row in range(last.ntuples)]
+            finally:
+                await self._roll_back()
+
+    async def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.info.transaction_status in _IN_TRANSACTION:
+            await self._send("ROLLBACK")
+
+    async def _send(self, statements: str) -> list[PGresult]:
+        """Run statements past psycopg, which drops all that the session has prepared when it sees a ROLLBACK."""
+        connection = self._open()
+
+        async def send() -> list[PGresult]:
+            async with connection.lock:
+                connection.pgconn.send_query(statements.encode())
+                return await connection.wait(generators.execute(connection.pgconn))
+
+        with self._translated():
+            return await self._answer(connection, send(), STATEMENT_SECONDS)
 
     async def _query(
         self,
@@ -82,19 +129,24 @@ class PostgresConnection:
         the last."""
         with self._translated():
             connection = self._open()
-            timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, shut_down, connection.fileno())
-            try:
-                running = asyncio.ensure_future(connection.execute(sql.encode(), parameters, binary=binary))
-                try:
-                    cursor = await asyncio.shield(running)
-                except asyncio.CancelledError:
-                    await _give_up(connection, running)
-                    raise
-                while cursor.nextset():
-                    pass
-                return [] if cursor.rownumber is None else await cursor.fetchall()
-            finally:
-                timer.cancel()
+            execution = connection.execute(sql.encode(), parameters, binary=binary)
+            cursor = await self._answer(connection, execution, seconds)
+            while cursor.nextset():
+                pass
+            return [] if cursor.rownumber is None else await cursor.fetchall()
+
+    async def _answer(
+        self, connection: psycopg.AsyncConnection[Any], execution: Coroutine[Any, Any, T], seconds: float
+    ) -> T:
+        timer = asyncio.get_running_loop().call_later(seconds + GRACE_SECONDS, shut_down, connection.fileno())
+        running = asyncio.ensure_future(execution)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await _give_up(connection, running)
+            raise
+        finally:
+            timer.cancel()
 
     async def input(self, seconds: float) -> bool:
         """Wait until the server sends something by itself (a NOTIFY, or its end), or ``seconds`` at most; whether it

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from psycopg.errors import LockNotAvailable
@@ -17,10 +18,12 @@ from cdc.capture.postgres_catalogue import (
     JournalLayout,
     TableCatalogue,
     as_text,
+    at_once,
     begin,
     behind,
     build_catalogue,
     matching,
+    prepare,
     quote,
     select,
     select_page,
@@ -40,6 +43,8 @@ FRESH_SECONDS: Final = 5.0
 #: For pages, which are read along the index of the primary key, also of a table that was never analyzed: a plan that
 #: sorts makes images of all rows after the page, and drops most of them.
 _ALONG_THE_KEY: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;"
+#: Look-ups that a session has prepared.
+_PREPARED: Final = 100
 #: Between the rows, and before those that meet the condition: as `page.sql` writes them.
 _SEPARATOR: Final = "\x1e"
 _MEETS: Final = "+"
@@ -61,9 +66,13 @@ class PostgresLookup:
         self._wanted = {capture.table: capture for capture in (*lookups, *captures)}
         self._schema = ""
         self._catalogue_at = 0.0
+        self._prepared: dict[str, str] = {}  # statement → its name in this session
+        self._numbers = count()
 
     async def connect(self) -> None:
         await self.link.connect()
+        self._prepared = {}
+        await self.link.query(render("postgres/read/check.sql", exposed=_sql("exposed")))
         settings = await self.link.query(_sql("session"), [f"{int(STATEMENT_SECONDS * 1000)}ms"])
         self.zone, self.notified, *_ = settings[0]
 
@@ -170,32 +179,59 @@ class PostgresLookup:
         """The layout of a table as it is now, captured or not, with all columns."""
         return (await self._catalogue(schema, {table: Capture(table)})).layout(table)
 
-    async def read(self, layout: JournalLayout, sql: str, parameters: dict[str, Any], settings: str = "") -> list[Any]:
+    async def read(
+        self, layout: JournalLayout, sql: str, parameters: dict[str, Any], settings: str = "", prepare: str = ""
+    ) -> list[Any]:
         """Run a statement that reads the ERP's table.  Raises `JournalMissing` if the table is not as in ``layout``.
 
         No code of the ERP's account, in types, views, policies or what the server plans with, runs with the rights of
         this one."""
-        return await self.link.read(begin(layout, settings), partial(_check, layout), sql, parameters)
+        return await self.link.read(begin(layout, settings), partial(_check, layout), sql, parameters, prepare)
 
     async def _rows(
         self, table: str, condition: Callable[[JournalLayout], str], parameters: dict[str, Any]
     ) -> list[Row]:
-        layout, records = await self._read(table, lambda layout: (select(layout, condition(layout)), parameters))
+        layout, records = await self._read(
+            table, lambda layout: (select(layout, condition(layout)), parameters), repeated=True
+        )
         return [layout.images.decode(text) for (text,) in records]
 
     async def _read(
-        self, table: str, statement: Callable[[JournalLayout], tuple[str, dict[str, Any]]], settings: str = ""
+        self,
+        table: str,
+        statement: Callable[[JournalLayout], tuple[str, dict[str, Any]]],
+        settings: str = "",
+        *,
+        repeated: bool = False,
     ) -> tuple[JournalLayout, list[Any]]:
-        """Read a table of the catalogue, again if it was altered since the catalogue was."""
+        """Read a table of the catalogue, again if it was altered since the catalogue was.  ``repeated``: the statement
+        is one of `select`, which comes again; it is then one message, whose failure the slower way explains."""
         for again in (True, False):
             layout = self.catalogue.layout(table)
+            sql, parameters = statement(layout)
+            repeated = repeated and not layout.exposed
+            if repeated and (name := self._prepared.pop(sql, None)) is not None:
+                self._prepared[sql] = name  # as the last one that was used
+                found = await self.link.read_at_once(*at_once(layout, name, parameters))
+                if found is not None:
+                    return layout, found
             try:
-                return layout, await self.read(layout, *statement(layout), settings)
+                if repeated and sql not in self._prepared:
+                    return layout, await self._read_and_prepare(layout, sql, parameters)
+                return layout, await self.read(layout, sql, parameters, settings)
             except JournalMissing:  # the table or a column is gone, or another one
                 if not again:
                     raise
                 await self.read_catalogue()
         raise AssertionError
+
+    async def _read_and_prepare(self, layout: JournalLayout, sql: str, parameters: dict[str, Any]) -> list[Any]:
+        name, unused = f"cdc_read_{next(self._numbers)}", ""
+        if len(self._prepared) == _PREPARED:
+            unused = self._prepared.pop(next(iter(self._prepared)))
+        found = await self.read(layout, sql, parameters, prepare=prepare(sql, name, unused))
+        self._prepared[sql] = name
+        return found
 
     async def read_catalogue(self) -> None:
         self.catalogue = await self._catalogue(self._schema, self._wanted)

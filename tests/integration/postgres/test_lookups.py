@@ -1,0 +1,97 @@
+"""Rows that are looked up in PostgreSQL: one message each, values as they are, nothing left in the session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cdc.capture import postgres_lookup
+from cdc.capture.postgres_lookup import PostgresLookup
+from cdc.model.change import Row, Value
+from cdc.model.column import Capture
+from cdc.model.errors import SourceError
+from support.database import Database
+
+VALUES = [
+    "a",
+    "",
+    "O'Brien",
+    "'; DROP TABLE item; --",
+    "\\",
+    "\\'; DROP TABLE item; --",
+    "%s %(limit)s",
+    '{"a,b"}',
+    "é☃",
+    "$1",
+]
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[PostgresLookup]:
+    database.execute(
+        'CREATE TABLE item (id integer PRIMARY KEY, name text); CREATE TABLE "o%dd" (id integer PRIMARY KEY)'
+    )
+    lookup = PostgresLookup(database.info, [Capture("item"), Capture("o%dd")])
+    await lookup.connect()
+    try:
+        await lookup.use_schema("public")
+        yield lookup
+    finally:
+        await lookup.disconnect()
+
+
+async def _counted(lookup: PostgresLookup, folder: Path, *which: Value) -> tuple[list[Row], int]:
+    """Return rows of `item` and the number of round trips, as libpq's trace of the wire shows them."""
+    server = lookup.link._open().pgconn
+    with (folder / "trace").open("w+") as file:
+        server.trace(file.fileno())
+        rows = await lookup.rows("item", "id", which)
+        server.untrace()
+        file.seek(0)
+        return rows, file.read().count("ReadyForQuery")
+
+
+async def test_repeated_lookup_is_one_round_trip(postgres_db: Database, tmp_path: Path) -> None:
+    async with reading(postgres_db) as lookup:
+        postgres_db.execute("INSERT INTO item VALUES (1, 'a'), (2, 'b')")
+        for _ in range(10):
+            await lookup.link.query(
+                "SELECT 1"
+            )  # psycopg prepares it; when it sees a ROLLBACK, it drops all that is prepared
+        first = await _counted(lookup, tmp_path, 1)
+        assert first == ([{"id": 1, "name": "a"}], 4)
+        assert await _counted(lookup, tmp_path, 2, 3) == ([{"id": 2, "name": "b"}], 1)
+        assert await _counted(lookup, tmp_path, 3) == ([], 1)
+        postgres_db.execute("ALTER TABLE item ADD COLUMN more integer DEFAULT 5")
+        rows, trips = await _counted(lookup, tmp_path, 1)
+        assert rows == [{"id": 1, "name": "a", "more": 5}]
+        assert trips > 4
+        assert await _counted(lookup, tmp_path, 1) == (rows, 1)
+        with pytest.raises(SourceError, match="22P02"):
+            await lookup.rows("item", "id", ["no number"])
+        assert await _counted(lookup, tmp_path, 1) == (rows, 1)
+
+
+@pytest.mark.parametrize("strings", ["on", "off"])
+async def test_looked_up_values_are_only_values(postgres_db: Database, strings: str) -> None:
+    postgres_db.execute(f"ALTER DATABASE {postgres_db.name} SET standard_conforming_strings = {strings}")
+    async with reading(postgres_db) as lookup:
+        for number, value in enumerate(VALUES):
+            postgres_db.execute("INSERT INTO item VALUES (%s, %s)", [number, value])
+        for number, value in enumerate(VALUES):
+            assert await lookup.rows("item", "name", [value, "other"]) == [{"id": number, "name": value}]
+
+
+async def test_session_prepares_few_lookups(postgres_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_lookup, "_PREPARED", 2)
+    async with reading(postgres_db) as lookup:
+        postgres_db.execute("""INSERT INTO item VALUES (1, 'a'); INSERT INTO "o%dd" VALUES (1)""")
+        item = [{"id": 1, "name": "a"}]
+        for _ in range(3):
+            assert await lookup.rows("item", "id", [1]) == await lookup.rows("item", "name", ["a"]) == item
+            assert await lookup.all_rows("o%dd") == [{"id": 1}]
+        names = await lookup.link.query("SELECT name FROM pg_prepared_statements WHERE name LIKE 'cdc_read_%%'")
+        assert len(names) == 2
