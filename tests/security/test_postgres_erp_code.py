@@ -254,8 +254,10 @@ async def test_table_altered_between_two_reads_runs_no_code(site: Site) -> None:
         "ALTER TABLE t_plain ALTER x TYPE mood USING 'bad'",
         "ALTER TABLE t_plain RENAME note TO other",
         "CREATE INDEX ON t_plain ((spy('late') AND id > 0))",
-        "ALTER TABLE t_plain RENAME TO t_old; CREATE VIEW t_plain AS SELECT * FROM t_old WHERE spy('view');"
-        f"GRANT SELECT ON t_plain TO {site.consumer.user}",  # a grant is an alteration of the table, too
+        (
+            "ALTER TABLE t_plain RENAME TO t_old; CREATE VIEW t_plain AS SELECT * FROM t_old WHERE spy('view');"
+            f"GRANT SELECT ON t_plain TO {site.consumer.user}"  # a grant is an alteration of the table, too
+        ),
     ]
     lookup = PostgresLookup(site.consumer, CAPTURES)
     await lookup.connect()
