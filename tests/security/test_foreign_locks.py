@@ -193,6 +193,7 @@ async def test_blocked_source_is_not_ready_and_doctor_says_why(database: Databas
         await asyncio.to_thread(consumer.add_endpoint, url)
         said = await consumer.call("doctor", expect=1)
         assert "WRONG    source main: consumer lock: Connection " in said
+        assert "consumer: at work" not in said
         health = Health.of(consumer, free_port())
         said = await consumer.call("doctor")
         assert "WARNING  source main: consumer lock: Connection " in said, "nobody waits for it yet"

@@ -124,11 +124,14 @@ def _slot(found: SlotInstallation, limit: int) -> Iterator[Finding]:
         yield Finding("slot", Severity.WRONG, detail, f'{INSTALL}; on_purged = "reread" reads the tables again')
         return
     yield Finding("slot", Severity.OK, found.slot_name)
-    at_work = server.consumer or slot.active
-    fix = "" if at_work else "cdc run; or cdc uninstall-slot: a slot that nobody reads fills the server's disk"
-    severity = Severity.OK if at_work else Severity.WARNING
+    present = server.consumer or slot.active
+    fix = "" if present else "cdc run; or cdc uninstall-slot: a slot that nobody reads fills the server's disk"
+    severity = Severity.OK if present else Severity.WARNING
     since = "" if slot.idle is None else f", for {span(slot.idle)}"
-    yield Finding("consumer", severity, "at work" if at_work else f"no consumer reads this database{since}", fix)
+    detail = "at work" if slot.active else f"no consumer reads this database{since}"
+    if server.consumer and not slot.active:
+        detail = "a session holds its lock"
+    yield Finding("consumer", severity, detail, fix)
     yield _lag(slot, limit)
     yield _bound(found, limit)
 

@@ -14,7 +14,7 @@ _QUERIES = "slot/queries.sql"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotServer(Server):
     """``free_slots``: how many may still be made.  ``keep_size``: max_slot_wal_keep_size.  ``flaws``: what
-    the publication leaves out, in words.  ``consumer``: whether one is at work."""
+    the publication leaves out, in words.  ``consumer``: whether a session holds its lock."""
 
     may_replicate: bool
     wal_level: str

@@ -111,7 +111,7 @@ def _table(found: PostgresState, capture: Capture) -> list[str]:
 
 def _consumer(waiting: Waiting) -> Finding:
     if waiting.consumer:
-        return Finding("consumer", Severity.OK, "at work")
+        return Finding("consumer", Severity.OK, "a session holds its lock")  # whose: another check
     return Finding("consumer", Severity.WARNING, "no consumer reads this database", "cdc run")
 
 

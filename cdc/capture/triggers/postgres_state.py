@@ -24,7 +24,7 @@ _QUERIES = "trigger/queries.sql"
 
 class Waiting(NamedTuple):
     """The content of the journal: ``changes``, counted up to 100,001.  ``age``: of the oldest, in seconds.  ``disk``:
-    bytes that the journal takes.  ``consumer``: whether one is at work."""
+    bytes that the journal takes.  ``consumer``: whether a session holds its lock."""
 
     changes: int
     age: float
