@@ -98,7 +98,7 @@ COMMANDS = {
     "user": ("cdc.cli.user:user", "Manage the users of the web page."),
     "token": ("cdc.cli.token:token", "Manage the tokens for programs that call the API."),
     "portal-link": ("cdc.cli.portal_link:portal_link", "Manage links that open the page for one tenant."),
-    "audit": ("cdc.cli.audit:audit", "Show the audit log: all changes and sign-ins."),
+    "audit": ("cdc.cli.audit:audit", "Show, export and check the audit log."),
     "support-bundle": (
         "cdc.cli.support_bundle:support_bundle",
         "Write a ZIP file for support, without personal data.",

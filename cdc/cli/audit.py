@@ -25,7 +25,10 @@ from cdc.model.errors import UsageError
 
 @click.group()
 def audit() -> None:
-    """Show, export and check the audit log: all changes and sign-ins."""
+    """Show, export and check the audit log.
+
+    It holds all changes by people and programs, and all sign-ins.
+    """
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +78,10 @@ async def _list(config: Config, which: AuditFilter, limit: int, before: int | No
 @click.option("--format", "kind", type=click.Choice(list(FORMATS)), default="jsonl", show_default=True)
 @pass_session
 def export(session: CommandSession, /, *, kind: str, **which: str | None) -> None:
-    """Print the audit log, oldest entry first: JSON lines, which cdc audit verify checks, or CSV for a spreadsheet."""
+    """Print the audit log, oldest entry first.
+
+    cdc audit verify checks JSON lines; CSV is for a spreadsheet.
+    """
     run_async(_export(quiet_configuration(session), _filter(**which), kind))
 
 
@@ -89,7 +95,7 @@ async def _export(config: Config, which: AuditFilter, kind: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @pass_session
 def verify_(session: CommandSession, file: Path | None) -> int:
-    """Check that no entry of the audit log was changed, put in, moved or removed.
+    """Check that the audit log is complete and unchanged.
 
     With FILE, check an export in JSON lines, and that the log still has its last entry.  Exit code 1: the first broken
     entry is named.

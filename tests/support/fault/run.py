@@ -40,6 +40,9 @@ AFTER_ALL_JUMPS = 3 * 86400.0
 IDLE_SECONDS = 0.7
 REPAIR_SECONDS = 180.0
 QUIET_SECONDS = HANG_SECONDS
+#: Each kill during an attempt, and each that a busy machine delays too long, counts: none may put a delivery off for an
+#: hour, after which the judge would not wait.
+RETRIES = ",".join(["1", "5", *["20"] * 48])
 DDL_SECONDS = 2
 
 
@@ -179,7 +182,8 @@ class Run:
             self._use_postgres_outbox(consumer, stack)
         for command in self.route.installs:
             consumer.run(*command)
-        consumer.add_endpoint(self.receiver.url, "*,*.read", "--timeout", "2", "--concurrency", "32")
+        options = ("--timeout", "4", "--concurrency", "32", "--retries", RETRIES)
+        consumer.add_endpoint(self.receiver.url, "*,*.read", *options)
         return consumer
 
     def _use_postgres_outbox(self, consumer: Consumer, stack: ExitStack) -> None:
