@@ -66,12 +66,14 @@ class Role(StrEnum):
 
 class Origin(StrEnum):
     """The authority that vouches for the user of a session.  ``PASSWORD``: we do.  ``HEADER``: a proxy, for a user of
-    ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators.  ``PORTAL``: the host's program, by a
-    link; ``PORTAL_LINK`` is such a link that nobody has opened, and no session yet."""
+    ours.  ``FACTURASCRIPTS``: its table of users, for one of its administrators.  ``OIDC``: an OpenID Connect
+    provider.  ``PORTAL``: the host's program, by a link; ``PORTAL_LINK`` is such a link that nobody has opened, and no
+    session yet."""
 
     PASSWORD = "password"  # noqa: S105 - no password: the word that sessions store for having signed in with one
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
+    OIDC = "oidc"
     PORTAL = "portal"
     PORTAL_LINK = "portal-link"
 
@@ -153,14 +155,22 @@ class Portal:
 
 #: Before a tenant's name in that of its sessions; no user has such a name.
 PORTAL_NAME: Final = "portal:"
+#: Before the name of a person for whom an OpenID Connect provider vouches; no user of ours has such a name.
+OIDC_NAME: Final = "oidc:"
+
+
+def actor_of(origin: Origin, name: str) -> str:
+    """Return the actor of a session, for the audit log."""
+    return name if origin in (Origin.PORTAL, Origin.OIDC) else f"user:{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class PageSession:
     """A session on the pages, until ``expires_at``.  ``digest``: of the cookie's value, or of the end of a portal's
-    link.  ``stamp``: the user's at the sign-in; empty for users of FacturaScripts; of a portal, the id of the token
-    that made the link.  ``last_used_at`` is right to the minute.  ``sources``: the user's at present, which are not
-    stored with the session, or the portal's.  ``second_factor``: the user has one of ours at present; not stored."""
+    link.  ``stamp``: the user's at the sign-in; empty for users of FacturaScripts; of OpenID Connect, the groups
+    (`oidc.OpenIdConnect.grant`); of a portal, the id of the token that made the link.  ``last_used_at`` is right to the
+    minute.  ``sources``: the user's at present, which are not stored with the session, or the portal's.
+    ``second_factor``: the user has one of ours at present; not stored."""
 
     digest: str = field(repr=False)
     user: str
@@ -253,6 +263,8 @@ def alive(session: PageSession, user: User | None, now: datetime, idle: timedelt
         return None
     if session.portal is not None:
         return replace(session, sources=session.portal.sources) if session.origin is Origin.PORTAL else None
+    if session.origin is Origin.OIDC:
+        return session
     if session.origin is Origin.FACTURASCRIPTS:
         return session if user is None else None
     if user is None or user.stamp != session.stamp:

@@ -1,5 +1,5 @@
-"""Authentication: by a password (and a code), a proxy that vouches for a user, a portal's link, a session's cookie, or
-a token.
+"""Authentication: by a password (and a code), a proxy or an OpenID Connect provider that vouches for a user, a portal's
+link, a session's cookie, or a token.
 
 Every attempt with a password does the same work for every name: one check of a hash of ours and, where
 FacturaScripts' administrators may sign in, one look into its table and one check of a hash of PHP's.  So neither the
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,13 +21,27 @@ from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, secret_digest, token_digest
 from cdc.access.facturascripts import FacturaScriptsUser, FacturaScriptsUsers, PhpPasswords
 from cdc.access.failures import FailedSignIns
-from cdc.access.model import ApiToken, Origin, PageSession, Role, User, clean_name, user_key
+from cdc.access.model import (
+    ApiToken,
+    ClaimState,
+    IdempotentResponse,
+    Origin,
+    PageSession,
+    Role,
+    User,
+    actor_of,
+    clean_name,
+    user_key,
+)
 from cdc.access.password import Passwords
 from cdc.access.throttle import Throttle
 from cdc.access.totp import owner_of, step_of
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, SourceError, TooManyAttempts
+
+if TYPE_CHECKING:
+    from cdc.access.oidc import OpenIdConnect
 
 #: Unless a session is used, it ends after this long.
 IDLE: Final = timedelta(hours=2)
@@ -47,18 +61,20 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A user whose password was right."""
+    """A user whose password was right, or for whom somebody vouches.  ``lifetime``: of the session; None: the usual."""
 
     name: str
     role: Role
     origin: Origin
     stamp: str = ""
     totp_secret: str = field(default="", repr=False)
+    lifetime: timedelta | None = None
 
 
 class SignIn:
     """``lifetime``: of a session, however much it is used.  ``theirs``: FacturaScripts' users, when its administrators
     may sign in; a user of ours with the same name takes precedence.  ``second_factor_for``: roles that need one.
+    ``oidc``: the OpenID Connect provider, and ``oidc_lifetime``: after which its users must sign in there again.
     ``failures``: each refused attempt is recorded there."""
 
     def __init__(
@@ -70,6 +86,8 @@ class SignIn:
         idle: timedelta = IDLE,
         theirs: FacturaScriptsUsers | None = None,
         second_factor_for: Collection[Role] = (),
+        oidc: OpenIdConnect | None = None,
+        oidc_lifetime: timedelta = timedelta(hours=1),
         throttle: Throttle | None = None,
         passwords: Passwords | None = None,
         random: Random = secrets.token_bytes,
@@ -80,6 +98,8 @@ class SignIn:
         self._idle = idle
         self._theirs = theirs
         self._second_factor_for = frozenset(second_factor_for)
+        self.oidc = oidc
+        self._oidc_lifetime = oidc_lifetime
         self._throttle = throttle or Throttle()
         self._passwords = passwords or Passwords()
         self._php = PhpPasswords()
@@ -94,7 +114,7 @@ class SignIn:
 
         Raises `TooManyAttempts`, `AccessRefused`; `SourceError` when FacturaScripts' users cannot be asked and nobody
         of ours fits."""
-        await self._admit(name, address)
+        await self._admit(name, address, "password")
         found, account = await self._candidate(clean_name(name), password)
         if found is None or not await self._second_factor(found, code):
             log.warning("sign-in refused", address=address, user=found.name if found else None)
@@ -108,18 +128,18 @@ class SignIn:
             raise AccessRefused("A second factor is required here: turn it on in FacturaScripts, then sign in again.")
         return await self._begin(found, address, former_cookie)
 
-    async def _admit(self, name: str, address: str) -> None:
+    async def _admit(self, name: str, address: str, by: str) -> None:
         """Count an attempt.  Raises `TooManyAttempts`."""
         try:
             self._throttle.begin(name, address, self._clock.monotonic())
         except TooManyAttempts:
-            await self.failures.record("password", address)
+            await self.failures.record(by, address)
             raise
 
     async def check_password(self, name: str, password: str, *, address: str) -> None:
         """Return whether who uses a session of this user of ours knows the password.  Raises `TooManyAttempts`,
         `AccessRefused`."""
-        await self._admit(name, address)
+        await self._admit(name, address, "password")
         user = await self._store.user(name)
         if await self._ours(user, password) is None:
             await self.failures.record("password", address, f"user:{user.name}" if user else "")
@@ -148,6 +168,32 @@ class SignIn:
             )
         found = _Candidate(user.name, user.role, Origin.HEADER, user.stamp)
         return await self._begin(found, address, cookie)
+
+    async def with_oidc(
+        self, flow_cookie: str, answer: Mapping[str, Sequence[str]], *, address: str
+    ) -> tuple[SignedIn, str]:
+        """Return the session of a person for whom the OpenID Connect provider vouches, and the page to return to.
+        ``answer``: the values of each parameter of its answer.  Raises `TooManyAttempts`, `AccessRefused`,
+        `ProviderError`."""
+        assert self.oidc is not None, "there is no button without a provider"
+        attempt = new_secret(self._random)  # only the address counts: there is no name yet
+        await self._admit(attempt, address, "oidc")
+        try:
+            found = await self.oidc.finish(flow_cookie, answer)
+            await self._use_once(found.name, found.nonce)
+        except AccessRefused:
+            await self.failures.record("oidc", address)
+            raise
+        self._throttle.succeeded(attempt, address)
+        candidate = _Candidate(found.name, found.role, Origin.OIDC, found.stamp, lifetime=self._oidc_lifetime)
+        return await self._begin(candidate, address, ""), found.to
+
+    async def _use_once(self, actor: str, nonce: str) -> None:
+        """Raise `AccessRefused` when a session began by this ``nonce`` before, in any process."""
+        claim = await self._store.claim(actor, nonce, "", self._clock.now())
+        if claim.state is not ClaimState.NEW:
+            raise AccessRefused("This sign-in was used already.", "Sign in again.")
+        await self._store.answer(actor, nonce, claim, IdempotentResponse(200, "", ""))
 
     async def with_portal_link(self, secret: str, *, address: str, former_cookie: str = "") -> SignedIn:
         """Return the session that a portal's link opens, once.  Raises `AccessRefused`."""
@@ -180,6 +226,9 @@ class SignIn:
         found = await self._used(cookie, now)
         if found is None or found.origin in (Origin.PASSWORD, Origin.PORTAL):
             return found
+        if found.origin is Origin.OIDC:
+            grant = None if self.oidc is None else self.oidc.grant(found.stamp)
+            return None if grant is None else replace(found, role=grant.role, sources=grant.sources)
         return found if found.origin is Origin.FACTURASCRIPTS and await self._still_admitted(found, now) else None
 
     async def sign_out(self, cookie: str) -> None:
@@ -294,11 +343,11 @@ class SignIn:
             address=address,
             created_at=now,
             last_used_at=now,
-            expires_at=now + self._lifetime,
+            expires_at=now + (found.lifetime or self._lifetime),
         )
 
 
 def _begun(session: PageSession) -> AuditEntry:
-    actor = session.user if session.portal is not None else f"user:{session.user}"
+    actor = actor_of(session.origin, session.user)
     how = {"by": session.origin.value, "address": session.address}
     return AuditEntry(session.created_at, actor, "session.begin", actor, how)

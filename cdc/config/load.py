@@ -115,9 +115,13 @@ _PATH_OPTIONS = (
     "ca_file",
     "token_file",
     "metrics_token_file",
+    "client_secret_file",
     "brand_logo",
 )
-_LIST_OPTIONS = ("tables", "include", "allow_networks", "hosts", "trusted_proxies", "frame_ancestors")
+_LIST_OPTIONS = (
+    *("tables", "include", "allow_networks", "hosts", "trusted_proxies", "frame_ancestors"),
+    *("scopes", "second_factor"),
+)
 #: Tables of names and values: in the environment ``name=value,name=value``.
 _TABLE_OPTIONS = ("proxies", "client_certificates")
 _OTHER_WAY = {"url": "facturascripts", "facturascripts": "url"}
@@ -256,7 +260,7 @@ class _Draft:
     def _tables_with_paths(self) -> list[tuple[str, ...]]:
         sources = [("source", name) for name in self.source_names()]
         inner = [(*source, table) for source in sources for table in SOURCE_TABLES]
-        return [*sources, *inner, ("outbox",), ("dispatch",), ("mail",), ("web",)]
+        return [*sources, *inner, ("outbox",), ("dispatch",), ("mail",), ("web",), ("oidc",)]
 
     def _origins(self) -> dict[TomlPath, str]:
         return {path: f"line {line}" for path, line in self.lines.lines.items()} | self.variables
@@ -362,6 +366,6 @@ def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> An
         return value
     if table == ("outbox",) and option == "url" and value.startswith(SQLITE) and value != SQLITE:
         return f"{SQLITE}{base / Path(value.removeprefix(SQLITE)).expanduser()}"
-    if option in _PATH_OPTIONS and table[0] in ("source", "outbox", "mail", "web"):
+    if option in _PATH_OPTIONS and table[0] in ("source", "outbox", "mail", "web", "oidc"):
         return str(base / Path(value).expanduser())
     return value

@@ -238,6 +238,51 @@ class WebConfig(Section):
         return token
 
 
+class OidcGroup(Section):
+    """The rights of the members of a group."""
+
+    role: Literal["viewer", "manager"]
+    sources: tuple[str, ...] = ()
+
+
+class OidcConfig(Section):
+    """The table ``[oidc]``: sign-in by an OpenID Connect provider."""
+
+    issuer: str = ""
+    name: Annotated[str, matching(r"[^\x00-\x1f\x7f]{0,60}", "is longer than 60 characters, or not one line")] = ""
+    client_id: Annotated[str, matching(r"[!-~]*", "is not printable ASCII")] = ""
+    client_secret_file: Path | None = None
+    scopes: tuple[Annotated[str, matching(r"[!#-\[\]-~]+", "is not the name of a scope such as groups")], ...] = (
+        "profile",
+        "groups",
+    )
+    name_claim: str = "preferred_username"
+    groups_claim: str = "groups"
+    groups: dict[str, OidcGroup] = Field(default_factory=dict)
+    session_minutes: Annotated[float, Field(gt=0, le=43_200, allow_inf_nan=False)] = 60.0
+    second_factor: tuple[str, ...] = ("mfa",)
+    allow_networks: Networks = ()
+    ca_file: Path | None = None
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_is_an_address(cls, value: str) -> str:
+        local = re.fullmatch(r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?(/[!->@-~]*)?", value)
+        if value and not local and not re.fullmatch(r"https://[A-Za-z0-9.\[\]:-]+(/[!\"$->@-~]*)?", value):
+            raise ValueError("is not an https address such as https://sso.example.com/realms/main")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.issuer and not (self.client_id and self.groups):
+            raise ValueError("needs `client_id`, and `groups`: without one nobody may sign in")
+        return self
+
+    def client_secret(self) -> str:
+        """Read now; raises `ConfigError`."""
+        return "" if self.client_secret_file is None else read_password(self.client_secret_file, "client secret")
+
+
 class TracingConfig(Section):
     """The table ``[tracing]``: the collector of traces."""
 
@@ -276,6 +321,7 @@ class Config(Section):
     dispatch: DispatchConfig = DispatchConfig()
     mail: MailConfig = MailConfig()
     web: WebConfig = WebConfig()
+    oidc: OidcConfig = OidcConfig()
     retention: RetentionConfig = RetentionConfig()
     tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
@@ -297,6 +343,15 @@ class Config(Section):
             there_are = ", ".join(sorted(sources)) or "none at all"
             raise ValueError(f"has facturascripts_login = {web.facturascripts_login!r}; the sources are: {there_are}")
         return web
+
+    @model_validator(mode="after")
+    def _groups_name_sources(self) -> Self:
+        for group, rights in self.oidc.groups.items():
+            try:
+                self.known_sources(rights.sources)
+            except ConfigError as error:
+                raise ValueError(f"has under [oidc] a group {group!r} with an unknown source: {error}") from error
+        return self
 
     def read_from(self, file: Path | None, origins: dict[TomlPath, str]) -> None:
         """Note the file of the configuration and the origins of its options; called once by the loader."""
@@ -335,6 +390,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "dispatch": DispatchConfig,
     "mail": MailConfig,
     "web": WebConfig,
+    "oidc": OidcConfig,
     "retention": RetentionConfig,
     "tracing": TracingConfig,
     "log": LogConfig,

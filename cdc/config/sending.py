@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cdc.config import Config
@@ -109,7 +110,7 @@ def mail_sender(config: Config) -> MailSender:
         host=mail.host,
         port=mail.port or _PORTS[mail.security],
         sender=mail.sender,
-        tls=None if mail.security == "none" else _authorities(config),
+        tls=None if mail.security == "none" else authorities(mail.ca_file, "mail"),
         at_once=mail.security == "tls",
         user=mail.user,
         password=mail.password(),
@@ -117,15 +118,16 @@ def mail_sender(config: Config) -> MailSender:
     return MailSender(server)
 
 
-def _authorities(config: Config) -> ssl.SSLContext:
-    path = config.mail.ca_file
+def authorities(path: Path | None, section: str) -> ssl.SSLContext:
+    """Return the context that verifies a server by the ``ca_file`` of a section; None: by what this machine knows.
+    Raises `ConfigError`."""
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:  # an SSLError is one
         reason = "it is no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(
-            f"The ca_file {path} under [mail] cannot be used: {reason}.",
-            "It holds, as PEM, the certificate of the authority that issued the mail server's.",
+            f"The ca_file {path} under [{section}] cannot be used: {reason}.",
+            "It holds, as PEM, the certificate of the authority that issued the server's.",
         ) from error
 
 

@@ -161,7 +161,9 @@ class HttpSender:
         finally:
             exchange.close()
 
-    async def send(self, request: WebhookRequest, most: int = ANSWER_BYTES, grace: float = BODY_GRACE) -> Answer:
+    async def send(
+        self, request: WebhookRequest, most: int = ANSWER_BYTES, grace: float = BODY_GRACE, *, method: str = "POST"
+    ) -> Answer:
         """``most``, ``grace``: how much of an answer's body is read, and how long it may take."""
         assert self._connectors, "used outside of `async with`"
         if request.grant is not None:
@@ -171,7 +173,7 @@ class HttpSender:
         exchange = _Exchange()
         try:
             with Deadline(request.timeout):
-                await exchange.run(self._target(request), request)
+                await exchange.run(self._target(request, method), request)
             duration = now() - started
             body = b"" if exchange.empty else await exchange.first_bytes(min(grace, request.timeout - duration), most)
         except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type

@@ -28,6 +28,7 @@
     │   ├── OutboxLost       it was deleted or replaced while it was open
     │   └── OutboxUnavailable  no connection to it now; trying again may help
     ├── Defect               an unexpected exception ended a component or a read, which is retried
+    ├── ProviderError        the identity provider cannot be asked, or its documents cannot be used
     ├── EndpointRefused      an endpoint does not agree to get events
     └── AccessRefused        who asks is not let in
         └── TooManyAttempts  not now: too many failed before
@@ -182,6 +183,10 @@ class OutboxUnavailable(OutboxError):
 
 class EndpointRefused(CdcError):
     """An endpoint that was asked does not agree to get events, or does not answer."""
+
+
+class ProviderError(CdcError):
+    """The identity provider does not answer, or its configuration and keys cannot be used."""
 
 
 class AccessRefused(CdcError):

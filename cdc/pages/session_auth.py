@@ -11,7 +11,7 @@ from aiohttp import web
 
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, csrf_token, is_csrf_token
-from cdc.access.model import PORTAL_NAME, Origin, PageSession, Portal, Role
+from cdc.access.model import OIDC_NAME, PORTAL_NAME, Origin, PageSession, Portal, Role, actor_of
 from cdc.access.proxy import FORWARDED, Network, client_address, is_local, trusts, vouched_name
 from cdc.access.sign_in import SignedIn, SignIn
 from cdc.admin.accounts import Accounts
@@ -40,11 +40,13 @@ class Visitor:
     @property
     def actor(self) -> str:
         """Return the actor for the audit log."""
-        return self.name if self.portal else f"user:{self.name}"
+        return actor_of(self.origin, self.name)
 
     @property
     def shown_name(self) -> str:
-        return self.name.removeprefix(PORTAL_NAME) if self.portal else self.name
+        if self.portal:
+            return self.name.removeprefix(PORTAL_NAME)
+        return self.name.removeprefix(OIDC_NAME) if self.origin is Origin.OIDC else self.name
 
     def may(self, role: Role, *, every_source: bool) -> bool:
         """Return whether the visitor may see what needs this role, or this role for all sources."""
@@ -52,8 +54,13 @@ class Visitor:
 
 
 COOKIE: Final = "cdc_session"
+#: Of a sign-in at the OpenID Connect provider that has begun.  With the prefix a browser takes it from this host only.
+FLOW_COOKIE: Final = "cdc_oidc"
 #: Of a portal's session, beside one's own: who opens a portal does not sign out.
 PORTAL_COOKIE: Final = "cdc_portal"
+
+
+_FLOW_SECONDS: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,8 @@ class SessionAuth:
 
     async def open_to_others(self) -> bool:
         """Return whether anybody can sign in; else there is only the set-up."""
-        return self._theirs or bool(self._proxies.header) or bool(await self.store.users())
+        others = self._theirs or bool(self._proxies.header) or self.sign_in.oidc is not None
+        return others or bool(await self.store.users())
 
     def local(self, request: web.Request) -> bool:
         """Return whether the request comes from this machine."""
@@ -159,6 +167,24 @@ class SessionAuth:
 
     def set_cookie(self, request: web.Request, response: web.StreamResponse, cookie: str) -> None:
         response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", secure=self.secure(request), path="/")
+
+    def flow_cookie(self, request: web.Request) -> str:
+        return request.cookies.get(self._flow_cookie_name(request), "")
+
+    def set_flow_cookie(self, request: web.Request, response: web.StreamResponse, value: str) -> None:
+        """Set it so that it comes back from the provider, another site; empty: remove it."""
+        response.set_cookie(
+            self._flow_cookie_name(request),
+            value,
+            max_age=_FLOW_SECONDS if value else 0,
+            httponly=True,
+            samesite="Lax",
+            secure=self.secure(request),
+            path="/",
+        )
+
+    def _flow_cookie_name(self, request: web.Request) -> str:
+        return f"__Host-{FLOW_COOKIE}" if self.secure(request) else FLOW_COOKIE
 
     def set_portal_cookie(
         self, request: web.Request, response: web.StreamResponse, name: str, value: str, max_age: int | None = None

@@ -7,8 +7,8 @@ and secrets of second factors pass through here; nothing of them is logged, kept
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -19,10 +19,11 @@ from cdc.config import Config, SourceConfig
 from cdc.database.sqlfile import load
 from cdc.model.clock import Clock
 from cdc.model.connection import ConnectionInfo, Engine
-from cdc.model.errors import SourceError, SourceUnavailable
+from cdc.model.errors import ProviderError, SourceError, SourceUnavailable
 
 if TYPE_CHECKING:
     from cdc.access.facturascripts import FacturaScriptsUser
+    from cdc.access.oidc import OpenIdConnect
     from cdc.access.password import Passwords
     from cdc.access.sign_in import SignIn
     from cdc.capture.postgres_lookup import PostgresLookup
@@ -52,22 +53,65 @@ async def sign_in(
 
     login = config.web.facturascripts_login
     theirs = SourceUsers(config.select_source(login)) if login else None
-    try:
+    async with AsyncExitStack() as closing:
+        if theirs is not None:
+            closing.push_async_callback(theirs.close)
         yield SignIn(
             store,
             clock,
             lifetime=timedelta(hours=config.web.session_hours),
             theirs=theirs,
             second_factor_for=_SECOND_FACTOR_FOR[config.web.require_2fa],
+            oidc=await closing.enter_async_context(_oidc(config, clock)) if config.oidc.issuer else None,
+            oidc_lifetime=timedelta(minutes=config.oidc.session_minutes),
             passwords=passwords,
         )
-    finally:
-        if theirs is not None:
-            await theirs.close()
+
+
+@asynccontextmanager
+async def _oidc(config: Config, clock: Clock) -> AsyncIterator[OpenIdConnect]:
+    """The OpenID Connect provider, asked by the client of deliveries: its guard of addresses, no redirects, no cookies;
+    answers are bounded in time and size.  Raises `ConfigError`."""
+    from cdc.access.oidc import Grant, OidcSettings, OpenIdConnect
+    from cdc.config.sending import authorities
+    from cdc.dispatch.request import USER_AGENT, WebhookRequest
+    from cdc.dispatch.sender import HttpSender
+
+    oidc = config.oidc
+    settings = OidcSettings(
+        issuer=oidc.issuer,
+        client_id=oidc.client_id,
+        client_secret=oidc.client_secret(),
+        redirect_uri=f"{config.web.address}/sign-in/oidc/callback",
+        groups={name: Grant(Role(each.role), each.sources) for name, each in oidc.groups.items()},
+        scopes=oidc.scopes,
+        name_claim=oidc.name_claim,
+        groups_claim=oidc.groups_claim,
+        second_factor=oidc.second_factor,
+        second_factor_for=frozenset(_SECOND_FACTOR_FOR[config.web.require_2fa]),
+    )
+    plain = oidc.issuer.startswith("http://")
+    tls = authorities(oidc.ca_file, "oidc")
+    async with HttpSender(tls=tls, allow_networks=oidc.allow_networks, allow_http=plain) as sender:
+
+        async def fetch(method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+            all_headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+            request = WebhookRequest(url, all_headers, body, _PROVIDER_SECONDS)
+            answer = await sender.send(request, _PROVIDER_BYTES, _PROVIDER_SECONDS, method=method)
+            if answer.status is None:
+                raise ProviderError(
+                    f"The identity provider does not answer: {answer.error}", "Other ways to sign in still work."
+                )
+            return answer.status, answer.body
+
+        yield OpenIdConnect(settings, fetch, clock)
 
 
 #: Roles that need a second factor, by ``require_2fa``.
 _SECOND_FACTOR_FOR: Final = {"none": (), "managers": (Role.MANAGER,), "all": tuple(Role)}
+#: Bounds of an answer of an OpenID Connect provider; one that is cut off is no JSON.
+_PROVIDER_SECONDS: Final = 10.0
+_PROVIDER_BYTES: Final = 256 * 1024
 _LONGEST_NICK: Final = 50
 _USERS: Final = "users"
 #: As in ``facturascripts_user.sql``; an older FacturaScripts lacks the last two.

@@ -110,6 +110,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
         "stalled_seconds", "overdue_seconds", "session_hours", "timezone", "connections", "connections_per_address",
         "request_seconds", "public_catalogue", "require_2fa",
     ),
+    "oidc": ("session_minutes",),
     "retention": ("days", "events", "payload_days"),
     "tracing": ("sample",),
     "log": ("format", "level"),

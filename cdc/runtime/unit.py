@@ -22,6 +22,7 @@ _SECRET_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "outbox": ("password_file", "secret_key_file"),
     "mail": ("password_file",),
     "web": ("metrics_token_file",),
+    "oidc": ("client_secret_file",),
 }
 #: Bound of the memory (MB), of the process and for each source: several times what docs/performance.md measures.
 MEMORY_MB: Final = 512
@@ -115,8 +116,9 @@ def _credentials(config: Config) -> Iterator[str]:
 
 def secret_files(config: Config) -> Iterator[tuple[tuple[str, ...], Path]]:
     """Yield each option that names a file with a secret, and the file."""
-    tables = [(("source", name), source) for name, source in config.source.items()]
-    for path, table in [*tables, (("outbox",), config.outbox), (("mail",), config.mail), (("web",), config.web)]:
+    tables: list[tuple[tuple[str, ...], object]] = [(("source", name), each) for name, each in config.source.items()]
+    tables += [((name,), getattr(config, name)) for name in ("outbox", "mail", "web", "oidc")]
+    for path, table in tables:
         for option in _SECRET_FILES[path[0]]:
             file = getattr(table, option)
             if file is not None:

@@ -104,7 +104,7 @@ def _client(web: WebConfig, request: Request) -> str:
 
 
 def _opened_otherwise(config: Config) -> bool:
-    return bool(config.web.trusted_header or config.web.facturascripts_login)
+    return bool(config.web.trusted_header or config.web.facturascripts_login or config.oidc.issuer)
 
 
 def _zone(config: Config) -> ZoneInfo | None:

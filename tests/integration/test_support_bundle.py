@@ -42,6 +42,10 @@ WITHHELD = {
         *("hosts", "listen", "trusted_proxies", "trusted_header", "facturascripts_login", "metrics_token_file"),
         *("url", "frame_ancestors", "brand_name", "brand_accent", "brand_logo"),
     },
+    "oidc": {
+        *("issuer", "name", "client_id", "client_secret_file", "scopes", "name_claim", "groups_claim", "groups"),
+        *("second_factor", "allow_networks", "ca_file"),
+    },
     "retention": set(),
     "tracing": {"endpoint"},
     "log": set(),

@@ -46,8 +46,8 @@ class Visitor:
         """Post with a CSRF token, as the page's own form does."""
         return await self.post(path, {"csrf": await self.csrf(), **(form or {})}, **more)
 
-    async def csrf(self) -> str:
-        match = re.search(r'name="csrf" value="([^"]+)"', (await self.get(self.form_page)).text)
+    async def csrf(self, page: str = "") -> str:
+        match = re.search(r'name="csrf" value="([^"]+)"', (await self.get(page or self.form_page)).text)
         assert match, "nobody has signed in"
         return match[1]
 

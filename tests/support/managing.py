@@ -93,7 +93,9 @@ class Answered:
 
 
 @asynccontextmanager
-async def managing(store: OutboxStore, *, access: AccessStore | None = None, **config: Any) -> AsyncIterator[Managed]:
+async def managing(
+    store: OutboxStore, *, access: AccessStore | None = None, port: int = 0, **config: Any
+) -> AsyncIterator[Managed]:
     """Served on loopback, with a manager ``ann``, a viewer ``bob`` and a token of each scope.  ``config``: sections."""
     watch = Watch()
     watch.reading()
@@ -108,7 +110,7 @@ async def managing(store: OutboxStore, *, access: AccessStore | None = None, **c
     add_health(app, watch.monitor, BOUNDS, watch.clock, outbox="f00d")
     async with sign_in(chosen, access, watch.clock, passwords) as ways_in:
         add_management(app, service, process, access, ways_in)
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(TestServer(app, port=port)) as client:
             managed = Managed(
                 client=client, service=service, watch=watch, access=access, accounts=accounts, replaying=replaying
             )

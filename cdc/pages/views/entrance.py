@@ -1,22 +1,37 @@
-"""Signing in and out, and the set-up of the first user."""
+"""Signing in and out, also at an OpenID Connect provider, and the set-up of the first user."""
 
 from __future__ import annotations
 
+import secrets
 from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from cdc.access.model import Origin
 from cdc.access.sign_in import SignedIn
-from cdc.model.errors import AccessRefused, CdcError, UsageError
+from cdc.model.errors import AccessRefused, CdcError, ProviderError, UsageError
 from cdc.pages.page import Page, Refused, Route
 from cdc.pages.session_auth import COOKIE
 from cdc.pages.views.overview import own_path
+
+if TYPE_CHECKING:
+    from cdc.access.oidc import OpenIdConnect
 
 
 async def sign_in_form(page: Page) -> web.StreamResponse:
     if not await page.site.door.open_to_others():
         return page.see("/set-up")
-    return page.render("sign_in.html", to=page.query("to"), name="", wrong="")
+    return _sign_in_page(page, to=page.query("to"))
+
+
+def _sign_in_page(
+    page: Page, status: int = HTTPStatus.OK, *, to: str = "", name: str = "", wrong: str = ""
+) -> web.Response:
+    oidc = page.site.service.config.oidc
+    provider = oidc.name or urlsplit(oidc.issuer).hostname
+    return page.render("sign_in.html", status, to=to, name=name, wrong=wrong, provider=provider)
 
 
 async def sign_in(page: Page) -> web.StreamResponse:
@@ -31,9 +46,51 @@ async def sign_in(page: Page) -> web.StreamResponse:
             former_cookie=page.request.cookies.get(COOKIE, ""),
         )
     except CdcError as error:  # refused, or FacturaScripts' users cannot be asked
-        status = HTTPStatus.UNAUTHORIZED if isinstance(error, AccessRefused) else HTTPStatus.SERVICE_UNAVAILABLE
-        return page.render("sign_in.html", status, to=to, name=name, wrong=page.language.error(error))
+        return _sign_in_page(page, _status(error), to=to, name=name, wrong=page.language.error(error))
     return _let_in(page, signed_in, to if own_path(to) else "/")
+
+
+def _status(error: CdcError) -> HTTPStatus:
+    return HTTPStatus.UNAUTHORIZED if isinstance(error, AccessRefused) else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+async def oidc_begin(page: Page) -> web.StreamResponse:
+    """Send the browser to the provider.  A former session ends here: its cookie does not come with the provider's
+    answer."""
+    door, to = page.site.door, page.query("to")
+    oidc = _oidc(page)
+    try:
+        where, cookie = await oidc.begin(to, secrets.token_bytes)
+    except ProviderError as error:
+        return _sign_in_page(page, _status(error), to=to, wrong=page.language.error(error))
+    await door.sign_in.sign_out(page.request.cookies.get(COOKIE, ""))
+    response = page.see(where)
+    door.set_flow_cookie(page.request, response, cookie)
+    return response
+
+
+async def oidc_callback(page: Page) -> web.StreamResponse:
+    """Take the provider's answer.  The page that follows continues by itself: browsers send the session's cookie only
+    with requests that this site began."""
+    door, request = page.site.door, page.request
+    _oidc(page)
+    answer = {name: request.query.getall(name) for name in request.query}
+    try:
+        signed_in, to = await door.sign_in.with_oidc(door.flow_cookie(request), answer, address=door.address(request))
+    except CdcError as error:
+        response = _sign_in_page(page, _status(error), wrong=page.language.error(error))
+    else:
+        response = page.render("continue.html", to=to if own_path(to) else "/")
+        door.admit(request, response, signed_in)
+    door.set_flow_cookie(request, response, "")
+    return response
+
+
+def _oidc(page: Page) -> OpenIdConnect:
+    oidc = page.site.door.sign_in.oidc
+    if oidc is None:
+        raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
+    return oidc
 
 
 def _let_in(page: Page, signed_in: SignedIn, path: str) -> web.StreamResponse:
@@ -43,7 +100,9 @@ def _let_in(page: Page, signed_in: SignedIn, path: str) -> web.StreamResponse:
 
 
 async def sign_out(page: Page) -> web.StreamResponse:
-    response = page.see("/sign-in", notice="signed-out")
+    oidc, visitor = page.site.door.sign_in.oidc, page.visitor
+    there = await oidc.end() if oidc is not None and visitor is not None and visitor.origin is Origin.OIDC else ""
+    response = page.render("continue.html", to=there) if there else page.see("/sign-in", notice="signed-out")
     await page.site.door.dismiss(page.request, response)
     return response
 
@@ -83,6 +142,8 @@ async def _only_here(page: Page) -> None:
 ROUTES = (
     Route("GET", "/sign-in", sign_in_form, None),
     Route("POST", "/sign-in", sign_in, None),
+    Route("GET", "/sign-in/oidc", oidc_begin, None),
+    Route("GET", "/sign-in/oidc/callback", oidc_callback, None),
     Route("POST", "/sign-out", sign_out, enrolment=True),
     Route("GET", "/set-up", set_up_needed, None),
     Route("GET", "/set-up/{link}", set_up_form, None),
