@@ -300,11 +300,13 @@ class ConsumerParts:
         from cdc.web.monitor import Monitor
 
         clock, bounds = SystemClock(), _bounds(config)
-        self.reported.follow(relays)
+        page_only = self.role is ProcessRole.WEB
+        self.reported.follow(config.source if page_only else relays)
         if not self.role.sends:
             self.reported.dispatching(active=False)
         reads = (lambda _source: True) if self._placement is None else self._placement.reads
-        monitor = Monitor(self.store, _watched(config, relays, paces), self.reported, clock, reads)
+        watched = _watched(config, relays, paces)
+        monitor = Monitor(self.store, watched, self.reported, clock, reads, elsewhere=page_only)
         self._watch = monitor, config
         alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
         duties: dict[str, Work] = {

@@ -83,7 +83,8 @@ class WatchedSource:
 
 
 class Monitor:
-    """``reads``: whether this process, not another worker, has a source."""
+    """``reads``: whether this process, not another worker, has a source.  ``elsewhere``: no source is read here, though
+    the page lists them."""
 
     def __init__(
         self,
@@ -92,19 +93,24 @@ class Monitor:
         reported: Reported,
         clock: Clock,
         reads: Callable[[str], bool] = lambda _source: True,
+        *,
+        elsewhere: bool = False,
     ) -> None:
         now = clock.now()
         self._store = store
         self._watched = sources
         self._clock = clock
         self._reads = reads
+        self._elsewhere = elsewhere
         self.reported = reported
         self.clock_set: tuple[str, float] | None = None  # the last time: a sentence, and when (monotonic)
         self.queue: Answers[Queue] = Answers(now)
         self.ahead: dict[str, Answers[Backlog | None]] = {name: Answers(now) for name in sources}
 
     def standby(self, source: str) -> bool:
-        return source in self._watched and (not self._reads(source) or self._watched[source].source.standby)
+        if source not in self._watched:
+            return self._elsewhere
+        return not self._reads(source) or self._watched[source].source.standby
 
     def blocked(self, source: str) -> str:
         """Return why this process waits for a source that no process of its outbox reads, in sentences; else empty."""

@@ -18,7 +18,7 @@ from aiohttp import ClientSession
 
 from cdc.model.connection import ConnectionInfo
 from cdc.model.worker import ProcessRole
-from support.commands import start_command
+from support.commands import run_command, start_command
 from support.consumer import Consumer, Inbox, answering, database_url, receiving
 from support.counting import RECORDS, Work, configured, until_quiet, writers
 from support.database import Database
@@ -122,11 +122,24 @@ async def _through(database: Database, folder: Path, trouble: Trouble, *, accoun
                     sessions = "SELECT usename FROM pg_stat_activity WHERE application_name = 'cdc outbox'"
                     assert {name for (name,) in database.execute(sessions)} == {info.user for info in made.values()}
                     await manage(consumer, running[-1].environment["CDC_WEB_LISTEN"])
+                    for role, info in made.items():
+                        await examine(consumer, database, role, info)
     return inbox
 
 
+async def examine(consumer: Consumer, database: Database, role: ProcessRole, info: ConnectionInfo) -> None:
+    """Run the doctor with the account of a role."""
+    text = (consumer.folder / "cdc.toml").read_text()
+    source, outbox = text.split("[outbox]")
+    own = outbox.replace(database_url(database.info), database_url(info))
+    (consumer.folder / f"{role}.toml").write_text(f"{source}[outbox]{own}")
+    said = (await asyncio.to_thread(run_command, "--config", str(consumer.folder / f"{role}.toml"), "doctor")).stdout
+    assert f"may do what {role} needs, and nothing else" in said
+    assert "WRONG" not in said, said
+
+
 async def manage(consumer: Consumer, listen: str) -> None:
-    """Change an endpoint, send an event again and read the log, by the API."""
+    """Change an endpoint and read sources, log and health, as the page does."""
     token = json.loads(await consumer.call("token", "add", "program", "--scope", "manage", "--json"))["token"]
     async with ClientSession(f"http://{listen}", headers={"Authorization": f"Bearer {token}"}) as session:
 
@@ -139,8 +152,11 @@ async def manage(consumer: Consumer, listen: str) -> None:
         ((endpoint,), (delivery, *_)) = [
             (await call("GET", path, 200))["items"] for path in ("/endpoints", "/deliveries")
         ]
+        assert [each["state"] for each in (await call("GET", "/sources", 200))["items"]] == ["standby"]
         await call("PATCH", f"/endpoints/{endpoint['id']}", 200, description="by the page's account")
         await call("GET", f"/deliveries/{delivery['id']}", 200)
+        async with session.get("/health/ready") as answer:
+            assert answer.status == 200, await answer.text()
 
 
 def check(database: Database, inbox: Inbox) -> int:
