@@ -143,7 +143,7 @@ def journal_of(
     *,
     replica: bool = True,
 ) -> JournalDatabase:
-    """The journal of a database that is read by these rules.  ``watches``: those of its server, by account.
+    """The journal of a database that is read by these rules.  ``watches``: those of its server.
     ``replica``: the server may be one on which triggers do not run for what it receives."""
     pace = pace or SourcePace()
     captured = rules.captures()
@@ -159,6 +159,6 @@ def journal_of(
     if watches is not None and pace.together:
         from cdc.capture.journal.mysql_watch import JournalWatch
 
-        watch = watches.setdefault(replace(info, database=""), JournalWatch(info))
+        watch = watches.setdefault(replace(info, database="", user="", password=""), JournalWatch())
     wanted = [*captured, *lookups]
     return MySQLJournal(info, wanted, look=pace.look, quick=pace.quick, slice_=pace.round, watch=watch, replica=replica)

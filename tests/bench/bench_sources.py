@@ -2,6 +2,10 @@
 of any one of them arrives, and what a stopped server does to the others.
 
     PYTHONPATH=tests python tests/bench/bench_sources.py [--mariadb 150] [--postgresql 150] [--idle 60] [--changes 400]
+        [--mysql 0] [--accounts] [--busy 20]
+
+``--accounts``: each source has the account that `cdc grants` prints for it, else all have one.  ``--busy``: idle, too,
+while one database more of MariaDB or MySQL is written so many times a second.
 
 Half of the databases are on one private MariaDB, half on one private PostgreSQL; each has three tables of
 FacturaScripts, triggers by `cdc install-triggers`, and a source of its own.  Single updates of a customer in a source
@@ -33,11 +37,13 @@ from product import receiving
 from cdc.model.connection import ConnectionInfo
 from support.consumer import Consumer, database_url
 from support.database import Database
+from support.grants import PrintedGrants
 from support.server import Server, Spec, make_server, owner_info
 from support.servers import TestServer
 
 SPECS = {
     "mariadb": Spec("mariadb", options=("--max-connections=2000", "--table-open-cache=4000")),
+    "mysql": Spec("mysql", options=("--max-connections=2000", "--table-open-cache=4000")),
     "postgresql": Spec("postgresql", options=("max_connections=1000", "max_prepared_transactions=0")),
 }
 TABLES = """
@@ -147,7 +153,7 @@ class Writers:
     def connect(self, sources: Sequence[str]) -> None:
         for name in sources:
             info = self.databases[name]
-            spec = SPECS["postgresql" if info.engine.value == "postgresql" else "mariadb"]
+            spec = SPECS[name.partition("-")[0]]
             self.connections[name] = Database(cast("TestServer", _Reached(spec, info.port)), info.database).connect()
 
     def write(self, sources: Sequence[str], numbers: Sequence[int]) -> dict[int, float]:
@@ -186,8 +192,42 @@ class Bench:
         print(f"start: {len(self.every)} sources are read after {seconds:.1f} s, {cpu_seconds(process):.1f} s of CPU")
         return process
 
+    def questions(self) -> dict[str, int]:
+        """Return how many statements each server of MariaDB or MySQL has had."""
+        counts = {}
+        for flavour in self.sides.keys() - {"postgresql"}:
+            name = next(iter(self.sides[flavour].databases))
+            if name not in self.writers.connections:
+                self.writers.connect([name])
+            cursor = self.writers.connections[name].cursor()
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'Questions'")
+            ((_, count),) = cursor.fetchall()
+            counts[flavour] = int(count)
+        return counts
+
+    async def busy(self, process: psutil.Process, seconds: float, rate: float) -> None:
+        """As `idle`, while a database that no source reads is written."""
+        flavour = next(iter(self.sides.keys() - {"postgresql"}))
+        info = next(iter(self.sides[flavour].databases.values()))
+        database = Database(cast("TestServer", _Reached(SPECS[flavour], info.port)), info.database)
+        database.script("CREATE DATABASE other; CREATE TABLE other.t (id INT AUTO_INCREMENT PRIMARY KEY)")
+        ended = asyncio.Event()
+
+        async def write() -> None:
+            while not ended.is_set():
+                await asyncio.to_thread(database.execute, "INSERT INTO other.t VALUES (NULL)")
+                await asyncio.sleep(1 / rate)
+
+        writing = asyncio.create_task(write())
+        print(f"another database is written {rate:g} times a second")
+        await self.idle(process, seconds)
+        ended.set()
+        await writing
+        database.close()
+
     async def idle(self, process: psutil.Process, seconds: float) -> None:
         await asyncio.sleep(SETTLE)
+        asked = self.questions()
         servers = [each.process for each in self.sides.values()]
         before = [cpu_seconds(each) for each in (process, *servers)]
         await asyncio.sleep(seconds)
@@ -199,6 +239,8 @@ class Bench:
             f"idle: cdc run {spent[0] / seconds:.1%} of a core, {process.memory_info().rss >> 20} MB,"
             f" {process.num_threads()} threads; connections: {each_side}; servers: {shares}"
         )
+        for flavour, count in self.questions().items():
+            print(f"  {flavour}: {(count - asked[flavour]) / seconds:.0f} statements a second")
 
     async def latency(self, label: str, sources: Sequence[str], changes: int) -> None:
         numbers = [next(self.numbers) for _ in range(changes)]
@@ -234,8 +276,27 @@ def configuration(sides: Sequence[Side]) -> str:
     return "\n".join(f'[source.{name}]\nurl = "{database_url(info)}"' for name, info in databases.items())
 
 
+def with_accounts(consumer: Consumer, sides: Sequence[Side]) -> None:
+    """Have each source use the account that is printed for it."""
+    printed = PrintedGrants.read(consumer.run("grants"))
+    tables = []
+    for each in sides:
+        reached = cast("TestServer", _Reached(SPECS[each.flavour], each.server.port))
+        for name, info in each.databases.items():
+            own = info.as_user(f"cdc_{name}_consumer", printed.passwords[f"cdc_{name}_consumer"])
+            table = f'[source.{name}]\nurl = "{database_url(own)}"\nadmin_url = "{database_url(info)}"\n'
+            tables.append(table)
+            database = Database(reached, info.database)
+            statements = [f"CREATE USER '{own.user}'@'%' IDENTIFIED BY '{own.password}'"]
+            statements += [line for line in printed.text.splitlines() if line.startswith("GRANT") and own.user in line]
+            for statement in statements:
+                database.execute(statement)
+            database.close()
+    Consumer.with_sources(consumer.folder, "\n".join(tables), as_installed=True)
+
+
 async def measure(options: argparse.Namespace) -> None:
-    counts = {"mariadb": options.mariadb, "postgresql": options.postgresql}
+    counts = {"mariadb": options.mariadb, "mysql": options.mysql, "postgresql": options.postgresql}
     with ExitStack() as at_end:
         began = time.perf_counter()
         sides = {name: at_end.enter_context(side(name, count)) for name, count in counts.items() if count}
@@ -249,6 +310,8 @@ async def measure(options: argparse.Namespace) -> None:
         if await installing.wait():
             raise SystemExit("the triggers could not be installed")
         print(f"triggers installed in {time.perf_counter() - began:.1f} s", flush=True)
+        if options.accounts:
+            with_accounts(consumer, list(sides.values()))
         arrivals = Arrivals()
         async with receiving(arrivals.take) as url:
             consumer.add_endpoint(url, "customer.updated")
@@ -267,16 +330,21 @@ async def run(bench: Bench, options: argparse.Namespace) -> None:
     process = await bench.start()
     if options.idle:
         await bench.idle(process, options.idle)
+        if options.busy:
+            await bench.busy(process, options.idle, options.busy)
     await asyncio.to_thread(bench.writers.connect, bench.every)
     await bench.latency("warming up", bench.every, 50)
     await bench.latency("single changes", bench.every, options.changes)
-    if len(bench.sides) > 1:
+    if {"mariadb", "postgresql"} <= bench.sides.keys():
         await bench.one_stopped(process, options.changes // 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mariadb", type=int, default=150)
+    parser.add_argument("--mysql", type=int, default=0)
+    parser.add_argument("--accounts", action="store_true")
+    parser.add_argument("--busy", type=float, default=0)
     parser.add_argument("--postgresql", type=int, default=150)
     parser.add_argument("--idle", type=float, default=60)
     parser.add_argument("--changes", type=int, default=400)

@@ -133,8 +133,8 @@ async def _attempts(info: Any) -> None:
         with suppress(CdcError):
             await work()
     await asyncio.gather(journal.disconnect(), probe.close(), bridge.close())
-    watch = JournalWatch(info)
-    member = watch.join(info.database, versioned=False)
+    watch = JournalWatch()
+    member = watch.join(info, versioned=False)
     async with asyncio.timeout(60):
         while not watch.connected:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)

@@ -23,7 +23,7 @@ from cdc.capture.journal.database import (
     in_slices,
 )
 from cdc.capture.journal.mysql_rows import JournalOrigin, Record, RowReader, late, read_origin
-from cdc.capture.journal.mysql_watch import JournalWatch, Watched
+from cdc.capture.journal.mysql_watch import LATE, Awaited, JournalWatch, Watched
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import SLICE, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
@@ -109,7 +109,7 @@ class MySQLJournal:
     async def connect(self) -> None:
         await self._session.connect(self._prepare)
         if self._watch is not None:
-            self._watched = self._watch.join(self._info.database, versioned=self._versioned)
+            self._watched = self._watch.join(self._info, versioned=self._versioned)
 
     def _prepare(self, connection: Connection[Any]) -> None:
         rows(connection, sqlfile.load("mysql/journal_session.sql"))
@@ -315,12 +315,18 @@ class MySQLJournal:
             self._history = 0
 
     async def wait(self, seconds: float) -> None:
-        if self._watch is not None and self._watched is not None:
-            if self._unmarked is not None or (self._versioned and self._history):
+        end = time.monotonic() + seconds
+        if (watch := self._watch) is not None and (watched := self._watched) is not None:
+            if self._unmarked is not None or self._versioned:
                 await self._session.run(self._tidy)
-            if await self._watch.wait(self._watched, self._reader.latest, seconds):
+            awaited = Awaited.WRITTEN
+            while awaited is Awaited.WRITTEN:
+                awaited = await watch.wait(watched, self._reader.latest, end - time.monotonic())
+                if awaited is Awaited.WRITTEN and await self._session.run(self._has_rows):
+                    return
+            if awaited is Awaited.OVER:
                 return
-        rest = seconds
+        rest = end - time.monotonic()
         while rest > 0 and not self._session.closing.is_set():
             if await self._session.run(partial(self._look, seconds=min(rest, self._slice))):
                 return
@@ -331,6 +337,9 @@ class MySQLJournal:
         self._open_registry(connection)
         if self._versioned and self._history:
             self._forget_history(connection)
+
+    def _has_rows(self, connection: Connection[Any]) -> bool:
+        return bool(rows(connection, sqlfile.load("mysql/wait.sql#look"), (max(self._reader.latest - LATE, 0),)))
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
         """Return whether the journal has rows, within about ``seconds``."""

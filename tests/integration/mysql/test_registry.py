@@ -87,7 +87,7 @@ async def test_a_waiting_consumer_has_commits_accepted_again(items: Database) ->
 
 
 async def test_a_common_wait_has_commits_accepted_again(items: Database) -> None:
-    watch = JournalWatch(items.info)
+    watch = JournalWatch()
     journal = MySQLJournal(items.info, watch=watch, slice_=10 * HANG_SECONDS)
     await journal.connect()
     async with asyncio.timeout(HANG_SECONDS):
