@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from cdc.cli.app import cdc
+import signal
 
 
 def main() -> None:
     """Entry point of the script ``cdc``; ends the process with 0, 1, 2 or 130."""
+    # blocked before anything is imported: it would end a `cdc run` that cannot reload yet
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    from cdc.cli.app import cdc  # noqa: PLC0415 - see above
+
     cdc.main(prog_name="cdc")

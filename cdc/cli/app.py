@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -172,9 +173,14 @@ def _defect_hint(session: CommandSession) -> str:
 @click.option("--verbose", "-v", is_flag=True, help="Log more, and show tracebacks of errors.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Log format [log.format].")
 @click.version_option(__version__, prog_name="cdc", message="%(prog)s %(version)s")
+@click.pass_context
 @pass_session
-def cdc(session: CommandSession, config_path: Path | None, verbose: bool, log_format: str | None) -> None:
+def cdc(
+    session: CommandSession, context: click.Context, config_path: Path | None, verbose: bool, log_format: str | None
+) -> None:
     """Signed webhooks from the row changes of a FacturaScripts database."""
+    if context.invoked_subcommand != "run":  # which takes it when it can reload
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     session.config_path = config_path
     session.verbose = verbose
     session.log_format = log_format

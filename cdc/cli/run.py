@@ -80,9 +80,11 @@ async def _until_signal(config: Config, role: ProcessRole, reload: Reload, say: 
     for each in signals:
         loop.add_signal_handler(each, on_signal, each)
     loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         await consumer.run(config, stop, role, say=say, reload=reload)
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         for each in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(each)
 

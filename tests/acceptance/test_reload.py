@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,43 @@ async def test_the_service_manager_is_told(postgres_db: Database, tmp_path: Path
         finally:
             assert await consumer.stop() == 0
         assert [told["STATUS"] for told in listening.told() if told.get("STOPPING") == "1"] == ["Stopping."] * 2
+
+
+_HANGS_UP_ITSELF = """
+import os, signal, sys
+
+module = sys.argv.pop(1)
+
+class HangUp:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, HangUp)
+from cdc.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("imported", ["cdc.cli.app", "cdc.runtime.consumer"])
+async def test_reload_during_the_start_follows_it(imported: str, postgres_db: Database, tmp_path: Path) -> None:
+    """The signal comes while the process imports a module, long before it can reload."""
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    consumer.create_outbox()
+    program = (sys.executable, "-c", _HANGS_UP_ITSELF, imported)
+    arguments = consumer.arguments("--log-format", "json", "run")
+    with consumer.log.open("ab") as log:
+        consumer.process = await asyncio.to_thread(
+            subprocess.Popen, [*program, *arguments], stdout=subprocess.DEVNULL, stderr=log
+        )
+    try:
+        assert (await consumer.logged(RELOADED))["changed"] == []
+    finally:
+        code = await consumer.stop()
+    assert code == 0
+
+
+def test_other_commands_end_when_their_terminal_does(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", _HANGS_UP_ITSELF, "cdc.admin", "--config", str(tmp_path / "cdc.toml"), "doctor"]
+    assert subprocess.run(program, check=False, capture_output=True).returncode == -signal.SIGHUP
