@@ -36,9 +36,11 @@ CASCADE_ONLY = 10
 CASCADES_ROW = 2
 #: Row that names the tables whose triggers are being replaced: each must be read again afterwards.
 REREAD_ROW = 3
-#: Row that says when each trigger was created: one that somebody else created again, with a restored dump for example,
-#: has seen nothing of what happened to its table before.
+#: Rows that say when each trigger was created: one that somebody else created again, with a restored dump for example,
+#: has seen nothing of what happened to its table before.  They begin with this one; each is written as a whole when a
+#: trigger of its share is created, so that a single one would grow with the square of the tables.
 MADE_ROW = 4
+MADE_ROWS = 128
 
 
 class Tokens(StrEnum):

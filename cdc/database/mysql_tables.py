@@ -75,18 +75,20 @@ def _by_table(found: Iterable[Sequence[Any]]) -> dict[str, list[list[str]]]:
 UNSEEN = "-- The account that printed this sees no such table: "
 
 
-def survey(connection: Connection[Any], installed: Collection[str] | None) -> list[SurveyedTable]:
+def survey(connection: Connection[Any], installed: Collection[str] | None, *, counted: bool) -> list[SurveyedTable]:
     """The base tables but ours.  ``installed``: those whose triggers are; None: none needs any."""
-    found = rows(connection, sqlfile.load("mysql/queries.sql#survey"))
+    found = rows(connection, sqlfile.load("mysql/queries.sql#inspect_tables"), (None,))
+    estimates = rows(connection, sqlfile.load("mysql/queries.sql#estimated_rows")) if counted else []
+    counts = {text(name): int(count) for name, count in estimates}
     keyed = {text(name) for name, _ in rows(connection, sqlfile.load("mysql/queries.sql#inspect_keys"), (None,))}
     return [
         SurveyedTable(
             name,
-            int(count),
+            counts.get(name),
             NO_KEY if name not in keyed else NOT_INNODB if engine != "innodb" and installed is not None else "",
             installed is None or name in installed,
         )
-        for name, count, engine in ((text(name), count, text(engine).lower()) for name, count, engine in found)
+        for name, engine in ((text(name), text(engine).lower()) for name, engine in found)
         if name not in TABLES
     ]
 

@@ -115,8 +115,9 @@ class Inspector(Protocol):
         """The captures with those columns named that patterns make secret; of tables that do not exist, as they are."""
         ...
 
-    def survey(self) -> list[SurveyedTable]:
-        """All base tables of the database, by name, but ours."""
+    def survey(self, *, counted: bool) -> list[SurveyedTable]:
+        """All base tables of the database, by name, but ours.  ``counted``: with their rows, for which MariaDB opens
+        each table and parses its triggers."""
         ...
 
     def findings(self, captures: Sequence[Capture]) -> list[Finding]:

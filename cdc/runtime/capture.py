@@ -104,7 +104,7 @@ def capture_plan(source: SourceConfig, inspect: Inspector) -> CapturePlan:
     notes, missing = rules.check(existing)
     captures = rules.captures(existing)
     if rules.patterns.patterns:
-        obstacles = {table.name: table.obstacle for table in inspect.survey() if table.obstacle}
+        obstacles = {table.name: table.obstacle for table in inspect.survey(counted=False) if table.obstacle}
         left_out = [table for table in obstacles if rules.matched(table) is not None]
         notes += [
             f"Table {table} is not captured, though a pattern means it: {obstacles[table]}." for table in left_out

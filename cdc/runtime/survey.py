@@ -92,7 +92,7 @@ def described_tables(source: SourceConfig) -> list[DescribedTable]:
             "Those that are captured are named by its rules: cdc event list.",
         )
     rules, inspect = catalogue(source), inspector(source)
-    tables, columns = inspect.survey(), inspect.existing_tables()
+    tables, columns = inspect.survey(counted=True), inspect.existing_tables()
     captures = inspect.within([rules.capture_of(each.name) for each in tables])
     hidden = {each.table: each.secrets.intersection(columns.get(each.table, ())) for each in captures}
     return [_table(source, rules, each, hidden[each.name]) for each in tables]

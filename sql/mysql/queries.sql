@@ -85,12 +85,11 @@ SELECT `TABLE_SCHEMA`, `TABLE_NAME` FROM information_schema.TABLES
 WHERE `TABLE_SCHEMA` IN %s AND `TABLE_TYPE` IN ('BASE TABLE', 'SYSTEM VERSIONED')
 ORDER BY `TABLE_SCHEMA`, `TABLE_NAME`
 
--- name: survey
--- The base tables of the database: how many rows each has, about, and its engine.
-SELECT `TABLE_NAME`, COALESCE(`TABLE_ROWS`, 0), COALESCE(`ENGINE`, '')
+-- name: estimated_rows
+-- How many rows each base table of the database has, about.
+SELECT `TABLE_NAME`, COALESCE(`TABLE_ROWS`, 0)
 FROM information_schema.TABLES
 WHERE `TABLE_SCHEMA` = DATABASE() AND `TABLE_TYPE` = 'BASE TABLE'
-ORDER BY `TABLE_NAME`
 
 -- name: backlog
 -- What waits in the journal, counted up to a limit: rows, seconds since the oldest, gaps; and the bytes of disk that the

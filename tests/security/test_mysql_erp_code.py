@@ -141,7 +141,12 @@ async def _attempts(info: Any) -> None:
     await watch.wait(member, 0, 0.2)
     await watch.leave(member)
     there = MySQLInstaller(info)
-    for examine in (lambda: there.findings([Capture("item")]), there.survey, there.existing_tables, there.repair):
+    for examine in (
+        lambda: there.findings([Capture("item")]),
+        lambda: there.survey(counted=True),
+        there.existing_tables,
+        there.repair,
+    ):
         with suppress(CdcError):
             await asyncio.to_thread(examine)
 

@@ -267,9 +267,9 @@ class BinlogInspector:
         with self._connection() as connection:
             return read_tables(connection)
 
-    def survey(self) -> list[SurveyedTable]:
+    def survey(self, *, counted: bool) -> list[SurveyedTable]:
         with self._connection() as connection:
-            return survey(connection, None)
+            return survey(connection, None, counted=counted)
 
     def within(self, captures: Sequence[Capture]) -> list[Capture]:
         there = self._found()

@@ -33,12 +33,13 @@ def refuse_all(*checks: Callable[[], None]) -> None:
 class Step:
     """One unit of work that a progress line names: all statements that bring one object (usually a table's triggers)
     to the wanted state.  ``table`` is empty for the journal itself.  ``lost``: an installed table has none of its
-    triggers any more."""
+    triggers any more.  ``independent``: it may run at the same time as other such steps next to it."""
 
     title: str
     table: str
     statements: tuple[str, ...]
     lost: bool = field(default=False, kw_only=True)
+    independent: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +186,8 @@ class Installer(ABC, Generic[C, S]):
             return within(self._inspect(connection).tables, captures)
 
     @abstractmethod
-    def survey(self) -> list[SurveyedTable]:
-        """All base tables of the database, by name, but ours."""
+    def survey(self, *, counted: bool) -> list[SurveyedTable]:
+        """All base tables of the database, by name, but ours; see `cdc.model.finding.Inspector`."""
 
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
         """Table name → its column names, for all base tables of the database: rules are checked against it."""

@@ -98,7 +98,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         return "\n".join([*lines, "DELIMITER ;", ""])
 
     def _apply(self, connection: Connection[Any], plan: Plan, progress: Progress) -> None:
-        run(connection, plan, self._lock_wait, progress, partial(prove, self._info))
+        run(connection, plan, self._lock_wait, progress, prove=partial(prove, self._info), another=self._session)
 
     def _grants(
         self, connection: Connection[Any], found: MySQLState, captures: Sequence[Capture], choice: AccountChoice
@@ -148,7 +148,14 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
                 found = self._inspect(connection).hiding(self._hiding)
                 plan = extend_plan(found, self._installed(found), within(found.tables, captures))
                 try:
-                    run(connection, plan, self._lock_wait, lambda _: None, partial(prove, self._info))
+                    run(
+                        connection,
+                        plan,
+                        self._lock_wait,
+                        lambda _: None,
+                        prove=partial(prove, self._info),
+                        another=self._session,
+                    )
                 except TableAltered:
                     if not tries_left:
                         raise
@@ -188,11 +195,11 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         with self._session() as connection:
             return {name: table.names for name, table in read_tables(connection).items() if name not in TABLES}
 
-    def survey(self) -> list[SurveyedTable]:
+    def survey(self, *, counted: bool) -> list[SurveyedTable]:
         with self._session() as connection:
             there = installation(connection)
             captures = () if there is None or there.cascades_only else there.captures
-            return survey(connection, {capture.table for capture in captures})
+            return survey(connection, {capture.table for capture in captures}, counted=counted)
 
 
 def _may_read(connection: Connection[Any], table: str) -> bool:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from threading import Event, Lock
 from typing import Any
 
 import pymysql
@@ -26,13 +31,17 @@ from cdc.database.mysql_connection import (
     quote,
     rows,
 )
-from cdc.model.errors import CdcError, InstallError, LockTimeout, TableAltered
+from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceError, TableAltered
 from cdc.model.finding import Finding, Repaired
 
 _BINLOG_NEEDS_SUPER = 1419
 _REGISTRY_CLOSED = 4133
 #: Seconds after which a query that reads nothing has waited for a lock.
 _LOCKED = 0.2
+#: Sessions of an installation, and the steps for which one more is worth opening.
+_SESSIONS = 4
+_STEPS_WORTH_A_SESSION = 10
+_UNLOCK = "UNLOCK TABLES"
 #: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
 SESSION = (
     "SET NAMES utf8mb4",
@@ -58,25 +67,70 @@ def run(
     plan: Plan,
     lock_wait: LockPatience,
     progress: Progress,
+    *,
     prove: Callable[[Proof], Finding],
+    another: Callable[[], AbstractContextManager[Connection[Any]]],
 ) -> None:
-    """Run all steps in order.  When one fails, this run's changes are taken back before the error is raised."""
+    """Run all steps in order, independent ones in several sessions.  When one fails, this run's changes are taken back
+    before the error is raised.  ``another``: opens one more session."""
     if plan.obstacle:
         raise plan.obstacle
     if not plan.steps:
         return
     _prepare(connection, lock_wait)
     before = inspect(connection)
-    for step in plan.steps:
-        progress(step.title)
+    try:
+        for independent, steps in groupby(plan.steps, key=attrgetter("independent")):
+            if independent:
+                _run_independent(connection, list(steps), lock_wait, progress, another)
+                continue
+            for step in steps:
+                progress(step.title)
+                if isinstance(step, Proof):
+                    require_proof(prove(step))
+                else:
+                    _run_step(connection, step, lock_wait)
+    except CdcError as error:
+        _take_back(connection, before, lock_wait, error)
+        raise
+
+
+def _run_independent(
+    connection: Connection[Any],
+    steps: Sequence[Step],
+    lock_wait: LockPatience,
+    progress: Progress,
+    another: Callable[[], AbstractContextManager[Connection[Any]]],
+) -> None:
+    """Run steps in several sessions: MariaDB writes through to disk about ten times for a trigger, and these waits
+    overlap.  After a failure no further step begins."""
+    waiting = iter(steps)
+    taking = Lock()
+    ended = Event()
+
+    def work(session: Connection[Any]) -> None:
         try:
-            if isinstance(step, Proof):
-                require_proof(prove(step))
-            else:
-                _run_step(connection, step, lock_wait)
-        except CdcError as error:
-            _take_back(connection, before, lock_wait, error)
-            raise
+            while not ended.is_set():
+                with taking:
+                    if (step := next(waiting, None)) is None:
+                        return
+                    progress(step.title)
+                _run_step(session, step, lock_wait)
+        finally:
+            ended.set()
+
+    with ExitStack() as opened:
+        sessions = [connection]
+        for _ in range(min(_SESSIONS, len(steps) // _STEPS_WORTH_A_SESSION) - 1):
+            try:
+                sessions.append(opened.enter_context(another()))
+            except SourceError:  # the account may open no more
+                break
+            _prepare(sessions[-1], lock_wait)
+        workers = opened.enter_context(ThreadPoolExecutor(len(sessions), thread_name_prefix="cdc-install"))
+        opened.callback(ended.set)
+        for worker in [workers.submit(work, session) for session in sessions]:
+            worker.result()
 
 
 def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
@@ -135,25 +189,25 @@ def _prepare(connection: Connection[Any], lock_wait: LockPatience) -> None:
 
 
 def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> None:
-    for attempt in range(1, lock_wait.attempts + 1):
+    """Run the statements.  After a lock conflict they are tried again from the first that is not final: a statement is
+    final by itself, those under LOCK TABLES together."""
+    final = failures = 0
+    while final < len(step.statements):
+        locked = False
         try:
-            _run_statements(connection, step.statements)
+            for number, sql in enumerate(step.statements[final:], final + 1):
+                _execute(connection, sql)
+                locked = (locked or sql.startswith("LOCK TABLES")) and sql != _UNLOCK
+                if not locked:
+                    final = number
         except pymysql.err.MySQLError as error:
+            if connection.open:
+                _execute(connection, _UNLOCK)
+            failures += 1
             if code_of(error) not in LOCK_CONFLICTS:
                 raise _explained(error, step) from error
-            if attempt == lock_wait.attempts:
+            if failures == lock_wait.attempts:
                 raise _lock_timeout(connection, step, lock_wait) from error
-        else:
-            return
-
-
-def _run_statements(connection: Connection[Any], statements: Sequence[str]) -> None:
-    try:
-        for sql in statements:
-            _execute(connection, sql)
-    finally:
-        if connection.open:
-            _execute(connection, "UNLOCK TABLES")
 
 
 def _execute(connection: Connection[Any], sql: str) -> None:

@@ -60,6 +60,8 @@ from cdc.model.errors import InstallError
 
 RECORD = "record what is installed"
 MARK = "make room to note which outbox reads the journal"
+#: Shapes in a statement: each commit waits for the disk; 100 are far from the longest packet.
+_SHAPES = 100
 
 
 def targets_of(found: MySQLState, captures: Sequence[Capture]) -> dict[str, CascadeTarget]:
@@ -248,13 +250,16 @@ def _journal_steps(found: MySQLState, targets: Mapping[str, CascadeTarget]) -> l
 
 
 def _shape_steps(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[Step]:
-    inserts = tuple(
-        f"INSERT INTO {quote(SHAPES)} VALUES ({target.shape_id}, {literal(target.table.name)}, "  # noqa: S608 - a plan is text, which --dry-run prints, and takes no parameters: the id is a number that we count, `literal` quotes the texts
-        f"{literal(target.shape.to_json())})"
+    rows = [
+        f"({target.shape_id}, {literal(target.table.name)}, {literal(target.shape.to_json())})"
         for target in targets.values()
         if target.shape_id not in found.shapes
-    )
-    return [Step("record the tables' columns", "", inserts)] if inserts else []
+    ]
+    inserts = [
+        f"INSERT INTO {quote(SHAPES)} VALUES {', '.join(rows[first : first + _SHAPES])}"  # noqa: S608 - a plan is text, which --dry-run prints, and takes no parameters: ids are numbers that we count, `literal` quotes the texts
+        for first in range(0, len(rows), _SHAPES)
+    ]
+    return [Step("record the tables' columns", "", tuple(inserts))] if inserts else []
 
 
 def _trigger_steps(
@@ -284,10 +289,10 @@ def _trigger_steps(
     dropped: dict[str, list[MySQLTrigger]] = {}
     for trigger in drops:
         dropped.setdefault(trigger.table, []).append(trigger)
-    steps = []
-    for table, statements in (*_by_table(moved), *_by_table(actions)):
+    steps = [Step(f"remove triggers of {table}", table, tuple(statements)) for table, statements in _by_table(moved)]
+    for table, statements in _by_table(actions):
         if all(s.startswith("DROP") for s in statements):  # without a lock: LOCK TABLES fails where the journal is lost
-            steps.append(Step(f"remove triggers of {table}", table, tuple(statements)))
+            steps.append(Step(f"remove triggers of {table}", table, tuple(statements), independent=True))
             continue
         unreadable = unknown_shapes(found, dropped.get(table, ()))
         steps.append(
@@ -305,6 +310,7 @@ def _trigger_steps(
                     *(sql for each in rereads.get(table, ()) for sql in each.note),
                 ),
                 lost=table in rereads and table not in having,
+                independent=True,
             )
         )
     return steps

@@ -5,7 +5,8 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -13,7 +14,7 @@ import orjson
 from cdc.capture.triggers.mysql_render import CascadeTarget, Dialect, WantedTrigger, gap, statement
 from cdc.capture.triggers.mysql_state import MySQLState, MySQLTrigger, shape_ids
 from cdc.database.mysql_connection import Flavour, literal, quote
-from cdc.database.mysql_journal import INSTALLATION, MADE_ROW, REREAD_ROW, VERSION, JournalShape
+from cdc.database.mysql_journal import INSTALLATION, MADE_ROW, MADE_ROWS, REREAD_ROW, VERSION, JournalShape
 from cdc.database.mysql_types import MySQLColumn, same, value
 from cdc.model.column import Column
 
@@ -93,20 +94,32 @@ def announce(table: str) -> str:
     )
 
 
-def recorded(table: str, names: Iterable[str]) -> str:
+def recorded(table: str, names: Sequence[str]) -> str:
     """Return the statement that records when these triggers of a table were created, which was just done."""
     listed = ", ".join(map(literal, sorted(names)))
-    values = {"row": str(MADE_ROW), "version": str(VERSION), "table": literal(table), "names": listed}
+    values = {"row": str(_made_row(names[0])), "version": str(VERSION), "table": literal(table), "names": listed}
     return statement("mysql/queries.sql#record_made", **values)
 
 
 def accepted(triggers: Iterable[MySQLTrigger]) -> str:
     """Return the statement that records when these triggers were created, as they were found."""
-    made = literal(orjson.dumps({each.name: each.made for each in triggers}, option=orjson.OPT_SORT_KEYS).decode())
+    made: dict[int, dict[str, str]] = {}
+    for each in triggers:
+        made.setdefault(_made_row(each.name), {})[each.name] = each.made
+    rows = ", ".join(
+        f"({row}, {VERSION}, 'triggers made', {literal(orjson.dumps(made[row], option=orjson.OPT_SORT_KEYS).decode())})"
+        for row in sorted(made)
+    )
     return (
-        f"INSERT INTO {quote(INSTALLATION)} VALUES ({MADE_ROW}, {VERSION}, 'triggers made', {made}) "  # noqa: S608 - quoted here
+        f"INSERT INTO {quote(INSTALLATION)} VALUES {rows} "  # noqa: S608 - quoted here
         "ON DUPLICATE KEY UPDATE `captures` = JSON_MERGE_PATCH(`captures`, VALUES(`captures`))"
     )
+
+
+def _made_row(trigger: str) -> int:
+    """Return the row that says when a trigger was created; all triggers of a table have the same one."""
+    of_table, _, _ = trigger.rpartition("_")
+    return MADE_ROW + zlib.crc32(of_table.encode()) % MADE_ROWS
 
 
 def watched(trigger: MySQLTrigger, targets: Mapping[str, CascadeTarget]) -> set[str]:

@@ -304,10 +304,12 @@ def _installation(
     connection: Connection[Any],
 ) -> tuple[Installation | None, frozenset[str], Mapping[str, str] | None]:
     """Return the installation, the tables to read again, and when triggers were created."""
-    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)} {BASE_TABLE}"  # noqa: S608 - the name is a constant
+    sql = f"SELECT `id`, `version`, `tokens`, `captures` FROM {quote(INSTALLATION)} {BASE_TABLE} ORDER BY `id`"  # noqa: S608 - the name is a constant
     found = {number: rest for number, *rest in rows(connection, sql)}
     rereads = frozenset(orjson.loads(found[REREAD_ROW][2])) if REREAD_ROW in found else frozenset[str]()
-    made = orjson.loads(found[MADE_ROW][2]) if MADE_ROW in found else None
+    # the first may have all, of a time when it was the only one
+    shares = [orjson.loads(row[2]) for number, row in found.items() if number >= MADE_ROW]
+    made = {name: when for share in shares for name, when in share.items()} if shares else None
     if 1 not in found:
         return None, rereads, made
     version, tokens, captures = found[1]

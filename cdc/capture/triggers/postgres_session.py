@@ -147,7 +147,7 @@ class PostgresBase(Installer[Connection, S]):
     def _restoring(self, found: S, before: S) -> Plan:
         """Plan the way back from the present installation to the one before."""
 
-    def survey(self) -> list[SurveyedTable]:
+    def survey(self, *, counted: bool) -> list[SurveyedTable]:  # noqa: ARG002 - the interface's: PostgreSQL's counts cost nothing
         with self._session() as connection:
             return self._survey(connection, self._inspect(connection))
 
