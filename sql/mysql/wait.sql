@@ -5,6 +5,15 @@
 -- MySQL: a row when the journal has one after this one.
 SELECT 1 FROM `cdc_journal` IGNORE INDEX FOR GROUP BY (PRIMARY) WHERE `id` > %s LIMIT 1
 
+-- name: turns
+-- MySQL: what the block below does, in a statement. A row when the journal has one, committed or not: it is run as READ
+-- UNCOMMITTED, since any other statement sees one moment only. The parameters are the numbers of the turns, the last row
+-- that was read, and the pause, in the condition, since SLEEP returns 0. While it runs, nobody alters the journal.
+SELECT /*+ MAX_EXECUTION_TIME(60000) */ 1
+FROM JSON_TABLE(%s, '$[*]' COLUMNS (`turn` INT PATH '$')) AS `turns`
+WHERE (SELECT 1 FROM `cdc_journal` FORCE INDEX (PRIMARY) WHERE `id` > IF(MOD(`turns`.`turn`, 5), %s, 0) LIMIT 1) OR SLEEP(%s)
+LIMIT 1
+
 -- name: block
 -- MariaDB: ends when the journal has rows (answers 1), or after about `seconds` (0): the consumer's one round trip while
 -- nothing happens.  Rows after `seen` are searched every `pause` seconds, which costs microseconds however many deleted

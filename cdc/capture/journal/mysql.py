@@ -345,9 +345,10 @@ class MySQLJournal:
         """Return whether the journal has rows, within about ``seconds``."""
         self._tidy(connection)
         pause = self._quick_pause if time.monotonic() - self._reader.read_at < _BUSY else self._look_pause
-        if not self._blocks:
-            return self._look_often(connection, seconds, pause)
+        pause = min(pause, seconds)
         try:
+            if not self._blocks:
+                return self._take_turns(connection, seconds, pause)
             parameters = (self._reader.latest, seconds, pause, pause)
             return bool(rows(connection, sqlfile.load("mysql/wait.sql#block"), parameters)[0][0])
         except pymysql.err.MySQLError as error:
@@ -355,15 +356,21 @@ class MySQLJournal:
                 raise
             return True
 
-    def _look_often(self, connection: Connection[Any], seconds: float, pause: float) -> bool:
-        """MySQL has no statement that waits for rows."""
-        sql = sqlfile.load("mysql/wait.sql#look")
-        for turn in range(math.ceil(seconds / pause)):
-            if turn:
-                time.sleep(pause)  # in the connection's own thread
-            if rows(connection, sql, (self._reader.latest if turn % 5 else 0,)):
-                return True
-        return False
+    def _take_turns(self, connection: Connection[Any], seconds: float, pause: float) -> bool:
+        """Wait on MySQL, which runs no block outside a routine.  A row that is not committed ends the statement, too:
+        from then on each turn is one of its own."""
+        end = time.monotonic() + seconds
+        turns = orjson.dumps(list(range(math.ceil(seconds / pause)))).decode()
+        rows(connection, "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+        if not rows(connection, sqlfile.load("mysql/wait.sql#turns"), (turns, self._reader.latest, pause)):
+            return False
+        turn = 0
+        while not rows(connection, sqlfile.load("mysql/wait.sql#look"), (self._reader.latest if turn % 5 else 0,)):
+            if time.monotonic() + pause > end:
+                return False
+            time.sleep(pause)  # in the connection's own thread
+            turn += 1
+        return True
 
 
 def _read_marker(connection: Connection[Any]) -> Marker | None:

@@ -236,6 +236,32 @@ async def wait(journal: MySQLJournal) -> None:
     await asyncio.wait_for(journal.wait(600), HANG_SECONDS)
 
 
+async def _statements(journal: MySQLJournal) -> int:
+    """Return how many statements the consumer's session has sent."""
+    found = await journal._session.run(partial(rows, sql="SHOW SESSION STATUS LIKE 'Questions'"))
+    return int(found[0][1])
+
+
+async def test_waiting_sends_few_statements(items: Database) -> None:
+    """Two for each quarter of a second; more only while a transaction is open that has written."""
+    items.execute("INSERT INTO item (name) VALUES ('a')")
+    writing = items.connect()
+    async with consumer(items) as journal:
+        await journal.delete([(await journal.peek(10))[0].token])
+        journal._reader.read_at = -math.inf  # as long ago as that
+        counts = [await _statements(journal)]
+        for statement in ("SELECT 1", "INSERT INTO item (name) VALUES ('b')"):
+            writing.cursor().execute(statement)
+            await journal.wait(1)
+            counts.append(await _statements(journal))
+        writing.commit()
+        await wait(journal)
+        assert brief(await journal.peek(10), "name") == [("create", "item", None, ("b",))]
+    quiet, open_ = counts[1] - counts[0], counts[2] - counts[1]
+    assert quiet <= 2 * 4 + 1
+    assert open_ <= (2 + 10) * 4 + 1
+
+
 async def waiting_end(waiting: asyncio.Task[None]) -> None:
     try:
         await waiting
