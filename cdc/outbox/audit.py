@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
-from itertools import takewhile
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cdc.model.audit import AuditEntry, Note
@@ -140,13 +139,10 @@ async def forget(db: Database, until: datetime, limit: int) -> int:
     """Remove up to ``limit`` of the oldest entries made before ``until``, and set the anchor to the last of them."""
     chain = (await chain_of(db))[0].trusted()
     rows = await db.rows("audit_after", after=BEFORE_ALL, limit=limit, **NO_TERMS)
-    old = [(number, hash_) for number, _, _, _, _, _, hash_, _ in takewhile(lambda row: row[1] < until, rows)]
-    removed = await db.write(
-        "forget_audit", until=until, limit=limit
-    )  # fewer where the account may remove only older ones
+    removed = await db.write("forget_audit", until=until, limit=limit)
     if removed and chain.anchor is not None:
-        former = next((hash_ for _, hash_ in reversed(old[:removed]) if hash_), chain.anchor.hash)
-        await _set_mark(db, "anchor", chain.mark("anchor", old[removed - 1][0], former))
+        hashes = [chain.anchor.hash, *(hash_ for *_, hash_, _ in rows[:removed] if hash_)]
+        await _set_mark(db, "anchor", chain.mark("anchor", rows[removed - 1][0], hashes[-1]))
     return removed
 
 

@@ -82,7 +82,7 @@ RIGHTS: Final[Mapping[ProcessRole, Mapping[str, str]]] = {
         "access_session": _ACCESS,
         "access_token": _ACCESS,
         "idempotency": _ACCESS,
-        "audit": "SELECT, INSERT",
+        "audit": "SELECT, INSERT, UPDATE (hash)",
         "audit_chain": "SELECT, INSERT, UPDATE",
         "disable_endpoint": "EXECUTE",
         "disable_filtered": "EXECUTE",
