@@ -24,7 +24,17 @@ from typing import Final, Protocol
 
 import structlog
 
-from cdc.access.model import AUDIT_KEPT, ApiToken, AuditFilter, Claim, IdempotentResponse, PageSession, User, UserChange
+from cdc.access.model import (
+    AUDIT_KEPT,
+    EXPIRY_WARNING,
+    ApiToken,
+    AuditFilter,
+    Claim,
+    IdempotentResponse,
+    PageSession,
+    User,
+    UserChange,
+)
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.audit_chain import BEFORE_ALL, Chain
 from cdc.model.clock import Clock
@@ -128,8 +138,9 @@ class AccessStore(Protocol):
         """Oldest first, the expired too."""
         ...
 
-    async def use_token(self, digest: str, now: datetime) -> ApiToken | None:
-        """The token unless it has expired; the use is noted, at most once a minute."""
+    async def use_token(self, digest: str, now: datetime, address: str = "") -> ApiToken | None:
+        """The token unless it has expired or may not be used from this address; the use is noted, at most once a
+        minute."""
         ...
 
     async def token(self, digest: str) -> ApiToken | None:
@@ -191,8 +202,22 @@ class AccessStore(Protocol):
 #: Seconds.
 _EVERY: Final = 3_600.0
 _BATCH: Final = 500
+_DAY: Final = 86_400.0
 
 log = structlog.get_logger()
+
+
+async def warn_of_expiry(store: AccessStore, clock: Clock, stop: asyncio.Event) -> None:
+    """Log a warning of tokens that expire soon, now and once a day, until ``stop``."""
+    while not stop.is_set():
+        try:
+            now = clock.now()
+            for each in await store.tokens():
+                if each.expires_at is not None and now < each.expires_at <= now + EXPIRY_WARNING:
+                    log.warning("token expires soon", token=each.name, expires_at=each.expires_at.isoformat())
+        except OutboxError as error:
+            log.warning("tokens were not checked", error=str(error))
+        await clock.wait(stop, _DAY)
 
 
 async def keep_tidy(store: AccessStore, clock: Clock, stop: asyncio.Event, kept: timedelta = AUDIT_KEPT) -> None:

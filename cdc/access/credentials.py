@@ -120,6 +120,7 @@ async def add_token(db: Database, token: ApiToken, digest: str, entry: AuditEntr
         last_used_at=token.last_used_at,
         sources=json.dumps(token.sources),
         allowed=json.dumps(token.allowed),
+        networks=json.dumps(token.networks),
     )
     if not added:
         raise token_exists(token.name)
@@ -135,8 +136,8 @@ async def token(db: Database, digest: str) -> ApiToken | None:
     return None if row is None else _token_from(row)
 
 
-async def note_token(db: Database, digest: str, now: datetime) -> None:
-    await db.write("note_token", digest=digest, now=now, noted_before=now - USE_NOTED)
+async def note_token(db: Database, digest: str, now: datetime, address: str) -> None:
+    await db.write("note_token", digest=digest, now=now, noted_before=now - USE_NOTED, address=address)
 
 
 async def remove_token(db: Database, named: str, entry: AuditEntry) -> ApiToken:
@@ -151,10 +152,11 @@ async def remove_token(db: Database, named: str, entry: AuditEntry) -> ApiToken:
 
 
 def _token_from(row: Row) -> ApiToken:
-    identity, name, scope, created_at, expires_at, last_used_at, sources, allowed = row
+    identity, name, scope, created_at, expires_at, last_used_at, sources, allowed, networks, last_used_from = row
     beyond = tuple(Allowance(each) for each in json.loads(allowed))
     named = tuple(json.loads(sources))
-    return ApiToken(identity, name, Scope(scope), created_at, expires_at, last_used_at, named, beyond)
+    where = tuple(json.loads(networks)), last_used_from
+    return ApiToken(identity, name, Scope(scope), created_at, expires_at, last_used_at, named, beyond, *where)
 
 
 def _portal_text(portal: Portal) -> str:
@@ -170,4 +172,5 @@ def _portal_from(text: str) -> Portal:
         fields["language"],
         fields["return_url"],
         tuple(map(Allowance, fields["allowed"])),
+        tuple(fields.get("networks", ())),
     )

@@ -22,6 +22,7 @@ from cdc.access.model import (
     user_key,
     worth_noting,
 )
+from cdc.access.proxy import is_within
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.audit_chain import BEFORE_ALL, Chain
 from cdc.outbox.audit import append, forget, noting
@@ -136,13 +137,13 @@ class DatabaseAccess(ABC):
     async def tokens(self) -> list[ApiToken]:
         return await self._reads.read(credentials.tokens)
 
-    async def use_token(self, digest: str, now: datetime) -> ApiToken | None:
+    async def use_token(self, digest: str, now: datetime, address: str = "") -> ApiToken | None:
         token = await self._reads.read(credentials.token, digest)
-        if token is None or (token.expires_at is not None and token.expires_at <= now):
+        if token is None or token.expired(now) or not is_within(token.networks, address):
             return None
         if worth_noting(token.last_used_at, now):
-            await self._note(credentials.note_token, digest, now)
-            token = replace(token, last_used_at=now)
+            await self._note(credentials.note_token, digest, now, address)
+            token = replace(token, last_used_at=now, last_used_from=address)
         return token
 
     async def token(self, digest: str) -> ApiToken | None:

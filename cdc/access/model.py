@@ -17,6 +17,9 @@ from cdc.model.errors import NotFound, UsageError
 LONGEST_NAME: Final = 64
 #: For how long the audit log is kept, unless the configuration says otherwise.
 AUDIT_KEPT: Final = timedelta(days=365)
+#: For how long a token works, unless its maker says otherwise, and from when before its end on the doctor warns.
+TOKEN_LIFETIME: Final = timedelta(days=365)
+EXPIRY_WARNING: Final = timedelta(days=14)
 #: For how long a request with an idempotency key has its answer.
 IDEMPOTENCY_KEPT: Final = timedelta(hours=24)
 #: The most such requests of one actor at a time, and the most characters of their answers as they are stored.
@@ -126,7 +129,8 @@ class UserChange:
 @dataclass(frozen=True, slots=True)
 class ApiToken:
     """A stored token, without its secret.  ``last_used_at`` is right to the minute.  ``sources``: those of which it
-    sees and manages what there is; empty: of all.  ``allowed``: what it may do beyond them."""
+    sees and manages what there is; empty: of all.  ``allowed``: what it may do beyond them.  ``networks``: from which
+    it may be used; empty: from anywhere.  ``last_used_from``: the address of the last noted use."""
 
     id: str
     name: str
@@ -136,18 +140,25 @@ class ApiToken:
     last_used_at: datetime | None = None
     sources: tuple[str, ...] = ()
     allowed: tuple[Allowance, ...] = ()
+    networks: tuple[str, ...] = ()
+    last_used_from: str = ""
+
+    def expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
 
 @dataclass(frozen=True, slots=True)
 class Portal:
     """The rights of a session without a user, of one tenant.  ``sources``: never empty.  ``lifetime``: of the session
-    once its link is opened.  ``return_url``: the host's own page, to go back to; empty: none."""
+    once its link is opened.  ``return_url``: the host's own page, to go back to; empty: none.  ``networks``: from which
+    link and session work; empty: from anywhere."""
 
     sources: tuple[str, ...]
     lifetime: timedelta
     language: str = ""
     return_url: str = field(default="", repr=False)
     allowed: tuple[Allowance, ...] = ()
+    networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.sources, "no sources would be all sources"

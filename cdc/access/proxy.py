@@ -10,11 +10,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from cdc.access.model import clean_name
-from cdc.model.errors import AccessRefused
+from cdc.model.errors import AccessRefused, UsageError
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 _CUSTOMER_BITS: Final = 64
+#: Before an IPv4 address within IPv6.
+_MAPPED_BITS: Final = 96
 
 
 def trusts(proxies: Sequence[Network], peer: str) -> bool:
@@ -50,6 +52,43 @@ def vouched_name(proxies: Sequence[Network], peer: str, values: Sequence[str]) -
             "The request names more than one user.", "Have the proxy remove the header of [web] trusted_header first."
         )
     return clean_name(values[0]) or None if values else None
+
+
+#: Networks of one token or portal.
+MOST_NETWORKS: Final = 50
+
+
+def checked_networks(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return networks (or addresses) in their usual form; IPv4 within IPv6 is IPv4.  Raises `UsageError`."""
+    found = [_network(text) for text in dict.fromkeys(map(str.strip, texts)) if text]
+    if len(found) > MOST_NETWORKS:
+        raise UsageError("These are too many networks.", f"At most {MOST_NETWORKS}: name larger ones.")
+    return tuple(map(str, found))
+
+
+def _network(text: str) -> Network:
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise UsageError(
+            f"{text[:60]!r} is no network.",
+            "Write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48, with no bits set after the length.",
+        ) from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None:
+        return network
+    if network.prefixlen < _MAPPED_BITS:
+        raise UsageError(f"{text[:60]!r} is no network.", "It holds all of IPv4: write 0.0.0.0/0 if that is meant.")
+    return ip_network(f"{mapped}/{network.prefixlen - _MAPPED_BITS}")
+
+
+def is_within(networks: Sequence[str], address: str) -> bool:
+    """Return whether an address is in one of the networks (`checked_networks`), or there are none.  What is no address
+    is in none."""
+    if not networks:
+        return True
+    parsed = _address(address)
+    return parsed is not None and any(parsed in ip_network(each) for each in networks)
 
 
 #: Headers of requests that a proxy passed on.

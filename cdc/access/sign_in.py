@@ -34,6 +34,7 @@ from cdc.access.model import (
     user_key,
 )
 from cdc.access.password import Passwords
+from cdc.access.proxy import is_within, plain_address
 from cdc.access.throttle import Throttle
 from cdc.access.totp import owner_of, step_of
 from cdc.model.audit import AuditEntry
@@ -199,6 +200,9 @@ class SignIn:
         """Return the session that a portal's link opens, once.  Raises `AccessRefused`."""
         digest, now, cookie = secret_digest(secret), self._clock.now(), new_secret(self._random)
         link = None if digest is None else await self._store.portal_link(digest)
+        if link is not None and link.portal is not None and not is_within(link.portal.networks, address):
+            await self.failures.record("address", address, link.user)
+            raise AccessRefused("This link may not be opened from this address.", "Ask who gave it to you.")
         if link is not None and link.portal is not None:
             begun = replace(
                 link,
@@ -219,11 +223,15 @@ class SignIn:
             "This link does not work: it was used, or has expired.", "Open the page again where you found the link."
         )
 
-    async def session(self, cookie: str) -> PageSession | None:
+    async def session(self, cookie: str, *, address: str = "") -> PageSession | None:
         """Return the session with this cookie unless it has ended, and note its use.  One that a proxy vouched for
-        counts only while it does (`with_header`): signing out there signs out here."""
+        counts only while it does (`with_header`): signing out there signs out here.  ``address``: the client's; one of
+        a portal counts only from its networks."""
         now = self._clock.now()
         found = await self._used(cookie, now)
+        if found is not None and found.portal is not None and not is_within(found.portal.networks, address):
+            await self.failures.record("address", address, found.user)
+            return None
         if found is None or found.origin in (Origin.PASSWORD, Origin.PORTAL):
             return found
         if found.origin is Origin.OIDC:
@@ -237,13 +245,21 @@ class SignIn:
             await self._store.end_session(digest)
 
     async def token(self, token: str, *, address: str) -> ApiToken | None:
-        """Return the stored token and note its use; None when it is none, was removed or has expired."""
-        digest = token_digest(token)
-        found = None if digest is None else await self._store.use_token(digest, self._clock.now())
-        if digest is not None and found is None:
-            expired = await self._store.token(digest)
-            await self.failures.record("token", address, f"token:{expired.name}" if expired else "")
-        return found
+        """Return the stored token and note its use; None when it is none, was removed or has expired.  Raises
+        `AccessRefused` when it may not be used from this address."""
+        digest, now = token_digest(token), self._clock.now()
+        if digest is None:
+            return None
+        found = await self._store.use_token(digest, now, plain_address(address))
+        if found is not None:
+            return found
+        refused = await self._store.token(digest)
+        elsewhere = refused is not None and not refused.expired(now)
+        by = "address" if elsewhere else "token"
+        await self.failures.record(by, address, f"token:{refused.name}" if refused else "")
+        if elsewhere:
+            raise AccessRefused("This token may not be used from this address.", "Ask who made it for another one.")
+        return None
 
     # -- a password -------------------------------------------------------------------------------------------------
 

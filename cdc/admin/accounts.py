@@ -12,6 +12,7 @@ from cdc.access import totp
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, new_stamp, new_token, new_token_id, secret_digest, token_digest
 from cdc.access.model import (
+    TOKEN_LIFETIME,
     Allowance,
     ApiToken,
     Origin,
@@ -26,6 +27,7 @@ from cdc.access.model import (
     user_key,
 )
 from cdc.access.password import Passwords, check_strength
+from cdc.access.proxy import checked_networks
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
@@ -170,13 +172,15 @@ class Accounts:
         actor: str,
         name: str,
         scope: Scope,
-        lifetime: timedelta | None = None,
+        lifetime: timedelta | None = TOKEN_LIFETIME,
         sources: Sequence[str] = (),
         *,
         allowed: Sequence[Allowance] = (),
+        networks: Sequence[str] = (),
     ) -> tuple[ApiToken, str]:
-        """The token's description, and the token itself, which is kept nowhere.  ``sources``: of which it sees and
-        manages what there is; none: of all.  ``allowed``: what it may do beyond them.  Raises `UsageError`."""
+        """The token's description, and the token itself, which is kept nowhere.  ``lifetime``: None, it never expires.
+        ``sources``: of which it sees and manages what there is; none: of all.  ``allowed``: what it may do beyond them.
+        ``networks``: from which it may be used; none: from anywhere.  Raises `UsageError`."""
         name = check_name(name)
         if allowed and not (sources and scope is Scope.MANAGE):
             raise UsageError(
@@ -189,12 +193,21 @@ class Accounts:
         now = self._clock.now()
         expires = None if lifetime is None else now + lifetime
         made = ApiToken(
-            new_token_id(self._random), name, scope, now, expires, sources=tuple(sources), allowed=tuple(allowed)
+            new_token_id(self._random),
+            name,
+            scope,
+            now,
+            expires,
+            sources=tuple(sources),
+            allowed=tuple(allowed),
+            networks=checked_networks(networks),
         )
         detail: dict[str, Any] = {"id": made.id, "scope": scope.value, "expires_at": expires and expires.isoformat()}
         detail |= _of_sources(sources)
         if allowed:
             detail["allowed"] = ", ".join(allowed)
+        if made.networks:
+            detail["networks"] = ", ".join(made.networks)[:_DETAIL]
         await self._store.add_token(made, digest, self._entry(actor, "token.add", name, detail))
         return made, text
 

@@ -7,13 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cdc.access.base import AccessStore
+from cdc.access.model import ApiToken
 from cdc.admin.backfills import Backfills, Quarantine
 from cdc.admin.base import Service, UseCases
 from cdc.admin.consumers import Consumers
 from cdc.admin.deliveries import Deliveries
 from cdc.admin.endpoints import Endpoints
 from cdc.admin.events import Events
-from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
+from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
 from cdc.admin.managed import Managed
 from cdc.admin.principal import Principal
 from cdc.admin.statistics import Statistics
@@ -102,12 +103,16 @@ class Admin(UseCases):
         self.statistics = Statistics(service, principal)
 
     async def attention(
-        self, endpoints: Sequence[Endpoint], counts: Mapping[str, Mapping[DeliveryState, int]]
+        self,
+        endpoints: Sequence[Endpoint],
+        counts: Mapping[str, Mapping[DeliveryState, int]],
+        tokens: Sequence[ApiToken] = (),
     ) -> list[Check]:
-        """Return what health reports of this process, and of the doctor's checks of endpoints and changes those that
-        found something; what is wrong first."""
+        """Return what health reports of this process, and of the doctor's checks of endpoints, changes and tokens those
+        that found something; what is wrong first."""
         found = [Check("consumer", Finding("ready", Severity.WRONG, reason)) for reason in self._reasons()]
         found += endpoint_checks(self._config, endpoints, counts, self._clock.now())
+        found += token_checks(tokens, self._clock.now())
         skipped = await self._store.count_quarantined()
         found += quarantine_checks({name: number for name, number in skipped.items() if self._principal.sees(name)})
         wanted = [each for each in found if each.finding.severity is not Severity.OK]

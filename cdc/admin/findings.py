@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cdc.access.model import EXPIRY_WARNING, ApiToken
 from cdc.admin.endpoint_checks import sending_problem
 from cdc.admin.endpoints import cut, unfinished
 from cdc.config import Config
@@ -14,6 +15,9 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.finding import Finding, Severity, span
 
+#: Names in one finding.
+_NAMED = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -21,6 +25,24 @@ class Check:
 
     about: str
     finding: Finding
+
+
+def token_checks(tokens: Sequence[ApiToken], now: datetime) -> list[Check]:
+    """Return a warning of each token that expires soon, and a note of those that never do."""
+    fix = "Create another token, give it to the program, and remove this one."
+    checks = [
+        Check(
+            f"token {each.name}",
+            Finding("expiry", Severity.WARNING, f"It expires on {each.expires_at:%Y-%m-%d} (UTC).", fix),
+        )
+        for each in tokens
+        if each.expires_at is not None and now < each.expires_at <= now + EXPIRY_WARNING
+    ]
+    endless = [each.name for each in tokens if each.expires_at is None]
+    if endless:
+        named = ", ".join(endless[:_NAMED]) + (" …" if len(endless) > _NAMED else "")
+        checks.append(Check("tokens", Finding("expiry", Severity.OK, f"Without an end: {named}")))
+    return checks
 
 
 def endpoint_checks(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, secret_digest
 from cdc.access.model import PORTAL_NAME, Allowance, Origin, PageSession, Portal, Role, Scope, check_name
-from cdc.access.proxy import is_local
+from cdc.access.proxy import checked_networks, is_local
 from cdc.admin.principal import Principal
 from cdc.config import Config
 from cdc.dispatch.message import LANGUAGES
@@ -29,7 +29,8 @@ _LONGEST_URL: Final = 2000
 @dataclass(frozen=True, slots=True)
 class PortalWanted:
     """``tenant``: for the page and the audit log.  ``sources``: none, those of a caller of some sources.
-    ``allowed``: what the session may do beyond its sources."""
+    ``allowed``: what the session may do beyond its sources.  ``networks``: from which link and session work; none: from
+    anywhere."""
 
     tenant: str
     sources: Sequence[str] = ()
@@ -39,6 +40,7 @@ class PortalWanted:
     return_url: str = ""
     read_only: bool = False
     allowed: tuple[Allowance, ...] = ()
+    networks: Sequence[str] = ()
 
 
 class PortalLinks:
@@ -71,6 +73,8 @@ class PortalLinks:
         detail: dict[str, Any] = {"sources": ", ".join(portal.sources)[:_LONGEST_URL], "role": role.value}
         if portal.allowed:
             detail["allowed"] = ", ".join(portal.allowed)
+        if portal.networks:
+            detail["networks"] = ", ".join(portal.networks)[:_LONGEST_URL]
         link = await self._store.add_portal_link(link, AuditEntry(now, principal.name, "portal.link", name, detail))
         return link, f"{self._address()}/portal/{secret}"
 
@@ -94,7 +98,8 @@ class PortalLinks:
             raise UsageError("A link cannot allow more than its caller may do.", "Ask the operator for the permission.")
         self._check_return_url(principal, wanted.return_url)
         lifetime = timedelta(minutes=wanted.session_minutes)
-        return Portal(self._config.known_sources(sources), lifetime, wanted.language, wanted.return_url, wanted.allowed)
+        known, networks = self._config.known_sources(sources), checked_networks(wanted.networks)
+        return Portal(known, lifetime, wanted.language, wanted.return_url, wanted.allowed, networks)
 
     def _check_return_url(self, principal: Principal, url: str) -> None:
         """A caller of some sources is not trusted to send people anywhere."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cdc.access.model import LONGEST_NAME, Allowance, Role, Scope
+from cdc.access.proxy import MOST_NETWORKS
 from cdc.admin.portal_links import LINK_MINUTES, SESSION_MINUTES, PortalWanted
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import Moment, RequestModel, ResponseModel
@@ -38,6 +39,14 @@ class NewPortalLink(RequestModel):
     ] = ""
     read_only: Annotated[bool, Field(description="The tenant changes nothing, and sees no payloads.")] = False
     allow_mail: Annotated[bool, Field(description="The tenant may add `mailto:` endpoints.")] = False
+    networks: Annotated[
+        tuple[Annotated[str, Field(max_length=64)], ...],
+        Field(
+            description="Link and session work from these addresses and networks only; left out, from anywhere.",
+            examples=[["203.0.113.0/24", "2001:db8::/48"]],
+            max_length=MOST_NETWORKS,
+        ),
+    ] = ()
 
 
 class PortalLinkResource(ResponseModel):

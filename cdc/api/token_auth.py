@@ -22,6 +22,7 @@ from cdc.admin.principal import Principal
 from cdc.api.operation import Caller
 from cdc.api.problem import Problem
 from cdc.model.clock import Clock
+from cdc.model.errors import AccessRefused
 
 _MOST: Final = 10_000
 
@@ -85,8 +86,13 @@ class TokenAuth:
         return caller
 
     async def known(self, request: web.Request) -> Caller | None:
-        """Return the caller; None without a valid token.  Raises `Problem` (429) when it asks too often."""
-        token = await self._token(request)
+        """Return the caller; None without a valid token.  Raises `Problem` (403, 429) when it may not ask from
+        this address, or asks too often."""
+        try:
+            token = await self._token(request)
+        except AccessRefused as error:
+            self._limit(self.addresses, self._address(request))
+            raise Problem(HTTPStatus.FORBIDDEN, error.message, error.hint) from None
         if token is None:
             self._limit(self.addresses, self._address(request))
             return None
@@ -101,7 +107,10 @@ class TokenAuth:
 
     async def admitted(self, request: web.Request) -> bool:
         """Return whether the token of a long request is still valid."""
-        return await self._token(request) is not None
+        try:
+            return await self._token(request) is not None
+        except AccessRefused:
+            return False
 
     @contextmanager
     def streaming(self, caller: Caller) -> Iterator[None]:

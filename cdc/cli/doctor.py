@@ -11,7 +11,7 @@ import click
 
 from cdc.admin.audit_log import verify
 from cdc.admin.endpoints import MOST_COUNTED
-from cdc.admin.findings import Check, endpoint_checks, quarantine_checks
+from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
 from cdc.cli.admin import opened_access
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.audit import described, without_hash
@@ -147,7 +147,7 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
         return quarantine_checks(await store.count_quarantined())
 
     parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [partial(_check_account, config)]
-    parts += [partial(_check_secrets, config), partial(_check_replication, config), partial(_check_audit_log, config)]
+    parts += [partial(_check_secrets, config), partial(_check_replication, config), partial(_check_access, config)]
     parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
     parts += [] if answered else [partial(_check_overdue, config)]
     parts += [partial(_check_known, config)]
@@ -174,12 +174,13 @@ def _chain_finding(check: ChainCheck) -> Finding:
     return Finding("chain", Severity.OK, described(check))
 
 
-async def _check_audit_log(config: Config, _store: OutboxStore) -> list[Check]:
-    """Return nothing for an account that may not read it."""
+async def _check_access(config: Config, _store: OutboxStore) -> list[Check]:
+    """Check audit log and tokens; return nothing for an account that may not read them."""
     if ProcessRole.WEB not in await roles_of(config.outbox):
         return []
     async with opened_access(config) as access:
-        return [Check("audit log", _chain_finding(await verify(access)))]
+        checks = [Check("audit log", _chain_finding(await verify(access)))]
+        return checks + token_checks(await access.tokens(), SystemClock().now())
 
 
 async def _check_account(config: Config, _store: OutboxStore) -> list[Check]:

@@ -15,6 +15,7 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.output import echo, json_option, print_json, say, time_as_json
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
+from cdc.cli.token import network_option
 from cdc.config import Config
 from cdc.dispatch.message import LANGUAGES
 from cdc.model.clock import SystemClock
@@ -47,6 +48,7 @@ def portal_link() -> None:
 @click.option("--language", type=click.Choice(LANGUAGES), help="Language of the page [the browser's].")
 @click.option("--return-url", default="", metavar="URL", help="The host's page that the portal links back to.")
 @click.option("--read-only", is_flag=True, help="The tenant changes nothing, and sees no payloads.")
+@network_option
 @click.option("--allow-mail", is_flag=True, help="The tenant may add mailto: endpoints, for events and alerts.")
 @json_option
 @pass_session
@@ -60,6 +62,7 @@ def add(
     language: str | None,
     return_url: str,
     read_only: bool,
+    networks: tuple[str, ...],
     allow_mail: bool,
     as_json: bool,
 ) -> None:
@@ -69,7 +72,15 @@ def add(
     """
     allowed = (Allowance.MAIL,) if allow_mail else ()
     wanted = PortalWanted(
-        tenant, sources, minutes, session_minutes, language or "", return_url, read_only=read_only, allowed=allowed
+        tenant,
+        sources,
+        minutes,
+        session_minutes,
+        language or "",
+        return_url,
+        read_only=read_only,
+        allowed=allowed,
+        networks=networks,
     )
     config = quiet_configuration(session)
     link, url = _with_links(config, lambda links: links.create(_operator(), wanted))

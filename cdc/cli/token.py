@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cdc.access.model import Allowance, ApiToken, Scope
+from cdc.access.model import TOKEN_LIFETIME, Allowance, ApiToken, Scope
 from cdc.admin.accounts import Accounts
 from cdc.cli.admin import actor, with_accounts
 from cdc.cli.loss import token_removal
@@ -24,6 +24,14 @@ from cdc.cli.output import (
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 
+network_option = click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="Only from this address or network (203.0.113.0/24, 2001:db8::/48; repeatable) [anywhere].",
+)
+
 
 @click.group()
 def token() -> None:
@@ -38,7 +46,16 @@ def token() -> None:
     required=True,
     help="read, manage (read and change), or consume (only fetch and acknowledge events of consumers).",
 )
-@click.option("--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="Days until it expires [never].")
+@click.option(
+    "--expires",
+    type=click.IntRange(1, 3650),
+    default=TOKEN_LIFETIME.days,
+    show_default=True,
+    metavar="DAYS",
+    help="Days until it expires.",
+)
+@click.option("--no-expiry", is_flag=True, help="It never expires.")
+@network_option
 @click.option(
     "--source",
     "sources",
@@ -61,7 +78,9 @@ def add(
     *,
     name: str,
     scope: str,
-    expires: int | None,
+    expires: int,
+    no_expiry: bool,
+    networks: tuple[str, ...],
     sources: tuple[str, ...],
     allowed: tuple[str, ...],
     as_json: bool,
@@ -70,18 +89,20 @@ def add(
 
     The token is shown only once.  Give each program its own: you can remove it alone, and the audit log shows its NAME.
     """
-    lifetime = None if expires is None else timedelta(days=expires)
+    lifetime = None if no_expiry else timedelta(days=expires)
     config = quiet_configuration(session)
     only = config.known_sources(sources)
     beyond = tuple(dict.fromkeys(map(Allowance, allowed)))
     made, text = with_accounts(
         config,
-        lambda accounts: accounts.add_token(actor(), name, Scope(scope), lifetime, only, allowed=beyond),
+        lambda accounts: accounts.add_token(
+            actor(), name, Scope(scope), lifetime, only, allowed=beyond, networks=networks
+        ),
     )
     if as_json:
         print_json(_as_json(made) | {"token": text})
         return
-    print_fields([("id", made.id), ("token", text)])
+    print_fields([("id", made.id), ("token", text), ("expires", made.expires_at or "never")])
     say("Keep the token: it is not shown again.  Programs send it in a header:\nAuthorization: Bearer cdct_…")
 
 
@@ -95,10 +116,13 @@ def list_(session: CommandSession, as_json: bool) -> None:
         print_json({"tokens": [_as_json(each) for each in tokens]})
         return
     rows = [
-        (t.id, t.name, t.scope, t.sources or "all", t.allowed, t.created_at, t.expires_at, t.last_used_at)
+        (
+            *(t.id, t.name, t.scope, t.sources or "all", t.allowed, t.networks or "any", t.created_at),
+            *(t.expires_at or "never", t.last_used_at, t.last_used_from),
+        )
         for t in tokens
     ]
-    titles = ("id", "name", "scope", "sources", "allowed", "created", "expires", "last used")
+    titles = ("id", "name", "scope", "sources", "allowed", "networks", "created", "expires", "last used", "from")
     print_table(titles, rows, "There is no token yet: cdc token add NAME --scope read")
 
 
@@ -124,4 +148,6 @@ def _as_json(each: ApiToken) -> dict[str, Any]:
         "created_at": time_as_json(each.created_at),
         "expires_at": time_as_json(each.expires_at),
         "last_used_at": time_as_json(each.last_used_at),
+        "networks": list(each.networks),
+        "last_used_from": each.last_used_from or None,
     }

@@ -77,7 +77,7 @@ COLUMNS: Final[Mapping[TransferPart, Sequence[str]]] = {
     ),
     TransferPart.TOKENS: (
         *("id", "name_key", "name", "scope", "digest", "created_at", "expires_at", "last_used_at"),
-        *("sources", "allowed"),
+        *("sources", "allowed", "networks", "last_used_from"),
     ),
     TransferPart.AUDIT: ("number", "recorded_at", "actor", "action", "subject", "detail", "hash"),
     TransferPart.CHAIN: ("name", "number", "hash", "seal"),

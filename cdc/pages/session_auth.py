@@ -118,7 +118,7 @@ class SessionAuth:
     async def _portal(self, request: web.Request) -> Visitor | None:
         """Return the tenant of a portal, of the sources that there still are; none left would mean all."""
         cookie = request.cookies.get(PORTAL_COOKIE)
-        session = await self.sign_in.session(cookie) if cookie else None
+        session = await self.sign_in.session(cookie, address=self.address(request)) if cookie else None
         if session is None or session.portal is None:
             return None
         left = tuple(each for each in session.sources if each in self._sources)

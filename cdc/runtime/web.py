@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from cdc.access.base import AccessStore, keep_tidy
+from cdc.access.base import AccessStore, keep_tidy, warn_of_expiry
 from cdc.access.proxy import client_address, is_local, network_of, trusts
 from cdc.access.sign_in import SignIn
 from cdc.admin.accounts import Accounts
@@ -77,7 +77,7 @@ async def serve_web(
                     say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
             serving = serve(app, config.web.listen, connections, stop, listening)
-            tidying = keep_tidy(access, clock, stop), ways_in.failures.run(stop)
+            tidying = keep_tidy(access, clock, stop), ways_in.failures.run(stop), warn_of_expiry(access, clock, stop)
             await asyncio.gather(serving, *tidying, replaying.run(stop))
     finally:
         await access.close()

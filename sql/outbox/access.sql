@@ -60,26 +60,26 @@ UPDATE cdc_outbox.access_session SET last_used_at = :now WHERE digest = :digest 
 
 -- name: insert_token
 -- A new token; nothing when its name is taken.
-INSERT INTO cdc_outbox.access_token (id, name_key, name, scope, digest, created_at, expires_at, last_used_at, sources, allowed)
-VALUES (:id, :name_key, :name, :scope, :digest, :created_at, :expires_at, :last_used_at, :sources, :allowed)
+INSERT INTO cdc_outbox.access_token (id, name_key, name, scope, digest, created_at, expires_at, last_used_at, sources, allowed, networks)
+VALUES (:id, :name_key, :name, :scope, :digest, :created_at, :expires_at, :last_used_at, :sources, :allowed, :networks)
 ON CONFLICT (name_key) DO NOTHING
 
 -- name: tokens
 -- All tokens, oldest first.
-SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed FROM cdc_outbox.access_token ORDER BY created_at, id
+SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed, networks, last_used_from FROM cdc_outbox.access_token ORDER BY created_at, id
 
 -- name: token
 -- The token with this digest.
-SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed FROM cdc_outbox.access_token WHERE digest = :digest
+SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed, networks, last_used_from FROM cdc_outbox.access_token WHERE digest = :digest
 
 -- name: find_token
 -- The token with this id, or whose name has this key.
-SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed FROM cdc_outbox.access_token
+SELECT id, name, scope, created_at, expires_at, last_used_at, sources, allowed, networks, last_used_from FROM cdc_outbox.access_token
 WHERE id = :token OR name_key = :name_key
 
 -- name: note_token
 -- A token was used; written unless somebody else just did.
-UPDATE cdc_outbox.access_token SET last_used_at = :now
+UPDATE cdc_outbox.access_token SET last_used_at = :now, last_used_from = :address
 WHERE digest = :digest AND (last_used_at IS NULL OR last_used_at <= :noted_before)
 
 -- name: request

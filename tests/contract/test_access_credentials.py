@@ -207,3 +207,16 @@ async def test_who_died_is_followed_and_does_not_answer_any_more(access: AccessS
 async def test_of_many_at_once_one_makes_the_request(access: AccessStore) -> None:
     claims = await asyncio.gather(*(access.claim("a", "k", "f", at(number / 1000)) for number in range(8)))
     assert sorted(claim.state for claim in claims) == [ClaimState.NEW, *[ClaimState.RUNNING] * 7]
+
+
+async def test_a_token_is_given_to_its_networks_only_and_its_use_noted(access: AccessStore) -> None:
+    await access.add_token(token(networks=("192.0.2.0/24", "2001:db8::/32")), "d1", entry())
+    for address in ("198.51.100.1", "", "x"):
+        assert await access.use_token("d1", at(1), address) is None
+    assert (await access.tokens())[0].last_used_at is None, "a refused use is none"
+    found = await access.use_token("d1", at(2), "2001:db8::1")
+    assert found is not None
+    assert await access.tokens() == [found]
+    assert (found.last_used_from, found.networks) == ("2001:db8::1", ("192.0.2.0/24", "2001:db8::/32"))
+    refused = await access.token("d1")
+    assert refused == found

@@ -29,6 +29,7 @@ from cdc.access.model import (
     within,
     worth_noting,
 )
+from cdc.access.proxy import is_within
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.audit_chain import BEFORE_ALL, Chain
 from support.memory_outbox.audit import MemoryAudit
@@ -188,12 +189,12 @@ class MemoryAccess:
     async def tokens(self) -> list[ApiToken]:
         return sorted(self._tokens.values(), key=lambda each: (each.created_at, each.id))
 
-    async def use_token(self, digest: str, now: datetime) -> ApiToken | None:
+    async def use_token(self, digest: str, now: datetime, address: str = "") -> ApiToken | None:
         token = self._tokens.get(digest)
-        if token is None or (token.expires_at is not None and token.expires_at <= now):
+        if token is None or token.expired(now) or not is_within(token.networks, address):
             return None
         if worth_noting(token.last_used_at, now):
-            token = self._tokens[digest] = replace(token, last_used_at=now)
+            token = self._tokens[digest] = replace(token, last_used_at=now, last_used_from=address)
         return token
 
     async def token(self, digest: str) -> ApiToken | None:

@@ -37,7 +37,9 @@ async def overview(page: Page) -> web.StreamResponse:
     waiting, more = await admin.endpoints.waiting(counts, complete=complete)
     sources, shown = admin.sources.slowest(_SOURCES), await statistics(page)
     longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
-    attention = await admin.attention(endpoints, counts)
+    everything = page.visitor is not None and page.visitor.manages and not page.visitor.sources
+    tokens = await page.site.door.store.tokens() if everything else []
+    attention = await admin.attention(endpoints, counts, tokens)
     return page.render(
         "overview.html",
         attention=[_attention(page, each) for each in attention[:_NOTES]],
@@ -61,7 +63,7 @@ def _attention(page: Page, check: Check) -> Attention:
         dead = check.finding.check == "delivered"
         shown = page.link(*filter(None, ("endpoints", name)))
         return Attention(kind, text, page.link("deliveries", endpoint=name, state="dead") if dead else shown)
-    return Attention(kind, f"{name}: {text}" if name else text, "/sources")
+    return Attention(kind, f"{name}: {text}" if name else text, "/people" if subject == "token" else "/sources")
 
 
 async def change_language(page: Page) -> web.StreamResponse:

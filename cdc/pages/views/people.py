@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from cdc.access import totp
-from cdc.access.model import Origin, Role, Scope
+from cdc.access.model import TOKEN_LIFETIME, Origin, Role, Scope
 from cdc.model.errors import CdcError, UsageError
 from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
@@ -31,6 +31,7 @@ async def _people(page: Page, *, wrong: str = "", token: str = "") -> web.Stream
         scopes=list(Scope),
         sources=list(page.site.service.config.source),
         now=page.site.clock.now(),
+        token_days=TOKEN_LIFETIME.days,
         wrong=wrong,
         token=token,
     )
@@ -76,10 +77,13 @@ async def add_token(page: Page) -> web.StreamResponse:
     sent = await page.form()
     try:
         scope = Scope(sent.get("scope", ""))
-        days = parsed_number(sent.get("days", "") or "0")
+        days = parsed_number(sent.get("days", "") or str(TOKEN_LIFETIME.days))
         lifetime = timedelta(days=days) if days > 0 else None
         sources = _sources(page, sent.get("sources", ""))
-        _, token = await page.site.door.accounts.add_token(page.actor, sent.get("name", ""), scope, lifetime, sources)
+        networks = sent.get("networks", "").replace(",", " ").split()
+        _, token = await page.site.door.accounts.add_token(
+            page.actor, sent.get("name", ""), scope, lifetime, sources, networks=networks
+        )
     except CdcError as error:
         return await _people(page, wrong=page.language.error(error))
     except (ValueError, OverflowError):

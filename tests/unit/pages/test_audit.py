@@ -111,7 +111,7 @@ async def test_details_are_in_the_readers_language() -> None:
         await accounts.switch_totp_off("cli:root", "eva")
         lifetime, allowed = timedelta(days=1), (Allowance.MAIL, Allowance.CREDENTIALS)
         made, _ = await accounts.add_token("cli:root", "erp", Scope.MANAGE, lifetime, some, allowed=allowed)
-        other, _ = await accounts.add_token("cli:root", "look", Scope.READ)
+        other, _ = await accounts.add_token("cli:root", "look", Scope.READ, None)
         await accounts.remove_token("cli:root", other.id)
         english = details((await ann.get("/audit")).text)
         spanish = details((await ann.get("/audit", headers={"Accept-Language": "es"})).text)
