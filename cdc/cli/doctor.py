@@ -30,6 +30,7 @@ from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import consumer_lock, markers
 from cdc.runtime import doctor as service_doctor
+from cdc.runtime.account_check import account_findings
 from cdc.runtime.doctor import confirmed, consumer_findings, disk_finding, file_findings
 from cdc.runtime.outboxes import account_finding, roles_of
 from cdc.web.health import overdue, unreplicated
@@ -98,6 +99,8 @@ def checks_of(
     answered = any(finding.check == "ready" for finding in consumer)
     checks = confirmed(lambda: run_async(_check_outbox(config, answered=answered)), lambda check: check.finding)
     yield from checks
+    if not names:
+        yield from (Check("accounts", finding) for finding in account_findings(sources))
     usable = not any(check.finding.check == "open" and check.finding.severity is Severity.WRONG for check in checks)
     for source in sources:
         for finding in shown(service_doctor.examine(source, config.outbox, _stored(config, source.name, usable))):

@@ -40,6 +40,12 @@ def connecting_roles(connection: Connection) -> list[str] | None:
     return [str(name) for (name,) in connection.execute(load(f"{_QUERIES}#connecting").encode()).fetchall()]
 
 
+def replicating(connection: Connection, roles: list[str]) -> set[str]:
+    """Return those of these roles that may read the log of the whole server."""
+    found = connection.execute(load(f"{_QUERIES}#replicating").encode(), [roles]).fetchall()
+    return {str(name) for (name,) in found}
+
+
 def readers(connection: Connection, roles: list[str]) -> dict[str, str]:
     """Return those of these roles that may read something in this database: role → a table."""
     return dict(connection.execute(load(f"{_QUERIES}#readers").encode(), [roles]).fetchall())

@@ -56,3 +56,7 @@ WHERE r.rolname = ANY (%s::text[])
     AND has_any_column_privilege(r.oid, c.oid, 'SELECT')
 GROUP BY r.rolname
 ORDER BY 1
+
+-- name: replicating
+-- Of these roles, those that may read the log of all databases.
+SELECT rolname::text FROM pg_roles WHERE rolname = ANY (%s::text[]) AND (rolreplication OR rolsuper)
