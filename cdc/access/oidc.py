@@ -119,6 +119,10 @@ class OpenIdConnect:
         self._metadata = _Document(clock)
         self._keys = _Document(clock)
 
+    async def check(self) -> None:
+        """Raise `ProviderError` when the provider does not answer, or its documents cannot be used."""
+        await self._keys.get(self._fetch_keys)
+
     # -- the way there ----------------------------------------------------------------------------------------------
 
     async def begin(self, to: str, random: Random) -> tuple[str, str]:

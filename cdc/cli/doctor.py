@@ -24,12 +24,13 @@ from cdc.model.audit_chain import ChainCheck
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import is_pull
-from cdc.model.errors import CdcError, ConfigError
+from cdc.model.errors import CdcError, ConfigError, ProviderError
 from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxStore, Replication
 from cdc.runtime import consumer_lock, markers
 from cdc.runtime import doctor as service_doctor
+from cdc.runtime.access import identity_provider
 from cdc.runtime.account_check import account_findings
 from cdc.runtime.doctor import confirmed, consumer_findings, disk_finding, file_findings
 from cdc.runtime.outboxes import account_finding, roles_of
@@ -92,6 +93,8 @@ def checks_of(
         yield _check_certificates(config)
     if config.mail.host:
         yield _check_mail(config)
+    if config.oidc.issuer:
+        yield run_async(check_oidc(config))
     if (disk := disk_finding(config)) is not None:
         yield Check("outbox", disk)
     consumer = confirmed(lambda: run_async(consumer_findings(config)), lambda finding: finding)
@@ -137,6 +140,18 @@ def _check_mail(config: Config) -> Check:
     except ConfigError as error:
         return _failed("mail", "server", error)
     return Check("mail", Finding("server", Severity.OK, config.mail.host))
+
+
+async def check_oidc(config: Config) -> Check:
+    """Check the settings of the OpenID Connect provider, and its documents."""
+    try:
+        async with identity_provider(config, SystemClock()) as provider:
+            await provider.check()
+    except ProviderError as error:
+        return Check("oidc", Finding("provider", Severity.WARNING, error.message, error.hint))
+    except ConfigError as error:
+        return _failed("oidc", "provider", error)
+    return Check("oidc", Finding("provider", Severity.OK, config.oidc.issuer))
 
 
 async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:

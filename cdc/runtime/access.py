@@ -62,14 +62,14 @@ async def sign_in(
             lifetime=timedelta(hours=config.web.session_hours),
             theirs=theirs,
             second_factor_for=_SECOND_FACTOR_FOR[config.web.require_2fa],
-            oidc=await closing.enter_async_context(_oidc(config, clock)) if config.oidc.issuer else None,
+            oidc=await closing.enter_async_context(identity_provider(config, clock)) if config.oidc.issuer else None,
             oidc_lifetime=timedelta(minutes=config.oidc.session_minutes),
             passwords=passwords,
         )
 
 
 @asynccontextmanager
-async def _oidc(config: Config, clock: Clock) -> AsyncIterator[OpenIdConnect]:
+async def identity_provider(config: Config, clock: Clock) -> AsyncIterator[OpenIdConnect]:
     """The OpenID Connect provider, asked by the client of deliveries: its guard of addresses, no redirects, no cookies;
     answers are bounded in time and size.  Raises `ConfigError`."""
     from cdc.access.oidc import Grant, OidcSettings, OpenIdConnect

@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from cdc.access.model import AuditFilter
+from cdc.cli.doctor import check_oidc
 from cdc.config import Config
 from cdc.model.audit import AuditEntry
+from cdc.model.finding import Severity
 from cdc.pages.session_auth import COOKIE, FLOW_COOKIE
 from cdc.runtime import access as runtime_access
 from support.browsing import Shown, Visitor, visiting
@@ -525,6 +527,20 @@ async def test_unreachable_or_inside_provider_locks_nobody_out(tmp_path: Path) -
         assert shown.status == 503
         assert "loopback address" in shown.text
         assert provider.asked == []
+
+
+async def test_doctor_says_whether_the_provider_can_be_used(provider: IdentityProvider, tmp_path: Path) -> None:
+    section = {"issuer": provider.issuer, "client_id": CLIENT, "groups": GROUPS, "allow_networks": LOOPBACK}
+    for changed, severity, detail in (
+        ({}, Severity.OK, provider.issuer),
+        ({"issuer": "http://127.0.0.1:1"}, Severity.WARNING, "does not answer"),
+        ({"issuer": f"{provider.issuer}/"}, Severity.WARNING, "another issuer"),
+        ({"allow_networks": []}, Severity.WARNING, "loopback address"),
+        ({"client_secret_file": tmp_path / "none"}, Severity.WRONG, "cannot be read"),
+        ({"ca_file": tmp_path / "none"}, Severity.WRONG, "ca_file"),
+    ):
+        check = await check_oidc(Config.model_validate({"source": SOURCES, "oidc": section | changed}))
+        assert (check.finding.severity, detail in check.finding.detail) == (severity, True), check
 
 
 async def test_unknown_keys_are_fetched_again_at_a_bounded_rate(provider: IdentityProvider, tmp_path: Path) -> None:

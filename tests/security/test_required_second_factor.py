@@ -100,6 +100,19 @@ async def test_rule_follows_the_role_and_an_administrators_command_recovers() ->
             assert (await ann.get("/endpoints")).headers["Location"] == "/account"
 
 
+async def test_open_stream_ends_when_a_second_factor_becomes_necessary() -> None:
+    async with (
+        managing(MemoryOutbox(), web={"require_2fa": "managers"}) as managed,
+        visiting(managed, "bob") as bob,
+        bob.session.get(f"{bob.root}/live/events") as stream,
+    ):
+        assert stream.status == 200
+        await managed.accounts.change_role("cli:root", "bob", Role.MANAGER)
+        await managed.clock.begun.wait()
+        managed.clock.advance(1)
+        await stream.content.read()  # to its end
+
+
 async def test_tokens_work_and_a_session_is_none_at_the_api() -> None:
     async with managing(MemoryOutbox(), web=ALL) as managed, visiting(managed, "ann") as visitor:
         assert (await managed.ask("GET", "/endpoints", Scope.READ)).status == 200

@@ -47,9 +47,9 @@ class Live:
 
 
 async def _follow(page: Page, what: str, response: web.StreamResponse) -> None:
-    """Send news until the visitor goes away, or has signed out."""
+    """Send news until the visitor goes away, has signed out, or must set up a second factor."""
     never, quiet, before = asyncio.Event(), _AT_LEAST, page.site.process.progress()[what]
-    while await page.site.door.visitor(page.request) is not None:
+    while (visitor := await page.site.door.visitor(page.request)) is not None and not visitor.must_enrol:
         now = page.site.process.progress()[what]
         if now != before or quiet >= _AT_LEAST:
             # The count is of all sources, so users of some do not get it.
