@@ -16,6 +16,7 @@ from cdc.cli.output import confirm_loss, json_option, print_json, print_script, 
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import DEFAULT_FILE, Config, find_config, load_config
+from cdc.config.accounts import account_options, write_passwords
 from cdc.config.scan import ScannedInstallation, append, as_toml, scan
 from cdc.runtime import markers, outboxes, survey
 
@@ -51,22 +52,39 @@ def list_(session: CommandSession, text: str, limit: int | None, after: str, *, 
 @click.option(
     "--capture", type=click.Choice(["triggers", "binlog", "logical"]), help="How to capture their changes [triggers]."
 )
+@click.option(
+    "--accounts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Give each new source accounts of its own, with their passwords in files there [FacturaScripts' account].",
+)
 @click.option("--dry-run", is_flag=True, help="Print the sources and change nothing.")
 @json_option
 @pass_session
 def scan_(
-    session: CommandSession, *, paths: tuple[Path, ...], depth: int, capture: str | None, dry_run: bool, as_json: bool
+    session: CommandSession,
+    *,
+    paths: tuple[Path, ...],
+    depth: int,
+    capture: str | None,
+    accounts: Path | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Find FacturaScripts installations and add them as sources.
 
     Searches for config.php below each PATH.  Existing sources stay as they are, so you can run it again for new
-    installations; then send SIGHUP to `cdc run`.
+    installations; then send SIGHUP to `cdc run`.  Accounts of --accounts need not exist: `cdc grants` prints the SQL
+    that creates them, with these passwords.
     """
     present = quiet_configuration(session) if _file(session).exists() else Config()
     found = scan(paths, present, depth)
-    text = as_toml(found, {} if capture is None else {"capture": capture})
     new = [each for each in found if each.name]
+    own = {} if accounts is None else {e.name: account_options(e.name, e.engine, capture, accounts) for e in new}
+    text = as_toml(found, {} if capture is None else {"capture": capture}, own)
     if new and not dry_run:
+        for options in own.values():
+            write_passwords(options)
         append(_file(session), text)
     if as_json:
         print_json({"found": [_as_json(each) for each in found], "written": bool(new) and not dry_run, "toml": text})
@@ -77,7 +95,8 @@ def scan_(
         print_script(text)
     elif new:
         added = counted(len(new), "source")
-        say(f"{added} added to {_file(session)}.  Next: cdc install-triggers; then start or reload cdc run.")
+        first = "the accounts that cdc grants prints; then " if own else ""
+        say(f"{added} added to {_file(session)}.  Next: {first}cdc install-triggers; then start or reload cdc run.")
     else:
         say("Nothing new was found.")
     for name, known in present.source.items():

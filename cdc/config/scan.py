@@ -18,7 +18,7 @@ from cdc.config.load import load_config
 from cdc.config.model import Config
 from cdc.config.php import LARGEST, read_config_php
 from cdc.files import read_regular, replace_durably
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import ConfigError
 from cdc.model.event import OPERATIONS
 
@@ -41,6 +41,7 @@ class ScannedInstallation:
     name: str
     database: str = ""
     why: str = ""
+    engine: Engine = Engine.MYSQL
 
 
 def scan(roots: Iterable[Path], present: Config, depth: int) -> list[ScannedInstallation]:
@@ -115,7 +116,7 @@ def _found(path: Path, known: dict[object, str], names: Collection[str]) -> Scan
         return ScannedInstallation(path, "", info.describe(), f"the source {known[place]} reads this database already")
     name = _free(_name_of(path, info.database), names)
     known[path] = known[place] = name
-    return ScannedInstallation(path, name, info.describe())
+    return ScannedInstallation(path, name, info.describe(), engine=info.engine)
 
 
 def _name_of(path: Path, database: str) -> str:
@@ -134,12 +135,15 @@ def _free(name: str, names: Collection[str]) -> str:
     return next(each for each in chain([name], (f"{name}-{n}" for n in count(2))) if each not in taken)
 
 
-def as_toml(found: Iterable[ScannedInstallation], options: Mapping[str, str]) -> str:
-    """The sources, as the configuration file has them.  ``options``: more of each."""
+def as_toml(
+    found: Iterable[ScannedInstallation], options: Mapping[str, str], of_source: Mapping[str, Mapping[str, str]] = {}
+) -> str:
+    """The sources, as the configuration file has them.  ``options``: more of each; ``of_source``: of one, by name."""
     tables = []
     for each in found:
         if each.name:
-            more = [f'{option} = "{value}"' for option, value in options.items()]
+            own = {**of_source.get(each.name, {}), **options}
+            more = [f"{option} = {_text(value)}" for option, value in own.items()]
             tables.append("\n".join([f"[source.{each.name}]", f"facturascripts = {_text(str(each.path))}", *more]))
     return "\n\n".join(tables) + "\n" if tables else ""
 

@@ -1,0 +1,48 @@
+"""Each source that a scan finds gets accounts of its own, which the configuration uses from then on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.config_php import config_php
+from support.consumer import Consumer, Inbox, receiving
+from support.database import Database
+from support.grants import PrintedGrants
+
+
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb"])
+async def test_each_scanned_source_works_with_its_own_pair(flavour: str, own_server: Any, tmp_path: Path) -> None:
+    database: Database = own_server(flavour, erp=True)
+    (tmp_path / "www/acme").mkdir(parents=True)
+    (tmp_path / "www/acme/config.php").write_text(config_php(database), encoding="utf-8")
+    consumer = Consumer.with_sources(tmp_path, "")
+    scan = ["source", "scan", str(tmp_path / "www"), "--accounts", str(tmp_path / "secrets")]
+    consumer.run(*scan, "--dry-run")
+    assert not (tmp_path / "secrets").exists()
+    consumer.run(*scan)
+    source = tomllib.loads((tmp_path / "cdc.toml").read_text())["source"]["acme"]
+    assert (source["user"], source["admin_user"]) == ("cdc_acme_consumer", "cdc_acme_installer")
+    files = [Path(source[each]) for each in ("password_file", "admin_password_file")]
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 2
+    printed = PrintedGrants.read(await consumer.call("grants"))
+    assert [printed.passwords[file.name] for file in files] == [file.read_text() for file in files]
+    database.script(printed.before)
+    await consumer.call("install-triggers")
+    database.script(printed.after)
+    inbox = Inbox()
+    async with receiving(inbox) as url:
+        await asyncio.to_thread(consumer.add_endpoint, url, "customer.*")
+        async with consumer.running():
+            database.execute("INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', '1', 'Ada')")
+            await inbox.until_count(1)
+            checks = json.loads(await consumer.call("doctor", "--json"))["checks"]
+            assert [each for each in checks if each["severity"] == "wrong"] == []
+    again = PrintedGrants.read(await consumer.call("grants"))
+    assert again.passwords == {}, "both exist"
+    await consumer.call("uninstall-triggers")
