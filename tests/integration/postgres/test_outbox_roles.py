@@ -113,6 +113,7 @@ async def _captures(capture: PostgresOutbox, web: PostgresOutbox) -> None:
     await capture.announce([event(8, "source:main")], NOW)
     assert await capture.unfinished(None, 99) == 24
     await capture.note_filter("ep_b", "data.total > 1.0", "It fails again.")
+    await capture.disable_filtered("ep_c", "none such", "why", event(13, "endpoint:x"), NOW)
     await capture.workers.release("w", ["main"])
     await capture.workers.leave("w")
     await watches(capture)
@@ -145,6 +146,7 @@ async def _sends(dispatch: PostgresOutbox, web: PostgresOutbox) -> None:
     await dispatch.disable_failing("ep_b", NOW, "why", event(10, "endpoint:x"), at(10))
     await dispatch.disable_filtered("ep_c", "none such", "why", event(11, "endpoint:x"), at(10))
     await dispatch.bring_forward("d", {"ep_a": at(0)}, at(10))
+    await dispatch.note_filter("ep_b", "data.total > 1.0", "It fails.")
     assert await dispatch.release("d", at(10)) > 0
     await watches(dispatch)
     assert {each.enabled for each in await dispatch.endpoints()} == {True, False}
@@ -169,7 +171,12 @@ async def _replays(web: PostgresOutbox, dispatch: PostgresOutbox) -> None:
     assert (
         await web.find_quarantined("q_1") or Quarantined("", "", Operation.READ, None, "", NOW, "")
     ).table == "clientes"
+    reread = Backfill("bf_2", "main", "clientes", "user:ann", at(32))
+    await web.add_backfill(reread, [entry()], rereads="q_1")
+    await web.set_backfill("bf_2", BackfillState.CANCELLED, "", at(33), [entry()])
     await web.remove_quarantined("q_1", [entry()])
+    assert await web.position("main") == Position("2")
+    assert await web.reading_session("main") == "7"
     await web.activity([at(0), at(60)])
     await watches(web)
     for each in await lease(dispatch, at(99), worker="d"):
