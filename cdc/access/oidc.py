@@ -123,7 +123,7 @@ class OpenIdConnect:
         """Raise `ProviderError` when the provider does not answer, or its documents cannot be used."""
         await self._keys.get(self._fetch_keys)
 
-    # -- the way there ----------------------------------------------------------------------------------------------
+    # -- begin and end ------------------------------------------------------------------------------------------------
 
     async def begin(self, to: str, random: Random) -> tuple[str, str]:
         """Return the provider's address that the browser goes to, and the cookie of this sign-in.  Raises
@@ -155,7 +155,7 @@ class OpenIdConnect:
         query = {"client_id": self._settings.client_id, "post_logout_redirect_uri": back}
         return _with_query(where, query) if where else ""
 
-    # -- the way back -----------------------------------------------------------------------------------------------
+    # -- the answer -------------------------------------------------------------------------------------------------
 
     async def finish(self, cookie: str, answer: Mapping[str, Sequence[str]]) -> Identity:
         """Return the person for whom the provider's answer vouches.  ``answer``: the values of each query parameter.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -88,6 +89,26 @@ async def test_a_session_of_facturascripts_lasts_while_we_have_nobody_of_that_na
     assert await access.use_session("f1", at(2), IDLE) is None
     await access.add_session(theirs)
     assert await access.use_session("f1", at(3), IDLE) is None
+
+
+async def test_session_of_a_provider_is_of_nobody_of_ours_and_keeps_its_groups(access: AccessStore) -> None:
+    groups = json.dumps({"groups": ["ñ", 'a "b"', *map(str, range(1_000))]})
+    theirs = session("o1", "oidc:ann", stamp=groups, origin=Origin.OIDC)
+    await access.add_session(theirs)
+    await access.add_user(user(), entry())
+    await access.remove_user("ann", entry())
+    assert await access.use_session("o1", at(1), IDLE) == theirs
+    assert await access.use_session("o1", NOW + IDLE, IDLE) is None
+
+
+async def test_session_says_whether_its_user_has_a_second_factor(access: AccessStore) -> None:
+    await access.add_user(user(), entry())
+    for secret in ("", "JBSWY3DPEHPK3PXP", ""):
+        await access.change_user("ann", UserChange(totp_secret=secret, stamp="s1"), entry())
+        await access.add_session(session(stamp="s1"))
+        found = await access.use_session("d1", at(1), IDLE)
+        assert found is not None
+        assert found.second_factor is bool(secret)
 
 
 async def test_a_session_without_its_user_is_none(access: AccessStore) -> None:

@@ -295,7 +295,7 @@ async def test_tokens_of_others_and_of_other_times_open_nothing(provider: Identi
 async def test_answer_counts_once_and_in_the_browser_that_asked(provider: IdentityProvider, tmp_path: Path) -> None:
     provider.lenient = True
     access, addresses = MemoryAccess(), count(1)
-    behind = {"trusted_proxies": ["127.0.0.1/32"]}
+    proxied = {"trusted_proxies": ["127.0.0.1/32"]}
 
     async def answered(visitor: Visitor, path: str, flow: str) -> int:
         head = {"Cookie": f"{FLOW_COOKIE}={flow}", "X-Forwarded-For": f"198.51.100.{next(addresses)}"}
@@ -306,7 +306,7 @@ async def test_answer_counts_once_and_in_the_browser_that_asked(provider: Identi
         return shown.status
 
     async with (
-        site(provider, tmp_path, access=access, web=behind) as managed,
+        site(provider, tmp_path, access=access, web=proxied) as managed,
         visiting(managed) as victim,
         visiting(managed) as attacker,
     ):
@@ -359,7 +359,7 @@ async def test_answer_counts_once_and_in_the_browser_that_asked(provider: Identi
         managed.clock.advance(600)
         assert await answered(victim, late, flow) == 200
         assert await answered(victim, late, flow) == 401, "a second time, although the provider takes the code again"
-        async with site(provider, tmp_path, access=access, web=behind) as other, visiting(other) as again:
+        async with site(provider, tmp_path, access=access, web=proxied) as other, visiting(other) as again:
             other.clock.advance((managed.clock.now() - START).total_seconds())
             assert await answered(again, late, flow) == 401, "in another process"
         provider.clock = managed.clock

@@ -54,7 +54,7 @@ def ec_key(name: str = "second") -> Key:
 
 @dataclass
 class IdentityProvider:
-    """``person``: the claims of whoever signs in.  ``altered``: changes the claims of ID tokens; ``sign``: makes them
+    """``person``: the claims about the person.  ``altered``: changes the claims of ID tokens; ``sign``: makes them
     in place of ``keys[0]``; ``metadata``: replaces fields of the configuration; ``answers``: replaces the answers at
     paths.  ``lenient``: takes a code again, and without PKCE.  ``asked``: paths of all requests.  ``ended``: queries of
     sign-outs.  ``released``: set at the end of the test, for answers that wait."""
