@@ -192,8 +192,8 @@ async def check_account(config: Config, role: ProcessRole) -> bool:
         others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise OutboxError(
             f"The account {account.name} of the outbox lacks {lacking[0]}{others}, which cdc run --role {role} needs.",
-            "As the owner of the schema run what cdc outbox grants prints, again after each cdc outbox upgrade; or "
-            "start the role that the account is for.",
+            "As the owner of the schema run what cdc outbox grants prints (for one account for everything: the end of "
+            "cdc outbox sql), again after each cdc outbox upgrade; or start the role that the account is for.",
         )
     return not account.lacks(ProcessRole.WEB)
 
@@ -208,8 +208,9 @@ async def account_finding(outbox: OutboxConfig) -> Finding | None:
     if account.mighty:
         detail = f"{account.name} is a superuser, makes roles, or creates objects, which no cdc needs."
         return Finding("account", Severity.WARNING, detail, f"Name another in [outbox] url: {fix}")
-    if account.owner:
-        return Finding("account", Severity.OK, f"one for everything: {account.name} owns the tables")
+    if account.owner or ProcessRole.ALL in account.roles:
+        what = "owns the tables" if account.owner else "may read and write all tables"
+        return Finding("account", Severity.OK, f"one for everything: {account.name} {what}")
     if not roles:
         lacking, role = account.nearest()
         detail = f"{account.name} lacks {named([str(each) for each in lacking])}, which cdc run --role {role} needs."
@@ -223,7 +224,7 @@ async def account_finding(outbox: OutboxConfig) -> Finding | None:
 async def roles_of(outbox: OutboxConfig) -> set[ProcessRole]:
     """Return the roles of processes for which the account has the rights; of a file all."""
     account = await _account(outbox)
-    return set(ProcessRole) - {ProcessRole.ALL} if account is None else set(account.roles)
+    return set(ProcessRole) if account is None else set(account.roles)
 
 
 async def _account(outbox: OutboxConfig) -> Account | None:

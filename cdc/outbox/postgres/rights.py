@@ -120,7 +120,7 @@ class Account:
     @property
     def roles(self) -> list[ProcessRole]:
         """Return the parts of the work that it may do."""
-        return [role for role in RIGHTS if not self.lacks(role)]
+        return [role for role in ProcessRole if not self.lacks(role)]
 
     def nearest(self) -> tuple[list[Right], ProcessRole]:
         """Return the role of which it lacks least, and what it lacks."""

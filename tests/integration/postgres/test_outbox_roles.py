@@ -15,6 +15,7 @@ from cdc.access.model import IdempotentResponse, Role, UserChange
 from cdc.access.postgres import PostgresAccess
 from cdc.config import Config
 from cdc.config.outbox import OutboxConfig
+from cdc.database.sqlfile import load
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Operation, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.connection import ConnectionInfo
@@ -36,7 +37,7 @@ from support.accesses import EVERYTHING as ALL_ENTRIES
 from support.accesses import IDLE, entry, session, token, user
 from support.consumer import Consumer, database_url
 from support.database import Database
-from support.outbox_roles import ROLES, role_accounts
+from support.outbox_roles import PASSWORD, ROLES, role_accounts
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome
 
 CAPTURE, DISPATCH, WEB = ROLES
@@ -283,6 +284,39 @@ async def test_too_much_and_too_little_are_found(
             assert "idempotency" not in found.detail
         assert found.severity is severity, (role, found)
         assert detail.format(role=role) in found.detail
+
+
+async def test_one_account_with_all_tables_of_another_works_after_an_upgrade(postgres_db: Database) -> None:
+    """As the end of `cdc outbox sql` grants it; a former release granted no function, and has made no later table."""
+    name = f"{postgres_db.name}_one"
+    steps = migrations(ENGINE)
+    await migrate_postgres(postgres_db.info, steps[:21])
+    postgres_db.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        *tables, functions = (
+            line.strip("- ") for line in load("postgres/outbox/grants.sql").splitlines() if "GRANT" in line
+        )
+        for grant in tables:
+            postgres_db.execute(grant.replace(" TO cdc;", f" TO {name}"))
+        await migrate_postgres(postgres_db.info)
+        info = postgres_db.info.as_user(name, PASSWORD)
+        async with opened(postgres_db.info) as owner:
+            await owner.add_endpoint(endpoint(condition="x"))
+        async with opened(info) as outbox:
+            assert await outbox.disable_filtered("ep_a", "x", "why", event(1, "endpoint:x"), NOW)
+        with pytest.raises(OutboxError, match="needs"):
+            await check_account(outbox_config(info), ProcessRole.ALL)
+        for grant in (*tables, functions):
+            postgres_db.execute(grant.replace(" TO cdc;", f" TO {name}"))
+        assert await check_account(outbox_config(info), ProcessRole.ALL)
+        found = await account_finding(outbox_config(info).outbox)
+        assert found is not None
+        assert (found.severity, found.detail) == (
+            Severity.OK, f"one for everything: {name} may read and write all tables"
+        )  # fmt: skip
+    finally:
+        postgres_db.execute(f"DROP OWNED BY {name}")
+        postgres_db.execute(f"DROP ROLE {name}")
 
 
 def test_commands_print_grants_upgrade_and_check(
