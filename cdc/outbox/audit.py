@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cdc.model.audit import AuditEntry, Note
@@ -54,7 +54,7 @@ async def chain_of(db: Database) -> tuple[Chain, int]:
     marks = {name: Mark(number, hash_, seal) for name, number, hash_, seal in await db.rows("audit_chain")}
     last = marks.pop("last").number
     key = marks.get("key")
-    return Chain(marks.get("head"), marks.get("anchor"), None if key is None else _opened(db.box, key)), last
+    return Chain(marks.get("head"), marks.get("anchor"), None if key is None else _opened(db.box, key.seal)), last
 
 
 async def is_behind(db: Database) -> bool:
@@ -159,13 +159,15 @@ def _key_box(box: SecretBox) -> SecretBox:
     return box.derived("key of the audit log's chain")
 
 
-def _opened(box: SecretBox, mark: Mark) -> ChainKey:
-    if not mark.seal.startswith(SEALED):
+@lru_cache(maxsize=8)
+def _opened(box: SecretBox, seal: str) -> ChainKey:
+    """Return the key.  Cached: deriving and opening take longer than the hash of an entry."""
+    if not seal.startswith(SEALED):
         raise OutboxError(
             "The key of the audit log's chain was replaced by one that is not encrypted.",
             "Somebody changed the outbox: restore its table audit_chain from a backup.",
         )
-    stored = json.loads(_key_box(box).open(mark.seal))
+    stored = json.loads(_key_box(box).open(seal))
     return ChainKey(bytes.fromhex(stored["key"]), int(stored["since"]))
 
 

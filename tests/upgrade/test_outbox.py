@@ -13,6 +13,7 @@ import pytest
 from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
+from cdc.admin.audit_log import verify
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.outbox.base import OutboxStore
@@ -58,7 +59,10 @@ async def test_everything_is_there_and_goes_on(
         assert await outbox.position("main") == Position(told["position"])
         assert await outbox.states("main") == told["states"]
         assert [each.name for each in await access.users()] == ["ann"]
-        assert [each.id for each in await access.tokens()] == ["tok_1"]
+        (token,) = await access.tokens()
+        assert (token.id, token.expires_at, token.networks) == ("tok_1", None, ()), "it works as before"
+        check = await verify(access)
+        assert (check.broken, check.without_hash, check.entries > 2) == ("", [], True)
         assert (await store(outbox, event(2, "facturascli:1"))).events == 0, "its id is known"
         (dead,) = [each for each in await outbox.deliveries(EVERYTHING, 100) if each.state is DeliveryState.DEAD]
         assert [attempt.error for attempt in await outbox.attempts(dead.id)] == ["The endpoint answered 500."]

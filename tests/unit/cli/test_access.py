@@ -283,3 +283,34 @@ def test_a_portal_link_is_printed_once_opens_and_is_revoked(run_cdc: Callable, f
     assert "Links and sessions ended: 2." in run_cdc("portal-link", "revoke", "acme").stderr
     listed = json.loads(run_cdc("audit", "list", "--json").stdout)
     assert url[-43:] not in json.dumps(listed)
+
+
+def test_the_audit_log_is_exported_and_verified(run_cdc: Callable, folder: Path) -> None:
+    for name in ("shop", "till"):
+        run_cdc("token", "add", name, "--scope", "read", "--network", "192.0.2.0/24", "--network", "2001:db8::/48")
+    run_cdc("token", "add", "endless", "--scope", "read", "--no-expiry")
+    assert (
+        "is no network" in run_cdc("token", "add", "x", "--scope", "read", "--network", "192.0.2.1/24", code=2).stderr
+    )
+    listed = {each["name"]: each for each in json.loads(run_cdc("token", "list", "--json").stdout)["tokens"]}
+    assert listed["shop"]["networks"] == ["192.0.2.0/24", "2001:db8::/48"]
+    assert (listed["shop"]["expires_at"] is None, listed["endless"]["expires_at"]) == (False, None)
+    file = folder / "audit.jsonl"
+    file.write_text(run_cdc("audit", "export").stdout, encoding="utf-8")
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 4
+    assert "3 entries, 1 to 3: none was changed." in run_cdc("audit", "verify", str(file)).stdout
+    assert "3 entries are chained, without a key" in run_cdc("audit", "verify").stdout
+    narrowed = run_cdc("audit", "export", "--subject", "token:till", "--since", "1h", "--format", "csv").stdout
+    assert [line.split(",")[4] for line in narrowed.splitlines()] == ["subject", "token:till"]
+    assert run_cdc("audit", "export", "--until", "1h").stdout.count("\n") == 1, "only the end"
+    assert "is no entry" in run_cdc("audit", "verify", str(folder / "cdc.toml"), code=2).stderr
+    changed = file.read_text(encoding="utf-8").replace("token:till", "token:tell", 1)
+    file.write_text(changed, encoding="utf-8")
+    assert "entry 2 was changed" in run_cdc("audit", "verify", str(file), code=1).stdout
+    with closing(sqlite3.connect(folder / "cdc.db")) as db:
+        db.execute("UPDATE audit SET subject = 'token:tell' WHERE number = 2")
+        db.commit()
+    assert run_cdc("audit", "verify", code=1).stdout.startswith("Entry 2 (")
+    doctor = run_cdc("doctor", code=1).stdout
+    assert "WRONG    audit log: chain: Entry 2 (" in doctor
+    assert "OK       tokens: expiry: Without an end: endless" in doctor
