@@ -96,7 +96,7 @@ async def test_objects_of_other_sources_do_not_exist(tenant: Tenant) -> None:
 
 async def test_users_tokens_and_the_audit_log_are_for_users_of_all_sources(tenant: Tenant) -> None:
     guarded = [route for route in routes() if route.path.startswith(OPERATORS)]
-    assert len(guarded) == 7
+    assert len(guarded) == 8
     for route in guarded:
         send = tenant.visitor.get if route.method == "GET" else tenant.visitor.send
         answer = await send(re.sub(r"\{\w+\}", "ann", route.path))
