@@ -26,6 +26,9 @@ RARE = [
     ("mysql-binlog", "recreate"),
     ("mariadb-binlog", "truncate-partition"),
     ("mariadb-binlog", "reset-log"),
+    ("mariadb-triggers", "restore-dump"),
+    ("mysql-binlog", "rotate"),
+    ("mariadb-binlog", "rotate"),
     ("postgresql-logical", "old-copy"),
 ]
 #: One of each capture mode that doctor reads in a way of its own; `make faults ARGS="--doctors 500"` runs all.

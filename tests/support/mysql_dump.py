@@ -19,6 +19,7 @@ def dump(database: Database, tables: Collection[str] = (), *, triggers: bool = T
     names = [name for name, _ in cursor.fetchall() if not tables or name in tables]
     statements = ["SET FOREIGN_KEY_CHECKS = 0", "SET UNIQUE_CHECKS = 0", "SET time_zone = '+00:00'"]
     for name in names:
+        statements.append("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")
         statements += _table(connection, name)
         if triggers:
             statements += _triggers(connection, name)

@@ -8,6 +8,7 @@ from support.fault import dump, replication
 from support.fault.routes import Route
 from support.fault.run import Run
 from support.fault.tables import TABLES
+from support.mysql_dump import restore
 from support.waiting import until
 
 _ROTATE = {"mariadb": "FLUSH BINARY LOGS", "mysql": "FLUSH BINARY LOGS", "postgresql": "SELECT pg_switch_wal()"}
@@ -60,7 +61,7 @@ def restore_dump(run: Run) -> None:
     if run.dice.random() < 0.5:
         run.kill()
     with run.writers.work.paused():
-        taken.restore(run.database)
+        restore(run.database, taken)
         run.writers.revoke()
         for table in TABLES:
             run.writers.resync(table)
