@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -62,7 +63,7 @@ class ProbeSession:
         await self._session.disconnect()
 
 
-class _MySQLProbe:
+class _MySQLProbe(ABC):
     """A `cdc.capture.probe.Probe`, without its question."""
 
     def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
@@ -87,8 +88,9 @@ class _MySQLProbe:
             self._checked_at = time.monotonic()
         return replace(backlog, problems=self._problems)
 
+    @abstractmethod
     def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
-        raise NotImplementedError
+        """Check the server's settings."""
 
 
 class MySQLJournalProbe(_MySQLProbe):
