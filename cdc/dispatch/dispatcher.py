@@ -76,7 +76,9 @@ class Dispatcher:
         *,
         observer: Observer = SILENT,
         labels: Labels = no_labels,
+        former: Dispatcher | None = None,
     ) -> None:
+        """``former``: the one of this process that failed, whose breakers, pauses and rates continue."""
         self._store = store
         self._labels = labels
         self._sender = sender
@@ -91,6 +93,8 @@ class Dispatcher:
         self._landed = asyncio.Event()
         self._recorder = OutcomeWriter(store, settings.worker, clock, self._wake.set, observer)
         self._scheduler = Scheduler(settings.concurrency, clock, rand, shared=store.limits is not None)
+        if former is not None:
+            self._scheduler.succeed(former._scheduler)  # noqa: SLF001 - of the same class
         self._limits = SharedLimits(store.limits, settings.worker, clock, self._scheduler)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endpoints_stale = True
@@ -312,6 +316,9 @@ class Dispatcher:
         while flight is not None:
             try:
                 made = await self._send(flight)
+            except BaseException:
+                flight.broken_off(self._clock)
+                raise
             finally:
                 self._scheduler.ended(flight)
                 if not self._scheduler.in_flight:

@@ -93,6 +93,10 @@ class Flight:
         pause = pause_asked(answer, clock.now()) if trouble else 0.0
         return self.channel.flow.ended(self.turn, clock.monotonic(), trouble=trouble, retry_after=pause)
 
+    def broken_off(self, clock: Clock) -> None:
+        """Report that the answer will never be known."""
+        self.channel.flow.unsent(self.turn, clock.monotonic())
+
 
 class _Batch:
     __slots__ = ("deliveries", "goes_at")
@@ -130,6 +134,12 @@ class Scheduler:
         self._log = structlog.get_logger().bind()  # as logs are configured now
 
     # -- endpoints --------------------------------------------------------------------------------------------------
+
+    def succeed(self, former: Scheduler) -> None:
+        """Take over the flow control of a scheduler whose dispatcher has failed, and nothing that waited in it."""
+        self.channels = {
+            endpoint_id: Channel(channel.endpoint, channel.flow) for endpoint_id, channel in former.channels.items()
+        }
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
         """Take over the list of endpoints.  One that had no success for longer than a breaker remembers begins with a

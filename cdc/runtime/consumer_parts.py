@@ -37,6 +37,7 @@ from cdc.runtime.sources import check_connections, probe_of, source_of
 if TYPE_CHECKING:
     from cdc.backfilling import BackfilledSources
     from cdc.capture.base import SourceBackfills
+    from cdc.dispatch.auto_disable import AutoDisable, Failures
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
@@ -144,6 +145,7 @@ class ConsumerParts:
     _config: Config = field(default_factory=Config)
     _sending: Config = field(default_factory=Config)
     _sending_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _auto_disable: tuple[Failures, AutoDisable] | None = None
 
     def __post_init__(self) -> None:
         self.components = Components(SystemClock(), self.observer)
@@ -242,14 +244,24 @@ class ConsumerParts:
         self, config: Config, sender: Sender, stop: asyncio.Event, use: Callable[[Config], Awaitable[None]]
     ) -> None:
         """Dispatch.  A reload changes the means of sending (``use``) and the settings only: breakers, pauses, rates,
-        warnings and requests in flight stay."""
+        warnings and requests in flight stay.  All but the requests stay also when this failed and is called again."""
         from cdc.dispatch.auto_disable import AutoDisable, Failures
         from cdc.dispatch.dispatcher import Dispatcher
 
-        failures = Failures()
-        observer = Several(self.observer, failures)
-        settings = _settings(config)
-        dispatcher = Dispatcher(self.store, sender, SystemClock(), settings, observer=observer, labels=self._label)
+        if self._auto_disable is None:
+            failures, clock = Failures(), SystemClock()
+            watch = AutoDisable(self.store, failures, clock, self._wake, self._wake.endpoint_disabled)
+            self._auto_disable = failures, watch
+        failures, watch = self._auto_disable
+        dispatcher = Dispatcher(
+            self.store,
+            sender,
+            SystemClock(),
+            _settings(config),
+            observer=Several(self.observer, failures),
+            labels=self._label,
+            former=self._wake.dispatcher,
+        )
         self.observer.held({})  # by the former dispatcher
         self._wake.dispatcher = dispatcher
         self.store.on_write(self._wake)
@@ -272,7 +284,6 @@ class ConsumerParts:
         async with asyncio.TaskGroup() as group:
             group.create_task(stopping())
             group.create_task(reconfiguring())
-            watch = AutoDisable(self.store, failures, SystemClock(), self._wake, dispatcher.reload_endpoints)
             group.create_task(self.components.keep("endurance", watch.run, stop))
             await _become_dispatcher(dispatcher, self.store, stop, self.observer)
 
