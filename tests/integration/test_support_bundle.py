@@ -30,7 +30,7 @@ admin_url = "{url}"
 #: Options that are never told, on purpose; every other one is told.  A new option needs a decision.
 WITHHELD = {
     "source": {
-        *("url", "facturascripts", "password_file", "admin_url", "admin_password_file", "rules"),
+        *("url", "user", "password_file", "admin_url", "admin_user", "admin_password_file", "facturascripts", "rules"),
         *("rest", "nats", "site_url"),
     },
     "rest": {"url", "token", "token_file", "resources"},
