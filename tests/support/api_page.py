@@ -30,8 +30,8 @@ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8600{PREFIX}/endpoints
 
 **Tokens.** Every request has the header `Authorization: Bearer cdct_…`. The scope `read` reads, `manage` also changes,
 `consume` only fetches and acknowledges events of consumers.
-Tokens are stored as digests, may expire, and end at once when they are removed (`cdc token remove`). The audit log
-lists their changes.
+Tokens are stored as digests, [expire](access.md#tokens) after a year by default, may be limited to networks, and end at
+once when they are removed (`cdc token remove`). The audit log lists their changes.
 
 **Errors** are `application/problem+json` (RFC 9457): `title`, `status`, `detail` (one sentence), often `hint` (a
 remedy) and `errors` (the wrong values).
@@ -39,7 +39,7 @@ remedy) and `errors` (the wrong values).
 | status | reason |
 | --- | --- |
 | 400 | invalid JSON, an unexpected body, or an invalid `Idempotency-Key` |
-| 401, 403 | no valid token; its scope is too small |
+| 401, 403 | no valid token; its scope is too small, or it may not be used from this address |
 | 404, 405 | not found; method not allowed |
 | 408, 413, 415 | the body is late, has more than {LARGEST_BODY // 1024} KB, or is not `application/json` |
 | 409 | the `Idempotency-Key` belongs to another request, or its request is still running |
