@@ -18,7 +18,7 @@ Times are aware UTC datetimes, always passed in: the store has no clock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -39,6 +39,7 @@ from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.audit_chain import BEFORE_ALL, Chain
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
+from cdc.model.quota import Quota
 
 
 class AccessStore(Protocol):
@@ -175,10 +176,20 @@ class AccessStore(Protocol):
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 
-    async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
+    async def claim(
+        self,
+        actor: str,
+        key: str,
+        fingerprint: str,
+        now: datetime,
+        *,
+        most: int | None = None,
+        within: Sequence[Quota] = (),
+    ) -> Claim:
         """Return whether a request that ``actor`` makes with an idempotency key must be executed.  ``fingerprint``: a
         digest that distinguishes this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without
-        one for `REQUEST_LEASE`.  An actor has a limited number of requests and answers (`has_room`)."""
+        one for `REQUEST_LEASE`.  An actor has a limited number of requests and answers (`has_room`), and its sources
+        those of ``within``."""
         ...
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:

@@ -173,4 +173,5 @@ def _portal_from(text: str) -> Portal:
         fields["return_url"],
         tuple(map(Allowance, fields["allowed"])),
         tuple(fields.get("networks", ())),
+        fields.get("made_by", ""),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -25,6 +25,7 @@ from cdc.access.model import (
 from cdc.access.proxy import is_within
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.audit_chain import BEFORE_ALL, Chain
+from cdc.model.quota import Quota
 from cdc.outbox.audit import append, forget, noting
 from cdc.outbox.database import Database, Session
 from cdc.outbox.secret_box import SecretBox
@@ -171,8 +172,18 @@ class DatabaseAccess(ABC):
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 
-    async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
-        return await self._write(records.claim, actor, key, fingerprint=fingerprint, now=now)
+    async def claim(
+        self,
+        actor: str,
+        key: str,
+        fingerprint: str,
+        now: datetime,
+        *,
+        most: int | None = None,
+        within: Sequence[Quota] = (),
+    ) -> Claim:
+        claim = records.claim
+        return await self._write(claim, actor, key, fingerprint=fingerprint, now=now, most=most, within=within)
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
         sealed = None if answer is None else replace(answer, body=self._box.seal(answer.body))

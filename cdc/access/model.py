@@ -151,7 +151,8 @@ class ApiToken:
 class Portal:
     """The rights of a session without a user, of one tenant.  ``sources``: never empty.  ``lifetime``: of the session
     once its link is opened.  ``return_url``: the host's own page, to go back to; empty: none.  ``networks``: from which
-    link and session work; empty: from anywhere."""
+    link and session work; empty: from anywhere.  ``made_by``: the principal that made the link, as in the audit log;
+    empty: a former version did."""
 
     sources: tuple[str, ...]
     lifetime: timedelta
@@ -159,6 +160,7 @@ class Portal:
     return_url: str = field(default="", repr=False)
     allowed: tuple[Allowance, ...] = ()
     networks: tuple[str, ...] = ()
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         assert self.sources, "no sources would be all sources"
@@ -294,9 +296,10 @@ def worth_noting(last_used_at: datetime | None, now: datetime) -> bool:
     return last_used_at is None or last_used_at + USE_NOTED <= now
 
 
-def has_room(requests: int, answered: int) -> bool:
-    """Return whether an actor with so many requests, and characters of their answers, may make another one."""
-    return requests < MOST_REQUESTS and answered < MOST_ANSWERED
+def has_room(requests: int, answered: int, most: int | None = None) -> bool:
+    """Return whether an actor with so many requests, and characters of their answers, may make another one.  ``most``:
+    requests; None: `MOST_REQUESTS`."""
+    return requests < (MOST_REQUESTS if most is None else most) and answered < MOST_ANSWERED
 
 
 def claim_of(found: tuple[str, datetime, IdempotentResponse | None] | None, fingerprint: str, now: datetime) -> Claim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -17,9 +18,11 @@ from cdc.access.model import (
 )
 from cdc.model.audit import AuditEntry, RecordedEntry
 from cdc.model.audit_chain import Chain
+from cdc.model.quota import Quota
 from cdc.outbox import endpoints
 from cdc.outbox.audit import begin, chain_of, seal_key
 from cdc.outbox.database import Database, Row
+from cdc.outbox.quotas import check
 
 
 async def audit(db: Database, which: AuditFilter, limit: int, before: int | None) -> list[RecordedEntry]:
@@ -45,7 +48,16 @@ async def begin_chain(db: Database, now: datetime) -> None:
     await begin(db, now)
 
 
-async def claim(db: Database, actor: str, key: str, *, fingerprint: str, now: datetime) -> Claim:
+async def claim(
+    db: Database,
+    actor: str,
+    key: str,
+    *,
+    fingerprint: str,
+    now: datetime,
+    most: int | None = None,
+    within: Sequence[Quota] = (),
+) -> Claim:
     await db.write("forget_requests", before=now - IDEMPOTENCY_KEPT)
     request = {"actor": actor, "request_key": key}
     row = await db.row("request", **request)
@@ -57,8 +69,10 @@ async def claim(db: Database, actor: str, key: str, *, fingerprint: str, now: da
     found = claim_of(former, fingerprint, now)
     if found.state is ClaimState.NEW:
         requests, answered_, first = await db.row("requests_of", actor=actor) or (0, 0, now)
-        if row is None and not has_room(requests, answered_):
+        if row is None and not has_room(requests, answered_, most):
             return Claim(ClaimState.FULL, first)
+        if row is None:
+            await check(db, [quota._replace(following=1) for quota in within], now)
         await db.write("insert_request", **request, fingerprint=fingerprint, started_at=now)
     return found
 

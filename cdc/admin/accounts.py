@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,9 +29,11 @@ from cdc.access.model import (
 )
 from cdc.access.password import Passwords, check_strength
 from cdc.access.proxy import checked_networks
+from cdc.config.limits import LimitsConfig
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
+from cdc.model.quota import Limited, Limits, quotas
 
 #: For how long a set-up link works; `cdc run` prints another one when it starts.
 SETUP_LIFETIME: Final = timedelta(hours=1)
@@ -47,9 +50,11 @@ class Accounts:
         store: AccessStore,
         clock: Clock,
         *,
+        limits: Limits = LimitsConfig(),  # noqa: B008 - it never changes
         passwords: Passwords | None = None,
         random: Random = secrets.token_bytes,
     ) -> None:
+        self._limits = limits
         self._store = store
         self._clock = clock
         self._passwords = passwords or Passwords()
@@ -208,7 +213,8 @@ class Accounts:
             detail["allowed"] = ", ".join(allowed)
         if made.networks:
             detail["networks"] = ", ".join(made.networks)[:_DETAIL]
-        await self._store.add_token(made, digest, self._entry(actor, "token.add", name, detail))
+        within = quotas(self._limits, Limited.TOKENS, sources, "")
+        await self._store.add_token(made, digest, replace(self._entry(actor, "token.add", name, detail), within=within))
         return made, text
 
     async def remove_token(self, actor: str, token: str) -> ApiToken:

@@ -115,6 +115,9 @@ class Admin(UseCases):
         found += token_checks(tokens, self._clock.now())
         skipped = await self._store.count_quarantined()
         found += quarantine_checks({name: number for name, number in skipped.items() if self._principal.sees(name)})
+        if self._service.process is not None and not self._principal.sources:
+            refused = self._service.process.refused_lately()
+            found += [Check("limits", Finding("limit", Severity.WARNING, each.message, each.hint)) for each in refused]
         wanted = [each for each in found if each.finding.severity is not Severity.OK]
         return sorted(wanted, key=lambda each: each.finding.severity is not Severity.WRONG)
 

@@ -9,6 +9,7 @@ from cdc.admin.base import UseCases, page_of
 from cdc.model.backfill import ACTIONS, Asked, Backfill, BackfillState, Planned
 from cdc.model.change import Quarantined
 from cdc.model.errors import NotFound, UsageError
+from cdc.model.quota import Limited
 from cdc.outbox.shared import no_backfill, no_endpoint
 
 #: Quarantined changes that are removed from one page of the list.
@@ -63,8 +64,10 @@ class Backfills(UseCases):
     async def begin(self, source: str, asked: Asked) -> list[Planned]:
         """Store what is planned so; it continues while its source is captured.  Raises as `plan`."""
         begun = await self.plan(source, asked)
-        for each, _ in begun:
-            await self._store.add_backfill(each, self._note("backfill.begin", each.id))
+        within = self._quotas(Limited.BACKFILLS, [source])
+        for following, (each, _) in zip(reversed(range(len(begun))), begun, strict=True):
+            room = [quota._replace(following=following) for quota in within]  # all of them, or none
+            await self._store.add_backfill(each, self._note("backfill.begin", each.id, within=room))
         return begun
 
     async def change(self, backfill_id: str, name: str) -> Backfill:
@@ -124,7 +127,9 @@ class Quarantine(UseCases):
             self._service.existing_tables,
         )
         await receivers(self._store, source, begun)
-        await self._store.add_backfill(begun, self._note("quarantine.reread", change_id), rereads=change_id)
+        within = self._quotas(Limited.BACKFILLS, [source.name])
+        note = self._note("quarantine.reread", change_id, within=within)
+        await self._store.add_backfill(begun, note, rereads=change_id)
         return begun
 
     async def remove(self, change_ids: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from cdc.model.backfill import Backfill
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
 from cdc.model.finding import Finding
+from cdc.model.quota import InUse, Limited, Quota, quotas
 from cdc.model.replay import Replay
 from cdc.outbox.base import LogStore, OutboxStore
 
@@ -96,6 +97,10 @@ class Service:
     documents: dict[tuple[Callable[[Sequence[EventType]], bytes], tuple[str, ...]], bytes] = field(default_factory=dict)
 
     @cached_property
+    def in_use(self) -> InUse:
+        return InUse(self.config.limits)
+
+    @cached_property
     def activity_sums(self) -> ActivitySums:
         return ActivitySums(self.store)
 
@@ -124,10 +129,15 @@ class UseCases:
         sources = self._principal.sources
         return event_types(self._config, sorted(sources)) if sources else self._service.event_types
 
-    def _note(self, action: str, *subjects: str) -> Note:
-        """Return the audit log's entries of what is done to each of these, to be stored with the change."""
-        now = self._clock.now()
-        return [AuditEntry(now, self._principal.name, action, subject) for subject in subjects]
+    def _note(self, action: str, *subjects: str, within: Sequence[Quota] = ()) -> Note:
+        """Return the audit log's entries of what is done to each of these, to be stored with the change.  ``within``:
+        limits that it must respect."""
+        now, actor = self._clock.now(), self._principal.name
+        return [AuditEntry(now, actor, action, subject, within=within) for subject in subjects]
+
+    def _quotas(self, kind: Limited, sources: Sequence[str]) -> list[Quota]:
+        """Return the limits of one more of this kind."""
+        return quotas(self._config.limits, kind, sources, self._principal.name)
 
 
 async def page_of(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cdc.admin.base import UseCases, page_of
 from cdc.dispatch.replay import ReplayPlan, count
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView
+from cdc.model.quota import Limited
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.shared import no_delivery, no_endpoint, no_replay
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -68,7 +69,8 @@ class Deliveries(UseCases):
         found = await self._count(which)
         total = found.deliveries if found.after is None else None
         begun = Replay(f"rpl_{secrets.token_hex(8)}", self._principal.name, which, rate, total, self._clock.now())
-        await self._store.add_replay(begun, self._note("delivery.replay", begun.id))
+        within = self._quotas(Limited.REPLAYS, which.sources or ())
+        await self._store.add_replay(begun, self._note("delivery.replay", begun.id, within=within))
         self._service.replay_asked()
         return begun
 

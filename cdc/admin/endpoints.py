@@ -15,9 +15,10 @@ from cdc.admin.endpoint_preview import GREETING, Previewed, ShapeWanted, preview
 from cdc.config.rules import label
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, public_url
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, is_pull, public_url
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS
+from cdc.model.quota import Limited, Quota
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -45,6 +46,10 @@ def cut(counts: Mapping[DeliveryState, int]) -> bool:
 def _words(endpoint: Endpoint) -> str:
     """Return what a search for a text reads of an endpoint, in small letters."""
     return f"{endpoint.id}\n{endpoint.description}\n{public_url(endpoint.url)}".lower()
+
+
+def _limited(url: str) -> Limited:
+    return Limited.CONSUMERS if is_pull(url) else Limited.ENDPOINTS
 
 
 class Endpoints(UseCases):
@@ -121,14 +126,16 @@ class Endpoints(UseCases):
             wanted["sources"] = tuple(wanted.get("sources") or sorted(principal.sources))
         principal.check_fields(wanted)
         wanted |= principal.credentials_of(wanted)
+        wanted["added_by"] = principal.name
         made = new_endpoint(wanted, self._secret(secret, signature, Signature.V1), self._clock.now())
         self._check(made, wanted)
         check_endpoint(self._config, made)
         return made
 
     async def add(self, made: Endpoint) -> Endpoint:
-        """Store an endpoint of `new`."""
-        await self._store.add_endpoint(made, self._note("endpoint.add", made.id))
+        """Store an endpoint of `new`.  Raises `LimitReached`."""
+        within = self._quotas(_limited(made.url), made.sources)
+        await self._store.add_endpoint(made, self._note("endpoint.add", made.id, within=within))
         return made
 
     # -- changes ----------------------------------------------------------------------------------------------------
@@ -151,7 +158,11 @@ class Endpoints(UseCases):
         fields = moved_credentials(fields, endpoint.headers)
         credentials = self._principal.credentials_of(fields, endpoint)
         change = EndpointChange(**{**fields, **(agreed or {}), **credentials})
-        return await self._change(endpoint.id, change, "endpoint.update")
+        url, sources = fields.get("url", endpoint.url), fields.get("sources", endpoint.sources)
+        moved = _limited(url) is not _limited(endpoint.url)
+        new = [each for each in sources or [""] if moved or each not in (endpoint.sources or [""])]
+        within = self._quotas(_limited(url), new) if new else ()
+        return await self._change(endpoint.id, change, "endpoint.update", within)
 
     async def enable(self, endpoint_id: str) -> Endpoint:
         change = EndpointChange(enabled=True, disabled_reason="")
@@ -171,11 +182,13 @@ class Endpoints(UseCases):
         change = EndpointChange(secret=chosen, former_secret_until=self._clock.now() + overlap)
         return await self._change(endpoint_id, change, "endpoint.rotate-secret")
 
-    async def _change(self, endpoint_id: str, change: EndpointChange, action: str) -> Endpoint:
+    async def _change(
+        self, endpoint_id: str, change: EndpointChange, action: str, within: Sequence[Quota] = ()
+    ) -> Endpoint:
         if self._principal.sources:
             await self.get(endpoint_id)
             change = replace(change, guard=self._principal.check_touchable)
-        return await self._store.change_endpoint(endpoint_id, change, self._note(action, endpoint_id))
+        return await self._store.change_endpoint(endpoint_id, change, self._note(action, endpoint_id, within=within))
 
     async def remove(self, endpoint_id: str) -> None:
         await self._check_touchable(endpoint_id)
@@ -222,8 +235,10 @@ class Endpoints(UseCases):
         return await self._aside(with_bodies, delivered, shape, partial(label, self._config))
 
     async def _aside(self, work: Callable[..., list[Previewed]], *given: Any) -> list[Previewed]:
-        async with self._service.previewing:  # expressions may take their time, and threads share the interpreter
-            return await asyncio.to_thread(work, *given)
+        principal = self._principal
+        with self._service.in_use.counted(Limited.PREVIEWS, principal.sources, principal.name):
+            async with self._service.previewing:  # expressions may take their time, and threads share the interpreter
+                return await asyncio.to_thread(work, *given)
 
     # -- checks -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from cdc.mapping.catalogue import RETIRED
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.finding import Finding, Severity, span
+from cdc.model.quota import Usage, at_limit
 
 #: Names in one finding.
 _NAMED = 10
@@ -68,6 +69,14 @@ def quarantine_checks(counts: Mapping[str, int]) -> list[Check]:
             f"source {source}", Finding("quarantine", Severity.WARNING, f"{number} changes were not processed.", remedy)
         )
         for source, number in counts.items()
+    ]
+
+
+def limit_checks(config: Config, usage: Sequence[Usage]) -> list[Check]:
+    """Return the limits under ``[limits]`` that a source or principal has reached."""
+    reached = [(quota, quota.refusal()) for quota in at_limit(config.limits, usage)]
+    return [
+        Check("limits", Finding(quota.option, Severity.WARNING, error.message, error.hint)) for quota, error in reached
     ]
 
 

@@ -18,7 +18,7 @@ from cdc.model.toml_lines import FilePlace
 _NOT_COMPARED: Final = frozenset(
     {
         *("id", "secret", "created_at", "enabled", "disabled_reason", "former_secret", "former_secret_until"),
-        *("origin", "headers", "failing_since", "filter_problem", "credentials_of", "credential"),
+        *("origin", "headers", "failing_since", "filter_problem", "credentials_of", "credential", "added_by"),
     }
 )
 _COMPARED: Final = tuple(each.name for each in fields(Endpoint) if each.name not in _NOT_COMPARED)

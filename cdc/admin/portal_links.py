@@ -19,6 +19,7 @@ from cdc.dispatch.message import LANGUAGES
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import UsageError
+from cdc.model.quota import Limited, quotas
 
 #: Minutes: within which a link must be opened, and that its session lasts then.
 LINK_MINUTES: Final = 60
@@ -75,7 +76,9 @@ class PortalLinks:
             detail["allowed"] = ", ".join(portal.allowed)
         if portal.networks:
             detail["networks"] = ", ".join(portal.networks)[:_LONGEST_URL]
-        link = await self._store.add_portal_link(link, AuditEntry(now, principal.name, "portal.link", name, detail))
+        within = quotas(self._config.limits, Limited.PORTAL_LINKS, portal.sources, principal.name)
+        entry = AuditEntry(now, principal.name, "portal.link", name, detail, within)
+        link = await self._store.add_portal_link(link, entry)
         return link, f"{self._address()}/portal/{secret}"
 
     async def revoke(self, principal: Principal, tenant: str) -> int:
@@ -99,7 +102,7 @@ class PortalLinks:
         self._check_return_url(principal, wanted.return_url)
         lifetime = timedelta(minutes=wanted.session_minutes)
         known, networks = self._config.known_sources(sources), checked_networks(wanted.networks)
-        return Portal(known, lifetime, wanted.language, wanted.return_url, wanted.allowed, networks)
+        return Portal(known, lifetime, wanted.language, wanted.return_url, wanted.allowed, networks, principal.name)
 
     def _check_return_url(self, principal: Principal, url: str) -> None:
         """A caller of some sources is not trusted to send people anywhere."""

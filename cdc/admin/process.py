@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import nlargest
+from typing import Final
 
 from cdc.capture.position import PositionPart, position_parts
 from cdc.capture.probe import Backlog
@@ -14,8 +15,13 @@ from cdc.model.backfill import Backfill
 from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.delivery import Outcome
+from cdc.model.errors import LimitReached
 from cdc.web.health import HealthLimits, reasons, state
 from cdc.web.monitor import Answers, Monitor
+
+#: Refusals that are remembered, and for how long the overview shows one.
+_REFUSED: Final = 100
+_LATELY: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,20 @@ class RunningProcess:
     def fetched(self, finished: Sequence[tuple[Outcome, str]]) -> None:
         """Count what programs fetched from here, for the metrics; it says nothing of this process' dispatch."""
         self.monitor.reported.count_attempts(finished)
+
+    def refused(self, error: LimitReached) -> None:
+        """Count a refusal, for the metrics, and keep its message for the overview."""
+        reported = self.monitor.reported
+        reported.refusals[error.limit] += 1
+        reported.refused.pop(error.message, None)
+        reported.refused[error.message] = error, self.clock.now()
+        if len(reported.refused) > _REFUSED:
+            del reported.refused[next(iter(reported.refused))]
+
+    def refused_lately(self) -> list[LimitReached]:
+        """Return the refusals of the last hour, the newest first."""
+        since = self.clock.now() - _LATELY
+        return [error for error, at in reversed(self.monitor.reported.refused.values()) if at >= since]
 
     def sources(self) -> list[str]:
         """Return the names of the sources that this process captures."""

@@ -25,6 +25,7 @@ from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
 from cdc.api.problem import Handler, Problem, of_validation, problems
 from cdc.api.token_auth import TokenAuth
 from cdc.dispatch.authentication import public_jwk
+from cdc.model.errors import LimitReached
 
 if TYPE_CHECKING:
     from cdc.admin.events import EventType
@@ -106,8 +107,13 @@ def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handle
                 return answered
             return _encoded(answered, operation)
 
-        with gate.streaming(caller) if operation.long else nullcontext():
-            return await (gate.once(request, caller, raw, work) if operation.once else work())
+        try:
+            with gate.streaming(caller) if operation.long else nullcontext():
+                return await (gate.once(request, caller, raw, work) if operation.once else work())
+        except LimitReached as error:
+            if service.process is not None:
+                service.process.refused(error)
+            raise
 
     return route
 

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
-from cdc.model.errors import CdcError, NotFound, OutboxError, UsageError
+from cdc.model.errors import CdcError, LimitReached, NotFound, OutboxError, UsageError
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -79,6 +79,11 @@ def of_error(error: CdcError) -> Problem:
     """Return the problem for an error raised on purpose: its sentence holds no secret."""
     if isinstance(error, NotFound):
         return Problem(HTTPStatus.NOT_FOUND, error.message, error.hint)
+    if isinstance(error, LimitReached):
+        if error.retry_after is None:
+            return Problem(HTTPStatus.CONFLICT, error.message, error.hint)
+        retry = {"Retry-After": str(error.retry_after)}
+        return Problem(HTTPStatus.TOO_MANY_REQUESTS, error.message, error.hint, headers=retry)
     if isinstance(error, UsageError):
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint)
     if isinstance(error, OutboxError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -22,7 +22,8 @@ from cdc.admin.principal import Principal
 from cdc.api.operation import Caller
 from cdc.api.problem import Problem
 from cdc.model.clock import Clock
-from cdc.model.errors import AccessRefused
+from cdc.model.errors import AccessRefused, LimitReached
+from cdc.model.quota import RETRY_AFTER, InUse, Limited, quotas
 
 _MOST: Final = 10_000
 
@@ -52,8 +53,8 @@ class RateLimit:
 #: Requests a second of one token, and at once after a quiet time; an address without a token has less.
 TOKEN_RATE, TOKEN_BURST = 20.0, 100.0
 ADDRESS_RATE, ADDRESS_BURST = 1.0, 20.0
-#: Streams that are open at once: of one token, and of all.
-TOKEN_STREAMS, ALL_STREAMS = 5, 100
+#: Streams that are open at once, of all tokens.
+ALL_STREAMS = 100
 _BEARER = "bearer "
 _LONGEST_KEY = 255
 _LONGEST_ANSWER = 64 * 1024
@@ -63,15 +64,21 @@ class TokenAuth:
     """Authentication of requests by a token.  ``address``: returns the client's."""
 
     def __init__(
-        self, store: AccessStore, sign_in: SignIn, clock: Clock, address: Callable[[web.Request], str]
+        self,
+        store: AccessStore,
+        sign_in: SignIn,
+        clock: Clock,
+        address: Callable[[web.Request], str],
+        in_use: InUse,
     ) -> None:
+        self._in_use = in_use
         self.store = store
         self._sign_in = sign_in
         self._clock = clock
         self._address = address
         self._tokens = RateLimit(TOKEN_RATE, TOKEN_BURST)
         self.addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
-        self._streams: Counter[str] = Counter()  # open ones, by token
+        self._streams = 0  # open ones
 
     async def caller(self, request: web.Request) -> Caller:
         """Raises `Problem` (401, 429) when it is nobody, or asks too often."""
@@ -114,21 +121,16 @@ class TokenAuth:
 
     @contextmanager
     def streaming(self, caller: Caller) -> Iterator[None]:
-        """Count a stream while it is open.  Raises `Problem` (429) when there are too many."""
-        if self._streams[caller.id] >= TOKEN_STREAMS or self._streams.total() >= ALL_STREAMS:
-            retry = {"Retry-After": "10"}
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many streams are open.",
-                f"At most {TOKEN_STREAMS} a token.",
-                headers=retry,
-            )
-        self._streams[caller.id] += 1
-        try:
-            yield
-        finally:
-            self._streams[caller.id] -= 1
-            self._streams += Counter()  # those that are at 0 are dropped
+        """Count a stream while it is open.  Raises `LimitReached`, and `Problem` (429) for too many of all tokens."""
+        if self._streams >= ALL_STREAMS:
+            retry = {"Retry-After": str(RETRY_AFTER)}
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many streams are open.", headers=retry)
+        with self._in_use.counted(Limited.STREAMS, caller.principal.sources, caller.principal.name):
+            self._streams += 1
+            try:
+                yield
+            finally:
+                self._streams -= 1
 
     def _limit(self, bucket: RateLimit, key: str) -> None:
         wait = bucket.take(key, self._clock.monotonic())
@@ -146,19 +148,22 @@ class TokenAuth:
             return await work()
         if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise Problem(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 printable characters.")
-        claim = await self.store.claim(caller.id, key, _fingerprint(request, body), self._clock.now())
+        most = self._in_use.limits.of(Limited.IDEMPOTENCY_KEYS)[1]
+        within = quotas(self._in_use.limits, Limited.IDEMPOTENCY_KEYS, caller.principal.sources, "")
+        fingerprint, now = _fingerprint(request, body), self._clock.now()
+        claim = await self.store.claim(caller.id, key, fingerprint, now, most=most, within=within)
         if claim.state is ClaimState.OTHER:
             raise Problem(HTTPStatus.CONFLICT, "This Idempotency-Key was used for another request.")
         if claim.state is ClaimState.RUNNING:
             raise Problem(HTTPStatus.CONFLICT, "The request with this Idempotency-Key is being made; ask again.")
         if claim.state is ClaimState.FULL:
             left = claim.started_at + nouns.IDEMPOTENCY_KEPT - self._clock.now()
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
+            raise LimitReached(
                 "This token has used too many Idempotency-Keys in the last 24 hours.",
-                f"At most {nouns.MOST_REQUESTS}, with {nouns.MOST_ANSWERED // 1_000_000} MB of answers. Wait, or send "
-                "the request without a key.",
-                headers={"Retry-After": str(max(1, math.ceil(left.total_seconds())))},
+                f"At most {most} (idempotency_keys_per_principal under [limits]), with "
+                f"{nouns.MOST_ANSWERED // 1_000_000} MB of answers. Wait, or send the request without a key.",
+                limit=Limited.IDEMPOTENCY_KEYS,
+                retry_after=max(1, math.ceil(left.total_seconds())),
             )
         if claim.state is ClaimState.ANSWERED:
             return _again(claim)

@@ -41,7 +41,7 @@ def with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T
 
     async def run() -> T:
         async with opened_access(config) as store:
-            return await work(Accounts(store, SystemClock()))
+            return await work(Accounts(store, SystemClock(), limits=config.limits))
 
     return run_async(run())
 

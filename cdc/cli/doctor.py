@@ -11,7 +11,7 @@ import click
 
 from cdc.admin.audit_log import verify
 from cdc.admin.endpoints import MOST_COUNTED
-from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
+from cdc.admin.findings import Check, endpoint_checks, limit_checks, quarantine_checks, token_checks
 from cdc.cli.admin import opened_access
 from cdc.cli.asynchronous import opened_outbox, run_async
 from cdc.cli.audit import described, without_hash
@@ -164,9 +164,12 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     async def quarantine(store: OutboxStore) -> list[Check]:
         return quarantine_checks(await store.count_quarantined())
 
+    async def limits(store: OutboxStore) -> list[Check]:
+        return limit_checks(config, await store.usage(now))
+
     parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [partial(_check_account, config)]
     parts += [partial(_check_secrets, config), partial(_check_replication, config), partial(_check_access, config)]
-    parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
+    parts += [endpoints, quarantine, limits, partial(_check_unfetched, now=now)]
     parts += [] if answered else [partial(_check_overdue, config)]
     parts += [partial(_check_known, config)]
     try:

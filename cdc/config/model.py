@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from cdc.config.limits import LimitsConfig
 from cdc.config.outbox import OutboxConfig, RetentionConfig
 from cdc.config.section import Networks, Section, matching, read_password
 from cdc.config.source import NatsConfig, RestConfig, SourceConfig
@@ -323,6 +324,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     oidc: OidcConfig = OidcConfig()
     retention: RetentionConfig = RetentionConfig()
+    limits: LimitsConfig = LimitsConfig()
     tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
     process: ProcessConfig = ProcessConfig()
@@ -392,6 +394,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "web": WebConfig,
     "oidc": OidcConfig,
     "retention": RetentionConfig,
+    "limits": LimitsConfig,
     "tracing": TracingConfig,
     "log": LogConfig,
     "process": ProcessConfig,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from cdc.model.quota import Quota
+
 #: Bytes of an audit entry's detail, as JSON.
 LARGEST_DETAIL: Final = 4096
 _LONGEST_WORD: Final = 200
@@ -16,13 +18,15 @@ _LONGEST_WORD: Final = 200
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """An entry of the audit log: ``actor`` (``user:ann``, ``token:shop``, ``cli:root``) did ``action`` (``user.add``)
-    to ``subject``.  ``detail``: small, without secrets.  Raises `ValueError` for what cannot be kept."""
+    to ``subject``.  ``detail``: small, without secrets.  ``within``: limits that hold once the entry is stored, or
+    neither it nor the change is.  Raises `ValueError` for what cannot be kept."""
 
     at: datetime
     actor: str
     action: str
     subject: str
     detail: Mapping[str, Any] = field(default_factory=dict)
+    within: Sequence[Quota] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for word in (self.actor, self.action, self.subject):

@@ -168,6 +168,7 @@ class Endpoint:
     could, since it was last changed.
 
     ``managed``: ``FILE:NAME`` of the file that describes it (`cdc apply`), and its name there; empty: none does.
+    ``added_by``: the principal, as in the audit log; empty: a former version added it.
     """
 
     id: str
@@ -204,6 +205,7 @@ class Endpoint:
     authentication: str = field(default="", repr=False)
     credential: str = field(default="", repr=False)
     filter_problem: str = ""
+    added_by: str = ""
 
     @property
     def managed_by(self) -> str:

@@ -7,6 +7,7 @@
     │   ├── ConfigError      a configuration file, variable or rule is wrong
     │   ├── NotFound         what is named is not there
     │   └── CredentialsNotGiven  headers, proxy or certificate were entered for another origin than the new URL's
+    ├── LimitReached         a source or principal has as much as it may ([limits]; exit code 2)
     ├── SourceError          the FacturaScripts database cannot be read as asked
     │   ├── SourceUnavailable  no connection now; trying again may help
     │   ├── ApiError         FacturaScripts' API answers with an error
@@ -77,6 +78,18 @@ class ConfigError(UsageError):
 
 class NotFound(UsageError):
     """An endpoint, a delivery or an event of that name does not exist."""
+
+
+class LimitReached(CdcError):
+    """A source or a principal has as much as the configuration allows.  ``limit``: of what (`cdc.model.quota.Limited`).
+    ``retry_after``: seconds after which there may be room without any change; None: something must be removed."""
+
+    exit_code = 2
+
+    def __init__(self, *message_and_hint: str, limit: str, retry_after: int | None = None) -> None:
+        super().__init__(*message_and_hint)
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 class CredentialsNotGiven(UsageError):

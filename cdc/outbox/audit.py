@@ -15,6 +15,7 @@ from cdc.model.audit import AuditEntry, Note
 from cdc.model.audit_chain import BEFORE_ALL, Chain, ChainKey, Mark
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import Database
+from cdc.outbox.quotas import check
 from cdc.outbox.secret_box import SEALED, SecretBox
 
 D = TypeVar("D", bound=Database)
@@ -28,7 +29,9 @@ _KEY_BYTES: Final = 32
 
 
 async def append(db: Database, entry: AuditEntry) -> int:
-    """Return the number that the entry got.  Call `Database.alone` before: entries are numbered as they commit."""
+    """Return the number that the entry got.  Call `Database.alone` before: entries are numbered as they commit, and
+    nobody adds what the limits of one count.  Raises `LimitReached`."""
+    await check(db, entry.within, entry.at)
     chain, last = await begin(db, entry.at)
     return await _add(db, chain, last, entry)
 

@@ -44,6 +44,7 @@ from cdc.model.delivery import (
 )
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
+from cdc.model.quota import Usage
 from cdc.model.replay import ReplayStore
 from cdc.model.worker import WorkerStore
 from cdc.outbox.slices import SearchPage, TimeBudget
@@ -370,6 +371,10 @@ class OutboxStore(
     """A whole outbox.  Its users take the part that they need.
 
     ``note``, everywhere: entries of the audit log that are stored in the same transaction as the change."""
+
+    async def usage(self, now: datetime) -> Sequence[Usage]:
+        """Return how much sources and principals have of what has a limit under ``[limits]``."""
+        ...
 
     @property
     def workers(self) -> WorkerStore | None:

@@ -27,6 +27,7 @@ from cdc.model.delivery import (
 )
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
+from cdc.model.quota import Usage
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.worker import WorkerStore
 from cdc.outbox import (
@@ -35,6 +36,7 @@ from cdc.outbox import (
     endpoints,
     log,
     quarantine,
+    quotas,
     relay,
     replays,
     resealing,
@@ -386,6 +388,9 @@ class DatabaseOutbox(ABC):
 
     async def reseal(self, limit: int) -> bool:
         return await self._tidy(resealing.reseal, limit)
+
+    async def usage(self, now: datetime) -> list[Usage]:
+        return await self._log.read(quotas.usage, now)
 
     async def forget_quarantined(self, before: datetime) -> int:
         return await self._tidy(quarantine.forget, before)

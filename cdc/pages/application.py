@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cdc.access.model import Role
-from cdc.model.errors import CdcError, NotFound, OutboxError
+from cdc.model.errors import CdcError, LimitReached, NotFound, OutboxError
 from cdc.pages.language import LANGUAGE_COOKIE, ZONE_COOKIE, Language, language, negotiate
 from cdc.pages.page import NavigationEntry, Page, Refused, Route, Site, View
 from cdc.pages.session_auth import COOKIE, PORTAL_COOKIE
@@ -105,6 +105,8 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
         except Refused as error:
             response = page.problem(error)
         except CdcError as error:
+            if isinstance(error, LimitReached):
+                site.process.refused(error)
             response = page.problem(error, _status(error))
         except (web.HTTPException, ConnectionError):  # aiohttp's own refusals; the client is gone
             raise
@@ -180,6 +182,8 @@ async def _check(page: Page, route: Route) -> None:
 def _status(error: CdcError) -> HTTPStatus:
     if isinstance(error, NotFound):
         return HTTPStatus.NOT_FOUND
+    if isinstance(error, LimitReached):
+        return HTTPStatus.CONFLICT if error.retry_after is None else HTTPStatus.TOO_MANY_REQUESTS
     return HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, OutboxError) else HTTPStatus.UNPROCESSABLE_ENTITY
 
 

@@ -129,7 +129,7 @@ def add_management(
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
     door = SessionAuth(
         access,
-        Accounts(access, service.clock),
+        Accounts(access, service.clock, limits=service.config.limits),
         ways_in,
         proxies,
         theirs=bool(web.facturascripts_login),
@@ -137,6 +137,6 @@ def add_management(
         frame_ancestors=web.frame_ancestors,
     )
     brand = Brand(web.brand_name or Brand().name, web.brand_accent, web.logo())
-    gate = TokenAuth(access, ways_in, service.clock, door.address)
+    gate = TokenAuth(access, ways_in, service.clock, door.address, service.in_use)
     app.add_subapp(PREFIX, api_application(service, gate))
     add_site(app, Site(service, process, door, _zone(service.config), SECTIONS, gate.addresses, brand))

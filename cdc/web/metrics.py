@@ -108,6 +108,12 @@ class _ConsumerCollector(Collector):
                 ("state",),
                 [((each.value,), each is monitor.queue.last.replication) for each in Replication],
             )
+        yield _counter(
+            "cdc_limit_refusals",
+            "Refusals of what would have exceeded a limit under [limits].",
+            ("limit",),
+            [((name,), number) for name, number in monitor.reported.refusals.items()],
+        )
         parts = monitor.reported.components.items()
         yield _gauge(
             "cdc_component_up",

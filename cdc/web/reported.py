@@ -15,7 +15,7 @@ from typing import Final
 from cdc.model.change import BackfillStep, Batch, Operation, Position
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Held, Outcome
-from cdc.model.errors import CdcError
+from cdc.model.errors import CdcError, LimitReached
 from cdc.model.event import Event
 from cdc.model.observer import Observer, requests
 
@@ -139,6 +139,8 @@ class Reported(Observer):
         self.held_back: dict[str, Held] = {}  # by endpoint id
         self.attempts: Counter[tuple[str, str, str]] = Counter()  # endpoint id, outcome, kind of status
         self.attempted_at: datetime | None = None  # when an attempt last ended
+        self.refusals: Counter[str] = Counter()  # of what would have exceeded a limit, by its kind
+        self.refused: dict[str, tuple[LimitReached, datetime]] = {}  # by message: the last such refusal, and when
         self.lags = LagHistory()
         self.durations: dict[str, Durations] = {}  # by endpoint id
 

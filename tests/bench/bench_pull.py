@@ -74,8 +74,9 @@ async def serving(requests: int) -> AsyncIterator[Client]:
         accounts = Accounts(access, clock)
         names = range(2 + int(requests // TOKEN_BURST))
         tokens = [(await accounts.add_token("bench", f"t{name}", Scope.CONSUME, None))[1] for name in names]
-        gate = TokenAuth(access, SignIn(access, clock), clock, lambda request: request.remote or "")
-        app = api_application(service_of(Config(), store, clock), gate)
+        service = service_of(Config(), store, clock)
+        gate = TokenAuth(access, SignIn(access, clock), clock, lambda request: request.remote or "", service.in_use)
+        app = api_application(service, gate)
         async with TestClient(TestServer(app)) as client:
             yield Client(client, store, tokens)
         await store.close()

@@ -75,6 +75,7 @@ FULL = Endpoint(
     authentication='{"client_id": "ñ", "token_url": "https://login.example.com/t", "type": "oauth2"}',
     credential="s3cret, “quoted”",
     filter_problem="It failed.",
+    added_by="token:shop",
 )
 
 
@@ -185,7 +186,7 @@ async def test_a_changed_endpoint_reads_so_with_all_its_fields(outbox: OutboxSto
     await outbox.add_endpoint(endpoint("ep_a"))
     change = EndpointChange(**{name: getattr(FULL, name) for name in CHANGES})
     wanted = replace(FULL, id="ep_a", secret="whsec_c2VjcmV0", created_at=NOW, former_secret=None)
-    wanted = replace(wanted, former_secret_until=None, failing_since=None, filter_problem="")
+    wanted = replace(wanted, former_secret_until=None, failing_since=None, filter_problem="", added_by="")
     assert await outbox.change_endpoint("ep_a", change) == wanted
     assert await outbox.endpoint("ep_a") == wanted
 

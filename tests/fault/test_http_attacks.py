@@ -13,8 +13,8 @@ import pytest
 
 from cdc.access.model import Scope
 from cdc.api import events as stream
-from cdc.api.token_auth import TOKEN_STREAMS
 from cdc.config import Config, WebConfig
+from cdc.config.limits import LimitsConfig
 from cdc.web import connections, server
 from cdc.web.connections import Connections, Limits
 from support.consumer import Consumer
@@ -130,7 +130,10 @@ async def test_who_does_not_read_a_stream_is_cut_off(monkeypatch: pytest.MonkeyP
     async with served() as (managed, port):
         asked = f"GET {API}/events/stream HTTP/1.1\r\nHost: localhost"
         head = f"{asked}\r\nAuthorization: Bearer {managed.tokens[Scope.READ]}\r\n\r\n"
-        deaf = [await asyncio.open_connection("127.0.0.1", port, limit=1024) for _ in range(TOKEN_STREAMS)]
+        deaf = [
+            await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            for _ in range(LimitsConfig().streams_per_principal)
+        ]
         for reader, writer in deaf:
             writer.write(head.encode())
             await reader.readuntil(b":\n\n")

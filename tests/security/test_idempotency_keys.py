@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cdc.access import model
 from cdc.access.model import Scope
 from cdc.api import token_auth
 from support.managing import Managed, managing
@@ -58,18 +57,17 @@ async def test_long_answer_is_not_stored(api: Managed, monkeypatch: pytest.Monke
     assert _stored(api) == []
 
 
-async def test_token_with_too_many_keys_is_refused_until_the_first_is_a_day_old(
-    api: Managed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model, "MOST_REQUESTS", 3)
-    for number in range(3):
-        assert await _ask(api, "/endpoints", f"k{number}", **NEW) == 201
-    api.clock.advance(3600)
-    refused = await api.ask("POST", "/endpoints", json=NEW, headers={"Idempotency-Key": "k3"})
-    assert (refused.status, refused.headers["Retry-After"]) == (429, str(23 * 3600))
-    assert "too many Idempotency-Keys" in refused.json["detail"]
-    assert (await api.ask("POST", "/endpoints", json=NEW)).status == 201  # without a key
-    again = await api.ask("POST", "/endpoints", json=NEW, headers={"Idempotency-Key": "k0"})
-    assert again.headers["Idempotency-Replayed"] == "true"
-    api.clock.advance(23 * 3600)
-    assert await _ask(api, "/endpoints", "k3", **NEW) == 201
+async def test_token_with_too_many_keys_is_refused_until_the_first_is_a_day_old() -> None:
+    async with managing(MemoryOutbox(), limits={"idempotency_keys_per_principal": 3}) as api:
+        for number in range(3):
+            assert await _ask(api, "/endpoints", f"k{number}", **NEW) == 201
+        api.clock.advance(3600)
+        refused = await api.ask("POST", "/endpoints", json=NEW, headers={"Idempotency-Key": "k3"})
+        assert (refused.status, refused.headers["Retry-After"]) == (429, str(23 * 3600))
+        assert "too many Idempotency-Keys" in refused.json["detail"]
+        assert "idempotency_keys_per_principal" in refused.json["hint"]
+        assert (await api.ask("POST", "/endpoints", json=NEW)).status == 201  # without a key
+        again = await api.ask("POST", "/endpoints", json=NEW, headers={"Idempotency-Key": "k0"})
+        assert again.headers["Idempotency-Replayed"] == "true"
+        api.clock.advance(23 * 3600)
+        assert await _ask(api, "/endpoints", "k3", **NEW) == 201

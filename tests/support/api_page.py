@@ -12,8 +12,10 @@ from typing import Any
 from cdc.api.application import LARGEST_BODY, OPERATIONS, PREFIX
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation
-from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE, TOKEN_STREAMS
+from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE
+from cdc.config.limits import LimitsConfig
 
+_LIMITS = LimitsConfig()
 _HEAD = f"""\
 # HTTP API
 
@@ -42,9 +44,9 @@ remedy) and `errors` (the wrong values).
 | 401, 403 | no valid token; its scope is too small, or it may not be used from this address |
 | 404, 405 | not found; method not allowed |
 | 408, 413, 415 | the body is late, has more than {LARGEST_BODY // 1024} KB, or is not `application/json` |
-| 409 | the `Idempotency-Key` belongs to another request, or its request is still running |
+| 409 | the `Idempotency-Key` belongs to another request, or its request is still running; a limit is reached |
 | 422 | an invalid value |
-| 429 | too many requests; wait `Retry-After` seconds |
+| 429 | too many requests, keys, streams or previews; wait `Retry-After` seconds |
 | 503 | the outbox does not answer |
 
 **Pages.** Listings have `items` and `next`: the `cursor` of the next page, null on the last one. A page of deliveries
@@ -52,12 +54,15 @@ or events may be short or empty and still have a `next`: the search continues th
 
 **Idempotency.** With an `Idempotency-Key` (1 to 255 printable characters) a POST is executed once in 24 hours: the same
 request gets the same answer (with `Idempotency-Replayed: true`), another one with that key gets 409. Answers over 64 KB
-are not kept, and a token has at most 2,000 keys and 4 MB of answers in 24 hours: then 429. `endpoint-preview` and
-`replay-count` change nothing and take no key.
+are not kept, and a token has at most {_LIMITS.idempotency_keys_per_principal:,} keys and 4 MB of answers in 24 hours:
+then 429. `endpoint-preview` and `replay-count` change nothing and take no key.
 
 **Rate limits.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and
-{TOKEN_STREAMS} open streams or requests for a consumer's events; an address without a valid token {ADDRESS_RATE:g} a
-second, {ADDRESS_BURST:g} at once.
+{_LIMITS.streams_per_principal} open streams or requests for a consumer's events; an address without a valid token
+{ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once.
+
+**Limits.** What a token and its sources may have is [limited](configuration.md#limits-of-tenants): one object too many
+gets 409, one stream or preview too many 429 with `Retry-After`; `detail` names the option.
 
 **Times** are RFC 3339; in answers UTC with six digits: `2026-11-24T21:48:00.123456Z`.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -32,6 +32,7 @@ from cdc.access.model import (
 from cdc.access.proxy import is_within
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
 from cdc.model.audit_chain import BEFORE_ALL, Chain
+from cdc.model.quota import Quota
 from support.memory_outbox.audit import MemoryAudit
 
 
@@ -239,12 +240,25 @@ class MemoryAccess:
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 
-    async def claim(self, actor: str, key: str, fingerprint: str, now: datetime) -> Claim:
+    async def claim(
+        self,
+        actor: str,
+        key: str,
+        fingerprint: str,
+        now: datetime,
+        *,
+        most: int | None = None,
+        within: Sequence[Quota] = (),
+    ) -> Claim:
         self._requests = {name: made for name, made in self._requests.items() if made[1] + IDEMPOTENCY_KEPT > now}
         claim = claim_of(self._requests.get((actor, key)), fingerprint, now)
         own = [made for (each, _), made in self._requests.items() if each == actor]
         answered = sum(len(made[2].body) for made in own if made[2] is not None)
-        if claim.state is ClaimState.NEW and (actor, key) not in self._requests and not has_room(len(own), answered):
+        if (
+            claim.state is ClaimState.NEW
+            and (actor, key) not in self._requests
+            and not has_room(len(own), answered, most)
+        ):
             return Claim(ClaimState.FULL, min(made[1] for made in own))
         if claim.state is ClaimState.NEW:
             self._requests[actor, key] = (fingerprint, now, None)

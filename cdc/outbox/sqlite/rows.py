@@ -87,6 +87,7 @@ _SETTINGS: Final = (
     "authentication",
     "credential",
     "filter_problem",
+    "added_by",
 )
 
 

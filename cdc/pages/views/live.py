@@ -12,6 +12,7 @@ from http import HTTPStatus
 import orjson
 from aiohttp import web
 
+from cdc.model.quota import Limited
 from cdc.pages.page import Page, Refused, Route
 
 #: Seconds between two looks.
@@ -35,6 +36,11 @@ class Live:
     async def _tell(self, page: Page, what: str) -> web.StreamResponse:
         if self._open >= _MOST:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages are open: reload this one by hand.")
+        assert page.visitor is not None, "a route with a role has a visitor"
+        with page.site.service.in_use.counted(Limited.LIVE_PAGES, page.visitor.sources, page.actor):
+            return await self._notify(page, what)
+
+    async def _notify(self, page: Page, what: str) -> web.StreamResponse:
         self._open += 1
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         try:

@@ -42,10 +42,10 @@ NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"
 SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}
 SETUP = set(re.findall(r"^-- name: (\w+)", load("outbox/postgres/setup.sql"), re.MULTILINE))
 SCRIPTS = SETUP | SEARCHES
-#: access and workers plan as PostgreSQL sees fit
+#: access, limits and workers plan as PostgreSQL sees fit
 ACCESS = {
     name
-    for file in ("outbox/access.sql", "outbox/postgres/workers.sql")
+    for file in ("outbox/access.sql", "outbox/postgres/quotas.sql", "outbox/postgres/workers.sql")
     for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
 }
 #: a move reads all that there is of its source, once

@@ -15,6 +15,7 @@ from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange
 from cdc.model.delivery import DeliveryState, DueEndpoints, LeasedDelivery, Outcome, counted
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, Order, public_url
 from cdc.model.event import Event, event_payload
+from cdc.model.quota import Usage
 from cdc.model.worker import WorkerStore
 from cdc.outbox.base import Fence, LimitStore, Replication, Stored
 from cdc.outbox.shared import (
@@ -54,6 +55,10 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
 
     async def exists(self) -> bool:
         return True
+
+    async def usage(self, now: datetime) -> list[Usage]:
+        """Return nothing: only databases enforce limits."""
+        return []
 
     async def check(self) -> None:
         pass

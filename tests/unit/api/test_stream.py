@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 
 from cdc.access.model import Scope
 from cdc.api.events import LOOK_EVERY, SILENCE
-from cdc.api.token_auth import TOKEN_STREAMS
+from cdc.config.limits import LimitsConfig
 from cdc.model.errors import OutboxError
 from support.managing import API, Managed
 from support.memory_outbox.outbox import MemoryOutbox
@@ -136,7 +136,7 @@ async def test_a_pattern_that_is_none(api: Managed) -> None:
 
 
 async def test_a_token_has_some_streams_and_gets_a_place_back(api: Managed) -> None:
-    streams = [reading(api) for _ in range(TOKEN_STREAMS)]
+    streams = [reading(api) for _ in range(LimitsConfig().streams_per_principal)]
     for stream in streams:
         await stream.__aenter__()
     refused = await api.ask("GET", "/events/stream", Scope.READ)
