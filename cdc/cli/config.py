@@ -35,6 +35,14 @@ _API = [
 ]
 
 
+accounts_option = click.option(
+    "--accounts",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Give the source accounts of its own, with their passwords in files there [FacturaScripts' account].",
+)
+
+
 def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for FacturaScripts' database."""
     for option in reversed(_DATABASE):
@@ -56,6 +64,7 @@ def config() -> None:
 
 @config.command()
 @place_options
+@accounts_option
 @click.option("--capture", type=click.Choice(CAPTURES), help="How to capture changes [triggers].")
 @click.option("--outbox", metavar="URL", help="URL of the outbox, which stores events and deliveries.")
 @click.option("--allow-private", is_flag=True, help="Receivers on this machine and in private networks are allowed.")

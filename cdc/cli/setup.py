@@ -13,14 +13,14 @@ import click
 
 from cdc.admin.endpoint_checks import check_patterns
 from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.config import CAPTURES, place_options
+from cdc.cli.config import CAPTURES, accounts_option, place_options
 from cdc.cli.endpoint_input import parse_events
 from cdc.cli.guide import Guide, SetupAnswers
 from cdc.cli.output import say
 from cdc.cli.run import program_words, systemd_here
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources
-from cdc.cli.setup_config import choose, write
+from cdc.cli.setup_config import choose, require_accounts, write
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.config.load import find_config
 from cdc.config.scan import rewrite
@@ -107,6 +107,7 @@ _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
 
 @click.command()
 @place_options
+@accounts_option
 @click.option("--capture", type=click.Choice(CAPTURES), help="How changes are found [as recommended].")
 @click.option("--to", "receiver", metavar="URL", help="Where events are sent first.")
 @click.option("--events", metavar="PATTERN,…", help="Which ones [*].")
@@ -125,6 +126,7 @@ def setup(
     password_file: Path | None,
     api: str | None,
     token_file: Path | None,
+    accounts: Path | None,
     capture: str | None,
     receiver: str | None,
     events: str | None,
@@ -143,10 +145,10 @@ def setup(
     guide = Guide(session, yes)
     path = find_config(session.config_path, os.environ, Path.cwd()) or Path(DEFAULT_FILE)
     answers = SetupAnswers.beside(path, asking=guide.asking)
-    place, file, token = (
-        None if each is None else each.absolute() for each in (facturascripts, password_file, token_file)
+    place, file, token, folder = (
+        None if each is None else each.absolute() for each in (facturascripts, password_file, token_file, accounts)
     )
-    known = Choices(place, url, file, capture, allow_private=allow_private, api=api, token_file=token)
+    known = Choices(place, url, file, capture, allow_private=allow_private, api=api, token_file=token, accounts=folder)
     try:
         _introduce(guide, path, answers)
         plan = None if no_endpoint else ReceiverPlan(receiver, events)
@@ -230,7 +232,7 @@ def _lead(guide: Guide, answers: SetupAnswers, path: Path, known: Choices, wante
         say(f"Nothing to do: {path} is there.")
     config = quiet_configuration(guide.session)
     for source in select_sources(config, ()):
-        _install(guide, source)
+        _install(guide, source, path)
     if wanted is None:
         guide.heading("Step 5 of 6: create the outbox")
         guide.run("outbox", "create")
@@ -250,11 +252,14 @@ def _chosen(asked: ReceiverQuestions, wanted: ReceiverPlan, *, there: bool) -> R
     return ReceiverPlan(url, asked.events(wanted.events))
 
 
-def _install(guide: Guide, source: SourceConfig) -> None:
+def _install(guide: Guide, source: SourceConfig, path: Path) -> None:
+    """``path``: of the configuration."""
     guide.heading(f"Step 4 of 6: capture the changes of {source.name}")
+    require_accounts(source, path, installed=False)
     command = _INSTALLERS.get(source.capture)
     if command is None:
         say(f"Capture by {source.capture} installs nothing.")
+        require_accounts(source, path, installed=True)
         return
     say(f"The SQL, to read or to run by hand: {guide.typed(command, '--dry-run')}")
     if not guide.agreed(f"Install what capture by {source.capture} needs?"):
@@ -262,6 +267,7 @@ def _install(guide: Guide, source: SourceConfig) -> None:
             "Without it no change is captured.", f"To continue later: {guide.typed(command)}, then cdc setup again."
         )
     guide.run(command, "--source", source.name)
+    require_accounts(source, path, installed=True)
 
 
 def _try_endpoint(guide: Guide, config: Config, wanted: ReceiverPlan) -> bool:

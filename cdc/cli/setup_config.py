@@ -12,13 +12,15 @@ from cdc.cli.asynchronous import run_async
 from cdc.cli.guide import Guide, SetupAnswers
 from cdc.cli.output import say
 from cdc.config import SourceConfig
+from cdc.config.accounts import write_passwords
 from cdc.config.load import load_config
 from cdc.config.outbox import OutboxConfig
 from cdc.config.scan import CONFIG_PHP, find_facturascripts
 from cdc.config.show import Choices, check_choices, initial_toml
 from cdc.config.source import RestConfig
-from cdc.model.errors import CdcError, ConfigError
-from cdc.runtime.capture import CaptureRoute, Recommendation, recommend
+from cdc.model.errors import CdcError, ConfigError, SourceUnavailable
+from cdc.model.finding import named
+from cdc.runtime.capture import CaptureRoute, Recommendation, grants, recommend, unreadable_tables
 from cdc.runtime.rest import api_greeting
 
 #: The file for statements that an administrator of the database server runs, beside the configuration.
@@ -79,10 +81,12 @@ def _ready(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) ->
     check_choices(choices)
     source = SourceConfig(facturascripts=choices.facturascripts, url=choices.url, password_file=choices.password_file)
     say(f"FacturaScripts' database: {source.connection().describe()}.")
-    advice = recommend(source)
+    if choices.accounts is not None:
+        return replace(choices, capture=choices.capture or "triggers")
     answers.keep(place=str(choices.facturascripts or choices.url))  # it answers: the rest may be granted later
     if choices.password_file is not None:
         answers.keep(password_file=str(choices.password_file))
+    advice = recommend(source)
     _explain(advice)
     usable = _usable(advice, choices.capture, source.connection().describe(), path.with_name(NEEDED))
     return replace(choices, capture=usable)
@@ -162,8 +166,44 @@ def _write_needed(path: Path, route: CaptureRoute, database: str) -> bool:
     return True
 
 
+def require_accounts(source: SourceConfig, path: Path, *, installed: bool) -> None:
+    """Raise `ConfigError` while accounts of the source's own do not exist, or, once it is installed, read too little.
+    The SQL is written to a file beside the configuration ``path``."""
+    if source.user is None:
+        return
+    printed: set[tuple[object, str]] = set()
+    text = grants(source, printed)
+    needed = path.with_name(NEEDED)
+    if printed:
+        names = " and ".join(sorted(name for _, name in printed))
+        problem, part = f"These accounts do not exist yet: {names}.", "part 1"
+    elif installed and (problem := _reads_too_little(source)):
+        part = "part 2"
+    else:
+        return
+    try:
+        needed.unlink(missing_ok=True)  # its mode may be another one
+        with os.fdopen(os.open(needed, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"{needed} cannot be written: {error.strerror}.", "cdc grants prints its content.") from error
+    raise ConfigError(problem, f"An administrator of the server runs {part} of {needed}. Then run cdc setup again.")
+
+
+def _reads_too_little(source: SourceConfig) -> str:
+    """Return what the consumer's account lacks; empty: nothing."""
+    try:
+        hidden = unreadable_tables(source)
+    except SourceUnavailable:
+        raise
+    except CdcError as error:
+        return error.message
+    return f"The account {source.user} may not read {named(hidden)} yet." if hidden else ""
+
+
 def write(guide: Guide, path: Path, choices: Choices) -> None:
     text = initial_toml(choices)
+    write_passwords(choices.account_options)
     guide.say_command(f"{shlex.join(['cdc', 'config', 'init', *_options(choices)])} > {shlex.quote(str(path))}")
     try:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640), "w", encoding="utf-8") as file:
@@ -182,6 +222,7 @@ def _options(choices: Choices) -> list[str]:
         "--api": choices.api,
         "--token-file": choices.token_file,
         "--capture": choices.capture,
+        "--accounts": choices.accounts,
     }
     options = [word for name, value in named.items() if value is not None for word in (name, str(value))]
     return [*options, "--allow-private"] if choices.allow_private else options

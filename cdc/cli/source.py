@@ -11,6 +11,7 @@ import click
 
 from cdc.cli.admin import actor, with_admin
 from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.config import accounts_option
 from cdc.cli.loss import counted, source_adoption
 from cdc.cli.output import confirm_loss, json_option, print_json, print_script, print_table, say, yes_option
 from cdc.cli.session import CommandSession, pass_session
@@ -52,12 +53,7 @@ def list_(session: CommandSession, text: str, limit: int | None, after: str, *, 
 @click.option(
     "--capture", type=click.Choice(["triggers", "binlog", "logical"]), help="How to capture their changes [triggers]."
 )
-@click.option(
-    "--accounts",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="FOLDER",
-    help="Give each new source accounts of its own, with their passwords in files there [FacturaScripts' account].",
-)
+@accounts_option
 @click.option("--dry-run", is_flag=True, help="Print the sources and change nothing.")
 @json_option
 @pass_session

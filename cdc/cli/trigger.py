@@ -131,9 +131,7 @@ def grants(
     printed: set[tuple[object, str]] = set()
 
     def show(source: SourceConfig) -> None:
-        inspect = installers.granting_inspector(source)
-        choice = installers.account_choice(source, shared=shared, printed=printed)
-        print_script(inspect.grants(capturing.readable(source, inspect), choice).rstrip() + "\n")
+        print_script(capturing.grants(source, printed, shared=shared))
 
     config = quiet_configuration(session, required=False)
     choices = Choices(facturascripts, url, password_file, mode)

@@ -10,9 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from cdc.config.accounts import account_options
 from cdc.config.model import Config
 from cdc.config.source import address_problem
 from cdc.config.url import MASK, mask_url, parse_database_url
+from cdc.model.connection import Engine
 from cdc.model.errors import UsageError
 from cdc.model.toml_lines import TomlPath
 
@@ -83,6 +85,14 @@ class Choices:
     allow_private: bool = False
     api: str | None = None
     token_file: Path | None = None
+    accounts: Path | None = None
+
+    @property
+    def account_options(self) -> dict[str, str]:
+        """The options that name accounts of its own for the database; ``accounts`` is the folder of their passwords."""
+        if self.accounts is None:
+            return {}
+        return account_options("main", Engine.MYSQL, self.capture, self.accounts)  # short enough for each engine
 
 
 def check_choices(choices: Choices) -> None:
@@ -95,6 +105,8 @@ def check_choices(choices: Choices) -> None:
     if choices.url is not None:
         _check_url(choices.url)
     if choices.api is not None:
+        if choices.accounts is not None:
+            raise UsageError("--accounts is for a database, and --api for none.", "Leave one of them out.")
         _check_api(choices, choices.api)
     elif choices.capture == "rest" or choices.token_file is not None:
         raise UsageError(
@@ -118,6 +130,8 @@ def initial_toml(choices: Choices) -> str:
         text = _set(text, "source.main", "facturascripts", str(choices.facturascripts))
     if choices.password_file is not None:
         text = _set(text, "source.main", "password_file", str(choices.password_file))
+    for option, value in choices.account_options.items():
+        text = _set(text, "source.main", option, value)
     if choices.capture is not None and choices.api is None:
         text = _set(text, "source.main", "capture", choices.capture)
     if choices.outbox is not None:

@@ -16,7 +16,16 @@ from cdc.model.column import Capture
 from cdc.model.connection import Engine
 from cdc.model.errors import CdcError, ConfigError, InstallError
 from cdc.model.finding import Inspector, Severity
-from cdc.runtime.installers import binlog_inspector, inspector, installer, mysql_installer, slot_installer
+from cdc.runtime.installers import (
+    account_choice,
+    binlog_inspector,
+    granting_inspector,
+    inspector,
+    installer,
+    installer_of,
+    mysql_installer,
+    slot_installer,
+)
 
 
 def captures(source: SourceConfig) -> list[Capture]:
@@ -71,6 +80,20 @@ def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Cap
 
     ``inspect``: what reads the database; None: the source's own inspector."""
     return with_lookups(source, checked(source, inspect or inspector(source)))
+
+
+def grants(source: SourceConfig, printed: set[tuple[object, str]], *, shared: bool = False) -> str:
+    """Return the SQL for the source's accounts.  ``printed``: see `cdc.model.account.AccountChoice`."""
+    inspect = granting_inspector(source)
+    choice = account_choice(source, shared=shared, printed=printed)
+    return inspect.grants(readable(source, inspect), choice).rstrip() + "\n"
+
+
+def unreadable_tables(source: SourceConfig) -> list[str]:
+    """Return the tables that the consumer's account must be able to read, and may not."""
+    there = inspector(source).existing_tables()
+    tables = [capture.table for capture in readable(source) if capture.table in there]
+    return installer_of(source.connection()).unreadable(tables)
 
 
 def with_lookups(source: SourceConfig, wanted: Sequence[Capture]) -> list[Capture]:

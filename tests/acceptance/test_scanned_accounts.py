@@ -1,4 +1,4 @@
-"""Each source that a scan finds gets accounts of its own, which the configuration uses from then on."""
+"""`cdc source scan` and `cdc setup` give sources accounts of their own, which the configuration uses from then on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from support.commands import run_command
 from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
@@ -46,3 +47,29 @@ async def test_each_scanned_source_works_with_its_own_pair(flavour: str, own_ser
     again = PrintedGrants.read(await consumer.call("grants"))
     assert again.passwords == {}, "both exist"
     await consumer.call("uninstall-triggers")
+
+
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb"])
+def test_setup_leads_through_the_creation_of_the_accounts(flavour: str, own_server: Any, tmp_path: Path) -> None:
+    database: Database = own_server(flavour, erp=True)
+    (tmp_path / "config.php").write_text(config_php(database), encoding="utf-8")
+    config = tmp_path / "cdc.toml"
+    words = ["--config", str(config), "setup", "--facturascripts", str(tmp_path), "--no-endpoint", "--yes"]
+
+    def again(part: str) -> PrintedGrants:
+        done = run_command(*words, "--accounts", str(tmp_path / "secrets"))
+        assert done.returncode == 2, done.stderr
+        assert f"runs {part} of {tmp_path / 'cdc-setup.sql'}" in " ".join(done.stderr.split())
+        assert (tmp_path / "cdc-setup.sql").stat().st_mode & 0o777 == 0o600
+        return PrintedGrants.read((tmp_path / "cdc-setup.sql").read_text())
+
+    created = again("part 1")
+    assert list(created.passwords) == ["cdc_main_installer", "cdc_main_consumer"]
+    assert not {each for each in created.passwords.values() if each in config.read_text()}
+    database.script(created.before)
+    rest = again("part 2")
+    assert rest.passwords == {}
+    database.script(rest.after)
+    done = run_command(*words)
+    assert done.returncode == 0, done.stderr
+    assert "the consumer's account may read every captured table" in done.stdout

@@ -136,9 +136,9 @@ def grants_text(
             "-- 1. Before cdc install-triggers, which runs as the first account. Triggers run with its rights",
             "-- (DEFINER): never drop it while they exist.",
             *create(installer),
+            *create(consumer),
             *installer_grants(found, database, named(installer), sees_others=choice.shared),
             "-- 2. After it, for cdc run, which runs as the second account.",
-            *create(consumer),
             *consumer_grants(found, captures, database, consumer),
             "",
         ]

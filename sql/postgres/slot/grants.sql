@@ -6,11 +6,11 @@ $heading
 
 -- 1. Before cdc install-slot, which runs as $installer: only owners of a table may publish it and set its replica identity.
 $create_installer
+$create_consumer
 GRANT CONNECT, CREATE ON DATABASE $database TO $installer;
 $owners
 
 -- 2. For cdc run, which runs as $consumer: rows that are looked up or read again.
-$create_consumer
 GRANT CONNECT ON DATABASE $database TO $consumer;
 GRANT USAGE ON SCHEMA $schema TO $consumer;
 $selects

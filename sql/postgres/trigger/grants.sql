@@ -2,6 +2,7 @@ $heading
 
 -- 1. Before cdc install-triggers, which runs as $installer:
 $create_installer
+$create_consumer
 GRANT CONNECT, CREATE ON DATABASE $database TO $installer;
 GRANT USAGE ON SCHEMA $schema TO $installer;
 GRANT TRIGGER ON
@@ -9,7 +10,6 @@ GRANT TRIGGER ON
 TO $installer;
 
 -- 2. After it, for cdc run, which runs as $consumer:
-$create_consumer
 GRANT CONNECT ON DATABASE $database TO $consumer;
 GRANT USAGE ON SCHEMA cdc, $schema TO $consumer;
 GRANT SELECT ON cdc.cdc_installation, cdc.cdc_capture TO $consumer;
