@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 from yarl import URL
 
 from cdc.config.php import read_config_php, read_timezone
@@ -32,6 +32,15 @@ def address_problem(text: str) -> str:
     return ""
 
 
+def _an_address(text: str) -> str:
+    if problem := address_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_an_address)]
+
+
 class RestResource(Section):
     """Settings of one table; ``path``, ``key`` and ``numbered`` of FacturaScripts' own tables are known."""
 
@@ -45,7 +54,7 @@ class RestResource(Section):
 class RestConfig(Section):
     """The API of a FacturaScripts; without a ``url`` it is not used."""
 
-    url: str | None = Field(default=None, repr=False)
+    url: Address | None = Field(default=None, repr=False)
     token: str | None = Field(default=None, repr=False)
     token_file: Path | None = None
     requests_per_minute: Annotated[int, Field(ge=6, le=6000)] = 60
@@ -54,14 +63,6 @@ class RestConfig(Section):
     compare_seconds: Seconds = 300.0
     existing: Literal["skip", "read"] = "skip"
     resources: dict[str, RestResource] = Field(default_factory=dict)
-
-    @field_validator("url")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        problem = "" if value is None else address_problem(value)
-        if problem:
-            raise ValueError(problem)
-        return value
 
     @field_validator("token")
     @classmethod
@@ -154,20 +155,12 @@ class SourceConfig(Section):
     tables: tuple[str, ...] = ()
     new_tables_seconds: Annotated[float, Field(ge=0.2, le=86_400.0)] = 5.0
     include: tuple[Literal["lines", "receipts", "customer", "supplier", "origin"], ...] = ()
-    site_url: str | None = None
+    site_url: Address | None = None
     repair: bool = True
     rest: RestConfig = RestConfig()
     nats: NatsConfig = NatsConfig()
     _name: str = PrivateAttr(default="")
     _inline_rules: RulesText | None = PrivateAttr(default=None)
-
-    @field_validator("site_url")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        problem = "" if value is None else address_problem(value)
-        if problem:
-            raise ValueError(problem)
-        return value
 
     def call(self, name: str) -> None:
         """Set the source's name, its key in the configuration; called once."""

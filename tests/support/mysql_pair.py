@@ -6,6 +6,7 @@ from typing import Any
 
 from support.database import Database
 
+#: Forgets GTIDs too, on both.
 RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
 REPLICATE = {
     "mariadb": (

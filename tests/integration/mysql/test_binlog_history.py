@@ -22,9 +22,9 @@ from cdc.model.finding import Severity
 from support.binlog_capture import QUICK, Reading, reading
 from support.database import Database
 from support.log_reading import head
+from support.mysql_pair import RESET
 from support.waiting import HANG_SECONDS
 
-RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
 SERVERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mariadb": ("mariadb", ()),
     "mysql": ("mysql", ()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -16,13 +16,12 @@ from cdc.model.connection import ConnectionInfo, Tls
 from cdc.model.errors import LogPurged, LogRefused, SourceUnavailable
 from support.database import Database, create_database
 from support.log_reading import Seen, head, numbers, once, opened, plain, read, read_all, seen, tables_of
+from support.mysql_pair import RESET, pair, promoted
 from support.server import Spec
 from support.servers import KeeperClient, own_server
 from support.tcp_proxy import Proxy, proxy
 from support.waiting import HANG_SECONDS
 
-#: Forgets GTIDs too, on both.
-RESET = {"mariadb": "RESET MASTER", "mysql": "RESET BINARY LOGS AND GTIDS"}
 WORK = (
     "INSERT INTO a VALUES ('', 1), ('', 2);"
     "BEGIN; INSERT INTO a VALUES ('', 3); SAVEPOINT s; INSERT INTO a VALUES ('', 4); ROLLBACK TO s;"
@@ -313,60 +312,26 @@ def test_mariadb_knows_what_it_has_not_got_yet_from_what_it_never_had(keeper: Ke
     db.server.discard()
 
 
-REPLICATE = {
-    "mariadb": (
-        "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = '{user}', "
-        "master_password = '{password}', master_ssl = 0, master_use_gtid = slave_pos; START SLAVE"
-    ),
-    "mysql": (
-        "CHANGE REPLICATION SOURCE TO source_host = '127.0.0.1', source_port = {port}, source_user = '{user}', "
-        "source_password = '{password}', source_auto_position = 1, get_source_public_key = 1; START REPLICA"
-    ),
-}
-PROMOTE = {"mariadb": "STOP SLAVE; RESET SLAVE ALL", "mysql": "STOP REPLICA; RESET REPLICA ALL"}
-OPTIONS = {"mariadb": ("--log-slave-updates", "--gtid-strict-mode=1"), "mysql": ()}
-
-
 @pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
-def test_fail_over_to_a_replica(keeper: KeeperClient, flavour: str) -> None:
+def test_fail_over_to_a_replica(flavour: str, own_server: Callable[..., Database]) -> None:
     """By GTIDs, with the primary lost: what it replicated has the same names and times on the other server."""
-    primary, replica = (
-        Database(
-            own_server(keeper, Spec(flavour, True, (*OPTIONS[flavour], f"--server-id={n}"), durable=True)), "mysql"
-        )
-        for n in (1, 2)
-    )
-    for each in (primary, replica):
-        each.execute(RESET[flavour])
-    info = primary.info
-    replica.script(REPLICATE[flavour].format(port=info.port, user=info.user, password=info.password))
-    start = head(primary)
-    primary.script("CREATE DATABASE shop; USE shop; CREATE TABLE a (v TEXT, id INT PRIMARY KEY)")
-    shop = Database(primary.server, "shop")
+    shop, replica = pair(flavour, own_server)
+    start = head(shop)
+    shop.execute("CREATE TABLE a (v TEXT, id INT PRIMARY KEY)")
     write(shop, 100, 150)
     found = [(each, position) for each, position in read(shop.info, start) if each]
     write(shop, 150, 200)
-    last = head(primary).gtids
-    wait = {"mariadb": "SELECT MASTER_GTID_WAIT(%s, 20)", "mysql": "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 20)"}[flavour]
-    assert replica.execute(wait, [last]) == [(0,)]
     on_primary = [each for each, _ in read(shop.info, start) if each]
-    shop.close()
-    primary.close()
-    primary.server.kill()
-    replica.script(PROMOTE[flavour])
-    promoted = Database(replica.server, "shop")
-    write(promoted, 200, 250)
+    standby = promoted(flavour, shop, replica)
+    write(standby, 200, 250)
 
-    resumed = read_all(promoted.info, found[-1][1])
+    resumed = read_all(standby.info, found[-1][1])
     assert numbers(each for each, _ in found) == committed(100, 150)
     assert numbers(resumed) == committed(150, 250)
     in_the_middle = next(at for at, (each, _) in enumerate(found) if numbers([each]) == [[125]])
-    again = read_all(promoted.info, found[in_the_middle][1])
+    again = read_all(standby.info, found[in_the_middle][1])
     assert numbers(again) == committed(126, 250)
     assert [(each.token, each.time) for each in again[:74]] == [
         (each.token, each.time) for each in on_primary[in_the_middle + 1 :]
     ]
-    for each in (promoted, replica):
-        each.close()
-    primary.server.discard()
-    replica.server.discard()
+    standby.close()

@@ -9,6 +9,7 @@ from support.fault.routes import Route
 from support.fault.run import Run
 from support.fault.tables import TABLES
 from support.mysql_dump import restore
+from support.mysql_pair import PROMOTE, RESET
 from support.waiting import until
 
 _ROTATE = {"mariadb": "FLUSH BINARY LOGS", "mysql": "FLUSH BINARY LOGS", "postgresql": "SELECT pg_switch_wal()"}
@@ -79,7 +80,7 @@ def reset_log(run: Run) -> None:
         if run.route.flavour == "postgresql":
             run.admin("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
         else:
-            run.admin(replication.RESET[run.route.flavour])
+            run.admin(RESET[run.route.flavour])
     run.gaps.update(TABLES)
     if run.route.flavour != "postgresql":
         _write(run, run.writers.tally.commits * 3 // 2)
@@ -117,6 +118,6 @@ def fail_over(run: Run) -> None:
     with run.writers.work.paused():
         replication.until_replicated(run.database, successor, f"server {number}")
         run.database.server.kill()
-        successor.script(replication.PROMOTE[flavour])
+        successor.script(PROMOTE[flavour])
         run.use(successor)
     run.until_progress()
