@@ -19,7 +19,7 @@ from cdc.access.model import (
 from cdc.model.audit import AuditEntry, RecordedEntry
 from cdc.model.audit_chain import Chain
 from cdc.model.quota import Quota
-from cdc.outbox import endpoints
+from cdc.outbox import endpoints, resealing
 from cdc.outbox.audit import begin, chain_of, seal_key
 from cdc.outbox.database import Database, Row
 from cdc.outbox.quotas import check
@@ -109,4 +109,5 @@ async def seal_secrets(db: Database, *, former: bool, dry_run: bool = False) -> 
 async def rekey(db: Database) -> int:
     """`seal_secrets`, and those of endpoints: under the outbox's lock, and then that of access."""
     await db.alone()
+    await resealing.restart(db)
     return await endpoints.seal_secrets(db, former=True) + await seal_secrets(db, former=True)

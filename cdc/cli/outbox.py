@@ -19,7 +19,7 @@ from cdc.config.outbox import OutboxConfig
 from cdc.config.url import mask_url
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.finding import Finding, Severity
-from cdc.outbox.base import EndpointStore
+from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import new_key
 from cdc.runtime import outboxes
 
@@ -69,6 +69,8 @@ def rekey(session: CommandSession, as_json: bool) -> None:
     if as_json:
         print_json({"encrypted": sealed})
     say(f"{sealed} secrets were encrypted again; all now use the current key.")
+    if config.outbox.seal_payloads:
+        say("cdc run encrypts payloads again in the background: remove the old key when cdc doctor says so.")
 
 
 async def _rekey(config: Config) -> int:
@@ -175,7 +177,7 @@ def _outbox_at(url: str, config: Config) -> OutboxConfig:
     return found
 
 
-async def check_secrets(config: Config, store: EndpointStore) -> Finding:
+async def check_secrets(config: Config, store: OutboxStore) -> Finding:
     """Check, for the doctor, that the secrets are encrypted, all with the present key."""
     keys = config.outbox.secret_keys().keys
     if not keys:
@@ -186,6 +188,9 @@ async def check_secrets(config: Config, store: EndpointStore) -> Finding:
     if former:
         detail = f"{former} secrets are encrypted with a former key, which must not be taken away yet."
         return Finding("secrets", Severity.WARNING, detail, "cdc outbox rekey")
+    if await store.reseal_pending():
+        detail = "Payloads are still being encrypted with the present key; a former one must not be taken away yet."
+        return Finding("secrets", Severity.WARNING, detail, "cdc run does it; look again later")
     if len(keys) > 1:
         detail = "All secrets are encrypted with the present key; the former one is not needed any more."
         return Finding("secrets", Severity.OK, detail)

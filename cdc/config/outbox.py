@@ -20,10 +20,12 @@ KEY_VARIABLE = "CDC_SECRET_KEY"
 
 
 class SecretKeys(NamedTuple):
-    """The arguments of `cdc.outbox.secret_box.SecretBox`: keys, the present one first, and where they are from."""
+    """The arguments of `cdc.outbox.secret_box.SecretBox`: keys, the present one first, where they are from, and whether
+    payloads are sealed."""
 
     keys: tuple[str, ...] = ()
     where: str = "The key"
+    seal_payloads: bool = False
 
 
 class OutboxConfig(Section):
@@ -32,6 +34,7 @@ class OutboxConfig(Section):
     url: str = Field(default=f"{SQLITE}cdc.db", repr=False)
     password_file: Path | None = None
     secret_key_file: Path | None = None
+    seal_payloads: bool = False
     synchronous: bool = False
     _secret_key: str = PrivateAttr(default="")  # of the environment; never in a file that may be shown
 
@@ -71,8 +74,13 @@ class OutboxConfig(Section):
     def secret_keys(self) -> SecretKeys:
         """Return the keys from the environment, else from the file (read now).  Raises `ConfigError`."""
         if self._secret_key:
-            return SecretKeys(_words(self._secret_key), KEY_VARIABLE)
+            return SecretKeys(_words(self._secret_key), KEY_VARIABLE, self.seal_payloads)
         if self.secret_key_file is None:
+            if self.seal_payloads:
+                raise ConfigError(
+                    "[outbox] seal_payloads is true, and there is no key to encrypt payloads with.",
+                    "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file of [outbox] secret_key_file.",
+                )
             return SecretKeys()
         where = f"The secret key file {self.secret_key_file}"
         hint = (
@@ -84,7 +92,7 @@ class OutboxConfig(Section):
             raise ConfigError(f"{where} cannot be read: {reason(error)}.", hint) from error
         if not keys:
             raise ConfigError(f"{where} is empty.", hint)
-        return SecretKeys(keys, where)
+        return SecretKeys(keys, where, self.seal_payloads)
 
 
 class RetentionConfig(Section):

@@ -86,7 +86,8 @@ async def insert(db: Database, mover: str, load: Load) -> None:
     written = {row[0] for _, _, row in new} | {row[0] for *_, row in again}
     ids_now = await _there(db, placed)
     owners = {row[0]: ids_now[event, endpoint][0] for event, endpoint, row in placed}
-    attempts = [(owners[row[0]], *row[1:]) for row in load.attempts if row[0] in written]
+    seal = db.box.contents.seal_text
+    attempts = [(owners[row[0]], *row[1:-1], seal(row[-1])) for row in load.attempts if row[0] in written]
     if attempts:
         await db.write_each("insert_moved_attempt", _columns(_ATTEMPT, attempts))
 
@@ -100,11 +101,19 @@ async def _insert_events(db: Database, events: Sequence[Row]) -> dict[int, int]:
     ids = [row[1] for row in events]
     known: dict[str, int] = dict(await db.rows("sequences", ids=ids))
     last = await db.value("last_event")
-    new = [(last + number, *row[1:]) for number, row in enumerate((r for r in events if r[1] not in known), 1)]
+    contents = db.box.contents
+    new = [
+        (last + number, *row[1:6], contents.seal(row[6]), *_labels(row, sealing=contents.sealing))
+        for number, row in enumerate((r for r in events if r[1] not in known), 1)
+    ]
     if new:
         await db.write_each("insert_event", _columns(_EVENT, new))
     known |= {row[1]: row[0] for row in new}
     return {row[0]: known[row[1]] for row in events}
+
+
+def _labels(row: Row, *, sealing: bool) -> Row:
+    return (None, None) if sealing else row[7:]
 
 
 async def _there(db: Database, placed: Sequence[tuple[int, int, Row]]) -> dict[tuple[int, int], tuple[int, int]]:
@@ -147,7 +156,8 @@ async def _hold_again(db: Database, mover: str, again: Sequence[tuple[int, int, 
 
 
 async def keep(db: Database, source: str, table: str, rows: Sequence[Row]) -> None:
-    await db.write_each("keep_row", _columns(("key", "digest", "content"), rows), source=source, table=table)
+    sealed = [(key, digest, db.box.contents.seal(content)) for key, digest, content in rows]
+    await db.write_each("keep_row", _columns(("key", "digest", "content"), sealed), source=source, table=table)
 
 
 async def arrive(db: Database, source: str, mark: Departure, arriving: Position, rest: Rest) -> None:
@@ -159,8 +169,10 @@ async def arrive(db: Database, source: str, mark: Departure, arriving: Position,
         await db.write_each("set_state", columns, source=source)
     for row in rest.backfills:
         await db.write("insert_moved_backfill", **dict(zip(_BACKFILL, row, strict=True)))
+    seal = db.box.contents.seal_text
     for row in rest.quarantine:
-        await db.write("insert_quarantined", **dict(zip(_QUARANTINE, row[:-1], strict=True)))
+        sealed = (*row[:5], row[5] and seal(row[5]), *row[6:9], seal(row[9]), seal(row[10]))
+        await db.write("insert_quarantined", **dict(zip(_QUARANTINE, sealed, strict=True)))
         await db.write("set_reread", id=row[0], backfill=row[-1])
     for lane, root in rest.lanes:
         await join_lanes(db, root, lane)

@@ -19,6 +19,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, public_url
+from cdc.model.errors import UsageError
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.shared import Subscriber, SubscriberCache, SubscriberIndex
 from cdc.outbox.slices import LogSlice
@@ -111,6 +112,14 @@ class Database(ABC):
     async def find_deliveries(
         self, which: DeliveryFilter, *, newest_first: bool = False, walked: bool = False
     ) -> LogSearch: ...
+
+    def check_text(self, which: EventFilter) -> None:
+        """Raise `UsageError` for a search that no database can do."""
+        if which.text is not None and self.box.contents.sealing:
+            raise UsageError(
+                "Payloads are encrypted in this outbox, so their text cannot be searched.",
+                "Search by record, event, endpoint, state or time.",
+            )
 
     @abstractmethod
     def one_delivery(self, number: int | None) -> LogSearch: ...

@@ -392,6 +392,9 @@ class DatabaseOutbox(ABC):
     async def usage(self, now: datetime) -> list[Usage]:
         return await self._log.read(quotas.usage, now)
 
+    async def reseal_pending(self) -> bool:
+        return await self._log.read(resealing.is_pending)
+
     async def forget_quarantined(self, before: datetime) -> int:
         return await self._tidy(quarantine.forget, before)
 

@@ -215,7 +215,7 @@ class SourceMove:
     async def _copy_kept(self, table: str) -> None:
         after = b""
         page = {"source": self._source, "table": table, "limit": BATCH}
-        while rows := await self._old.outbox.look(_rows, "kept_page", after=after, **page):
+        while rows := await self._old.outbox.look(_kept, after=after, **page):
             await self._new.outbox.alter(arrivals.keep, self._source, table, rows)
             self._at("kept rows")
             after = rows[-1][0]
@@ -264,6 +264,11 @@ async def _rows(db: Database, name: str, /, **parameters: Any) -> list[Row]:
     return await db.rows(name, **parameters)
 
 
+async def _kept(db: Database, /, **page: Any) -> list[Row]:
+    rows = await db.rows("kept_page", **page)
+    return [(key, digest, db.box.contents.open(content)) for key, digest, content in rows]
+
+
 async def _lock(db: Database, wish: Wish, move: str, outbox: str) -> Departure:
     """Put the mark in the place of the position: from now on every store for the source is refused."""
     stored = await position_of(db, wish.source)
@@ -289,9 +294,22 @@ async def _keys(db: Database, name: str, place: Row, which: Mapping[str, Any]) -
 
 async def _load(db: Database, ids: list[int]) -> Load:
     deliveries = await db.rows("moved_deliveries", ids=ids)
-    events = await db.rows("moved_events", sequences=list({row[1] for row in deliveries}))
+    contents = db.box.contents  # the other outbox seals with its own key
+    events = [
+        (*row[:6], contents.open(row[6]), *row[7:])
+        for row in await db.rows("moved_events", sequences=list({row[1] for row in deliveries}))
+    ]
     attempts = [
-        (number, counted, public_url(url), status, started_at, duration, redacted(error, url), redacted(answer, url))
+        (
+            number,
+            counted,
+            public_url(url),
+            status,
+            started_at,
+            duration,
+            redacted(error, url),
+            redacted(contents.open_text(answer), url),
+        )
         for number, counted, url, status, started_at, duration, error, answer in await db.rows(
             "moved_attempts", ids=ids
         )
@@ -300,11 +318,15 @@ async def _load(db: Database, ids: list[int]) -> Load:
 
 
 async def _rest(db: Database, source: str, mover: str) -> Rest:
+    opened = db.box.contents.open_text
     return Rest(
         dict(await db.rows("states", source=source)),
         await db.rows("moved_lanes", mover=mover),
         await db.rows("moved_backfills", source=source),
-        await db.rows("moved_quarantine", source=source),
+        [
+            (*row[:5], row[5] and opened(row[5]), *row[6:9], opened(row[9]), opened(row[10]), *row[11:])
+            for row in await db.rows("moved_quarantine", source=source)
+        ],
     )
 
 

@@ -144,7 +144,8 @@ async def next_due(db: Database, without: Collection[str]) -> datetime | None:
 async def held(db: Database, worker: str, delivery_ids: Sequence[str]) -> list[LeasedDelivery]:
     numbers = [number for each in delivery_ids if (number := delivery_number(each)) is not None]
     rows = await db.rows("held", worker=worker, ids=numbers)
-    return [LeasedDelivery(delivery_id(number), *rest) for number, *rest in rows]
+    found = [LeasedDelivery(delivery_id(number), *rest) for number, *rest in rows]
+    return [each._replace(body_event=db.box.contents.open(each.body_event)) for each in found]
 
 
 async def due_of(db: Database, endpoint_id: str) -> datetime | None:

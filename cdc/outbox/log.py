@@ -21,6 +21,7 @@ from cdc.model.delivery import (
 )
 from cdc.model.endpoint import public_url
 from cdc.outbox.base import StoredEvent
+from cdc.outbox.contents import Contents
 from cdc.outbox.database import Database, Row
 from cdc.outbox.shared import cursor_of, delivery_id, delivery_number, no_delivery, place_text
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
@@ -66,16 +67,16 @@ def view_from(row: Row) -> DeliveryView:
     )
 
 
-def attempt_from(row: Row) -> Attempt:
+def attempt_from(row: Row, contents: Contents) -> Attempt:
     """Return the attempt of a row of ``attempts``."""
-    number, counted, event_id, event_name, url, *rest = row
-    return Attempt(delivery_id(number), counted, event_id, event_name, public_url(url), *rest)
+    made = Attempt(delivery_id(row[0]), *row[1:])
+    return made._replace(url=public_url(made.url), answer=contents.open_text(made.answer))
 
 
-def event_from(row: Row) -> StoredEvent:
+def event_from(row: Row, contents: Contents) -> StoredEvent:
     """Return the event of a row of ``event``, ``events_…`` and ``find_…``."""
     sequence, event_id, name, source, record, time, payload = row
-    parsed = orjson.loads(payload) if payload else {}  # emptied when it was expunged
+    parsed = orjson.loads(contents.open(payload)) if payload else {}  # emptied when it was expunged
     return StoredEvent(sequence, event_id, name, source, record, time, parsed)
 
 
@@ -125,13 +126,13 @@ async def delivery(db: Database, delivery_id: str) -> DeliveryView | None:
 
 
 async def attempts(db: Database, delivery_id: str) -> list[Attempt]:
-    return [attempt_from(row) for row in await db.rows("attempts", id=delivery_number(delivery_id))]
+    return [attempt_from(row, db.box.contents) for row in await db.rows("attempts", id=delivery_number(delivery_id))]
 
 
 async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
     found: dict[str, list[Attempt]] = defaultdict(list)
     for row in await db.rows("attempts_of", ids=[delivery_number(each) for each in delivery_ids]):
-        attempt = attempt_from(row)
+        attempt = attempt_from(row, db.box.contents)
         found[attempt.delivery_id].append(attempt)
     return dict(found)
 
@@ -169,32 +170,32 @@ async def events(db: Database, limit: int, after: int | None, pattern: str | Non
         rows = await db.rows("events_newest", limit=limit)
     else:
         rows = await db.rows("events_after", limit=limit, after=after)
-    return [event_from(row) for row in rows]
+    return [event_from(row, db.box.contents) for row in rows]
 
 
 async def _newest(db: Database, which: EventFilter, limit: int) -> list[StoredEvent]:
     rows = await (await db.find_events(which)).rows("find_newest", limit)
-    return [event_from(row) for row in reversed(rows)]
+    return [event_from(row, db.box.contents) for row in reversed(rows)]
 
 
 async def event(db: Database, event_id: str) -> StoredEvent | None:
     row = await db.row("event", id=event_id)
-    return None if row is None else event_from(row)
+    return None if row is None else event_from(row, db.box.contents)
 
 
 async def events_of(db: Database, event_ids: Sequence[str]) -> list[StoredEvent]:
-    return [event_from(row) for row in await db.rows("events_of", ids=list(event_ids))]
+    return [event_from(row, db.box.contents) for row in await db.rows("events_of", ids=list(event_ids))]
 
 
 async def newest_events(db: Database, records: Sequence[str], sources: Sequence[str] | None) -> list[StoredEvent]:
     given = {"record": list(records)}
     rows = await db.rows_each("newest_event", given, sources=None if sources is None else list(sources))
-    return [event_from(row) for row in rows]
+    return [event_from(row, db.box.contents) for row in rows]
 
 
 async def find_events(db: Database, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
     search = await db.find_events(which)
-    return [event_from(row) for row in await search.behind(after).rows("find_events", limit)]
+    return [event_from(row, db.box.contents) for row in await search.behind(after).rows("find_events", limit)]
 
 
 async def search_events(
@@ -208,7 +209,7 @@ async def search_events(
     name = "find_events" if oldest_first else "find_newest"
     for part in walk:
         walk.rows += await search.within(part).rows(name, walk.wanted)
-    return walk.page(event_from, lambda row: str(row[0]), str)
+    return walk.page(lambda row: event_from(row, db.box.contents), lambda row: str(row[0]), str)
 
 
 async def activity(

@@ -94,6 +94,7 @@ async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger)
             new.setdefault(event.id, (event, payload))
     if not new:
         return {}
+    contents = db.box.contents
     numbered = dict(enumerate((event for event, _ in new.values()), ledger.last_event + 1))
     columns: dict[str, Sequence[object]] = {
         "sequence": list(numbered),
@@ -102,9 +103,9 @@ async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger)
         "source": [event.source for event in numbered.values()],
         "record": [event.record for event in numbered.values()],
         "time": [event.time for event in numbered.values()],
-        "payload": [payload for _, payload in new.values()],
-        "label_code": [event.labels[0] or None for event in numbered.values()],
-        "label_name": [event.labels[1] or None for event in numbered.values()],
+        "payload": [contents.seal(payload) for _, payload in new.values()],
+        "label_code": [None if contents.sealing else event.labels[0] or None for event in numbered.values()],
+        "label_name": [None if contents.sealing else event.labels[1] or None for event in numbered.values()],
     }
     await db.write_each("insert_event", columns)
     return numbered
@@ -148,7 +149,9 @@ async def keep_rows(db: Database, source: str, change: SnapshotChange) -> None:
     if change.gone:
         await db.write_each("forget_kept_row", {"key": list(change.gone)}, source=source, table=table)
     if change.written:
-        columns = dict(zip(("key", "digest", "content"), map(list, zip(*change.written, strict=True)), strict=True))
+        keys, digests, contents = zip(*change.written, strict=True)
+        sealed = list(map(db.box.contents.seal, contents))
+        columns = {"key": list(keys), "digest": list(digests), "content": sealed}
         await db.write_each("keep_row", columns, source=source, table=table)
 
 
@@ -161,4 +164,4 @@ async def kept_digests(
 
 async def kept_rows(db: Database, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
     found = await db.rows_each("kept_row", {"key": list(keys)}, source=source, table=table)
-    return {row[0]: SnapshotRow(*row) for row in found}
+    return {key: SnapshotRow(key, digest, db.box.contents.open(content)) for key, digest, content in found}

@@ -17,6 +17,7 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import Order
 from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.base import StoredEvent
+from cdc.outbox.contents import Contents
 from cdc.outbox.database import Database, Row
 from cdc.outbox.dispatch import settle
 from cdc.outbox.endpoints import subscriber as subscriber_of_id
@@ -214,13 +215,14 @@ async def scan(db: Database, which: DeliveryFilter, limit: int, after: str | Non
         return of_deliveries([(sequence, number, bool(expunged)) for sequence, number, expunged in rows], limit)
     events = await db.find_events(which)
     rows = await events.behind(place[0]).rows("replayable_events", LOOK, subscriber=subscriber.number)
-    return await db.aside(of_endpoint, map(_candidate, rows), subscriber, limit)  # filters may take their time
+    candidates = (_candidate(row, db.box.contents) for row in rows)
+    return await db.aside(of_endpoint, candidates, subscriber, limit)  # filters may take their time
 
 
-def _candidate(row: Row) -> Candidate:
+def _candidate(row: Row, contents: Contents) -> Candidate:
     """Return the candidate of a row of ``replayable_events``: also an event that an endpoint wants and never got."""
     sequence, delivery, expunged, state, *columns = row
-    event = event_from((sequence, *columns)) if delivery is None else None
+    event = event_from((sequence, *columns), contents) if delivery is None else None
     return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)
 
 

@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import ConfigError, OutboxError, UsageError
+from cdc.outbox.contents import Contents
 
 SEALED = "fernet:"
 _KEY_BYTES = 32
@@ -36,11 +37,13 @@ def is_sealed(stored: str) -> bool:
 
 class SecretBox:
     """``keys``: the present one first, then former ones; base64 of 32 bytes each, in either alphabet.  ``where``: where
-    they are from, for errors, which never repeat a key.  Raises `ConfigError` when one is no key."""
+    they are from, for errors, which never repeat a key.  ``seal_payloads``: ``contents`` seals row values too.  Raises
+    `ConfigError` when one is no key."""
 
-    def __init__(self, keys: Sequence[str] = (), where: str = "The key") -> None:
+    def __init__(self, keys: Sequence[str] = (), where: str = "The key", *, seal_payloads: bool = False) -> None:
         self._keys = [_checked(key, number, where) for number, key in enumerate(keys, 1)]
         self._fernets = [Fernet(key) for key in self._keys]
+        self.contents = Contents([base64.urlsafe_b64decode(key) for key in self._keys], sealing=seal_payloads)
 
     def __bool__(self) -> bool:
         """Return whether secrets are sealed at all."""

@@ -78,7 +78,12 @@ class RetentionStore(Protocol):
         ...
 
     async def reseal(self, limit: int) -> bool:
-        """Rewrite up to ``limit`` rows that a former version stored, and return whether there may be more."""
+        """Rewrite up to ``limit`` rows that a former version stored, or whose values are not sealed as configured;
+        return whether there may be more."""
+        ...
+
+    async def reseal_pending(self) -> bool:
+        """Return whether row values may be stored that are not sealed as configured."""
         ...
 
     async def forget_quarantined(self, before: datetime) -> int:

@@ -33,7 +33,8 @@ def open_access(config: Config) -> AccessStore:
     """Return the access store in the configured outbox's database, not opened yet."""
     from cdc.outbox.secret_box import SecretBox
 
-    box = SecretBox(*config.outbox.secret_keys())
+    keys = config.outbox.secret_keys()
+    box = SecretBox(keys.keys, keys.where, seal_payloads=keys.seal_payloads)
     if config.outbox.path is None:
         from cdc.access.postgres import PostgresAccess
 

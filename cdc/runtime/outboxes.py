@@ -82,7 +82,7 @@ async def save_lost(store: OutboxFile, lost: OutboxLost) -> OutboxLost:
 def _outbox(outbox: OutboxConfig, keys: SecretKeys) -> PostgresOutbox | SqliteOutbox:
     from cdc.outbox.secret_box import SecretBox
 
-    box = SecretBox(*keys)
+    box = SecretBox(keys.keys, keys.where, seal_payloads=keys.seal_payloads)
     if outbox.path is None:
         from cdc.outbox.postgres.outbox import PostgresOutbox
 

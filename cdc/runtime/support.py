@@ -100,7 +100,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     ),
     "rest": ("requests_per_minute", "page_size", "interval_seconds", "compare_seconds", "existing"),
     "nats": ("existing",),
-    "outbox": (),
+    "outbox": ("seal_payloads",),
     "dispatch": (
         "allow_private", "allow_http", "proxy_resolves", "concurrency", "lease_seconds", "max_timeout_seconds",
         "stop_seconds",

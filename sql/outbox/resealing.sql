@@ -18,5 +18,29 @@ WHERE event.name = ANY (:names::text[]) AND event.source = :source AND event.seq
 ORDER BY event.sequence
 LIMIT :limit
 
--- name: rewrite_payload
-UPDATE cdc_outbox.event SET payload = :payload WHERE sequence = :sequence
+-- name: payloads_after
+SELECT sequence, payload FROM cdc_outbox.event WHERE sequence > :after ORDER BY sequence LIMIT :limit
+
+-- name: forget_labels
+-- Sealed events are not found by code or name.
+UPDATE cdc_outbox.event SET label_code = NULL, label_name = NULL WHERE sequence = ANY (:sequences::bigint[])
+
+-- name: quarantined_after
+SELECT id, row_key, image_before, image_after FROM cdc_outbox.quarantine WHERE id > :after ORDER BY id LIMIT :limit
+
+-- name: rewrite_quarantined
+UPDATE cdc_outbox.quarantine SET row_key = :row_key, image_before = :image_before, image_after = :image_after
+WHERE id = :id
+
+-- name: kept_after
+SELECT source, table_name, key, content FROM cdc_outbox.kept_row
+WHERE (source, table_name, key) > (:source, :table, :key::bytea)
+ORDER BY source, table_name, key
+LIMIT :limit
+
+-- name: rewrite_kept
+UPDATE cdc_outbox.kept_row SET content = :content WHERE source = :source AND table_name = :table AND key = :key::bytea
+
+-- name: forget_resealed
+-- What was noted of former keys.
+DELETE FROM cdc_outbox.resealing WHERE part LIKE :former

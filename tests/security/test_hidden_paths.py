@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -23,14 +23,13 @@ from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted, s
 from cdc.model.errors import OutboxError
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.browsing import visiting
-from support.database import Database
 from support.managing import Managed, managing
 from support.outboxes import NOW, at, endpoint, event, lease, store
 from support.portals import in_portal
+from support.stored_outbox import StoredOutbox
 
 ONE, TWO = new_key(), new_key()
 #: In the path or query of each URL.
@@ -187,36 +186,7 @@ def test_answers_hold_no_path(name: str, said: str) -> None:
 # -- bytes at rest ----------------------------------------------------------------------------------------------------
 
 
-class Bytes:
-    """An outbox that can be opened with different keys, and everything that is stored in it, as text."""
-
-    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
-        self.path = folder / "outbox.db"
-        self.database: Database | None = None
-        if request.param == "postgresql":
-            self.database = request.getfixturevalue("postgres_outbox_db")
-
-    @asynccontextmanager
-    async def opened(self, *keys: str) -> AsyncIterator[OutboxStore]:
-        box = SecretBox(keys)
-        outbox: OutboxStore = (
-            PostgresOutbox(self.database.info, box=box) if self.database else SqliteOutbox(self.path, box=box)
-        )
-        try:
-            await outbox.open()
-            yield outbox
-        finally:
-            await outbox.close()
-
-    def stored(self) -> str:
-        if self.database is None:
-            files = self.path.parent.glob(f"{self.path.name}*")
-            return "".join(file.read_bytes().decode("latin-1") for file in files)
-        tables = self.database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'cdc_outbox'")
-        texts = [self.database.execute(f"SELECT each::text FROM cdc_outbox.{name} AS each") for (name,) in tables]
-        payloads = self.database.execute("SELECT convert_from(payload, 'UTF8') FROM cdc_outbox.event")
-        return "\n".join(str(row) for rows in (*texts, payloads) for row in rows)
-
+class Bytes(StoredOutbox):
     def age(self, url: str) -> None:
         """Make attempts and alerts those of a former version, which held the path."""
         if self.database is None:
@@ -270,8 +240,8 @@ async def test_with_a_key_no_byte_tells_a_path_or_a_parameter(
     async with stored.opened(ONE) as outbox:
         await lived(outbox, "slack")
         await work(outbox)
-        assert not holds(stored.stored())
-        assert "https://hooks.slack.com" in stored.stored(), "the origin can be searched for"
+        assert not stored.holds(PLANTED)
+        assert "https://hooks.slack.com" in stored.content(), "the origin can be searched for"
 
 
 async def test_an_outbox_of_a_former_version_is_sealed_at_its_first_start_with_a_key(stored: Bytes) -> None:
@@ -281,7 +251,7 @@ async def test_an_outbox_of_a_former_version_is_sealed_at_its_first_start_with_a
         await outbox.remove_endpoint("ep_teams", NOW)
     stored.age(URLS["slack"])
     _forget_public_urls(stored)
-    assert holds(stored.stored())
+    assert stored.holds(PLANTED)
     async with stored.opened(ONE) as outbox:
         steps = 0
         while await outbox.reseal(1):  # a step at a time, as after so many restarts
@@ -290,7 +260,7 @@ async def test_an_outbox_of_a_former_version_is_sealed_at_its_first_start_with_a
         assert await outbox.endpoint("ep_slack") == named("slack")
     async with stored.opened(ONE) as outbox:  # SQLite's log is empty then
         assert not await outbox.reseal(100)
-    assert not holds(stored.stored())
+    assert not stored.holds(PLANTED)
 
 
 def _forget_public_urls(stored: Bytes) -> None:
@@ -315,7 +285,7 @@ async def test_after_a_change_of_keys_the_former_one_opens_nothing(stored: Bytes
             async with stored.opened(*wrong):
                 pass
         assert not holds(str(caught.value))
-    text = stored.stored()
+    text = stored.content()
     box = SecretBox([ONE])
     tokens = [each.split('"')[0].split("'")[0] for each in text.split("fernet:")[1:]]
     assert len(tokens) >= 3

@@ -76,6 +76,7 @@ class PostgresDatabase(Database):
         return Ledger(last_event, last_delivery, frozenset(known), subscribers)
 
     async def find_events(self, which: EventFilter, *, walked: bool = False) -> PostgresSearch:  # noqa: ARG002 - for SQLite's planner; PostgreSQL's needs no hint
+        self.check_text(which)
         return await search.of_events(self, which)
 
     async def find_deliveries(
@@ -85,6 +86,7 @@ class PostgresDatabase(Database):
         newest_first: bool = False,  # noqa: ARG002 - for SQLite's planner; PostgreSQL's needs no hint
         walked: bool = False,  # noqa: ARG002 - for SQLite's planner; PostgreSQL's needs no hint
     ) -> PostgresSearch:
+        self.check_text(which)
         return await search.of_deliveries(self, which)
 
     def one_delivery(self, number: int | None) -> PostgresSearch:

@@ -161,10 +161,10 @@ async def lease(
     given = {**given, "ids": list(room)} if only else given
     await floors.check(db)
     if not floors.active:
-        return _leased(await db.query(lease_statement(only=only), given), until)
+        return _leased(db, await db.query(lease_statement(only=only), given), until)
     rows = await db.query(lease_statement(only=only, resumed=True), given | floors.begin())
     floors.leased(rows, now, limit, room, only=only)
-    return _leased(rows, until)
+    return _leased(db, rows, until)
 
 
 async def lease_of(
@@ -180,10 +180,10 @@ async def lease_of(
     given = {"endpoint": endpoint_id, "worker": worker, "now": now, "until": until, "limit": limit}
     await floors.check(db)
     if not floors.active:
-        return _leased(await db.query(lease_of_statement(), given), until)
+        return _leased(db, await db.query(lease_of_statement(), given), until)
     rows = await db.query(lease_of_statement(resumed=True), given | floors.begin())
     floors.leased(rows, now, limit, {endpoint_id: limit}, only=True)
-    return _leased(rows, until)
+    return _leased(db, rows, until)
 
 
 async def due_endpoints(
@@ -197,7 +197,7 @@ async def due_endpoints(
     return found
 
 
-def _leased(rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
+def _leased(db: PostgresDatabase, rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
     return [
         LeasedDelivery(
             id=delivery_id(number),
@@ -207,7 +207,7 @@ def _leased(rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
             record=record,
             attempt=attempts,
             lease_until=until,
-            body_event=payload,
+            body_event=db.box.contents.open(payload),
             source=source,
         )
         for number, endpoint_id, event_id, name, record, attempts, payload, source, *_ in rows
@@ -318,7 +318,7 @@ async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: dateti
         starts=[attempt.started_at for attempt in attempts],
         durations=[attempt.duration for attempt in attempts],
         errors=[attempt.error for attempt in attempts],
-        answers=[attempt.answer for attempt in attempts],
+        answers=[db.box.contents.seal_text(attempt.answer) for attempt in attempts],
         minute=now.replace(second=0, microsecond=0),
         counters=orjson.dumps(
             [

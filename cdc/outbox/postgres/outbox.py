@@ -24,7 +24,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import AdmissionRequest, Admitted, DueEndpoints, EndpointHold, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxLost
 from cdc.model.event import Event
-from cdc.outbox import endpoints
+from cdc.outbox import endpoints, resealing
 from cdc.outbox.base import Replication
 from cdc.outbox.database import Database
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
@@ -209,6 +209,7 @@ class PostgresOutbox(DatabaseOutbox):
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
+        await self._log.read(resealing.check_keys)
         rights = await self._log.read(secret_rights)
         self._endpoints_by = "endpoints" if rights.reads else "endpoints_outlined"
         if not rights.writes:

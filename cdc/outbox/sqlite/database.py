@@ -103,11 +103,13 @@ class SqliteDatabase(Database):
         return Ledger(last, 0, known, subscribers)  # SQLite numbers deliveries itself
 
     async def find_events(self, which: EventFilter, *, walked: bool = False) -> SqliteLogSearch:
+        self.check_text(which)
         return SqliteLogSearch(self.connection, search.of_events(self.connection, which, walked=walked))
 
     async def find_deliveries(
         self, which: DeliveryFilter, *, newest_first: bool = False, walked: bool = False
     ) -> SqliteLogSearch:
+        self.check_text(which)
         ways = search.of_deliveries(self.connection, which, newest_first=newest_first, walked=walked)
         return SqliteLogSearch(self.connection, ways)
 

@@ -38,7 +38,7 @@ async def lease(
     only: bool,
 ) -> list[LeasedDelivery]:
     db = database.connection
-    return _take(db, worker, until, _due(db, now, limit, room, only=only))
+    return _take(database, worker, until, _due(db, now, limit, room, only=only))
 
 
 async def lease_of(
@@ -52,17 +52,20 @@ async def lease_of(
         for (number,) in found
         for row in db.execute(sqlite_statements()["due_of_endpoint"], (number, micros(now), limit))
     ]
-    return _take(db, worker, until, due)
+    return _take(database, worker, until, due)
 
 
-def _take(db: sqlite3.Connection, worker: str, until: datetime, due: Sequence[_Due]) -> list[LeasedDelivery]:
+def _take(database: SqliteDatabase, worker: str, until: datetime, due: Sequence[_Due]) -> list[LeasedDelivery]:
     """Lease deliveries."""
-    db.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due])))
+    opened = database.box.contents.open
+    database.connection.execute(
+        sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due]))
+    )
     # tuple.__new__: as in `cdc.dispatch.attempt`
     return [
         tuple.__new__(
             LeasedDelivery,
-            (delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, payload, source),
+            (delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, opened(payload), source),
         )
         for endpoint_id, (_, number, attempts, event_id, name, record, payload, source) in due
     ]
@@ -122,7 +125,7 @@ async def finish(
 ) -> None:
     db = database.connection
     sent = list(_requests(outcomes))
-    _record(db, sent)
+    _record(database, sent)
     _count(db, outcomes, now)
     _note_health(db, sent)
     final = [each for each in sent if each.outcome.state.final and not each.outcome.disable_reason]
@@ -170,13 +173,14 @@ def _note_health(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
         db.execute(sqlite_statements()["note_success"], (_list(delivered),))
 
 
-def _record(db: sqlite3.Connection, sent: Sequence[_Sent]) -> None:
+def _record(database: SqliteDatabase, sent: Sequence[_Sent]) -> None:
     """A row an attempt.  Those of one request differ by the delivery only: one statement writes them all."""
+    db, sealed = database.connection, database.box.contents.seal_text
     single: list[tuple[Any, ...]] = []
     try:
         for outcome, _, deliveries in sent:
-            _, number, _, _, url, status, started_at, *rest = outcome.attempt
-            of_all = number, url, status, micros(started_at), *rest
+            _, number, _, _, url, status, started_at, *rest, answer = outcome.attempt
+            of_all = number, url, status, micros(started_at), *rest, sealed(answer)
             if len(deliveries) == 1:
                 single.append((*of_all, deliveries[0]))
             else:

@@ -20,7 +20,7 @@ from typing import Final
 from cdc.model.audit import Note
 from cdc.model.delivery import LeasedDelivery, Outcome
 from cdc.model.event import Event
-from cdc.outbox import endpoints
+from cdc.outbox import endpoints, resealing
 from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
@@ -132,6 +132,11 @@ class SqliteOutbox(DatabaseOutbox):
     async def open(self) -> None:
         seal = partial(endpoints.seal_secrets, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
+        try:
+            await self._reader.read(resealing.check_keys)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         self._dispatch_lock.release()

@@ -2,3 +2,6 @@
 
 -- name: rewrite_attempt
 UPDATE attempt SET url = :url, error = :error, answer = :answer WHERE id = :id
+
+-- name: rewrite_payload
+UPDATE event SET payload = :payload WHERE sequence = :sequence

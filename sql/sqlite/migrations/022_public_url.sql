@@ -3,5 +3,5 @@
 
 ALTER TABLE endpoint ADD COLUMN public_url TEXT;
 
--- How far rows of former versions are in the form of today: by part, the number of the last row; -1: all are.
-CREATE TABLE resealing (part TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID;
+-- How far rows are in the form of today, by part: the form, a colon, and the last row, or "done".
+CREATE TABLE resealing (part TEXT PRIMARY KEY, place TEXT NOT NULL) WITHOUT ROWID;

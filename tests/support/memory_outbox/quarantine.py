@@ -48,6 +48,9 @@ class MemoryQuarantine:
     async def reseal(self, limit: int) -> bool:
         return False  # nothing outlives the process
 
+    async def reseal_pending(self) -> bool:
+        return False
+
     async def forget_quarantined(self, before: datetime) -> int:
         old = [each.id for each in self._quarantine.values() if each.found_at < before]
         for each in old:

@@ -240,9 +240,13 @@ def test_keys_that_seal_secrets_come_from_the_environment_or_a_file(tmp_path: Pa
     assert load(tmp_path).outbox.secret_keys().keys == ()
     (tmp_path / "key").write_text("new\nold\n")
     text = '[outbox]\nsecret_key_file = "key"\n'
-    assert load(tmp_path, text).outbox.secret_keys() == (("new", "old"), f"The secret key file {tmp_path / 'key'}")
+    assert load(tmp_path, text).outbox.secret_keys() == (
+        ("new", "old"),
+        f"The secret key file {tmp_path / 'key'}",
+        False,
+    )
     config = load(tmp_path, text, CDC_SECRET_KEY="hunter2a, hunter2b")
-    assert config.outbox.secret_keys() == (("hunter2a", "hunter2b"), "CDC_SECRET_KEY")
+    assert config.outbox.secret_keys() == (("hunter2a", "hunter2b"), "CDC_SECRET_KEY", False)
     assert "hunter2" not in f"{config!r} {effective_toml(config)} {masked(config)}"
     other = load(tmp_path, text, CDC_OUTBOX_SECRET_KEY_FILE="elsewhere").outbox
     with pytest.raises(ConfigError, match=r"elsewhere cannot be read: No such file"):

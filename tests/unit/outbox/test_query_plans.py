@@ -20,7 +20,7 @@ WALKS = {
     "endpoints": {"endpoint"},
     "failing_endpoints": {"endpoint"},
     "without_public_url": {"endpoint"},
-    "resealed": {"resealing"},
+    **{name: {"resealing"} for name in ("resealed", "forget_resealed")},
     **{name: {"active"} for name in ("late_endpoints", "oldest_due")},  # its own findings
     **{name: {"active", "json_each"} for name in ("due_endpoints", "next_due")},
     **{name: {"json_each"} for name in ("enabled_endpoints", "held")},
@@ -31,7 +31,7 @@ WALKS = {
     "unfinished": {"counted"},  # up to its limit
     "all_unfinished": {"counted"},  # up to its limit
     "counts": {"endpoint", "json_each", "wanted", "unfinished", "given", "looked_at", "counted"},
-    **{name: {"json_each"} for name in ("endpoints_of", "activity_of", "alerts_after")},
+    **{name: {"json_each"} for name in ("endpoints_of", "activity_of", "alerts_after", "forget_labels")},
     "activity_endpoints": {"top"},  # its own findings, as the next one
     "activity_slots": {"counted"},
     "search_endpoints": {"json_each", "named"},

@@ -24,5 +24,5 @@ SELECT number, id, events, sources, enabled, disabled_reason, created_at, remove
        )) AS settings
 FROM cdc_outbox.endpoint;
 
--- How far rows of former versions are in the form of today: by part, the number of the last row; -1: all are.
-CREATE TABLE cdc_outbox.resealing (part text PRIMARY KEY, place bigint NOT NULL);
+-- How far rows are in the form of today, by part: the form, a colon, and the last row, or "done".
+CREATE TABLE cdc_outbox.resealing (part text PRIMARY KEY, place text NOT NULL);
