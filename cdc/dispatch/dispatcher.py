@@ -162,6 +162,8 @@ class Dispatcher:
                 await self._bring_forward()
                 await self._give_back()
                 opens_at = self._scheduler.opens_at()
+                if await self._lease_below_share():
+                    await self._start_ready(group)
                 without = await self._lease()
                 await self._start_ready(group)
                 self._report_held()
@@ -181,7 +183,7 @@ class Dispatcher:
         if self._endpoints_stale:
             version = await self._store.endpoints_version()
             if version != self._endpoints_version:
-                self._scheduler.follow(await self._store.endpoints())
+                self._scheduler.follow(await self._store.endpoints(), await self._store.endpoint_numbers())
                 self._lease_time = self._longest_lease()
                 self._endpoints_version = version
             await self._limits.follow()
@@ -212,22 +214,48 @@ class Dispatcher:
         """Lease what there is room for.  Return the endpoints that have no room left, None when no other one has."""
         most = 0 if self._recorder.failing else self._scheduler.capacity()
         among = await self._due_endpoints(most) if most and len(self._scheduler.channels) > FEW else None
-        filled, underfilled, leased_any = not most, set[str](), False
+        filled, underfilled, turns = not most, set[str](), list[str]()
         for limit, room in self._scheduler.room(among) if most else ():
             now = self._clock.now()
             until, only = now + self._lease_time, among is not None
             leased = await self._store.lease(self._settings.worker, now, until, limit, room, only=only)
             if self._scheduler.add(leased):
                 self._wake.set()
-            filled, leased_any = filled or len(leased) == limit, leased_any or bool(leased)
+            filled = filled or len(leased) == limit
+            turns += [each.endpoint_id for each in leased]
             got = Counter(each.endpoint_id for each in leased)
             underfilled |= {endpoint_id for endpoint_id, most in room.items() if most > got[endpoint_id]}
         self._more_due = filled
+        if most:
+            self._scheduler.took_turns(turns if filled or self._place else ())
         if among is None:
             return None if filled or not underfilled else self._scheduler.channels.keys() - underfilled
-        if leased_any and self._place and not filled:
+        if turns and self._place and not filled:
             self._wake.set()  # other endpoints have something due
         return None if filled else self._scheduler.full()
+
+    async def _lease_below_share(self) -> bool:
+        """Lease first for tenants that have less than their share, where others have more.  Return whether something
+        was leased."""
+        many = len(self._scheduler.channels) > FEW
+        if self._recorder.failing or (not many and self._scheduler.capacity()):
+            return False  # of few endpoints each has its turn in every lease
+        below = self._scheduler.below_share()
+        if below is None:
+            return False
+        now = self._clock.now()
+        if many:
+            runs, without = self._scheduler.runs_of_others(below.above), self._scheduler.full()
+            among = (await self._store.due_endpoints(now, below.room, 0, without, runs)).ids
+        else:
+            among = self._scheduler.endpoints_of_others(below.above)
+        leased_any = False
+        for limit, room in self._scheduler.room(among, below.room) if among else ():
+            until = now + self._lease_time
+            leased = await self._store.lease(self._settings.worker, now, until, limit, room, only=True)
+            self._scheduler.add(leased)
+            leased_any = leased_any or bool(leased)
+        return leased_any
 
     async def _due_endpoints(self, most: int) -> list[str]:
         found = await self._store.due_endpoints(self._clock.now(), most, self._place, self._scheduler.full())
@@ -326,8 +354,8 @@ class Dispatcher:
             self._recorder.add(made, flight.endpoint.id)
             if self._recorder.full:
                 await self._recorder.room()
-            flight = self._start()
-            if self._more_due and self._scheduler.underfilled():
+            tenant, flight = flight.tenant, self._start()
+            if self._more_due and self._scheduler.underfilled(tenant):
                 self._more_due = False
                 self._wake.set()
 

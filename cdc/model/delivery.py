@@ -209,10 +209,22 @@ class QueueStore(Protocol):
         """
         ...
 
-    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+    async def endpoint_numbers(self) -> Mapping[str, int]:
+        """Return id → number of the endpoints that were not removed.  Numbers grow in the order of adding."""
+        ...
+
+    async def due_endpoints(
+        self,
+        now: datetime,
+        most: int,
+        place: int,
+        without: Collection[str] = (),
+        runs: Sequence[tuple[int, int]] | None = None,
+    ) -> DueEndpoints:
         """Return up to ``most`` enabled endpoints with something due, those behind ``place`` first.  It costs what the
         endpoints with unfinished deliveries cost, however many others there are.  ``place``: the one that was returned
-        before, or 0; ``without``: ids of endpoints that do not count."""
+        before, or 0; ``without``: ids of endpoints that do not count.  ``runs``: of these numbers (after, up to) only,
+        whatever the place: the first endpoint of each run, then the second of each, and so on."""
         ...
 
     async def finish(

@@ -235,8 +235,18 @@ class DatabaseOutbox(ABC):
     async def give_back(self, worker: str, deliveries: Sequence[LeasedDelivery], now: datetime) -> int:
         return await self._dispatch(dispatch.give_back, worker, deliveries, now)
 
-    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
-        return await self._due.read(dispatch.due_endpoints, now, most, place, without=without)
+    async def endpoint_numbers(self) -> Mapping[str, int]:
+        return await self._due.read(dispatch.endpoint_numbers)
+
+    async def due_endpoints(
+        self,
+        now: datetime,
+        most: int,
+        place: int,
+        without: Collection[str] = (),
+        runs: Sequence[tuple[int, int]] | None = None,
+    ) -> DueEndpoints:
+        return await self._due.read(dispatch.due_endpoints, now, most, place, without=without, runs=runs)
 
     async def next_due(
         self,

@@ -23,6 +23,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import orjson
+
 from cdc.model.delivery import DueEndpoints, LeasedDelivery
 from cdc.model.endpoint import Order
 from cdc.outbox.database import Database
@@ -117,6 +119,10 @@ async def give_back(db: Database, worker: str, deliveries: Sequence[LeasedDelive
     return len(held)
 
 
+async def endpoint_numbers(db: Database) -> dict[str, int]:
+    return dict(await db.rows("numbers_of_endpoints"))
+
+
 async def due_endpoints(
     db: Database,
     /,
@@ -125,14 +131,17 @@ async def due_endpoints(
     place: int,
     *,
     without: Collection[str],
+    runs: Sequence[tuple[int, int]] | None = None,
     name: str = "due_endpoints",
     **given: object,
 ) -> DueEndpoints:
     """``name``, ``given``: the statement, and more parameters of it."""
     common = {"now": now, "without": list(without), **given}
-    found = await db.rows(name, after=place, upto=_LAST, most=most, **common)
-    if place and len(found) < most:
-        found += await db.rows(name, after=0, upto=place, most=most - len(found), **common)
+    whole = [(place, _LAST)] if runs is None else runs
+    found = await db.rows(name, runs=orjson.dumps(whole).decode(), most=most, **common)
+    if runs is None and place and len(found) < most:
+        before = orjson.dumps([(0, place)]).decode()
+        found += await db.rows(name, runs=before, most=most - len(found), **common)
     return DueEndpoints([endpoint for _, endpoint in found], found[-1][0] if len(found) == most else 0)
 
 

@@ -36,3 +36,7 @@ FROM cdc_outbox.endpoint JOIN cdc_outbox.delivery ON delivery.endpoint = endpoin
 WHERE endpoint.id = :endpoint AND endpoint.enabled AND endpoint.removed_at IS NULL AND delivery.state = 1
 ORDER BY delivery.due
 LIMIT 1
+
+-- name: numbers_of_endpoints
+-- Ids and numbers of endpoints that were not removed.
+SELECT id, number FROM cdc_outbox.endpoint WHERE removed_at IS NULL

@@ -101,6 +101,10 @@ class DueFloors:
         if self._whole:
             self._base = _EVER
             self._floors.clear()
+        return self.present()
+
+    def present(self) -> dict[str, Any]:
+        """Return the parameters of a search that moves no floor."""
         return {"floors": orjson.dumps(self._floors).decode(), "base": self._base}
 
     def leased(self, rows: Sequence[Row], now: datetime, limit: int, room: Mapping[str, int], *, only: bool) -> None:
@@ -187,13 +191,22 @@ async def lease_of(
 
 
 async def due_endpoints(
-    db: PostgresDatabase, floors: DueFloors, now: datetime, *, most: int, place: int, without: Collection[str]
+    db: PostgresDatabase,
+    floors: DueFloors,
+    now: datetime,
+    *,
+    most: int,
+    place: int,
+    without: Collection[str],
+    runs: Sequence[tuple[int, int]] | None = None,
 ) -> DueEndpoints:
     if not floors.active:
-        return await dispatch.due_endpoints(db, now, most, place, without=without)
-    given = floors.begin()
-    found = await dispatch.due_endpoints(db, now, most, place, without=without, name="due_endpoints_from", **given)
-    floors.found(found, now, without)
+        return await dispatch.due_endpoints(db, now, most, place, without=without, runs=runs)
+    given = floors.begin() if runs is None else floors.present()
+    name = "due_endpoints_from"
+    found = await dispatch.due_endpoints(db, now, most, place, without=without, runs=runs, name=name, **given)
+    if runs is None:
+        floors.found(found, now, without)
     return found
 
 

@@ -268,9 +268,16 @@ class PostgresOutbox(DatabaseOutbox):
         self._own_writes += len(leased)
         return leased
 
-    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+    async def due_endpoints(
+        self,
+        now: datetime,
+        most: int,
+        place: int,
+        without: Collection[str] = (),
+        runs: Sequence[tuple[int, int]] | None = None,
+    ) -> DueEndpoints:
         find, floors = dispatch.due_endpoints, self._floors
-        return await self._leasing.read(find, floors, now, most=most, place=place, without=without)
+        return await self._leasing.read(find, floors, now, most=most, place=place, without=without, runs=runs)
 
     async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
         """Return `SOON` from now while an old transaction makes the search for the next due time expensive."""

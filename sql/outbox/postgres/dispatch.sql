@@ -160,14 +160,20 @@ WHERE delivery.id = given.id AND delivery.worker = :worker AND delivery.attempts
 RETURNING delivery.endpoint, delivery.lane
 
 -- name: due_endpoints
--- Enabled endpoints with something due, by their numbers, from one to another.  The index of what is due is read once for
--- each endpoint that has something unfinished; all others cost nothing.
-WITH RECURSIVE active (endpoint) AS (
-    SELECT (SELECT min(endpoint) FROM cdc_outbox.delivery WHERE state = 1 AND endpoint > :after::bigint)
+-- Enabled endpoints with something due, of runs of numbers (after, up to): the first of each run, the second of each, and
+-- so on.  The index of what is due is read once for each run, and for each endpoint in them that has something unfinished;
+-- all others cost nothing.
+WITH RECURSIVE run (after, upto) AS MATERIALIZED (
+    SELECT (value ->> 0)::bigint, (value ->> 1)::bigint FROM jsonb_array_elements(:runs::jsonb) AS runs (value)
+),
+active (endpoint, upto) AS (
+    SELECT (SELECT min(delivery.endpoint) FROM cdc_outbox.delivery
+            WHERE state = 1 AND delivery.endpoint > run.after AND delivery.endpoint <= run.upto), run.upto
+    FROM run
     UNION ALL
     SELECT (SELECT min(delivery.endpoint) FROM cdc_outbox.delivery
-            WHERE state = 1 AND delivery.endpoint > active.endpoint)
-    FROM active WHERE active.endpoint IS NOT NULL AND active.endpoint < :upto::bigint
+            WHERE state = 1 AND delivery.endpoint > active.endpoint AND delivery.endpoint <= active.upto), active.upto
+    FROM active WHERE active.endpoint IS NOT NULL
 )
 SELECT active.endpoint, its.id
 FROM active
@@ -176,19 +182,21 @@ CROSS JOIN LATERAL (
     WHERE number = active.endpoint AND enabled AND removed_at IS NULL AND id <> ALL (:without::text[])
     OFFSET 0
 ) AS its
-WHERE active.endpoint <= :upto::bigint
-  AND EXISTS (
-      SELECT FROM cdc_outbox.delivery
-      WHERE delivery.endpoint = active.endpoint AND delivery.state = 1 AND delivery.due <= :now
-      OFFSET 0
-  )
+WHERE EXISTS (
+    SELECT FROM cdc_outbox.delivery
+    WHERE delivery.endpoint = active.endpoint AND delivery.state = 1 AND delivery.due <= :now
+    OFFSET 0
+)
 LIMIT :most
 
 -- name: due_endpoints_from
 -- `due_endpoints`, while each search continues where a former one ended (`DueFloors`).
 SELECT endpoint.number, endpoint.id
 FROM cdc_outbox.endpoint
-WHERE endpoint.number > :after::bigint AND endpoint.number <= :upto::bigint
+WHERE EXISTS (
+      SELECT FROM jsonb_array_elements(:runs::jsonb) AS run (value)
+      WHERE endpoint.number > (value ->> 0)::bigint AND endpoint.number <= (value ->> 1)::bigint
+  )
   AND endpoint.enabled AND endpoint.removed_at IS NULL AND endpoint.id <> ALL (:without::text[])
   AND EXISTS (
       SELECT FROM cdc_outbox.delivery

@@ -65,17 +65,24 @@ WHERE id = :id AND +worker = :worker AND attempts = :number
 RETURNING endpoint, lane
 
 -- name: due_endpoints
--- Enabled endpoints with something due, by their numbers, from one to another.  The index of what is due is read once for
--- each endpoint that has something unfinished; all others cost nothing.
-WITH RECURSIVE active (endpoint) AS (
-    SELECT (SELECT MIN(endpoint) FROM delivery WHERE state = 1 AND endpoint > :after)
+-- Enabled endpoints with something due, of runs of numbers (after, up to): the first of each run, the second of each, and
+-- so on.  The index of what is due is read once for each run, and for each endpoint in them that has something unfinished;
+-- all others cost nothing.
+WITH RECURSIVE run (after, upto) AS (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:runs)
+),
+active (endpoint, upto) AS (
+    SELECT (SELECT MIN(delivery.endpoint) FROM delivery
+            WHERE state = 1 AND delivery.endpoint > run.after AND delivery.endpoint <= run.upto), run.upto
+    FROM run
     UNION ALL
-    SELECT (SELECT MIN(delivery.endpoint) FROM delivery WHERE state = 1 AND delivery.endpoint > active.endpoint)
-    FROM active WHERE active.endpoint IS NOT NULL AND active.endpoint < :upto
+    SELECT (SELECT MIN(delivery.endpoint) FROM delivery
+            WHERE state = 1 AND delivery.endpoint > active.endpoint AND delivery.endpoint <= active.upto), active.upto
+    FROM active WHERE active.endpoint IS NOT NULL
 )
 SELECT endpoint.number, endpoint.id
 FROM active CROSS JOIN endpoint ON endpoint.number = active.endpoint
-WHERE active.endpoint <= :upto AND endpoint.enabled AND endpoint.removed_at IS NULL
+WHERE endpoint.enabled AND endpoint.removed_at IS NULL
   AND endpoint.id NOT IN (SELECT value FROM json_each(:without))
   AND EXISTS (
       SELECT 1 FROM delivery

@@ -71,7 +71,7 @@ VALUES: dict[str, Any] = {
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
     "row_count": 3, "most": 5, "epoch": 1, "finished": True, "found_at": NOW, "changed_at": NOW, "estimate": 3,
-    "holds": "[]", "wanted": "[]", "ahead": 1.0,
+    "holds": "[]", "wanted": "[]", "ahead": 1.0, "runs": "[[0, 9]]",
 }  # fmt: skip
 LISTS: dict[str, Any] = {
     "payload": [b"x"], "time": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],

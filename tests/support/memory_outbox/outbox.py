@@ -340,11 +340,22 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         enabled = self._unfinished[endpoint_id].values() if endpoint_id in self._enabled() else ()
         return min((each.due for each in enabled if each.active), default=None)
 
-    async def due_endpoints(self, now: datetime, most: int, place: int, without: Collection[str] = ()) -> DueEndpoints:
+    async def endpoint_numbers(self) -> dict[str, int]:
+        return {name: number for name, number in self._numbers.items() if name in self._endpoints}
+
+    async def due_endpoints(
+        self,
+        now: datetime,
+        most: int,
+        place: int,
+        without: Collection[str] = (),
+        runs: Sequence[tuple[int, int]] | None = None,
+    ) -> DueEndpoints:
         due = [
             (number <= place, number, endpoint_id)
             for endpoint_id, number in self._numbers.items()
             if endpoint_id in self._enabled() and endpoint_id not in without
+            if runs is None or any(after < number <= upto for after, upto in runs)
             if any(each.active and each.due <= now for each in self._unfinished[endpoint_id].values())
         ]
         found = sorted(due)[:most]
