@@ -173,7 +173,7 @@ class Compiler:
             if not isinstance(pattern, str):
                 raise ValueError  # noqa: TRY004, TRY301 - one refusal for both
             known = regex(pattern)
-            self._weight += known.size.weight
+            self._weight += known.weight
             if self._weight > REGEX_WEIGHT:
                 raise RegexTooLarge  # noqa: TRY301 - one refusal for one expression and for all
         except ValueError:

@@ -113,12 +113,15 @@ _SIGN: Final = Size(_PLAIN, 1, 1)
 
 
 class Regex(NamedTuple):
+    """``per_character``: as `Size` has it."""
+
     pattern: str
-    size: Size
+    weight: int
+    per_character: int
 
     def found_in(self, text: str, meter: Meter) -> bool:
         """Costs what it takes; raises `OutOfSteps` before a search that might take too long."""
-        work = self.size.per_character * len(text)
+        work = self.per_character * len(text)
         if work > WORK_PER_STEP * meter.left:
             raise OutOfSteps
         if work <= _UNTIMED:
@@ -139,7 +142,7 @@ def computed(pattern: str, meter: Meter) -> Regex:
         raise ValueError from None
     meter.spend(size.weight * _STEPS_PER_WEIGHT)
     _search(pattern)
-    return Regex(pattern, size)
+    return Regex(pattern, size.weight, size.per_character)
 
 
 def regex(pattern: str) -> Regex:
@@ -148,7 +151,7 @@ def regex(pattern: str) -> Regex:
     if size.weight > REGEX_WEIGHT:
         raise RegexTooLarge
     _search(pattern)
-    return Regex(pattern, size)
+    return Regex(pattern, size.weight, size.per_character)
 
 
 @lru_cache(maxsize=_BUILT)
