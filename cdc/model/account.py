@@ -48,11 +48,13 @@ class KnownAccount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``password``: of an account that must be created; empty: it exists."""
+    """``password``: of an account that must be created; empty: it exists.  ``elsewhere``: it has rights on other
+    databases, too."""
 
     name: str
     host: str = "%"
     password: str = field(default="", repr=False)
+    elsewhere: bool = False
 
 
 Accounts = Mapping[Role, Account]
@@ -116,7 +118,7 @@ class AccountChoice:
     def _new(self, info: ConnectionInfo, name: str, found: KnownAccount, password: str = "") -> Account:
         key = (info.socket or info.servers, name)
         if found.standing is not Standing.ABSENT or key in self.printed:
-            return Account(name, found.host)
+            return Account(name, found.host, elsewhere=found.standing is Standing.SHARED)
         self.printed.add(key)
         return Account(name, found.host, password or new_password())
 
@@ -132,6 +134,10 @@ def heading(choice: AccountChoice, accounts: Accounts) -> list[str]:
     whose = "SHARED" if choice.shared else f"of the source {printable_line(choice.source)} alone"
     lines = [f"Accounts {whose}. Run this as an administrator of the server."]
     lines += [SHARED_RISK] if choice.shared else []
+    if not choice.shared and (elsewhere := [each.name for each in accounts.values() if each.elsewhere]):
+        names = printable_line(" and ".join(dict.fromkeys(elsewhere)))
+        lines.append(f"WARNING: {names}, in use already, may reach other databases too: one stolen account reads them.")
+        lines.append("Accounts of its own: other names for user and admin_user, see docs/operations.md.")
     if any(each.password for each in accounts.values()):
         lines.append("Passwords are shown this once: write each to a file of its own, and into cdc.toml, below")
     else:

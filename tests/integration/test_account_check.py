@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from cdc.config import SourceConfig
+from cdc.model.account import AccountChoice, Role
+from cdc.model.column import Capture
 from cdc.model.finding import Severity
 from cdc.runtime.account_check import account_findings
+from cdc.runtime.installers import installer_of
 from support.consumer import database_url
 from support.database import Database
+from support.grants import PrintedGrants
 
 PASSWORD = "p4ssw0rd"
 Accounts = Callable[..., dict[str, str]]
@@ -74,6 +78,20 @@ def test_a_shared_account_is_one_finding(site: Site) -> None:
     found = site.findings(*site.users)
     assert set(found) == {f"account {site.users[0]}", "accounts"}, "also where its own source does not use it so"
     assert first.execute("SELECT * FROM item") == []
+
+
+def test_accounts_in_use_keep_names_and_passwords_and_the_risk_is_named(site: Site) -> None:
+    first, other = site.databases
+    configured = {Role.CONSUMER: first.info.as_user(site.users[0], PASSWORD)}
+    alone = installer_of(first.info).grants([Capture("item")], AccountChoice("acme", configured))
+    site.may_read(other, site.users[0])
+    shared = installer_of(first.info).grants([Capture("item")], AccountChoice("acme", configured))
+    for text in (alone, shared):
+        assert f"-- {site.users[0]} exists: its password stays." in text
+        assert PASSWORD not in text
+        assert list(PrintedGrants.read(text).passwords) == ["cdc_acme_installer"]
+    assert f"WARNING: {site.users[0]}, in use already" in shared
+    assert "WARNING" not in alone
 
 
 def test_rights_by_a_pattern_a_role_or_everybody_count(site: Site) -> None:
