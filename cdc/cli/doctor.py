@@ -164,12 +164,9 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     async def quarantine(store: OutboxStore) -> list[Check]:
         return quarantine_checks(await store.count_quarantined())
 
-    async def limits(store: OutboxStore) -> list[Check]:
-        return limit_checks(config, await store.usage(now))
-
     parts: list[Callable[[OutboxStore], Awaitable[list[Check]]]] = [partial(_check_account, config)]
     parts += [partial(_check_secrets, config), partial(_check_replication, config), partial(_check_access, config)]
-    parts += [endpoints, quarantine, limits, partial(_check_unfetched, now=now)]
+    parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
     parts += [] if answered else [partial(_check_overdue, config)]
     parts += [partial(_check_known, config)]
     try:
@@ -195,13 +192,14 @@ def _chain_finding(check: ChainCheck) -> Finding:
     return Finding("chain", Severity.OK, described(check))
 
 
-async def _check_access(config: Config, _store: OutboxStore) -> list[Check]:
-    """Check audit log and tokens; return nothing for an account that may not read them."""
+async def _check_access(config: Config, store: OutboxStore) -> list[Check]:
+    """Check audit log, tokens and limits; return nothing for an account that may not read them."""
     if ProcessRole.WEB not in await roles_of(config.outbox):
         return []
     async with opened_access(config) as access:
         checks = [Check("audit log", _chain_finding(await verify(access)))]
-        return checks + token_checks(await access.tokens(), SystemClock().now())
+        now = SystemClock().now()
+        return checks + token_checks(await access.tokens(), now) + limit_checks(config, await store.usage(now))
 
 
 async def _check_account(config: Config, _store: OutboxStore) -> list[Check]:
