@@ -48,6 +48,9 @@ WALKS = {
     "activate_held": {"placed", "(subquery-5)"},  # its own findings
     "count_finished": {"delivery"},  # of a move, as the next one
     "all_endpoints": {"endpoint"},
+    "numbers_of_endpoints": {"endpoint"},
+    # when an object is created: as many rows as its limits allow, and its own findings
+    "quota_usage": {"access_session", "access_token", "backfill", "endpoint", "idempotency", "item", "named", "replay"},
     **{name: {"access_user"} for name in ("users", "any_user", "totp_secrets")},
     "tokens": {"access_token"},
     "end_portals_of_token": {"access_session"},  # rare: when a token is removed

@@ -11,7 +11,7 @@ from cdc.config import Config
 from cdc.dispatch.flow_control import LAST_PROBE, LEAST_RESULTS, FlowControl
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.dispatch.scheduler import Channel, Flight
+from cdc.dispatch.scheduler import Channel, Flight, Tenant
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Held, Hold
 from cdc.model.errors import CdcError
@@ -107,7 +107,8 @@ async def test_open_breaker_stays_open_when_dispatch_fails_and_starts_again() ->
 def test_probe_that_breaks_off_with_its_dispatcher_is_followed_by_another() -> None:
     clock = ManualClock()
     flow = FlowControl(0.0, no_jitter, trying=True)
-    probe = Flight(Channel(endpoint(URL), flow), (), clock.monotonic())
+    tenant = Tenant("main")
+    probe = Flight(Channel(endpoint(URL), flow, tenant), (), tenant, clock.monotonic())
     assert flow.wait(clock.monotonic()) == math.inf
     probe.broken_off(clock)
     assert 0 < flow.wait(clock.monotonic()) <= LAST_PROBE
