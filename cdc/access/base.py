@@ -36,7 +36,7 @@ from cdc.access.model import (
     UserChange,
 )
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, Chain
+from cdc.model.audit_chain import BEFORE_ALL, AuditChain
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
 from cdc.model.quota import Quota
@@ -166,7 +166,7 @@ class AccessStore(Protocol):
         """Oldest first; ``after``: the last number of the page before."""
         ...
 
-    async def audit_chain(self) -> Chain:
+    async def audit_chain(self) -> AuditChain:
         """Return the marks and the key of the chain.  Raises `OutboxError` when no configured key opens that."""
         ...
 

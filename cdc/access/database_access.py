@@ -24,7 +24,7 @@ from cdc.access.model import (
 )
 from cdc.access.proxy import is_within
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, Chain
+from cdc.model.audit_chain import BEFORE_ALL, AuditChain
 from cdc.model.quota import Quota
 from cdc.outbox.audit import append, forget, noting
 from cdc.outbox.database import Database, Session
@@ -164,7 +164,7 @@ class DatabaseAccess(ABC):
     async def audit_after(self, which: AuditFilter, limit: int, after: int = BEFORE_ALL) -> list[RecordedEntry]:
         return await self._reads.read(records.audit_after, which, limit, after)
 
-    async def audit_chain(self) -> Chain:
+    async def audit_chain(self) -> AuditChain:
         return await self._reads.read(records.audit_chain)
 
     async def forget_audit(self, until: datetime, limit: int) -> int:

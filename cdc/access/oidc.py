@@ -77,7 +77,7 @@ class OidcSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class OidcIdentity:
     """A person for whom the provider vouches.  ``stamp``: all that `OpenIdConnect.grant` needs to know.  ``to``: the
     page to return to."""
 
@@ -157,7 +157,7 @@ class OpenIdConnect:
 
     # -- the answer -------------------------------------------------------------------------------------------------
 
-    async def finish(self, cookie: str, answer: Mapping[str, Sequence[str]]) -> Identity:
+    async def finish(self, cookie: str, answer: Mapping[str, Sequence[str]]) -> OidcIdentity:
         """Return the person for whom the provider's answer vouches.  ``answer``: the values of each query parameter.
         Raises `AccessRefused`, and `ProviderError` when the provider cannot be asked."""
         flow = self._flow(cookie, answer)
@@ -182,7 +182,7 @@ class OpenIdConnect:
         text = json.dumps(stamp)
         granted = self.grant(text)
         if granted is not None:
-            return Identity(OIDC_NAME + clean_name(name), granted.role, text, flow.derived("nonce"), flow.to)
+            return OidcIdentity(OIDC_NAME + clean_name(name), granted.role, text, flow.derived("nonce"), flow.to)
         if stamp["groups"]:
             raise AccessRefused(
                 "A second factor is required here, and the identity provider did not ask you for one.",

@@ -17,7 +17,7 @@ from cdc.access.model import (
     has_room,
 )
 from cdc.model.audit import AuditEntry, RecordedEntry
-from cdc.model.audit_chain import Chain
+from cdc.model.audit_chain import AuditChain
 from cdc.model.quota import Quota
 from cdc.outbox import endpoints, resealing
 from cdc.outbox.audit import begin, chain_of, seal_key
@@ -40,7 +40,7 @@ def _recorded(rows: list[Row]) -> list[RecordedEntry]:
     ]
 
 
-async def audit_chain(db: Database) -> Chain:
+async def audit_chain(db: Database) -> AuditChain:
     return (await chain_of(db))[0]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cdc.access.base import AccessStore
 from cdc.access.model import AuditFilter
 from cdc.model.audit import AuditEntry, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, Chain, ChainCheck, Mark
+from cdc.model.audit_chain import BEFORE_ALL, AuditChain, ChainCheck, Mark
 from cdc.model.errors import UsageError
 from cdc.model.event import format_time
 
@@ -141,7 +141,7 @@ async def verify_export(store: AccessStore, lines: Iterable[str]) -> FileCheck:
     return found
 
 
-def _wrong(chain: Chain, line: int, each: RecordedEntry, last: int, former: str) -> str:
+def _wrong(chain: AuditChain, line: int, each: RecordedEntry, last: int, former: str) -> str:
     if each.number <= last:
         return f"Line {line}: entry {each.number} is not after entry {last}."
     moved = each.number == last + 1 and bool(former) and each.former != former

@@ -17,7 +17,7 @@ _Word = Annotated[str | None, Field(max_length=200)]
 
 
 class AuditEntryResource(ResponseModel):
-    """What somebody did, or tried."""
+    """An act of a person or program, or an attempt."""
 
     number: int = Field(description="Grows by one from entry to entry.")
     at: str = Field(json_schema_extra={"format": "date-time"})

@@ -32,7 +32,7 @@ from cdc.model.errors import SourceError, SourceUnavailable
 
 
 class CaptureMode(Enum):
-    """How changes are captured: by triggers that fill a journal, or out of the server's own log."""
+    """The way in which changes are captured: by triggers that fill a journal, or out of the server's own log."""
 
     JOURNAL = "journal"
     LOG = "log"

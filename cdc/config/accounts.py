@@ -6,11 +6,14 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from cdc.model.account import LONGEST, Role, new_password, own_name
+from cdc.model.account import LONGEST, AccountRole, new_password, own_name
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError
 
-_OPTIONS = {Role.CONSUMER: ("user", "password_file"), Role.INSTALLER: ("admin_user", "admin_password_file")}
+_OPTIONS = {
+    AccountRole.CONSUMER: ("user", "password_file"),
+    AccountRole.INSTALLER: ("admin_user", "admin_password_file"),
+}
 
 
 def account_options(source: str, engine: Engine, capture: str | None, folder: Path) -> dict[str, str]:
@@ -18,7 +21,7 @@ def account_options(source: str, engine: Engine, capture: str | None, folder: Pa
     the binlog installs nothing."""
     options: dict[str, str] = {}
     for role, (user, file) in _OPTIONS.items():
-        if role is Role.CONSUMER or capture != "binlog":
+        if role is AccountRole.CONSUMER or capture != "binlog":
             name = own_name(source, role, LONGEST[engine])
             options |= {user: name, file: str(folder.absolute() / name)}
     return options

@@ -1,4 +1,4 @@
-"""What accounts of a MariaDB or MySQL server may do, as the server itself says, and statements that create them."""
+"""The rights of accounts of a MariaDB or MySQL server, as the server itself says, and statements that create them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cdc.database.mysql_connection import (
     quote,
     rows,
 )
-from cdc.model.account import Account, AccountChoice, KnownAccount, Role, Standing
+from cdc.model.account import Account, AccountChoice, AccountRole, KnownAccount, Standing
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceError, SourceUnavailable
 from cdc.model.printable import printable_line
@@ -101,7 +101,7 @@ def _only(each: Granted, database: str) -> bool:
 
 
 def account_of(
-    choice: AccountChoice, role: Role, info: ConnectionInfo, connection: Connection[Any], installed: str = ""
+    choice: AccountChoice, role: AccountRole, info: ConnectionInfo, connection: Connection[Any], installed: str = ""
 ) -> Account:
     """Return the account for which grants are printed.  ``installed``: the definer of the installed triggers."""
 

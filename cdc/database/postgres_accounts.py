@@ -1,4 +1,4 @@
-"""What accounts of a PostgreSQL server may do, as its catalogue says."""
+"""The rights of accounts of a PostgreSQL server, as its catalogue says."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import psycopg
 
 from cdc.database.sqlfile import load
-from cdc.model.account import Account, AccountChoice, KnownAccount, Role, Standing
+from cdc.model.account import Account, AccountChoice, AccountRole, KnownAccount, Standing
 from cdc.model.connection import ConnectionInfo
 
 _QUERIES = "postgres/read/accounts.sql"
 Connection = psycopg.Connection[Any]
 
 
-def accounts_of(choice: AccountChoice, info: ConnectionInfo, connection: Connection) -> dict[Role, Account]:
+def accounts_of(choice: AccountChoice, info: ConnectionInfo, connection: Connection) -> dict[AccountRole, Account]:
     """Return the accounts for which grants are printed."""
 
     def known(name: str) -> KnownAccount:
@@ -27,8 +27,8 @@ def accounts_of(choice: AccountChoice, info: ConnectionInfo, connection: Connect
     row = connection.execute(load(f"{_QUERIES}#owner").encode()).fetchone()
     installed = str(row[0]) if row else ""
     return {
-        Role.INSTALLER: choice.account(Role.INSTALLER, info, known, installed),
-        Role.CONSUMER: choice.account(Role.CONSUMER, info, known),
+        AccountRole.INSTALLER: choice.account(AccountRole.INSTALLER, info, known, installed),
+        AccountRole.CONSUMER: choice.account(AccountRole.CONSUMER, info, known),
     }
 
 

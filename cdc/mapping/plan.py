@@ -98,7 +98,7 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True)
 class RecordPlan:
-    """How a record is shown in the events of others."""
+    """The form in which a record appears in the events of others."""
 
     entity: Entity
     secrets: ShownColumns

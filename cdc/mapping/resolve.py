@@ -111,7 +111,7 @@ def _zone(value: str) -> str:
 
 
 class DueEntry(_Entry):
-    """When the days of rules by time begin."""
+    """The time at which the days of rules by time begin."""
 
     at: Annotated[time | None, BeforeValidator(_hour)] = None
     timezone: Annotated[str | None, AfterValidator(lambda value: value and _zone(value))] = None

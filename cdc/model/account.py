@@ -24,7 +24,7 @@ _ENDS_AS_DIGEST: Final = re.compile(rf"_[a-z2-7]{{{_DIGEST}}}\Z")
 _CLASSES: Final = [re.compile(each) for each in ("[a-z]", "[A-Z]", "[0-9]", "[_-]")]
 
 
-class Role(StrEnum):
+class AccountRole(StrEnum):
     INSTALLER = "installer"
     CONSUMER = "consumer"
 
@@ -57,10 +57,10 @@ class Account:
     elsewhere: bool = False
 
 
-Accounts = Mapping[Role, Account]
+Accounts = Mapping[AccountRole, Account]
 
 
-def own_name(source: str, role: Role, longest: int, also: str = "") -> str:
+def own_name(source: str, role: AccountRole, longest: int, also: str = "") -> str:
     """Return the name of a source's account: ``cdc_SOURCE_ROLE``.  No other source has it: a name that is too long or
     has other characters gets a digest, and so does one that ends like a digest.  ``also``: makes it another one."""
     room = longest - len(f"cdc__{role}")
@@ -89,12 +89,12 @@ class AccountChoice:
     accounts that statements printed before create."""
 
     source: str = "main"
-    configured: dict[Role, ConnectionInfo] = field(default_factory=dict)
+    configured: dict[AccountRole, ConnectionInfo] = field(default_factory=dict)
     shared: bool = False
     printed: set[tuple[object, str]] = field(default_factory=set)
 
     def account(
-        self, role: Role, info: ConnectionInfo, known: Callable[[str], KnownAccount], installed: str = ""
+        self, role: AccountRole, info: ConnectionInfo, known: Callable[[str], KnownAccount], installed: str = ""
     ) -> Account:
         """Return the account for this role in a database.  ``installed``: that which has installed; empty: none."""
         configured = self.configured.get(role)
@@ -144,6 +144,6 @@ def heading(choice: AccountChoice, accounts: Accounts) -> list[str]:
         lines.append("In cdc.toml, below")
     lines.append(f"[source.{printable_line(choice.source)}]")
     for role, account in accounts.items():
-        name, prefix = printable_line(account.name), "admin_" if role is Role.INSTALLER else ""
+        name, prefix = printable_line(account.name), "admin_" if role is AccountRole.INSTALLER else ""
         lines += [f'{prefix}user = "{name}"', f'{prefix}password_file = "/etc/facturascripts-cdc/{name}"']
     return [f"-- {line}" for line in lines]

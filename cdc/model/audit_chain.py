@@ -41,7 +41,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class AuditChain:
     """``head`` is None while no entry has a hash."""
 
     head: Mark | None = None
@@ -57,12 +57,12 @@ class Chain:
         """Return the mark ``head`` or ``anchor`` with its seal."""
         return Mark(number, hash_, _digest(self.key, name, f"{number} {hash_}"))
 
-    def trusted(self) -> Chain:
+    def trusted(self) -> AuditChain:
         """Return the chain without marks whose seal does not fit: nothing is built on them, so that what somebody
         changed still shows after further entries."""
         head = self.head if self.head is not None and self.fits("head", self.head) else None
         anchor = self.anchor if self.anchor is not None and self.fits("anchor", self.anchor) else None
-        return Chain(head, anchor, self.key)
+        return AuditChain(head, anchor, self.key)
 
     def fits(self, name: str, mark: Mark) -> bool:
         """Return whether a mark has its seal."""
@@ -84,7 +84,7 @@ def _digest(key: ChainKey | None, *parts: str) -> str:
 class ChainCheck:
     """Checks a log, oldest entry first.  ``broken``: a sentence about the first broken entry; empty: none."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: AuditChain) -> None:
         self.broken = ""
         self.entries = 0
         self.first = 0
@@ -111,7 +111,7 @@ class ChainCheck:
             self.broken = f"Entry {each.number} ({each.entry.at:%Y-%m-%d %H:%M:%S} UTC) was changed, put in or moved."
         self._hash = each.hash
 
-    def end(self, chain: Chain) -> None:
+    def end(self, chain: AuditChain) -> None:
         """Compare the last entry with the head.  ``chain``: as it is now."""
         head = chain.head or Mark(0, "")
         if self.broken:

@@ -17,8 +17,8 @@ from cdc.model.errors import LimitReached
 
 
 class Limited(StrEnum):
-    """What has a limit.  ``REPLAYS`` and ``BACKFILLS``: unfinished ones.  ``PORTAL_LINKS``: links that can be opened,
-    and open sessions.  ``IDEMPOTENCY_KEYS``: of the last 24 hours."""
+    """The kinds of objects and work that have a limit.  ``REPLAYS`` and ``BACKFILLS``: unfinished ones.
+    ``PORTAL_LINKS``: links that can be opened, and open sessions.  ``IDEMPOTENCY_KEYS``: of the last 24 hours."""
 
     ENDPOINTS = "endpoints"
     CONSUMERS = "consumers"

@@ -12,7 +12,7 @@ from functools import lru_cache, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cdc.model.audit import AuditEntry, Note
-from cdc.model.audit_chain import BEFORE_ALL, Chain, ChainKey, Mark
+from cdc.model.audit_chain import BEFORE_ALL, AuditChain, ChainKey, Mark
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import Database
 from cdc.outbox.quotas import check
@@ -51,29 +51,29 @@ def noting(note: Note, work: Work[D, P, T]) -> Work[D, P, T]:
     return noted
 
 
-async def chain_of(db: Database) -> tuple[Chain, int]:
+async def chain_of(db: Database) -> tuple[AuditChain, int]:
     """Return the chain's marks and key, and the number of the last entry, with a hash or without.  Raises
     `OutboxError` when no configured key opens that of the chain."""
     marks = {name: Mark(number, hash_, seal) for name, number, hash_, seal in await db.rows("audit_chain")}
     last = marks.pop("last").number
     key = marks.get("key")
-    return Chain(marks.get("head"), marks.get("anchor"), None if key is None else _opened(db.box, key.seal)), last
+    return AuditChain(marks.get("head"), marks.get("anchor"), None if key is None else _opened(db.box, key.seal)), last
 
 
 async def is_behind(db: Database) -> bool:
     """Return whether the chain of an existing log has yet to `begin`, or to get its key."""
     chain, last = await chain_of(db)
-    return last > 0 and (chain == Chain() or (chain.key is None and bool(db.box)))
+    return last > 0 and (chain == AuditChain() or (chain.key is None and bool(db.box)))
 
 
-async def begin(db: Database, now: datetime) -> tuple[Chain, int]:
+async def begin(db: Database, now: datetime) -> tuple[AuditChain, int]:
     """Return `chain_of` as far as it can be trusted, after giving a log without a chain its chain, and its key once one
     is configured: a random one, which is stored encrypted, so that it stays when the configured key changes."""
     found, last = await chain_of(db)
     chain = found.trusted()
     if chain.head is not None and (chain.key is not None or not db.box):
         return chain, last
-    is_new = found == Chain() and not await db.value("any_audit_hash")
+    is_new = found == AuditChain() and not await db.value("any_audit_hash")
     if not is_new and (chain.key is not None or not db.box):
         return chain, last
     if db.box:
@@ -92,7 +92,7 @@ async def begin(db: Database, now: datetime) -> tuple[Chain, int]:
     return chain, last
 
 
-async def _hash_all(db: Database, chain: Chain) -> Chain:
+async def _hash_all(db: Database, chain: AuditChain) -> AuditChain:
     """Hash all entries that there are."""
     former, after, anchor = "", BEFORE_ALL, 0
     while rows := await db.rows("audit_after", after=after, limit=_BATCH, **NO_TERMS):
@@ -111,7 +111,7 @@ async def _hash_all(db: Database, chain: Chain) -> Chain:
     return chain
 
 
-async def _again(db: Database, chain: Chain, name: str) -> Mark | None:
+async def _again(db: Database, chain: AuditChain, name: str) -> Mark | None:
     """Seal a mark with the present key of the chain."""
     mark: Mark | None = getattr(chain, name)
     if mark is not None:
@@ -120,7 +120,7 @@ async def _again(db: Database, chain: Chain, name: str) -> Mark | None:
     return mark
 
 
-async def _add(db: Database, chain: Chain, last: int, entry: AuditEntry) -> int:
+async def _add(db: Database, chain: AuditChain, last: int, entry: AuditEntry) -> int:
     head = chain.head or Mark(0, "-")  # somebody changed or removed it: the entry will fit none before
     number, stored = max(last, head.number) + 1, replace(entry, detail=json.loads(entry.detail_json()))
     hash_ = chain.hash(number, stored, head.hash)

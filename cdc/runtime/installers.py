@@ -11,7 +11,7 @@ from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.config.section import with_password
 from cdc.mapping.catalogue import Catalogue
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import ConfigError
 from cdc.model.finding import Inspector
@@ -57,14 +57,14 @@ def account_choice(
     configured = {}
     if source.user is not None:
         info = source.place().as_user(source.user, "")
-        configured[Role.CONSUMER] = _with_known_password(info, source.password_file)
+        configured[AccountRole.CONSUMER] = _with_known_password(info, source.password_file)
     elif source.url is not None:
-        configured[Role.CONSUMER] = _with_known_password(source.place(), source.password_file)
+        configured[AccountRole.CONSUMER] = _with_known_password(source.place(), source.password_file)
     if source.admin_user is not None:
         plain = source.model_copy(update={"admin_password_file": None}).admin_connection()
-        configured[Role.INSTALLER] = _with_known_password(plain, source.admin_password_file)
+        configured[AccountRole.INSTALLER] = _with_known_password(plain, source.admin_password_file)
     elif source.admin_url is not None:
-        configured[Role.INSTALLER] = source.admin_connection()
+        configured[AccountRole.INSTALLER] = source.admin_connection()
     return AccountChoice(source.name, configured, shared, set() if printed is None else printed)
 
 

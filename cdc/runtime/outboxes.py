@@ -19,7 +19,7 @@ from cdc.outbox.base import OutboxFile, OutboxStore
 if TYPE_CHECKING:
     from cdc.outbox.departures import Moved
     from cdc.outbox.postgres.outbox import PostgresOutbox
-    from cdc.outbox.postgres.rights import Account
+    from cdc.outbox.postgres.rights import OutboxAccount
     from cdc.outbox.sqlite.outbox import SqliteOutbox
     from cdc.outbox.transfer import Side
 
@@ -227,7 +227,7 @@ async def roles_of(outbox: OutboxConfig) -> set[ProcessRole]:
     return set(ProcessRole) if account is None else set(account.roles)
 
 
-async def _account(outbox: OutboxConfig) -> Account | None:
+async def _account(outbox: OutboxConfig) -> OutboxAccount | None:
     if outbox.path is not None:
         return None
     from cdc.outbox.postgres.migrate import read_account

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from cdc.model.account import Role
+from cdc.model.account import AccountRole
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.grants import PrintedGrants
@@ -43,7 +43,7 @@ async def test_the_printed_grants_are_enough(own_server: Any, tmp_path: Path) ->
     for (table,) in database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
         database.execute(f'ALTER TABLE "{table}" OWNER TO erp')
     printed = PrintedGrants.read(await dba.call("grants"))
-    assert f'GRANT "erp" TO "{printed.name(Role.INSTALLER)}"' in printed.text
+    assert f'GRANT "erp" TO "{printed.name(AccountRole.INSTALLER)}"' in printed.text
     assert "the log of ALL its databases" in printed.text
     database.script(printed.text)
     sources = printed.named_source(tmp_path, database.info, f'capture = "logical"\n{ON_PURGED}')

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdc.model.account import Role
+from cdc.model.account import AccountRole
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.grants import PrintedGrants
@@ -97,7 +97,7 @@ async def test_doctor_names_changed_include(flavour: str, own_server: Any, tmp_p
     assert "cdc grants" in wrong["table privileges"]["mend"]
     again = await _printed(tmp_path, database, options)
     assert again.passwords == {}, "the accounts exist: their names and passwords stay"
-    assert {printed.name(role) in again.text for role in Role} == {True}
+    assert {printed.name(role) in again.text for role in AccountRole} == {True}
     database.script(again.text)
     await consumer.call("install-triggers")
     told = await consumer.call("doctor", "--json")

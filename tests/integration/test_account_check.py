@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cdc.config import SourceConfig
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.finding import Severity
 from cdc.runtime.account_check import account_findings
@@ -82,7 +82,7 @@ def test_a_shared_account_is_one_finding(site: Site) -> None:
 
 def test_accounts_in_use_keep_names_and_passwords_and_the_risk_is_named(site: Site) -> None:
     first, other = site.databases
-    configured = {Role.CONSUMER: first.info.as_user(site.users[0], PASSWORD)}
+    configured = {AccountRole.CONSUMER: first.info.as_user(site.users[0], PASSWORD)}
     alone = installer_of(first.info).grants([Capture("item")], AccountChoice("acme", configured))
     site.may_read(other, site.users[0])
     shared = installer_of(first.info).grants([Capture("item")], AccountChoice("acme", configured))

@@ -16,7 +16,7 @@ from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.triggers.base import AnyInstaller
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_connection import connect as connect_postgres
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceError
@@ -109,11 +109,11 @@ class Tenant:
     database: Database
     printed: PrintedGrants
 
-    def account(self, role: Role) -> ConnectionInfo:
+    def account(self, role: AccountRole) -> ConnectionInfo:
         return self.printed.account(self.database.info, role)
 
     def installer(self) -> AnyInstaller:
-        return installer_of(self.account(Role.INSTALLER))
+        return installer_of(self.account(AccountRole.INSTALLER))
 
     def state(self) -> object:
         """Return what an attack could have changed."""
@@ -133,7 +133,7 @@ class Tenants:
         with self.b.database.connect(autocommit=True) as session:
             number = session.info.backend_pid if self.b.database.flavour == "postgresql" else session.thread_id()
             names = {"a": self.a.database.name, "b": self.b.database.name, "session": number}
-            names |= {role.value: their.name(role) for role in Role}
+            names |= {role.value: their.name(role) for role in AccountRole}
             succeeded = set()
             for name, statement in statements.items():
                 try:
@@ -186,8 +186,8 @@ def tenants(request: pytest.FixtureRequest) -> Iterator[Tenants]:
                 first.execute(f"DROP USER '{account}'@'%'")
 
 
-@pytest.mark.parametrize("role", Role)
-def test_accounts_of_one_tenant_reach_nothing_of_another(tenants: Tenants, role: Role) -> None:
+@pytest.mark.parametrize("role", AccountRole)
+def test_accounts_of_one_tenant_reach_nothing_of_another(tenants: Tenants, role: AccountRole) -> None:
     own = tenants.a.account(role)
     before = tenants.b.state()
     if tenants.a.database.flavour == "postgresql":

@@ -20,7 +20,7 @@ from cdc.access.model import AuditFilter
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.admin.audit_log import entry_as_json, exported, verify, verify_export
-from cdc.model.audit_chain import Chain
+from cdc.model.audit_chain import AuditChain
 from cdc.model.errors import OutboxError
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key
@@ -176,7 +176,7 @@ async def test_the_key_cannot_be_replaced_or_taken_away(log: Log) -> None:
 async def test_who_has_the_database_alone_cannot_compute_a_hash(log: Log) -> None:
     """An attacker who knows the program, and all that the tables hold, gives every entry a hash without the key."""
     log.sql(_EDIT % ("actor = 'user:eve'", 5))
-    chain, entries = Chain(), await recorded(log.store)
+    chain, entries = AuditChain(), await recorded(log.store)
     former = ""
     for each in entries:
         former = chain.hash(each.number, each.entry, former)

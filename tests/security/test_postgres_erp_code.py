@@ -15,7 +15,7 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.config import SourceConfig
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceError
@@ -131,7 +131,7 @@ def site(postgres_db: Database) -> Iterator[Site]:
         for name, (column, more, _) in ATTACKS.items():
             erp.execute(f"CREATE TABLE {TABLES[name]} (id integer PRIMARY KEY, note text, {column})")
             erp.execute(more.format(t=TABLES[name]) or "SELECT 1")
-        choice = AccountChoice(configured={role: postgres_db.info.as_user(names[role], "x") for role in Role})
+        choice = AccountChoice(configured={role: postgres_db.info.as_user(names[role], "x") for role in AccountRole})
         before, after = PostgresInstaller(postgres_db.info).grants(CAPTURES, choice).split("-- 2.")
         postgres_db.execute(before)
         installer = postgres_db.info.as_user(names["installer"], "x")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc.model.account import Role
+from cdc.model.account import AccountRole
 from cdc.model.connection import ConnectionInfo
 from support.consumer import database_url
 
@@ -35,18 +35,18 @@ class PrintedGrants:
         }
         return PrintedGrants(text, first, f"-- 2.{second}", created)
 
-    def name(self, role: Role) -> str:
+    def name(self, role: AccountRole) -> str:
         (name,) = [each for each in self.passwords if each.endswith(f"_{role}")]
         return name
 
-    def account(self, info: ConnectionInfo, role: Role) -> ConnectionInfo:
+    def account(self, info: ConnectionInfo, role: AccountRole) -> ConnectionInfo:
         return info.as_user(self.name(role), self.passwords[self.name(role)])
 
     def source(self, info: ConnectionInfo, options: str = "", name: str = "main") -> str:
         """Return the source's table in the configuration, which names the accounts by URLs."""
-        lines = [f"[source.{name}]", f'url = "{database_url(self.account(info, Role.CONSUMER))}"']
-        if any(each.endswith(f"_{Role.INSTALLER}") for each in self.passwords):
-            lines.append(f'admin_url = "{database_url(self.account(info, Role.INSTALLER))}"')
+        lines = [f"[source.{name}]", f'url = "{database_url(self.account(info, AccountRole.CONSUMER))}"']
+        if any(each.endswith(f"_{AccountRole.INSTALLER}") for each in self.passwords):
+            lines.append(f'admin_url = "{database_url(self.account(info, AccountRole.INSTALLER))}"')
         return "\n".join([*lines, options, ""])
 
     def named_source(self, folder: Path, info: ConnectionInfo, options: str = "", name: str = "main") -> str:
@@ -54,6 +54,6 @@ class PrintedGrants:
         lines = [f"[source.{name}]", f'url = "{database_url(info)}"']
         for account, password in self.passwords.items():
             (folder / account).write_text(password, encoding="utf-8")
-            prefix = "admin_" if account.endswith(f"_{Role.INSTALLER}") else ""
+            prefix = "admin_" if account.endswith(f"_{AccountRole.INSTALLER}") else ""
             lines += [f'{prefix}user = "{account}"', f'{prefix}password_file = "{folder / account}"']
         return "\n".join([*lines, options, ""])

@@ -31,7 +31,7 @@ from cdc.access.model import (
 )
 from cdc.access.proxy import is_within
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, Chain
+from cdc.model.audit_chain import BEFORE_ALL, AuditChain
 from cdc.model.quota import Quota
 from support.memory_outbox.audit import MemoryAudit
 
@@ -228,7 +228,7 @@ class MemoryAccess:
     async def audit_after(self, which: AuditFilter, limit: int, after: int = BEFORE_ALL) -> list[RecordedEntry]:
         return [each for each in self._log.entries if each.number > after and _fits(which, each.entry)][:limit]
 
-    async def audit_chain(self) -> Chain:
+    async def audit_chain(self) -> AuditChain:
         return self._log.chain
 
     async def forget_audit(self, until: datetime, limit: int) -> int:

@@ -43,7 +43,7 @@ from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
 from cdc.database.mysql_replication import read_replication, replica_of_log
 from cdc.database.mysql_tables import UNSEEN, MySQLTable, read_tables, survey
 from cdc.extras import has_zstandard, install_hint
-from cdc.model.account import AccountChoice, Role, heading
+from cdc.model.account import AccountChoice, AccountRole, heading
 from cdc.model.change import Position
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
@@ -288,7 +288,7 @@ class BinlogInspector:
     def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
         with self._connection() as connection:
             server, existing = server_of(connection), read_tables(connection)
-            account = account_of(choice, Role.CONSUMER, self._info, connection)
+            account = account_of(choice, AccountRole.CONSUMER, self._info, connection)
         to = named(account)
         selects = [
             ("" if table in existing else UNSEEN) + f"{_select_grant(self._info.database, table, to)};"
@@ -296,7 +296,7 @@ class BinlogInspector:
         ]
         return "\n".join(
             [
-                *heading(choice, {Role.CONSUMER: account}),
+                *heading(choice, {AccountRole.CONSUMER: account}),
                 "-- For cdc run and cdc doctor.",
                 *create(account),
                 *_LOG_RISK,

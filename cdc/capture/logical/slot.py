@@ -99,9 +99,9 @@ class SlotDatabase(PostgresLookup):
 
 
 class Publishing(NamedTuple):
-    """How a table is published.  ``flaws``: why its changes are not wholly in the log's messages, in words; none when
-    they are.  ``options``: others whenever options of the publication are set; ``entry``: when the table's entry in it
-    changes."""
+    """The way in which a table is published.  ``flaws``: why its changes are not whole in the log's messages, in words;
+    none when they are.  ``options``: others whenever options of the publication are set; ``entry``: when the table's
+    entry in it changes."""
 
     flaws: tuple[str, ...]
     options: str

@@ -8,7 +8,7 @@ from cdc.capture.slot.state import SlotInstallation
 from cdc.capture.triggers.postgres_render import account_parts, consumer_select, literal, qualified, quote
 from cdc.database.postgres_capture import PUBLICATION, Identity, SlotMemory
 from cdc.database.sqlfile import render
-from cdc.model.account import AccountChoice, Accounts, Role
+from cdc.model.account import AccountChoice, AccountRole, Accounts
 from cdc.model.column import Capture
 
 #: Partitions are published as themselves: as their table, messages would not say whether they hold a row or its key.
@@ -66,7 +66,7 @@ def grants(
     """See `cdc.capture.triggers.postgres_render.grants`."""
     existing = [capture for capture in captures if capture.table in found.tables]
     owners = sorted({found.tables[capture.table].owner for capture in existing})
-    installer, consumer = (accounts[role].name for role in (Role.INSTALLER, Role.CONSUMER))
+    installer, consumer = (accounts[role].name for role in (AccountRole.INSTALLER, AccountRole.CONSUMER))
     return render(
         "postgres/slot/grants.sql",
         **account_parts(accounts, choice, connects, " REPLICATION"),

@@ -23,7 +23,7 @@ from cdc.database.mysql_accounts import account_of
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import TABLES, Tokens
 from cdc.database.mysql_tables import read_tables, survey
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, TableAltered
@@ -105,8 +105,8 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     ) -> str:
         definer = next((trigger.definer for trigger in found.own_triggers), "")
         accounts = {
-            Role.INSTALLER: account_of(choice, Role.INSTALLER, self._info, connection, definer),
-            Role.CONSUMER: account_of(choice, Role.CONSUMER, self._info, connection),
+            AccountRole.INSTALLER: account_of(choice, AccountRole.INSTALLER, self._info, connection, definer),
+            AccountRole.CONSUMER: account_of(choice, AccountRole.CONSUMER, self._info, connection),
         }
         return grants_text(found, captures, self._info.database, accounts, choice)
 

@@ -12,7 +12,7 @@ from cdc.database.mysql_connection import Flavour, account_literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, Tokens
 from cdc.database.mysql_replication import APPLIER
 from cdc.database.mysql_tables import UNSEEN, MySQLTable
-from cdc.model.account import Account, AccountChoice, Accounts, Role, heading
+from cdc.model.account import Account, AccountChoice, AccountRole, Accounts, heading
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity
@@ -129,7 +129,7 @@ def grants_text(
     found: MySQLState, captures: Sequence[Capture], database: str, accounts: Accounts, choice: AccountChoice
 ) -> str:
     """A DBA may narrow the accounts' hosts before running it."""
-    installer, consumer = accounts[Role.INSTALLER], accounts[Role.CONSUMER]
+    installer, consumer = accounts[AccountRole.INSTALLER], accounts[AccountRole.CONSUMER]
     return "\n".join(
         [
             *heading(choice, accounts),

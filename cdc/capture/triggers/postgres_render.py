@@ -12,7 +12,7 @@ import orjson
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
 from cdc.database.sqlfile import load, render
-from cdc.model.account import AccountChoice, Accounts, Role, heading
+from cdc.model.account import AccountChoice, AccountRole, Accounts, heading
 from cdc.model.column import Capture
 from cdc.model.printable import printable_line
 
@@ -197,7 +197,7 @@ def grants(
     connect."""
     existing = [capture for capture in captures if capture.table in found.tables]
     tables = ",\n    ".join(each for capture in existing for each in with_partitions(found, capture.table))
-    consumer = accounts[Role.CONSUMER].name
+    consumer = accounts[AccountRole.CONSUMER].name
     return render(
         "postgres/trigger/grants.sql",
         **account_parts(accounts, choice, connects),

@@ -35,7 +35,7 @@ async def read_schema(info: ConnectionInfo) -> dict[str, object]:
     return {"server": server, "version": newest[0] if newest else None, "columns": columns}
 
 
-async def read_account(info: ConnectionInfo) -> rights.Account:
+async def read_account(info: ConnectionInfo) -> rights.OutboxAccount:
     """Return the account that these parameters connect with.  Raises `OutboxError`."""
     connection = await connect_plainly(info)
     try:

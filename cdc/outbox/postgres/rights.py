@@ -107,7 +107,7 @@ class Right(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class OutboxAccount:
     """The account of a connection.  ``owner``: it may act as the owner of the schema.  ``mighty``: it is a superuser,
     makes roles, or creates objects in the schema, which no part of the work needs."""
 
@@ -154,7 +154,7 @@ def _included(right: Right, rights: Collection[Right]) -> bool:
 
 
 class SecretRights(NamedTuple):
-    """Whether an account ``reads`` and ``writes`` the secrets of endpoints, and writes those of ``users``."""
+    """The rights on secrets: an account ``reads`` and ``writes`` those of endpoints, and writes those of ``users``."""
 
     reads: bool
     writes: bool
@@ -167,12 +167,12 @@ async def secret_rights(db: Database) -> SecretRights:
     return SecretRights(*row)
 
 
-async def account(db: Database) -> Account:
+async def account(db: Database) -> OutboxAccount:
     """Return the account of this connection."""
     ((name, superuser, makes_roles, owner, creates),) = await db.rows("account")
     rights = frozenset(Right(*row) for row in await db.rows("own_rights"))
     mighty = superuser or makes_roles or (creates and not owner)
-    return Account(name, owner, mighty, rights)
+    return OutboxAccount(name, owner, mighty, rights)
 
 
 def grants_script(database: str, prefix: str) -> str:

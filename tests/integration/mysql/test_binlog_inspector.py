@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cdc.capture.binlog.inspector import BinlogInspector
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.change import Position
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
@@ -55,7 +55,7 @@ def severities(found: dict[str, Finding]) -> dict[str, Severity]:
 
 def printed(database: Database, user: str) -> list[str]:
     """The statements of `cdc grants` for an account of this name."""
-    configured = {Role.CONSUMER: database.info.as_user(user, PASSWORD)}
+    configured = {AccountRole.CONSUMER: database.info.as_user(user, PASSWORD)}
     text = BinlogInspector(database.info).grants(CAPTURES, AccountChoice(configured=configured))
     return [line for line in text.splitlines() if line and not line.startswith("--")]
 

@@ -20,7 +20,7 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
 from cdc.database.mysql_connection import connect, rows
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.connection import Tls
 from cdc.model.errors import CdcError, JournalMissing, SourceUnavailable
@@ -436,14 +436,14 @@ async def test_the_printed_grants_are_enough_and_no_more(db: Database) -> None:
     owner = MySQLInstaller(db.info)
     printed = PrintedGrants.read(owner.grants(captures, AccountChoice(db.name)))
     db.script(printed.before)
-    made = MySQLInstaller(printed.account(db.info, Role.INSTALLER), LockPatience(1, 1))
+    made = MySQLInstaller(printed.account(db.info, AccountRole.INSTALLER), LockPatience(1, 1))
     made.apply(made.plan_install(captures), lambda _: None)
     assert made.plan_install(captures).steps == ()
     db.script(printed.after)
     db.execute("INSERT INTO item (name, secret) VALUES ('a', 's')")
     db.execute("INSERT INTO child VALUES (1, 1)")
     db.execute("DELETE FROM item")
-    journal = MySQLJournal(printed.account(db.info, Role.CONSUMER), captures)
+    journal = MySQLJournal(printed.account(db.info, AccountRole.CONSUMER), captures)
     await journal.connect()
     assert await journal.try_lock(1)
     await journal.wait(0.1)

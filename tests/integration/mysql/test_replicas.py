@@ -15,7 +15,7 @@ from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.mysql_probe import BinlogProbe, MySQLJournalProbe
 from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Finding, Severity
@@ -222,7 +222,7 @@ async def test_privilege_withdrawn_while_reading_is_named_and_loses_nothing(
     await asyncio.to_thread(install, shop, "articulos")
     inspector = installer(shop) if mode == "triggers" else BinlogInspector(shop.info)
     info = shop.info.as_user("cdc_consumer", "Ch4nge.me")
-    choice = AccountChoice(configured={Role.CONSUMER: info})
+    choice = AccountChoice(configured={AccountRole.CONSUMER: info})
     for line in (await asyncio.to_thread(inspector.grants, CAPTURES, choice)).splitlines():
         if "cdc_consumer" in line and not line.startswith("--"):
             shop.execute(line.rstrip(";").replace("%", "%%"), ())

@@ -14,7 +14,7 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.capture.triggers.postgres_session import LockWait
-from cdc.model.account import AccountChoice, Role
+from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import Severity
@@ -284,7 +284,7 @@ def test_a_failed_uninstall_puts_the_triggers_back(shop: Shop) -> None:
 def accounts(plain: Database) -> Iterator[tuple[str, str, list[str]]]:
     """Installer, consumer, and the two parts of the statements that `grants` prints, for roles of this test."""
     installer, consumer = f"{plain.name}_installer", f"{plain.name}_consumer"
-    names = {Role.INSTALLER: installer, Role.CONSUMER: consumer}
+    names = {AccountRole.INSTALLER: installer, AccountRole.CONSUMER: consumer}
     configured = {role: plain.info.as_user(name, "x") for role, name in names.items()}
     parts = PostgresInstaller(plain.info).grants(CAPTURES, AccountChoice(configured=configured)).split("-- 2.")
     yield installer, consumer, [parts[0], "-- 2." + parts[1]]

@@ -6,13 +6,13 @@ import json
 from dataclasses import replace
 
 from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import Chain, Mark
+from cdc.model.audit_chain import AuditChain, Mark
 
 
 class MemoryAudit:
     def __init__(self) -> None:
         self.entries: list[RecordedEntry] = []
-        self.chain = Chain()
+        self.chain = AuditChain()
 
     def append(self, entry: AuditEntry) -> int:
         head = self.chain.head or Mark(0, "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config import SourceConfig
-from cdc.model.account import Role
+from cdc.model.account import AccountRole
 from cdc.runtime.installers import account_choice
 
 URL, ADMIN = "mysql://erp:secret@db/shop", "mysql://root:toor@db/shop"
@@ -35,9 +35,9 @@ def test_named_accounts_take_the_place_of_the_urls(
     source.call("main")
     assert [f"{i.user}:{i.password}" for i in (source.connection(), source.admin_connection())] == [reads, installs]
     choice = account_choice(source)
-    assert f"{choice.configured[Role.CONSUMER].user}:{choice.configured[Role.CONSUMER].password}" == reads
+    assert f"{choice.configured[AccountRole.CONSUMER].user}:{choice.configured[AccountRole.CONSUMER].password}" == reads
     if installs != reads:
-        assert choice.configured[Role.INSTALLER] == source.admin_connection()
+        assert choice.configured[AccountRole.INSTALLER] == source.admin_connection()
     for file in tmp_path.iterdir():  # before the accounts exist
         file.unlink()
     passwords = {each.user: each.password for each in account_choice(source).configured.values()}

@@ -21,7 +21,7 @@ from cdc.capture.triggers.postgres_state import (
     Waiting,
 )
 from cdc.database.postgres_capture import JOURNAL_VERSION
-from cdc.model.account import Account, AccountChoice, Role
+from cdc.model.account import Account, AccountChoice, AccountRole
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity
@@ -204,7 +204,7 @@ def test_a_script_has_a_transaction_a_step() -> None:
 
 
 def test_grants_leave_secret_columns_out() -> None:
-    accounts = {role: Account(f"cdc_{role}", password="p'w") for role in Role}
+    accounts = {role: Account(f"cdc_{role}", password="p'w") for role in AccountRole}
     text = grants(bare(), [CAPTURE, Capture("not there")], accounts, AccountChoice())
     assert 'GRANT SELECT ("nick") ON "public"."users" TO "cdc_consumer";' in text
     assert "CREATE ROLE \"cdc_consumer\" LOGIN PASSWORD 'p''w';" in text
