@@ -21,6 +21,7 @@ import orjson
 
 from cdc import __version__
 from cdc.config import Config
+from cdc.config.limits import LimitsConfig
 from cdc.config.model import SOURCE_TABLES
 from cdc.config.section import Section
 from cdc.model.connection import ConnectionInfo
@@ -115,6 +116,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "tracing": ("sample",),
     "log": ("format", "level"),
     "process": ("nice",),
+    "limits": tuple(LimitsConfig.model_fields),
 }  # fmt: skip
 GIVEN: Final = "(given)"
 

@@ -43,7 +43,8 @@ async def test_an_endpoint_that_is_gone_is_told_of_and_keeps_its_deliveries(
             await ops.until_count(1)
             assert events(ops) == [("endpoint.disabled", gone)]
             data = ops.events[0]["data"]
-            assert (data["description"], data["url"], data["reason"]) == ("Shop", shop_url, "It answered 410 Gone.")
+            shown = f"{shop_url.removesuffix('/hook')}/…{gone[-4:]}"
+            assert (data["description"], data["url"], data["reason"]) == ("Shop", shown, "It answered 410 Gone.")
             assert data["message"].startswith(f"Endpoint {gone} (Shop) is disabled: It answered 410 Gone.")
             postgres_db.execute(INSERT, [3])
             await _until_stored(consumer, 3)

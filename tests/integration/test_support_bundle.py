@@ -50,6 +50,7 @@ WITHHELD = {
     "tracing": {"endpoint"},
     "log": set(),
     "process": set(),
+    "limits": set(),
 }
 
 

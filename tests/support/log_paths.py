@@ -77,6 +77,7 @@ PAGES: Final = [
     "/endpoints/new",
     "/people",
     "/audit",
+    "/audit/export?format=csv",
     "/account",
     "/health/ready",
     "/metrics",

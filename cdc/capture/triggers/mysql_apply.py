@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from threading import Event, Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import pymysql
 from pymysql.connections import Connection
@@ -103,8 +103,10 @@ def _run_independent(
     another: Callable[[], AbstractContextManager[Connection[Any]]],
 ) -> None:
     """Run steps in several sessions: MariaDB writes through to disk about ten times for a trigger, and these waits
-    overlap.  After a failure no further step begins."""
+    overlap.  After a failure no further step begins.  A lock of a table also locks those of its foreign keys, so that a
+    step for which one session waits too long may wait for another of these: it is finished when they have ended."""
     waiting = iter(steps)
+    rest: list[Step] = []
     taking = Lock()
     ended = Event()
 
@@ -115,7 +117,10 @@ def _run_independent(
                     if (step := next(waiting, None)) is None:
                         return
                     progress(step.title)
-                _run_step(session, step, lock_wait)
+                unfinished = _attempted(session, step, lock_wait)
+                if unfinished is not None and len(sessions) == 1:
+                    raise unfinished.error
+                rest.extend([] if unfinished is None else [unfinished.rest])
         finally:
             ended.set()
 
@@ -131,6 +136,8 @@ def _run_independent(
         opened.callback(ended.set)
         for worker in [workers.submit(work, session) for session in sessions]:
             worker.result()
+    for step in rest:
+        _run_step(connection, step, lock_wait)
 
 
 def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
@@ -188,9 +195,22 @@ def _prepare(connection: Connection[Any], lock_wait: LockPatience) -> None:
         _execute(connection, sql)
 
 
+class _Unfinished(NamedTuple):
+    """``rest``: the statements of a step that are not final."""
+
+    rest: Step
+    error: LockTimeout
+
+
 def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> None:
-    """Run the statements.  After a lock conflict they are tried again from the first that is not final: a statement is
-    final by itself, those under LOCK TABLES together."""
+    unfinished = _attempted(connection, step, lock_wait)
+    if unfinished is not None:
+        raise unfinished.error
+
+
+def _attempted(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> _Unfinished | None:
+    """Run the statements; return the rest if a lock was not had in time.  After a lock conflict they are tried again
+    from the first that is not final: a statement is final by itself, those under LOCK TABLES together."""
     final = failures = 0
     while final < len(step.statements):
         locked = False
@@ -207,7 +227,10 @@ def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) 
             if code_of(error) not in LOCK_CONFLICTS:
                 raise _explained(error, step) from error
             if failures == lock_wait.attempts:
-                raise _lock_timeout(connection, step, lock_wait) from error
+                timeout = _lock_timeout(connection, step, lock_wait)
+                timeout.__cause__ = error
+                return _Unfinished(replace(step, statements=step.statements[final:]), timeout)
+    return None
 
 
 def _execute(connection: Connection[Any], sql: str) -> None:

@@ -31,7 +31,7 @@ from support.server import Spec
 from support.servers import KeeperClient, shared_server
 
 #: tables with few rows, which any statement may walk
-FEW = {"endpoint", "endpoint_version", "endpoint_limit", "replay", "backfill", "quarantine"}
+FEW = {"endpoint", "endpoint_version", "endpoint_limit", "replay", "backfill", "quarantine", "resealing"}
 #: statements that walk more on purpose: a page of the log from its end, the last ids
 WALKS = {
     "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
@@ -42,10 +42,10 @@ NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled"
 SEARCHES = {"deliveries", "find_events", "find_newest", "replayable", "replayable_events"}
 SETUP = set(re.findall(r"^-- name: (\w+)", load("outbox/postgres/setup.sql"), re.MULTILINE))
 SCRIPTS = SETUP | SEARCHES
-#: access, limits and workers plan as PostgreSQL sees fit
+#: access, its audit log, limits and workers plan as PostgreSQL sees fit
 ACCESS = {
     name
-    for file in ("outbox/access.sql", "outbox/postgres/quotas.sql", "outbox/postgres/workers.sql")
+    for file in ("outbox/access.sql", *(f"outbox/postgres/{name}.sql" for name in ("audit", "quotas", "workers")))
     for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
 }
 #: a move reads all that there is of its source, once
@@ -88,6 +88,8 @@ _BY_ID = (
     "lease_of",
     "lease_of_resumed",
 )
+#: statements that continue after a text
+_BY_TEXT = ("quarantined_after",)
 _BY_NUMBER = ("attempts", "hurry", "reopen", "retriable", "place")
 NUMBERS = {"lane", "into", "number", "endpoint", "last", "event"}
 
@@ -111,9 +113,9 @@ def parameters(name: str, text: str) -> dict[str, Any]:
         elif name in ("insert_endpoint", "update_endpoint") and each in ("events", "sources"):
             found[each] = ["x"]
         else:
-            named = each == "endpoint" and name in _BY_ID
+            named = (each == "endpoint" and name in _BY_ID) or name in _BY_TEXT
             number = (each in NUMBERS and not named) or (each == "id" and name in _BY_NUMBER)
-            found[each] = VALUES.get(each, 3 if number else "x")
+            found[each] = "x" if each == "after" and named else VALUES.get(each, 3 if number else "x")
     return found
 
 
