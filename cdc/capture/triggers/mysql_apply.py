@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any, NamedTuple
 
@@ -82,7 +83,8 @@ def run(
     try:
         for independent, steps in groupby(plan.steps, key=attrgetter("independent")):
             if independent:
-                _run_independent(connection, list(steps), lock_wait, progress, another)
+                groups = _apart(steps, before)
+                _run_independent(connection, groups, lock_wait, progress, another)
                 continue
             for step in steps:
                 progress(step.title)
@@ -97,47 +99,70 @@ def run(
 
 def _run_independent(
     connection: Connection[Any],
-    steps: Sequence[Step],
+    groups: Sequence[Sequence[Step]],
     lock_wait: LockPatience,
     progress: Progress,
     another: Callable[[], AbstractContextManager[Connection[Any]]],
 ) -> None:
-    """Run steps in several sessions: MariaDB writes through to disk about ten times for a trigger, and these waits
-    overlap.  After a failure no further step begins.  A lock of a table also locks those of its foreign keys, so that a
-    step for which one session waits too long may wait for another of these: it is finished when they have ended."""
-    waiting = iter(steps)
+    """Run groups of steps in several sessions: MariaDB writes through to disk about ten times for a trigger, and these
+    waits overlap.  After a failure no further step begins.  A step that one session waited for too long is finished
+    when the others have ended: one of these may have had the lock."""
     rest: list[Step] = []
-    taking = Lock()
-    ended = Event()
+    free: SimpleQueue[Connection[Any]] = SimpleQueue()
+    reporting, ended = Lock(), Event()
 
-    def work(session: Connection[Any]) -> None:
+    def work(group: Sequence[Step]) -> None:
+        session = free.get()
         try:
-            while not ended.is_set():
-                with taking:
-                    if (step := next(waiting, None)) is None:
-                        return
+            for step in group:
+                if ended.is_set():
+                    return
+                with reporting:
                     progress(step.title)
-                unfinished = _attempted(session, step, lock_wait)
-                if unfinished is not None and len(sessions) == 1:
-                    raise unfinished.error
-                rest.extend([] if unfinished is None else [unfinished.rest])
+                if (unfinished := _attempted(session, step, lock_wait)) is not None:
+                    rest.append(unfinished.rest)
         finally:
-            ended.set()
+            free.put(session)
 
     with ExitStack() as opened:
         sessions = [connection]
-        for _ in range(min(_SESSIONS, len(steps) // _STEPS_WORTH_A_SESSION) - 1):
+        worth = sum(map(len, groups)) // _STEPS_WORTH_A_SESSION
+        for _ in range(min(_SESSIONS, worth, len(groups)) - 1):
             try:
                 sessions.append(opened.enter_context(another()))
             except SourceError:  # the account may open no more
                 break
             _prepare(sessions[-1], lock_wait)
+        for session in sessions:
+            free.put(session)
         workers = opened.enter_context(ThreadPoolExecutor(len(sessions), thread_name_prefix="cdc-install"))
-        opened.callback(ended.set)
-        for worker in [workers.submit(work, session) for session in sessions]:
-            worker.result()
+        running = [workers.submit(work, group) for group in groups]
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            ended.set()
+        for each in running:
+            each.result()
     for step in rest:
         _run_step(connection, step, lock_wait)
+
+
+def _apart(steps: Iterable[Step], found: MySQLState) -> list[list[Step]]:
+    """Return the steps in groups that can run at the same time: a lock of a table also locks those that foreign keys
+    connect with it."""
+    joined: dict[str, str] = {}
+
+    def first(table: str) -> str:
+        while (other := joined.get(table, table)) != table:
+            table = other
+        return table
+
+    for key in found.foreign_keys:
+        joined[first(key.table)] = first(key.parent)
+    groups: dict[str, list[Step]] = {}
+    for step in steps:
+        groups.setdefault(first(step.table), []).append(step)
+    return list(groups.values())
 
 
 def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
