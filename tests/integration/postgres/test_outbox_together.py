@@ -115,7 +115,7 @@ async def test_no_delivery_is_leased_twice(processes: Processes) -> None:
 
     taken = await asyncio.gather(*(take(each, f"w{number}") for number, each in enumerate(outboxes)))
     assert sorted(itertools.chain(*taken)) == sorted(view.id for view in await outboxes[0].deliveries(EVERYTHING, 1000))
-    assert sum(map(bool, taken)) > 1, "they took at the same time"
+    assert all(taken)
 
 
 async def test_a_write_wakes_the_others(processes: Processes) -> None:
