@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -149,7 +150,7 @@ class OpenIdConnect:
         try:
             where = (await self._provider()).get("end_session_endpoint", "")
         except ProviderError as error:
-            log.warning("the identity provider was not told of a sign-out", error=str(error))
+            log.warning("sign-out not sent to the identity provider", error=str(error))
             return ""
         back = self._settings.redirect_uri.removesuffix("/oidc/callback")
         query = {"client_id": self._settings.client_id, "post_logout_redirect_uri": back}
@@ -251,7 +252,7 @@ class OpenIdConnect:
             form |= {"client_secret": settings.client_secret} if settings.client_secret else {}
         status, body = await self._fetch("POST", provider["token_endpoint"], headers, urlencode(form).encode())
         tokens = _object(body)
-        if status != 200 or not isinstance(tokens.get("id_token"), str):  # noqa: PLR2004 - HTTP's OK
+        if status != HTTPStatus.OK or not isinstance(tokens.get("id_token"), str):
             raise _unusable(
                 f"the token endpoint answered {status} {tokens['error']}"
                 if tokens.get("error") in _CODES
@@ -354,7 +355,7 @@ class OpenIdConnect:
     async def _document(self, url: str) -> dict[str, Any]:
         status, body = await self._fetch("GET", url, {"Accept": "application/json"}, b"")
         found = _object(body)
-        if status != 200 or not found:  # noqa: PLR2004 - HTTP's OK
+        if status != HTTPStatus.OK or not found:
             raise ProviderError(f"The identity provider answered {status} without a document that can be read.")
         return found
 

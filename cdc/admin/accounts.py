@@ -29,7 +29,7 @@ from cdc.access.model import (
 )
 from cdc.access.password import Passwords, check_strength
 from cdc.access.proxy import checked_networks
-from cdc.config.limits import LimitsConfig
+from cdc.config.limits import DEFAULT_LIMITS
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
@@ -50,7 +50,7 @@ class Accounts:
         store: AccessStore,
         clock: Clock,
         *,
-        limits: Limits = LimitsConfig(),  # noqa: B008 - it never changes
+        limits: Limits = DEFAULT_LIMITS,
         passwords: Passwords | None = None,
         random: Random = secrets.token_bytes,
     ) -> None:

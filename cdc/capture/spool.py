@@ -55,13 +55,13 @@ def _of_python() -> str:
     try:
         return tempfile.gettempdir()
     except OSError:  # none is usable
-        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only shown
+        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - shown in an error message; nothing is written there
 
 
 def _of_sqlite() -> str:
     """Return the folder that SQLite chooses: https://www.sqlite.org/tempfiles.html, section 5."""
     named = [os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR")]
-    folders = [folder for folder in (*named, "/var/tmp", "/usr/tmp", "/tmp") if folder]  # noqa: S108 - only shown
+    folders = [folder for folder in (*named, "/var/tmp", "/usr/tmp", "/tmp") if folder]  # noqa: S108 - shown in an error message; nothing is written there
     usable = (each for each in folders if Path(each).is_dir() and os.access(each, os.W_OK | os.X_OK))
     return next(usable, folders[0])
 

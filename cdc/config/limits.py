@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -41,3 +41,6 @@ class LimitsConfig(Section):
         values = self.model_dump()
         per_source: int = values[f"{kind}_per_source"]
         return per_source, values.get(f"{kind}_per_principal", 0)
+
+
+DEFAULT_LIMITS: Final = LimitsConfig()

@@ -15,7 +15,7 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from cdc.config.limits import LimitsConfig
+from cdc.config.limits import DEFAULT_LIMITS, LimitsConfig
 from cdc.config.outbox import OutboxConfig, RetentionConfig
 from cdc.config.section import Networks, Section, matching, read_password
 from cdc.config.source import NatsConfig, RestConfig, SourceConfig
@@ -324,7 +324,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     oidc: OidcConfig = OidcConfig()
     retention: RetentionConfig = RetentionConfig()
-    limits: LimitsConfig = LimitsConfig()
+    limits: LimitsConfig = DEFAULT_LIMITS
     tracing: TracingConfig = TracingConfig()
     log: LogConfig = LogConfig()
     process: ProcessConfig = ProcessConfig()

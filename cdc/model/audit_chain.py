@@ -93,7 +93,7 @@ class ChainCheck:
         self.last, self._hash = anchor.number, anchor.hash
         self.chain = chain
         if chain.anchor is not None and not chain.fits("anchor", chain.anchor):
-            self.broken = f"The anchor after entry {anchor.number}, which stands for removed entries, was changed."
+            self.broken = f"The anchor after entry {anchor.number}, which replaces the removed entries, was changed."
 
     def add(self, each: RecordedEntry) -> None:
         self.entries += 1

@@ -224,7 +224,7 @@ class QueueStore(Protocol):
         """Return up to ``most`` enabled endpoints with something due, those behind ``place`` first.  It costs what the
         endpoints with unfinished deliveries cost, however many others there are.  ``place``: the one that was returned
         before, or 0; ``without``: ids of endpoints that do not count.  ``runs``: of these numbers (after, up to) only,
-        whatever the place: the first endpoint of each run, then the second of each, and so on."""
+        where ``place`` does not count: the first endpoint of each run, then the second of each, and so on."""
         ...
 
     async def finish(

@@ -21,7 +21,7 @@ USER = "INSERT INTO users (nick, password, logkey, creationdate) VALUES (%s, 'p'
 
 
 async def _printed(folder: Path, database: Database, options: str = "") -> PrintedGrants:
-    """As a DBA asks for it with an account of the server's."""
+    """Return the grants that a DBA prints with an account of the server."""
     return PrintedGrants.read(await Consumer.configure(folder / "dba", database.info, options).call("grants"))
 
 

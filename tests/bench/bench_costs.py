@@ -173,7 +173,7 @@ def idle_once(checkout: Path, folder: Path, server: BenchServer, seconds: float)
 
 
 def tree_us(process: psutil.Process) -> float:
-    """Of all threads of a process and its children; `psutil` counts in hundredths of a second."""
+    """Return the microseconds of all threads of a process and its children; `psutil` counts hundredths of a second."""
     processes = (process, *process.children(recursive=True))
     return sum(sched_us(f"{each.pid}/task/{thread.id}") for each in processes for thread in each.threads())
 

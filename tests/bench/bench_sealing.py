@@ -1,4 +1,4 @@
-"""What sealing payloads costs: the same events through two outboxes in turn, one with `[outbox] seal_payloads`.
+"""The cost of sealing payloads: the same events through two outboxes in turn, one with `[outbox] seal_payloads`.
 
     python tests/bench/bench_sealing.py [--events 20000] [--rounds 7] [--outbox sqlite postgresql]
 

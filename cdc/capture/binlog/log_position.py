@@ -330,7 +330,7 @@ class DomainState:
 
 
 _HINT = (
-    'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log; what '
+    'With on_purged = "reread" the captured tables are read again and reading continues at the end of the log; what '
     "happened in between is not seen.  Keep the log for longer: binlog_expire_logs_seconds."
 )
 _LONGEST = 300

@@ -147,7 +147,7 @@ class LogThread:
         return self._closed
 
     async def close(self) -> None:
-        """Ends whatever is being read.  As often as wanted."""
+        """End the reading.  It may be called more than once."""
         self._closed = True
         self._ahead.close()
         if self._connection is not None:
@@ -168,7 +168,7 @@ class LogThread:
             self._connection.close()
 
 
-_WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading goes on at the end of the log.'
+_WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading continues at the end of the log.'
 
 log = structlog.get_logger()
 

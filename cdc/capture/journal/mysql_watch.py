@@ -62,7 +62,7 @@ class Awaited(Enum):
 
 @dataclass(eq=False)
 class Watched:
-    """One journal.  ``seen``: the number of the last row that was read.  ``waiting``: the wait that goes on.
+    """One journal.  ``seen``: the number of the last row that was read.  ``waiting``: the present wait.
     ``refused``: monotonic time until which it is not watched.  ``versioned``: its server must have MariaDB's registry
     of transactions open.  ``polls``: by its own connection, that are due, not before the monotonic time ``due``.
     ``active``: when it had rows."""

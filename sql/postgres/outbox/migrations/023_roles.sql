@@ -57,7 +57,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM changed)
 $$;
 
--- The account of the page cuts nothing that is younger than 364 days, whatever it asks for; the owner may.
+-- The account of the page removes no entry younger than 364 days; the owner may.
 CREATE FUNCTION cdc_outbox.forget_audit(before timestamptz, most bigint) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH bound AS (
