@@ -33,7 +33,7 @@ from cdc.config.limits import DEFAULT_LIMITS
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
-from cdc.model.quota import Limited, Limits, quotas
+from cdc.model.quota import Limited, QuotaLimits, quotas
 
 #: For how long a set-up link works; `cdc run` prints another one when it starts.
 SETUP_LIFETIME: Final = timedelta(hours=1)
@@ -50,7 +50,7 @@ class Accounts:
         store: AccessStore,
         clock: Clock,
         *,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: QuotaLimits = DEFAULT_LIMITS,
         passwords: Passwords | None = None,
         random: Random = secrets.token_bytes,
     ) -> None:

@@ -37,7 +37,7 @@ class LimitsConfig(Section):
     previews_per_principal: _Most = 4
 
     def of(self, kind: Limited) -> tuple[int, int]:
-        """Implement `cdc.model.quota.Limits`.  Only administrators of all sources add tokens: they have no limit."""
+        """Implement `cdc.model.quota.QuotaLimits`.  Tokens have none: administrators add them."""
         values = self.model_dump()
         per_source: int = values[f"{kind}_per_source"]
         return per_source, values.get(f"{kind}_per_principal", 0)

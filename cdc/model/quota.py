@@ -79,13 +79,13 @@ class Usage(NamedTuple):
     number: int
 
 
-class Limits(Protocol):
+class QuotaLimits(Protocol):
     def of(self, kind: Limited) -> tuple[int, int]:
         """Return the most of one source, and of one principal."""
         ...
 
 
-def quotas(limits: Limits, kind: Limited, sources: Sequence[str], principal: str) -> list[Quota]:
+def quotas(limits: QuotaLimits, kind: Limited, sources: Sequence[str], principal: str) -> list[Quota]:
     """Return the limits that one more object must respect.  ``sources``: its sources; none: it is for all."""
     per_source, per_principal = limits.of(kind)
     return [
@@ -94,7 +94,7 @@ def quotas(limits: Limits, kind: Limited, sources: Sequence[str], principal: str
     ]
 
 
-def at_limit(limits: Limits, usage: Sequence[Usage]) -> list[Quota]:
+def at_limit(limits: QuotaLimits, usage: Sequence[Usage]) -> list[Quota]:
     """Return the limits that are reached."""
     reached = []
     for kind, source, principal, number in usage:
@@ -107,7 +107,7 @@ def at_limit(limits: Limits, usage: Sequence[Usage]) -> list[Quota]:
 class InUse:
     """Counts work in progress in this process."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: QuotaLimits) -> None:
         self.limits = limits
         self._count: Counter[tuple[Limited, str | None, str | None]] = Counter()
 
