@@ -23,6 +23,28 @@ log = structlog.get_logger()
 Work = Callable[[asyncio.Event], Awaitable[None]]
 #: A component that ran for so many seconds restarts after the shortest delay again.
 _WORKED = 60.0
+#: Seconds that a component may take to end: of a server that is slow it hears in them, of one that is deaf never.
+ENDING: Final = 4.0
+
+
+async def end_in_time(name: str, work: Work, stop: asyncio.Event, seconds: float | None = ENDING) -> None:
+    """Run ``work``, and cancel it when it has not ended so many seconds after ``stop``; None: it ends by itself."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as limit:
+            stopping = asyncio.ensure_future(stop.wait())
+            if seconds is not None:
+                stopping.add_done_callback(
+                    lambda stopped: None if stopped.cancelled() else limit.reschedule(loop.time() + seconds)
+                )
+            try:
+                await work(stop)
+            finally:
+                stopping.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        log.error("component given up at stop: it does not end", component=name)
 
 
 @dataclass
@@ -33,8 +55,8 @@ class Components:
     observer: Observer
     _started: set[str] = field(default_factory=set)
 
-    async def keep(self, name: str, work: Work, stop: asyncio.Event) -> None:
-        """Run ``work`` until ``stop``; restart it after a growing delay when it raises.
+    async def keep(self, name: str, work: Work, stop: asyncio.Event, ending: float | None = ENDING) -> None:
+        """Run ``work`` until ``stop``; restart it after a growing delay when it raises.  ``ending``: see `end_in_time`.
 
         Raises `OutboxLost`, because no component works without the outbox, and a `UsageError` of the first run, which
         the person who starts the process must read."""
@@ -43,7 +65,7 @@ class Components:
             started = self.clock.monotonic()
             self.observer.component_started(name)
             try:
-                await work(stop)
+                await end_in_time(name, work, stop, ending)
             except Exception as raised:  # a bulkhead: report, count, restart
                 error = first_error(raised)
                 if isinstance(error, OutboxLost) or (isinstance(error, UsageError) and name not in self._started):
@@ -81,11 +103,12 @@ def settled() -> None:
 class ProcessPart:
     """A part of a process.  ``key``: after a reload, a part of the same name and key continues undisturbed.  ``adopt``:
     called before the part begins, and when its key changes: it takes the new configuration on while it runs, and loses
-    no state.  Without it the part is replaced."""
+    no state.  Without it the part is replaced.  ``ending``: the seconds that it may take to end; None: it knows."""
 
     key: object = field(repr=False)  # may hold passwords
     work: Work
     adopt: Callable[[], None] | None = None
+    ending: float | None = ENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +151,7 @@ class Parts:
             stop, part = asyncio.Event(), wanted[name]
             if part.adopt is not None:
                 part.adopt()
-            task = self._group.create_task(self._components.keep(name, part.work, stop), name=name)
+            task = self._group.create_task(self._components.keep(name, part.work, stop, part.ending), name=name)
             self._running[name] = _Running(part.key, task, stop)
         return [*(name for name in ending if name not in wanted), *adopting, *beginning]
 

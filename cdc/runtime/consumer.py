@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +20,7 @@ from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, Out
 from cdc.model.observer import Observer, Several
 from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxFile
-from cdc.runtime.components import Parts, settled
+from cdc.runtime.components import Parts, end_in_time, settled
 from cdc.runtime.consumer_parts import ConsumerParts, Say, sources_of
 from cdc.runtime.outboxes import check_account, open_outbox, require, save_lost
 from cdc.runtime.process import Supervisor
@@ -124,7 +125,8 @@ class _RunningConsumer:
             async with asyncio.TaskGroup() as group:
                 running = Parts(group, self.parts.components)
                 group.create_task(self._end(running))
-                group.create_task(watch_outbox(self.parts.store, SystemClock(), self.stop))
+                watch = partial(watch_outbox, self.parts.store, SystemClock())
+                group.create_task(end_in_time("outbox", watch, self.stop))
                 await running.become(wanted)
                 settled()
                 self.supervisor.ready(self.parts.status(SystemClock().now()))

@@ -238,7 +238,7 @@ class ConsumerParts:
                 await sender.use(self._sending)
                 await self._dispatched(self._sending, sender, stop, sender.use)
 
-        return ProcessPart(sending_key(config), work, adopt)
+        return ProcessPart(sending_key(config), work, adopt, ending=None)  # the requests in flight have stop_seconds
 
     async def _dispatched(
         self, config: Config, sender: Sender, stop: asyncio.Event, use: Callable[[Config], Awaitable[None]]

@@ -124,3 +124,50 @@ async def test_exception_without_a_traceback_is_reported_like_any_other(componen
     await components.keep("web", broken, stop)
     ((name, error),) = told(components).failed
     assert (name, str(error)) == ("web", "Unexpected LookupError.")
+
+
+async def test_component_that_does_not_end_is_cancelled_after_the_stop(components: Components) -> None:
+    stop, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def deaf(_stop: asyncio.Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with asyncio.timeout(HANG_SECONDS):
+        running = asyncio.ensure_future(components.keep("deaf", deaf, stop, 0.01))
+        assert not (await asyncio.wait([running], timeout=0.05))[0], "not before the stop"
+        stop.set()
+        await running
+    assert cancelled.is_set()
+    assert not told(components).failed
+
+
+@pytest.mark.parametrize("ending", [None, HANG_SECONDS])
+async def test_component_that_ends_by_itself_has_its_time_after_the_stop(
+    components: Components, ending: float | None
+) -> None:
+    stop, finished = asyncio.Event(), asyncio.Event()
+
+    async def slow(stop: asyncio.Event) -> None:
+        asyncio.get_running_loop().call_soon(stop.set)
+        await stop.wait()
+        await asyncio.sleep(0.05)
+        finished.set()
+
+    await components.keep("slow", slow, stop, ending)
+    assert finished.is_set()
+
+
+async def test_timeout_of_the_work_itself_is_a_failure(components: Components) -> None:
+    stop = asyncio.Event()
+
+    async def late(stop: asyncio.Event) -> None:
+        if not told(components).failed:
+            raise TimeoutError
+        stop.set()
+
+    await components.keep("late", late, stop)
+    assert [name for name, _ in told(components).failed] == ["late"]
