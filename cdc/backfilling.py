@@ -13,9 +13,8 @@ from typing import Final, Protocol
 import structlog
 
 from cdc.capture.base import SourceBackfills
-from cdc.model.backfill import EXISTING, Backfill, BackfillState, BackfillStore
+from cdc.model.backfill import CATCH_UP, EXISTING, Backfill, BackfillState, BackfillStore, Schedule, progress
 from cdc.model.clock import Clock
-from cdc.model.due import CATCH_UP, Schedule, progress
 from cdc.model.endpoint import Endpoint, usable_rate
 from cdc.model.event import names_last
 from cdc.outbox.base import EndpointReader

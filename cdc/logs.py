@@ -26,7 +26,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from cdc.model.printable import printable, printable_line
+from cdc.model.errors import printable, printable_line
 
 _LIBRARY_LEVEL = logging.WARNING
 #: Bytes of the log that may wait for a reader; lines beyond them are dropped.

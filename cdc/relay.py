@@ -25,10 +25,9 @@ from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
 from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
-from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, RowChange, Transaction
+from cdc.model.backfill import state_after
+from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, RowChange, Transaction, check_present
 from cdc.model.clock import Backoff, Clock
-from cdc.model.departure import check_present
-from cdc.model.due import state_after
 from cdc.model.errors import (
     CdcError,
     OutboxError,

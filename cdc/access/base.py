@@ -10,7 +10,7 @@ Invariants, proved by ``tests/contract/test_access….py`` on each implementatio
 * a portal's link begins one session, or none, however many try at once; with the token that made it, both end;
 * a set-up link makes one user, the first, or none, however many try at once; a TOTP step is taken once;
 * the audit log only grows, and is only ever cut at its old end; each entry is chained to the one before
-  (`cdc.model.audit_chain`), also where several processes write.
+  (`cdc.model.audit`), also where several processes write.
 
 Times are aware UTC datetimes, always passed in: the store has no clock.
 """
@@ -35,8 +35,7 @@ from cdc.access.model import (
     User,
     UserChange,
 )
-from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, AuditChain
+from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, Note, RecordedEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
 from cdc.model.quota import Quota

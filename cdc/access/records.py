@@ -16,8 +16,7 @@ from cdc.access.model import (
     claim_of,
     has_room,
 )
-from cdc.model.audit import AuditEntry, RecordedEntry
-from cdc.model.audit_chain import AuditChain
+from cdc.model.audit import AuditChain, AuditEntry, RecordedEntry
 from cdc.model.quota import Quota
 from cdc.outbox import endpoints, resealing
 from cdc.outbox.audit import begin, chain_of, seal_key

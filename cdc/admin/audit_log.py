@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from cdc.access.base import AccessStore
 from cdc.access.model import AuditFilter
-from cdc.model.audit import AuditEntry, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, AuditChain, ChainCheck, Mark
+from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, ChainCheck, Mark, RecordedEntry
 from cdc.model.errors import UsageError
 from cdc.model.event import format_time
 

@@ -19,7 +19,7 @@ from typing import Final
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import Entity
+from cdc.mapping.rule import Entity
 from cdc.model.backfill import EXISTING, Asked, Backfill
 from cdc.model.change import Operation, Quarantined
 from cdc.model.clock import SystemClock

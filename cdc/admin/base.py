@@ -17,10 +17,10 @@ from cdc.config.rules import event_types
 from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill
 from cdc.model.clock import Clock
+from cdc.model.delivery import Replay
 from cdc.model.errors import OutboxError
 from cdc.model.finding import Finding
 from cdc.model.quota import InUse, Limited, Quota, quotas
-from cdc.model.replay import Replay
 from cdc.outbox.base import LogStore, OutboxStore
 
 #: How often the outbox is asked whether anybody wrote, while requests wait (seconds).

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from cdc.admin.base import UseCases, page_of
 from cdc.dispatch.replay import ReplayPlan, count
-from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView, Replay, Replayed, ReplayState
 from cdc.model.quota import Limited
-from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.shared import no_delivery, no_endpoint, no_replay
 from cdc.outbox.slices import SearchPage, TimeBudget
 

@@ -22,7 +22,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt
 from cdc.model.endpoint import Endpoint, is_pull
 from cdc.model.event import TESTS, Event, Labels
-from cdc.model.filter.tree import FilterLimit
+from cdc.model.filter.values import FilterLimit
 from cdc.model.selection import ConditionTest, Judgement
 from cdc.outbox.base import DispatchStore, StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, restored

@@ -9,8 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoints import Endpoints
-from cdc.model.authentication import authentication_of
-from cdc.model.endpoint import CREDENTIALS, Endpoint, origin_of
+from cdc.model.endpoint import CREDENTIALS, Endpoint, authentication_of, origin_of
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import FilePlace
 

@@ -10,7 +10,7 @@ from cdc.access.model import AuditFilter, Scope
 from cdc.admin.audit_log import entry_as_json
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import MOST, NEXT, RequestModel, ResponseModel, Time
-from cdc.model.audit_chain import BEFORE_ALL
+from cdc.model.audit import BEFORE_ALL
 from cdc.model.errors import NotFound
 
 _Word = Annotated[str | None, Field(max_length=200)]

@@ -14,9 +14,20 @@ from cdc.api.resource import MOST, NEXT, AttemptResource, EventResource, Moment,
 from cdc.dispatch.authentication import LONGEST, SHORTEST, public_jwk
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import preset
-from cdc.model.authentication import SECRET_NAMES, SETTINGS, authentication_of, settings_text
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat, public_url, shown_url
+from cdc.model.endpoint import (
+    SECRET_NAMES,
+    SETTINGS,
+    Endpoint,
+    EndpointFilter,
+    EndpointState,
+    Order,
+    PayloadFormat,
+    authentication_of,
+    public_url,
+    settings_text,
+    shown_url,
+)
 from cdc.model.errors import UsageError
 
 #: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.

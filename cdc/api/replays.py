@@ -13,9 +13,8 @@ from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.problem import named_in_the_body
 from cdc.api.resource import NEXT, DeliveriesMeant, Moment, PageQuery, ResponseModel
 from cdc.dispatch.replay import MOST_RATE, RATE, meant
-from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, ReplayState
 from cdc.model.endpoint import SLOWEST_RATE
-from cdc.model.replay import Replay, ReplayState
 
 _TAG = "replays"
 

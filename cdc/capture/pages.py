@@ -26,11 +26,10 @@ import structlog
 
 from cdc.capture.base import NO_BACKFILLS, SourceBackfills
 from cdc.capture.position import Reread
-from cdc.model.backfill import Backfill, backfill_token
+from cdc.model.backfill import Backfill, backfill_token, condition
 from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.model.clock import Clock
 from cdc.model.column import Table
-from cdc.model.due import condition
 from cdc.model.errors import SourceError, SourceUnavailable
 from cdc.model.image import key_of, opened
 

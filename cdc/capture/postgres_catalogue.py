@@ -22,7 +22,7 @@ from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import SourceError
 from cdc.model.image import TYPES, ImageReader, Unexpected, object_key_reader, object_reader
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 
 Decode = Callable[[str], Row]
 _Convert = Callable[[Any], Value]

@@ -24,7 +24,7 @@ import orjson
 from cdc.database import sqlfile
 from cdc.model.change import Operation, RowChange, Value
 from cdc.model.errors import DISK_FULL, SourceUnavailable
-from cdc.model.number import decimal_columns, with_decimals
+from cdc.model.normal import decimal_columns, with_decimals
 
 #: SQLite's codes of a file that it cannot write.
 _UNWRITABLE: Final = {

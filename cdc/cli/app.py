@@ -22,8 +22,7 @@ import click
 
 from cdc import __version__
 from cdc.cli.session import CommandSession, pass_session
-from cdc.model.errors import CdcError, reportable_error
-from cdc.model.printable import printable
+from cdc.model.errors import CdcError, printable, reportable_error
 
 
 def _imported(module: str) -> ModuleType:

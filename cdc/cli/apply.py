@@ -29,8 +29,16 @@ from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.dispatch.signing import Signature, signature_of
-from cdc.model.authentication import SECRET_NAMES, authentication_of
-from cdc.model.endpoint import Endpoint, Header, is_mail, is_pull, public_url, shown_url
+from cdc.model.endpoint import (
+    SECRET_NAMES,
+    Endpoint,
+    Header,
+    authentication_of,
+    is_mail,
+    is_pull,
+    public_url,
+    shown_url,
+)
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import Places
 from cdc.runtime import outboxes

@@ -17,8 +17,7 @@ from cdc.cli.output import echo, json_option, print_json, print_script, print_ta
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
-from cdc.model.audit import RecordedEntry
-from cdc.model.audit_chain import ChainCheck
+from cdc.model.audit import ChainCheck, RecordedEntry
 from cdc.model.clock import SystemClock
 from cdc.model.errors import UsageError
 

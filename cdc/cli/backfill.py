@@ -30,8 +30,7 @@ from cdc.cli.settings import quiet_configuration, select_sources
 from cdc.config import Config, SourceConfig
 from cdc.model.backfill import Asked, Backfill, BackfillState, BackfillStore, Planned
 from cdc.model.clock import Clock, SystemClock
-from cdc.model.errors import UsageError
-from cdc.model.printable import printable_line
+from cdc.model.errors import UsageError, printable_line
 from cdc.outbox.shared import no_backfill
 from cdc.runtime import consumer_parts
 

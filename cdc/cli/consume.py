@@ -21,8 +21,7 @@ from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.endpoint_input import PLACES, secret_from
 from cdc.cli.output import echo, say
 from cdc.model.clock import Backoff
-from cdc.model.errors import CdcError, UsageError
-from cdc.model.printable import printable_line
+from cdc.model.errors import CdcError, UsageError, printable_line
 
 #: A daemon's requests wait so long for an event (seconds).
 _WAIT: Final = 20

@@ -20,7 +20,7 @@ from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
 from cdc.cli.session import CommandSession, pass_session
 from cdc.cli.settings import quiet_configuration, select_sources, sources_option
 from cdc.config import Config, sending
-from cdc.model.audit_chain import ChainCheck
+from cdc.model.audit import ChainCheck
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import is_pull

@@ -15,8 +15,7 @@ from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers
 from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.retry import SCHEDULES, schedule
 from cdc.dispatch.transform import PRESETS, preset
-from cdc.model.authentication import JWT, OAUTH2, authentication_of, settings_text
-from cdc.model.endpoint import Header, Order, PayloadFormat
+from cdc.model.endpoint import JWT, OAUTH2, Header, Order, PayloadFormat, authentication_of, settings_text
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
 

@@ -16,10 +16,9 @@ from cdc.cli.output import say
 from cdc.config import Config, sending
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import Signature, public_key, signature_of
-from cdc.model.authentication import authentication_of
 from cdc.model.broker import scheme_of
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, is_pull
+from cdc.model.endpoint import Endpoint, authentication_of, is_pull
 from cdc.model.errors import UsageError
 
 if TYPE_CHECKING:

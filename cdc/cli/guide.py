@@ -15,8 +15,7 @@ import click
 
 from cdc.cli.output import Styled, fitting, say
 from cdc.cli.session import CommandSession
-from cdc.model.errors import CdcError, UsageError
-from cdc.model.printable import printable
+from cdc.model.errors import CdcError, UsageError, printable
 
 T = TypeVar("T")
 

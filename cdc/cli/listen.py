@@ -13,9 +13,8 @@ from cdc.cli.asynchronous import run_async, set_on_signal
 from cdc.cli.output import Styled, echo, print_json_line, say
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.dispatch.signing import check_verifier
-from cdc.model.errors import UsageError
+from cdc.model.errors import UsageError, printable_line
 from cdc.model.event import format_time
-from cdc.model.printable import printable_line
 
 _EVERY = 2**31
 

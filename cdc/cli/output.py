@@ -1,7 +1,7 @@
 """Output and questions: data on standard output, talk on standard error.
 
 Tables fit the terminal; otherwise they are plain aligned text, a line a row.  Everything printed passes this module,
-so that foreign text cannot control the terminal (`cdc.model.printable`).  Text and JSON are always escaped; scripts
+so that foreign text cannot control the terminal (`cdc.model.errors`).  Text and JSON are always escaped; scripts
 are escaped on a terminal only.
 """
 
@@ -19,9 +19,8 @@ from typing import Any
 import click
 import orjson
 
-from cdc.model.errors import UsageError
+from cdc.model.errors import UsageError, printable, printable_line
 from cdc.model.event import format_time
-from cdc.model.printable import printable, printable_line
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 #: Between columns; in a table; before the lines of a card, and between its values.

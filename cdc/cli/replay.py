@@ -21,8 +21,7 @@ from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.dispatch.replay import RATE, ReplayPlan, count, meant, steps
 from cdc.model.clock import Clock, SystemClock
-from cdc.model.delivery import DeliveryFilter, DeliveryState
-from cdc.model.replay import Replayed, ReplayStore
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replayed, ReplayStore
 
 INTERRUPTED = 130
 

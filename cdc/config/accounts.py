@@ -6,8 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from cdc.model.account import LONGEST, AccountRole, new_password, own_name
-from cdc.model.connection import Engine
+from cdc.model.connection import LONGEST, AccountRole, Engine, new_password, own_name
 from cdc.model.errors import ConfigError
 
 _OPTIONS = {

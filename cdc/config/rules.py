@@ -14,7 +14,7 @@ from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
 from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.model.due import NOT_BY_API, Schedule, progress
+from cdc.model.backfill import NOT_BY_API, Schedule, progress
 from cdc.model.event import Label
 
 if TYPE_CHECKING:

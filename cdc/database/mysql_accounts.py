@@ -22,10 +22,8 @@ from cdc.database.mysql_connection import (
     quote,
     rows,
 )
-from cdc.model.account import Account, AccountChoice, AccountRole, KnownAccount, Standing
-from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import SourceError, SourceUnavailable
-from cdc.model.printable import printable_line
+from cdc.model.connection import Account, AccountChoice, AccountRole, ConnectionInfo, KnownAccount, Standing
+from cdc.model.errors import SourceError, SourceUnavailable, printable_line
 
 _GRANT: Final = re.compile(r"GRANT (?P<what>.+?) ON (?P<where>\S.*?) TO ")
 _COLUMN_LIST: Final = re.compile(r"\([^)]*\)")

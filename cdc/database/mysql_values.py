@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from cdc.model.change import Value
 from cdc.model.errors import MalformedEvent
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 
 K = TypeVar("K", bound=Hashable)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the server's local time has no zone

@@ -7,8 +7,7 @@ from typing import Any
 import psycopg
 
 from cdc.database.sqlfile import load
-from cdc.model.account import Account, AccountChoice, AccountRole, KnownAccount, Standing
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import Account, AccountChoice, AccountRole, ConnectionInfo, KnownAccount, Standing
 
 _QUERIES = "postgres/read/accounts.sql"
 Connection = psycopg.Connection[Any]

@@ -20,7 +20,7 @@ from typing import Any
 from cdc.model import normal
 from cdc.model.change import Value
 from cdc.model.column import ColumnKind
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 
 #: The database's local time; asked for only when a value needs it.
 Zone = Callable[[], tzinfo]

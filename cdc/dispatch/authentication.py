@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from cdc.dispatch.address import EgressPolicy, check_spelling, check_url
-from cdc.model.authentication import JWT, OAUTH2, SECRET_NAMES, Authentication, authentication_of
-from cdc.model.endpoint import Endpoint, Header
+from cdc.model.endpoint import JWT, OAUTH2, SECRET_NAMES, Authentication, Endpoint, Header, authentication_of
 from cdc.model.errors import UsageError
 
 #: The most headers of an endpoint, and the most characters of them all.

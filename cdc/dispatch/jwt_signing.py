@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import get_default_algorithms
 
-from cdc.model.authentication import Authentication
-from cdc.model.endpoint import Header
+from cdc.model.endpoint import Authentication, Header
 from cdc.model.errors import UsageError
 
 _LEAST_RSA_BITS: Final = 2048

@@ -16,10 +16,9 @@ import structlog
 
 from cdc.model.audit import Note
 from cdc.model.clock import Clock
-from cdc.model.delivery import DeliveryFilter
+from cdc.model.delivery import DeliveryFilter, Replay, Replayed, ReplayState, ReplayStore
 from cdc.model.endpoint import usable_rate
 from cdc.model.errors import OutboxError, UsageError
-from cdc.model.replay import Replay, Replayed, ReplayState, ReplayStore
 
 #: Deliveries a second, unless it is said: one endpoint's share of what a small receiver can take beside its daily work.
 RATE: Final = 50.0

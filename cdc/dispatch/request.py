@@ -13,9 +13,8 @@ import orjson
 from cdc import __version__
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
 from cdc.dispatch.transform import Body, Shape, shaped
-from cdc.model.authentication import JWT, TokenGrant, authentication_of
 from cdc.model.delivery import LeasedDelivery
-from cdc.model.endpoint import Endpoint, PayloadFormat, is_mail
+from cdc.model.endpoint import JWT, Endpoint, PayloadFormat, TokenGrant, authentication_of, is_mail
 from cdc.model.event import Labels, no_labels
 
 #: What the default format has beside the row, and other formats likewise.

@@ -19,8 +19,7 @@ import orjson
 
 from cdc.dispatch.request import USER_AGENT, WebhookRequest
 from cdc.dispatch.retry import Answer
-from cdc.model.authentication import TokenGrant, authentication_of
-from cdc.model.endpoint import origin_of
+from cdc.model.endpoint import TokenGrant, authentication_of, origin_of
 
 #: The most bytes of a token endpoint's answer.
 ANSWER_BYTES: Final = 64 * 1024

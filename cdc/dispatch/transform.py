@@ -24,8 +24,7 @@ from cdc.model.errors import CdcError, UsageError
 from cdc.model.event import Labels, no_labels
 from cdc.model.filter.functions import text_of_span, text_of_time
 from cdc.model.filter.program import Program, problem
-from cdc.model.filter.tree import AVERAGE, STEPS, FilterLimit, Meter, OutOfSteps
-from cdc.model.filter.values import ERRORS, Span, Time
+from cdc.model.filter.values import AVERAGE, ERRORS, STEPS, FilterLimit, Meter, OutOfSteps, Span, Time
 from cdc.model.selection import VARIABLES, StepAllowance
 
 PRESETS: Final = ("slack", "teams", "telegram", "discord", "google-chat", "mattermost")

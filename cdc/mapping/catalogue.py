@@ -10,20 +10,22 @@ from functools import cache
 from importlib.resources import files
 from itertools import chain
 
-from cdc.mapping.entity import (
+from cdc.mapping.resolve import ANY_TABLE, Resolver
+from cdc.mapping.rule import (
     INVOICE,
     LINES,
     ORIGIN,
     ROW_EVENTS,
+    STATE_TABLE,
     Entity,
     Path,
     Reference,
+    Rule,
     TablePatterns,
+    impossible,
 )
-from cdc.mapping.resolve import ANY_TABLE, Resolver
-from cdc.mapping.rule import STATE_TABLE, Rule, impossible
+from cdc.model.backfill import DailyRule
 from cdc.model.column import Capture, SecretPatterns, Table
-from cdc.model.due import DailyRule
 from cdc.model.errors import ConfigError
 from cdc.model.event import matches
 from cdc.model.toml_lines import FilePlace

@@ -9,17 +9,15 @@ from itertools import chain
 from typing import Any, Final
 
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
-from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from cdc.mapping.rule import STATE_COLUMN, ColumnCondition, Condition, Rule, all_hold
+from cdc.mapping.rule import STATE_COLUMN, Child, ColumnCondition, Condition, Rule, all_hold
 from cdc.model.backfill import EXISTING, backfill_token
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.model.column import Table
 from cdc.model.event import event_payload
-from cdc.model.normal import FORMS
-from cdc.model.number import DecimalText, decimal_of
+from cdc.model.normal import FORMS, DecimalText, decimal_of
 
 _DOCUMENT: dict[str, bool | int | float | str | None] = {
     "cifnif": "B03567891",

@@ -14,9 +14,8 @@ from operator import itemgetter
 from typing import Protocol
 
 from cdc.mapping.catalogue import MEMBERS_TABLE
-from cdc.mapping.entity import TRANSFORMATIONS, Child, Path, linked
 from cdc.mapping.merge import MergedChange
-from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE
+from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, TRANSFORMATIONS, Child, Path, linked
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import Table
 

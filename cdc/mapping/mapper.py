@@ -14,9 +14,20 @@ from operator import ne
 from typing import Any, Final
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, LINES_CHANGED, ORIGIN, TRANSFORMATIONS, Child, Path, linked
 from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest, History
-from cdc.mapping.merge import Emitted, LinesChanged, MergedChange, MergedTransaction, lines_changed, own_changes
+from cdc.mapping.merge import (
+    ANY_COLUMN,
+    Emitted,
+    LinesChanged,
+    MergedChange,
+    MergedTransaction,
+    Plans,
+    TablePlan,
+    Transition,
+    lines_changed,
+    own_changes,
+    page_url,
+)
 from cdc.mapping.permissions import (
     HELD,
     MEMBERS,
@@ -26,10 +37,22 @@ from cdc.mapping.permissions import (
     PermissionEvents,
     must_be_read,
 )
-from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan, Transition, page_url
-from cdc.mapping.rule import STATE_COLUMN, STATE_TABLE, RuleInput, as_is, decode_html
+from cdc.mapping.rule import (
+    LINES,
+    LINES_CHANGED,
+    ORIGIN,
+    STATE_COLUMN,
+    STATE_TABLE,
+    TRANSFORMATIONS,
+    Child,
+    Path,
+    RuleInput,
+    as_is,
+    decode_html,
+    linked,
+)
+from cdc.model.backfill import days_since
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Value
-from cdc.model.due import days_since
 from cdc.model.event import NO_TIME, Event, ExistingIds, event_id, event_ids, record_name
 
 _NOTHING: frozenset[str] = frozenset()

@@ -14,19 +14,250 @@ READ and TRUNCATE pass as they are.  Only the images that are left are decoded (
 Changes of a document's lines are merged into a change of the document.  A huge transaction comes in parts, and the
 lines of one document may lie in several: the document has its ``updated`` with the first of them.  The documents that
 had an event are noted in small states, one a part, until the last part.
+
+Both work by the catalogue compiled: one `TablePlan` a table, so that mapping a row looks nothing up by name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+from urllib.parse import quote
 
-from cdc.mapping.plan import Plans, TablePlan
+from cdc.mapping.catalogue import Catalogue
+from cdc.mapping.rule import (
+    LINES,
+    ORIGIN,
+    PLACE_COLUMNS,
+    SESSION_COLUMN,
+    STATE_COLUMN,
+    Child,
+    Entity,
+    Path,
+    Rule,
+    Test,
+    all_hold,
+    compile_rule,
+    decode_html_row,
+    named_columns,
+    raw_row,
+)
+from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
-from cdc.model.event import record_name
+from cdc.model.column import SecretColumns
+from cdc.model.event import Label, record_name
 from cdc.model.image import Image, key_of, opened
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A compiled rule: fires when ``test`` holds, unless the columns ``changed`` copy those of rows that the same
+    transaction changes (``copies``).  ``explains``: columns whose change needs no ``updated`` beside the event."""
+
+    event: str
+    test: Test
+    inferred: bool
+    changed: frozenset[str]
+    copies: Child | None
+    explains: frozenset[str]
+
+
+class ShownColumns:
+    """Leaves secret columns out of rows.  Sources do so; this is the second lock on the same door."""
+
+    __slots__ = ("_known", "_secrets")
+
+    def __init__(self, secrets: SecretColumns) -> None:
+        self._secrets = secrets
+        self._known: set[str] = set()  # columns that are not secret
+
+    def of(self, row: Row, key: Row) -> Row:
+        if isinstance(row, Image):
+            row = row.row  # all of it is shown: the keys of a dictionary are compared fastest
+        if row.keys() <= self._known:
+            return row
+        hidden = self._secrets.of(row, key)
+        self._known |= row.keys() - hidden
+        if hidden.isdisjoint(row):
+            return row
+        return {name: value for name, value in row.items() if name not in hidden}
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """Names of events are None when they are disabled.  ``existing``: of rows that a backfill reads.
+
+    ``watched``: an update that changes none of these columns fires no transition.  ``states_for``: an update that
+    changes one of these columns needs the document's state.  ``lines``: where the lines are that events include; their
+    noise columns.  ``due``: events by time → the condition on the row.
+    """
+
+    table: str
+    row_events: Mapping[Operation, str | None]
+    noise: frozenset[str]
+    secrets: ShownColumns
+    transitions: Mapping[Operation, tuple[Transition, ...]]
+    watched: frozenset[str]
+    states_for: frozenset[str]
+    children: tuple[tuple[str, Child], ...]
+    lines: Child | None
+    lines_noise: frozenset[str]
+    decode: Callable[[Row], Row]
+    existing: str | None
+    due: Mapping[str, Callable[[Row], bool]]
+    label: Label
+    paths: tuple[tuple[str, Path], ...]
+    origin: tuple[Child, ...]
+    page: str
+
+    @property
+    def related(self) -> bool:
+        """Return whether its events show other records."""
+        return bool(self.paths or self.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlan:
+    """The form in which a record appears in the events of others."""
+
+    entity: Entity
+    secrets: ShownColumns
+    decode: Callable[[Row], Row]
+
+    def shown(self, key: Row, row: Row, site: str) -> dict[str, Any]:
+        row = self.decode(self.secrets.of(row, key))
+        shown: dict[str, Any] = {"entity": self.entity.name, "key": self.decode(key)}
+        shown |= {name: row[column] for name, column in self.entity.label.named.items() if column in row}
+        link = page_url(site, self.entity.page, row)
+        return {**shown, "link": link} if link else shown
+
+
+_COLUMN = re.compile(r"\{(\w+)\}")
+
+
+def page_url(site: str, page: str, data: Mapping[str, Any]) -> str:
+    """Return the address of a record's page; empty where FacturaScripts' address, or a column, is not known."""
+    if not site or not page or any(data.get(column) is None for column in _COLUMN.findall(page)):
+        return ""
+    return f"{site}/{_COLUMN.sub(lambda found: quote(str(data[found[1]]), safe=''), page)}"
+
+
+_ROW_EVENT_NAMES = {
+    Operation.CREATE: "created",
+    Operation.UPDATE: "updated",
+    Operation.DELETE: "deleted",
+    Operation.READ: "read",
+    Operation.TRUNCATE: "truncated",
+}
+
+
+class Plans:
+    """The plans of tables.  Those of tables that match a pattern are made when they are first needed."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._plans: dict[str, TablePlan | None] = {
+            entity.table: _plan(entity, catalogue) for entity in catalogue.entities
+        }
+        self._documents: dict[str, list[TablePlan]] = {}
+        self._records: dict[str, RecordPlan | None] = {}
+        self.with_origin = any(ORIGIN in entity.include for entity in catalogue.entities)
+        self.models = catalogue.documents() if self.with_origin else {}
+        for plan in self._plans.values():
+            if plan is not None and plan.lines is not None:
+                self._documents.setdefault(plan.lines.table, []).append(plan)
+
+    def of(self, table: str) -> TablePlan | None:
+        """Return the plan of a table; None for a table without any event."""
+        try:
+            return self._plans[table]
+        except KeyError:
+            entity = self._catalogue.matched(table)
+            plan = self._plans[table] = None if entity is None else _plan(entity, self._catalogue)
+            return plan
+
+    def documents_of(self, table: str) -> Sequence[TablePlan]:
+        """Return the plans of the documents whose lines are in this table."""
+        return self._documents.get(table, ())
+
+    def record(self, table: str) -> RecordPlan | None:
+        """Return how events of others show a record of this table; None for a table of no entity."""
+        if table not in self._records:
+            entity = self._catalogue.patterns.entities.get(table)
+            secrets = ShownColumns(self._catalogue.capture_of(table).hidden)
+            decode = decode_html_row if self._catalogue.decode_html else raw_row
+            self._records[table] = None if entity is None else RecordPlan(entity, secrets, decode)
+        return self._records[table]
+
+    @property
+    def with_lines(self) -> bool:
+        """Return whether any document's events include its lines."""
+        return bool(self._documents)
+
+
+def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
+    named = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
+    rules = [rule for rule in named if not rule.date]
+    names = {operation: f"{entity.name}.{name}" for operation, name in _ROW_EVENT_NAMES.items()}
+    existing = f"{entity.name}.{EXISTING}"
+    lines = entity.children[LINES] if LINES in entity.include else None
+    return TablePlan(
+        table=entity.table,
+        row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
+        noise=catalogue.noise_of(entity.table),
+        secrets=ShownColumns(catalogue.capture_of(entity.table).hidden),
+        transitions={operation: _transitions(rules, operation, catalogue) for operation in Operation},
+        watched=frozenset().union(*(_watched(rule) for rule in rules)),
+        states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),
+        children=tuple(entity.included.items()),
+        lines=lines,
+        lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
+        decode=decode_html_row if catalogue.decode_html else raw_row,
+        existing=existing if catalogue.enabled(existing) else None,
+        due={rule.event: all_hold(rule.where) for rule in named if rule.date},
+        label=entity.label,
+        paths=tuple(catalogue.paths(entity).items()),
+        origin=entity.origin,
+        page=entity.page,
+    )
+
+
+def _transitions(rules: list[Rule], operation: Operation, catalogue: Catalogue) -> tuple[Transition, ...]:
+    enabled = {(rule.table, rule.name) for rule in catalogue.rules}
+    return tuple(
+        Transition(
+            rule.event,
+            compile_rule(rule),
+            rule.infer is not None,
+            rule.changed,
+            rule.copies if rule.copies is not None and (rule.copies.table, rule.name) in enabled else None,
+            PLACE_COLUMNS if rule.infer == "login" else frozenset(),
+        )
+        for rule in rules
+        if operation in rule.operations
+    )
+
+
+#: Any column: for rules that an update of each column may fire.
+ANY_COLUMN = "*"
+
+
+def _watched(rule: Rule) -> frozenset[str]:
+    """Columns of which one must change for an update to fire the rule."""
+    if rule.infer:
+        return frozenset({SESSION_COLUMN})
+    if rule.changed:
+        return rule.changed
+    if rule.becomes:
+        return named_columns(rule.becomes)
+    if rule.from_ or rule.to:
+        return named_columns(rule.from_, rule.to)
+    return frozenset({ANY_COLUMN, STATE_COLUMN})
+
 
 _PREFIX = "lines:"
 #: Table and key values: binary-exact, unlike the database's own collation.

@@ -16,8 +16,20 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from cdc.mapping.entity import ROW_EVENTS, TABLE_NAME, Child, Entity, Path, Reference, TablePatterns
-from cdc.mapping.rule import STATE_TABLE, Condition, Rule, named_columns, parse_condition
+from cdc.mapping.rule import (
+    ROW_EVENTS,
+    STATE_TABLE,
+    TABLE_NAME,
+    Child,
+    Condition,
+    Entity,
+    Path,
+    Reference,
+    Rule,
+    TablePatterns,
+    named_columns,
+    parse_condition,
+)
 from cdc.model.change import Operation
 from cdc.model.column import SecretPatterns
 from cdc.model.errors import ConfigError, UsageError

@@ -13,9 +13,8 @@ from typing import Any, Final
 import orjson
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import LINES, LINES_CHANGED, ORIGIN, ROW_EVENTS, Entity
 from cdc.mapping.example import Examples
-from cdc.mapping.rule import Rule
+from cdc.mapping.rule import LINES, LINES_CHANGED, ORIGIN, ROW_EVENTS, Entity, Rule
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation
 from cdc.model.column import Column, ColumnKind, SecretColumns, Table

@@ -1,16 +1,23 @@
-"""Row changes, the transactions that committed them, and the positions of sources.
+"""Row changes, the transactions that committed them, and the positions of sources, or the mark of a source that moved.
 
 Snapshot rows are stored in the outbox for a source that can only compare.  A store does not read them: a key is bytes,
 at least one, whose order is that of the keys; digest and row are as the source made them.
+
+A source has a mark in place of its position while it moves to another outbox, and after it has left.  Every store names
+the position before, so that none succeeds where the mark is; no source reads after it.  The text is no JSON, which
+positions are: earlier versions of this program refuse it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import NamedTuple, NewType, Protocol
+from typing import Any, Final, NamedTuple, NewType, Protocol
+
+from cdc.model.errors import SourceError
 
 
 class SnapshotRow(NamedTuple):
@@ -129,8 +136,8 @@ class RowChange(NamedTuple):
 
 
 class DueDay(NamedTuple):
-    """A day of a rule by time (`cdc.model.due`): the records whose date, in ``column``, is then one of so many ``days``
-    ago have the event ``event``."""
+    """A day of a rule by time (`cdc.model.backfill`): the records whose date, in ``column``, is then one of so many
+    ``days`` ago have the event ``event``."""
 
     event: str
     column: str
@@ -227,3 +234,59 @@ class Batch:
     kept: SnapshotChange | None = None
     step: BackfillStep | None = None
     quarantined: tuple[Quarantined, ...] = ()
+
+
+_BEGINS: Final = "moved:"
+
+
+class Stage(StrEnum):
+    """``ARRIVING``: in the new outbox, until it has everything.  ``LEAVING``, at the end ``LEFT``: in the old one."""
+
+    ARRIVING = "arriving"
+    LEAVING = "leaving"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """``move``: names it in both outboxes.  ``outbox``: the other one, for people.  ``position``: the source's own.
+    ``endpoints``: ids of those that go along; ``removed``: of those that are then removed here; ``log``: with their
+    finished deliveries."""
+
+    move: str
+    stage: Stage
+    outbox: str
+    position: str = ""
+    endpoints: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    log: bool = False
+
+    def dump(self) -> Position:
+        return Position(_BEGINS + json.dumps(asdict(self)))
+
+
+def departure(position: Position | None) -> Departure | None:
+    """Return the mark in the place of a position; None where a source has its position, or none."""
+    if position is None or not position.startswith(_BEGINS):
+        return None
+    fields: dict[str, Any] = json.loads(position.removeprefix(_BEGINS))
+    lists = {name: tuple(fields[name]) for name in ("endpoints", "removed")}
+    return Departure(**{**fields, **lists, "stage": Stage(fields["stage"])})
+
+
+def check_present(source: str, position: Position | None) -> None:
+    """Raise `SourceError` for a source that another outbox has, or will have."""
+    found = departure(position)
+    if found is None:
+        return
+    if found.stage is Stage.ARRIVING:
+        raise SourceError(
+            f"Source {source!r} is being moved here from the outbox {found.outbox}.",
+            "cdc run reads it when everything has arrived; if the move was interrupted, run it again there: "
+            "cdc source move-outbox",
+        )
+    raise SourceError(
+        f"Source {source!r} was moved to the outbox {found.outbox}.",
+        f"Remove [source.{source}] from this configuration.  If the move was interrupted, run it again: "
+        "cdc source move-outbox",
+    )

@@ -34,7 +34,7 @@
     └── AccessRefused        who asks is not let in
         └── TooManyAttempts  not now: too many failed before
 
-Anything else that escapes is a defect, shown with its traceback.
+Anything else that escapes is a defect, shown with its traceback.  `printable` escapes foreign text for a terminal.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -255,3 +256,25 @@ def reportable_error(error: Exception) -> CdcError:
         file = f" ({error.filename})" if isinstance(error.filename, str) else ""
         return Defect(f"A file{file} cannot be used{where}: {reason}.", _FILE_TROUBLE[number or 0])
     return Defect(f"Unexpected {type(error).__name__}{where}.")
+
+
+# Foreign text as a terminal may show it.  Control characters move the cursor, retitle the window or hide text;
+# direction marks change the order in which a text is shown.  Both become \uXXXX, the same character in JSON.
+_DIRECTIONS: Final = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_HALVES: Final = "\ud800-\udfff"  # no stream can encode them
+_CONTROLS: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_DIRECTIONS}{_HALVES}]")
+_BREAKS: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_DIRECTIONS}{_HALVES}]")
+
+
+def printable(text: str) -> str:
+    """Escape control characters, except tabs and line feeds, and direction marks.  JSON stays the same JSON."""
+    return _CONTROLS.sub(_escaped, text)
+
+
+def printable_line(text: str) -> str:
+    """`printable`, with tabs and line feeds escaped too: a value cannot pretend to be the next line."""
+    return _BREAKS.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

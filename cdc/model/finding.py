@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError
 
 

@@ -1,21 +1,56 @@
-"""The normal form of a value: what every source and engine writes for the same thing.
+"""The normal form of a value: every source and engine writes the same value in the same way.
 
-The functions take what the engines give (JSON values of triggers, driver values) and return a `Value`.
+The functions take what the engines give (JSON values of triggers, driver values) and return a `Value`.  Decimals are
+texts in events, so that no digit is lost, and numbers where rules and filters compare them.
 """
 
 from __future__ import annotations
 
 import base64
 import math
+import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from cdc.model.change import Value
+from cdc.model.change import Row, Value
 from cdc.model.column import ColumnKind
-from cdc.model.number import DecimalText
+
+
+class DecimalText(str):
+    """The value of such a column in a row change: a text that says that it is a number."""
+
+    __slots__ = ()
+
+
+#: Not NaN or Infinity, which PostgreSQL has.
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+
+
+def decimal_of(value: object) -> Decimal | None:
+    """Return the number exactly; None for what is none.  A float means the shortest number that reads back as it."""
+    if isinstance(value, DecimalText):
+        return Decimal(value) if _NUMBER.fullmatch(value) else None
+    if isinstance(value, float):
+        return Decimal(repr(float(value))) if math.isfinite(value) else None
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else Decimal(int(value))
+    return value if isinstance(value, Decimal) else None
+
+
+def decimal_columns(row: Mapping[str, object]) -> list[str]:
+    """Return the columns of decimals, for `with_decimals`."""
+    return [column for column, value in row.items() if type(value) is DecimalText]
+
+
+def with_decimals(row: Mapping[str, Value], columns: Collection[str]) -> Row:
+    """Return a row that was stored as JSON with what its columns of decimals had before."""
+    if not columns:
+        return row
+    marked = {column: DecimalText(row[column]) for column in columns if isinstance(row.get(column), str)}
+    return {**row, **marked}
 
 
 def boolean(value: Any) -> Value:

@@ -8,7 +8,7 @@ there in events by time.
 A condition that asks for what the event does not have, or takes null for a value, does not hold.  One that fails in
 another way (it compares a text with a number) holds: what somebody mistyped loses no event.  The log says so once, and
 `FAILED` has it, so that its endpoint shows it.  So does one that takes more steps than
-`cdc.model.filter.tree.STEPS`; `EXCEEDED` then has it, and its endpoint is disabled.
+`cdc.model.filter.values.STEPS`; `EXCEEDED` then has it, and its endpoint is disabled.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import structlog
 from cdc.model.errors import UsageError
 from cdc.model.event import Event, format_time
 from cdc.model.filter.program import Program, problem
-from cdc.model.filter.tree import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
-from cdc.model.filter.values import ERRORS, without_nulls
+from cdc.model.filter.values import AVERAGE, BURST, ERRORS, STEPS, FilterLimit, Meter, OutOfSteps, without_nulls
 
 
 class Filtered(NamedTuple):

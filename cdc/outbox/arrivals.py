@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from cdc.model.change import Position
-from cdc.model.departure import Departure, Stage, departure
+from cdc.model.change import Departure, Position, Stage, departure
 from cdc.model.endpoint import Order
 from cdc.model.errors import UsageError
 from cdc.outbox.database import Database, Row

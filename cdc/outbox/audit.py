@@ -1,5 +1,5 @@
 """Entries of the audit log, in the transaction of what they record, each chained to the one before
-(`cdc.model.audit_chain`)."""
+(`cdc.model.audit`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from datetime import datetime
 from functools import lru_cache, wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from cdc.model.audit import AuditEntry, Note
-from cdc.model.audit_chain import BEFORE_ALL, AuditChain, ChainKey, Mark
+from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, ChainKey, Mark, Note
 from cdc.model.errors import OutboxError
 from cdc.outbox.database import Database
 from cdc.outbox.quotas import check

@@ -41,11 +41,11 @@ from cdc.model.delivery import (
     EventFilter,
     PullStore,
     QueueStore,
+    ReplayStore,
 )
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
 from cdc.model.quota import Usage
-from cdc.model.replay import ReplayStore
 from cdc.model.worker import WorkerStore
 from cdc.outbox.slices import SearchPage, TimeBudget
 from cdc.outbox.upkeep import RetentionStore

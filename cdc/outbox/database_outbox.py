@@ -24,11 +24,13 @@ from cdc.model.delivery import (
     DueEndpoints,
     EventFilter,
     LeasedDelivery,
+    Replay,
+    Replayed,
+    ReplayState,
 )
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter
 from cdc.model.event import Event
 from cdc.model.quota import Usage
-from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.worker import WorkerStore
 from cdc.outbox import (
     backfills,

@@ -1,6 +1,6 @@
 """Moves one source from one outbox to another, while both are used for other sources.
 
-The mark of `cdc.model.departure` takes the place of its position in both, so that nobody stores for it.  Then its
+The mark of `cdc.model.change` takes the place of its position in both, so that nobody stores for it.  Then its
 unfinished deliveries are held in the old outbox (`sql/outbox/move.sql`), what is being sent is waited for, and all is
 copied.  One transaction in the new outbox gives the source its position and lets the deliveries go; until then the new
 one sends nothing of it, from then on the old one has nothing to send.  Each step may be repeated: a move that was
@@ -16,9 +16,8 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from cdc.model.audit import AuditEntry, Note
-from cdc.model.change import Position
+from cdc.model.change import Departure, Position, Stage, departure
 from cdc.model.clock import Clock
-from cdc.model.departure import Departure, Stage, departure
 from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox import arrivals

@@ -13,9 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, Replayed, ReplayState
 from cdc.model.endpoint import Order
-from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.contents import Contents
 from cdc.outbox.database import Database, Row

@@ -83,7 +83,7 @@ def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Cap
 
 
 def grants(source: SourceConfig, printed: set[tuple[object, str]], *, shared: bool = False) -> str:
-    """Return the SQL for the source's accounts.  ``printed``: see `cdc.model.account.AccountChoice`."""
+    """Return the SQL for the source's accounts.  ``printed``: see `cdc.model.connection.AccountChoice`."""
     inspect = granting_inspector(source)
     choice = account_choice(source, shared=shared, printed=printed)
     return inspect.grants(readable(source, inspect), choice).rstrip() + "\n"

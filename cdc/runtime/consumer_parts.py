@@ -17,10 +17,10 @@ import structlog
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import label, mapper_of, schedule_of
 from cdc.config.sending import ReloadableSender, http_sender, mail_sender
+from cdc.model.backfill import NOT_BY_API
 from cdc.model.change import Position
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import QueueStore
-from cdc.model.due import NOT_BY_API
 from cdc.model.errors import ConfigError, first_error
 from cdc.model.event import Label
 from cdc.model.observer import Observer, Several

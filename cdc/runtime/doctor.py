@@ -22,10 +22,9 @@ from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
 from cdc.config.outbox import OutboxConfig
 from cdc.config.rules import catalogue
-from cdc.model.change import Position
+from cdc.model.change import Position, check_present
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from cdc.model.departure import check_present
 from cdc.model.errors import CdcError, SourceUnavailable
 from cdc.model.finding import Finding, Inspector, Severity, size
 from cdc.runtime.capture import absent, capture_plan, with_lookups

@@ -14,11 +14,10 @@ from cdc.config.rules import catalogue, mapper_of, schedule_of
 from cdc.database.sqlfile import load
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.merge import merged
-from cdc.model.backfill import Backfill
+from cdc.model.backfill import NOT_BY_API, Backfill
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transaction
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo, Engine
-from cdc.model.due import NOT_BY_API
 from cdc.model.errors import SourceError
 from cdc.model.event import Event
 from cdc.model.finding import Finding, Severity

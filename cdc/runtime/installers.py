@@ -11,8 +11,7 @@ from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.config.section import with_password
 from cdc.mapping.catalogue import Catalogue
-from cdc.model.account import AccountChoice, AccountRole
-from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo, Engine
 from cdc.model.errors import ConfigError
 from cdc.model.finding import Inspector
 from cdc.runtime.sharing import SourcePace

@@ -13,9 +13,8 @@ from cdc.capture.moving import CaptureMode, captured, read_position
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.model.audit import Note
-from cdc.model.change import Gap, Operation, Position
+from cdc.model.change import Gap, Operation, Position, check_present
 from cdc.model.clock import SystemClock
-from cdc.model.departure import check_present
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Finding, Severity
 from cdc.model.operation import source_gap

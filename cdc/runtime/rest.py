@@ -13,7 +13,7 @@ from cdc.config.outbox import OutboxConfig
 from cdc.config.rules import catalogue
 from cdc.config.source import RestResource
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
-from cdc.mapping.entity import LINES
+from cdc.mapping.rule import LINES
 from cdc.model.change import RefusalStore, SnapshotStore
 from cdc.model.clock import SystemClock
 from cdc.model.column import ColumnKind

@@ -12,7 +12,7 @@ from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.entity import Entity
+from cdc.mapping.rule import Entity
 from cdc.model.column import Table
 from cdc.model.errors import ConfigError
 from cdc.model.finding import SurveyedTable

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from cdc.model.account import AccountRole
+from cdc.model.connection import AccountRole
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.grants import PrintedGrants

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdc.model.account import AccountRole
+from cdc.model.connection import AccountRole
 from support.consumer import Consumer, Inbox, database_url, receiving
 from support.database import Database
 from support.grants import PrintedGrants

@@ -46,10 +46,9 @@ from cdc.api import token_auth as gate
 from cdc.database.postgres_connection import connect
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import Position
-from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome, Replay, ReplayState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.event import Event
-from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, Replayed, ReplayState
 from cdc.model.errors import NotFound
-from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.outbox.base import OutboxStore
 from support.outboxes import EVERYTHING, at
 

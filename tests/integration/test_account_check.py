@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cdc.config import SourceConfig
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice, AccountRole
 from cdc.model.finding import Severity
 from cdc.runtime.account_check import account_findings
 from cdc.runtime.installers import installer_of

@@ -16,9 +16,8 @@ from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.triggers.base import AnyInstaller
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_CONSUMER
 from cdc.database.postgres_connection import connect as connect_postgres
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import SourceError
 from cdc.model.finding import Severity
 from cdc.runtime.installers import installer_of

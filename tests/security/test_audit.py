@@ -23,10 +23,9 @@ from cdc.model.audit import AuditEntry
 from cdc.model.backfill import ACTIONS, Backfill, BackfillState
 from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, ReplayState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import OutboxError
-from cdc.model.replay import Replay, ReplayState
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key

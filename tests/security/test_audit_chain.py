@@ -20,7 +20,7 @@ from cdc.access.model import AuditFilter
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.admin.audit_log import entry_as_json, exported, verify, verify_export
-from cdc.model.audit_chain import AuditChain
+from cdc.model.audit import AuditChain
 from cdc.model.errors import OutboxError
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key

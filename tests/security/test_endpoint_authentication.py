@@ -17,8 +17,7 @@ from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import HttpSender
 from cdc.dispatch.signing import new_secret
-from cdc.model.authentication import settings_text
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, settings_text
 from support.browsing import visiting
 from support.dispatching import endpoint
 from support.forward_proxy import ForwardProxy

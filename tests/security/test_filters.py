@@ -23,7 +23,7 @@ from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.filter.tree import AVERAGE, BURST, STEPS, FilterLimit, Meter
+from cdc.model.filter.values import AVERAGE, BURST, STEPS, FilterLimit, Meter
 from cdc.model.selection import Condition, ConditionTest, Filtered, FilterProblems
 from cdc.outbox.base import OutboxStore
 from support.dispatching import WatchedOutbox

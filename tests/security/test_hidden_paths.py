@@ -17,9 +17,8 @@ from cdc.access.model import Scope
 from cdc.admin.findings import endpoint_findings
 from cdc.dispatch.attempt import outcomes
 from cdc.dispatch.retry import Answer, judge
-from cdc.model.authentication import settings_text
 from cdc.model.delivery import DeliveryFilter
-from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted, shown_url
+from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted, settings_text, shown_url
 from cdc.model.errors import OutboxError
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
 from cdc.outbox.base import OutboxStore

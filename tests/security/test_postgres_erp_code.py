@@ -15,9 +15,8 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.config import SourceConfig
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import SourceError
 from cdc.runtime.access import SourceUsers
 from support.consumer import database_url

@@ -20,8 +20,8 @@ import structlog
 from cdc.logs import configure_logs
 from cdc.model.backfill import Backfill
 from cdc.model.delivery import DeliveryState
+from cdc.model.errors import printable, printable_line
 from cdc.model.finding import Finding, Severity
-from cdc.model.printable import printable, printable_line
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.commands import run_command, start_command
 from support.outboxes import NOW, endpoint, event, lease, outcome, store

@@ -17,10 +17,9 @@ from cdc.dispatch.outcome_writer import Finished
 from cdc.model.audit import AuditEntry, Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Batch, Position
-from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome, Replayed
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.model.event import Event
-from cdc.model.replay import Replayed
 from support.managing import Managed
 from support.outboxes import outcome
 

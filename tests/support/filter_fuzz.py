@@ -21,7 +21,7 @@ import structlog
 
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.filter.tree import FilterLimit
+from cdc.model.filter.values import FilterLimit
 from cdc.model.selection import Condition, Filtered, StoredCondition
 from support.filter_language import Filters
 from support.outboxes import event

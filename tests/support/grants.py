@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc.model.account import AccountRole
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountRole, ConnectionInfo
 from support.consumer import database_url
 
 _CREATED = re.compile(

@@ -30,8 +30,7 @@ from cdc.access.model import (
     worth_noting,
 )
 from cdc.access.proxy import is_within
-from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import BEFORE_ALL, AuditChain
+from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, Note, RecordedEntry
 from cdc.model.quota import Quota
 from support.memory_outbox.audit import MemoryAudit
 

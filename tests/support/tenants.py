@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdc.model.backfill import Backfill
-from cdc.model.delivery import DeliveryFilter, DeliveryState
-from cdc.model.replay import Replay
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 

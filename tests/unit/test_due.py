@@ -14,10 +14,9 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
-from cdc.model.backfill import Backfill
+from cdc.model.backfill import Backfill, DailyRule, Schedule, state_after
 from cdc.model.change import BackfillStep, Operation, Position, Row, RowChange, Transaction
 from cdc.model.column import Table
-from cdc.model.due import DailyRule, Schedule, state_after
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 from support.manual_clock import START, ManualClock

@@ -13,10 +13,9 @@ import pytest
 from cdc.capture.base import NO_BACKFILLS, SourceBackfills
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
-from cdc.model.change import Batch, Gap, Operation, Position, Row, RowChange, Transaction, Value
+from cdc.model.change import Batch, Departure, Gap, Operation, Position, Row, RowChange, Stage, Transaction, Value
 from cdc.model.clock import SystemClock
 from cdc.model.column import Table
-from cdc.model.departure import Departure, Stage
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, OutboxError, OutboxRefused, RowUnreadable, SourceUnavailable
 from cdc.model.event import Event

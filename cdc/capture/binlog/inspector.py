@@ -43,10 +43,9 @@ from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
 from cdc.database.mysql_replication import read_replication, replica_of_log
 from cdc.database.mysql_tables import UNSEEN, MySQLTable, read_tables, survey
 from cdc.extras import has_zstandard, install_hint
-from cdc.model.account import AccountChoice, AccountRole, heading
 from cdc.model.change import Position
 from cdc.model.column import Capture, Table
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo, heading
 from cdc.model.errors import LogPurged, SourceError
 from cdc.model.finding import MUCH, Finding, Severity, SurveyedTable, size
 

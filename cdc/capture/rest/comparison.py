@@ -32,7 +32,7 @@ from cdc.capture.rest.reader import (
 from cdc.model.change import Gap, Operation, Position, Row, RowChange, SnapshotRow, SnapshotStore, Transaction
 from cdc.model.clock import Clock
 from cdc.model.errors import SourceError
-from cdc.model.number import decimal_columns, with_decimals
+from cdc.model.normal import decimal_columns, with_decimals
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,8 @@ from cdc.database.postgres_accounts import accounts_of
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION
 from cdc.database.postgres_connection import connect, own_words
 from cdc.database.sqlfile import load
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, ConnectionInfo
 from cdc.model.errors import InstallError, LockTimeout
 from cdc.model.finding import MUCH, Finding, Repaired, Severity, SurveyedTable, size, span
 

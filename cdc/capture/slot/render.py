@@ -8,8 +8,8 @@ from cdc.capture.slot.state import SlotInstallation
 from cdc.capture.triggers.postgres_render import account_parts, consumer_select, literal, qualified, quote
 from cdc.database.postgres_capture import PUBLICATION, Identity, SlotMemory
 from cdc.database.sqlfile import render
-from cdc.model.account import AccountChoice, AccountRole, Accounts
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice, AccountRole, Accounts
 
 #: Partitions are published as themselves: as their table, messages would not say whether they hold a row or its key.
 _OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false"

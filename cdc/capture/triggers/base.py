@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture, SecretPatterns
+from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError
 from cdc.model.finding import MANY, Finding, Repaired, Severity, SurveyedTable
 

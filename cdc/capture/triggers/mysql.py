@@ -23,9 +23,8 @@ from cdc.database.mysql_accounts import account_of
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
 from cdc.database.mysql_journal import TABLES, Tokens
 from cdc.database.mysql_tables import read_tables, survey
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import InstallError, TableAltered
 from cdc.model.finding import Finding, Repaired, SurveyedTable
 

@@ -12,8 +12,8 @@ from cdc.database.mysql_connection import Flavour, account_literal, quote
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, Tokens
 from cdc.database.mysql_replication import APPLIER
 from cdc.database.mysql_tables import UNSEEN, MySQLTable
-from cdc.model.account import Account, AccountChoice, AccountRole, Accounts, heading
 from cdc.model.column import Capture
+from cdc.model.connection import Account, AccountChoice, AccountRole, Accounts, heading
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity
 

@@ -22,9 +22,8 @@ from cdc.database.postgres_accounts import accounts_of
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, PROBE
 from cdc.database.postgres_connection import own_words
 from cdc.database.sqlfile import load
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, ConnectionInfo
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Repaired, Severity, SurveyedTable, backlog
 

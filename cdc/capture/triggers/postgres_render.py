@@ -12,9 +12,9 @@ import orjson
 from cdc.capture.triggers.postgres_state import PostgresState
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, PROBE
 from cdc.database.sqlfile import load, render
-from cdc.model.account import AccountChoice, AccountRole, Accounts, heading
 from cdc.model.column import Capture
-from cdc.model.printable import printable_line
+from cdc.model.connection import AccountChoice, AccountRole, Accounts, heading
+from cdc.model.errors import printable_line
 
 _FOLDER = "postgres/trigger"
 #: The SET clauses of the function of a table with columns that need them, in lower case as pg_proc.proconfig has them.

@@ -23,8 +23,7 @@ from cdc.capture.triggers.postgres_state import Connection
 from cdc.database.postgres_accounts import connecting_roles
 from cdc.database.postgres_connection import connect, own_words
 from cdc.database.sqlfile import load
-from cdc.model.account import AccountChoice
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import NO_KEY, SurveyedTable
 

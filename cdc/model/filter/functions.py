@@ -9,8 +9,19 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from cdc.model.filter.tree import Meter
-from cdc.model.filter.values import PER_STEP, TEXT_PER_STEP, Span, Time, UInt, moment, span, type_of, unsigned, whole
+from cdc.model.filter.values import (
+    PER_STEP,
+    TEXT_PER_STEP,
+    Meter,
+    Span,
+    Time,
+    UInt,
+    moment,
+    span,
+    type_of,
+    unsigned,
+    whole,
+)
 
 _SECOND: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

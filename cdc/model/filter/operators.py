@@ -11,14 +11,15 @@ from typing import Any, Final
 
 from cdc.model.filter.functions import Function, Method
 from cdc.model.filter.functions import replaced as replaced_text
+from cdc.model.filter.parser import Index, Literal, Name, Node, Select
 from cdc.model.filter.regex import computed
-from cdc.model.filter.tree import Index, Literal, Meter, Name, Node, Select
 from cdc.model.filter.values import (
     ERRORS,
     METER,
     NUMBERS,
     OPERATIONS,
     Env,
+    Meter,
     Run,
     contained,
     element,
@@ -29,7 +30,7 @@ from cdc.model.filter.values import (
     negated,
     ordered,
 )
-from cdc.model.number import decimal_of
+from cdc.model.normal import decimal_of
 
 #: Steps of an error.
 _RAISING: Final = 20

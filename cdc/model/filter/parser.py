@@ -1,29 +1,154 @@
-"""The parser of filters: tokens → tree."""
+"""The parsed form of a filter, and its parser: tokens → tree."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from cdc.model.filter.tree import (
-    NESTED,
-    Call,
-    Chain,
-    Choice,
-    Index,
-    ListOf,
-    Literal,
-    Logical,
-    Loop,
-    MapOf,
-    Name,
-    Node,
-    Select,
-    Unary,
-)
-from cdc.model.filter.values import LARGEST_INT, LARGEST_UINT, UInt
+from cdc.model.filter.values import LARGEST_INT, LARGEST_UINT, NESTED, UInt
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """``text``: of a number with a fraction, which may have more digits than its value."""
+
+    value: Any
+    text: str = ""
+
+    def children(self) -> tuple[Node, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    name: str
+
+    def children(self) -> tuple[Node, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """``operand.first.second``.  ``test``: within ``has()``, which asks for the last of the fields."""
+
+    operand: Node
+    fields: tuple[str, ...]
+    test: bool = False
+
+    def children(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    operand: Node
+    key: Node
+
+    def children(self) -> tuple[Node, ...]:
+        return (self.operand, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of its arguments; ``target``: the value before the point, None without one."""
+
+    name: str
+    target: Node | None
+    arguments: tuple[Node, ...]
+
+    def children(self) -> tuple[Node, ...]:
+        return self.arguments if self.target is None else (self.target, *self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """``sign``: ``!`` or ``-``."""
+
+    sign: str
+    operand: Node
+
+    def children(self) -> tuple[Node, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """``first sign second sign third …``, of signs of the same precedence, from left to right."""
+
+    first: Node
+    rest: tuple[tuple[str, Node], ...]
+
+    def children(self) -> tuple[Node, ...]:
+        return (self.first, *(each for _, each in self.rest))
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """Operands of ``&&`` (``every``) or ``||``."""
+
+    every: bool
+    operands: tuple[Node, ...]
+
+    def children(self) -> tuple[Node, ...]:
+        return self.operands
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    condition: Node
+    then: Node
+    otherwise: Node
+
+    def children(self) -> tuple[Node, ...]:
+        return (self.condition, self.then, self.otherwise)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    items: tuple[Node, ...]
+
+    def children(self) -> tuple[Node, ...]:
+        return self.items
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    entries: tuple[tuple[Node, Node], ...]
+
+    def children(self) -> tuple[Node, ...]:
+        return tuple(each for entry in self.entries for each in entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """``values.kind(variable, …)``; ``body``: the arguments after the variable."""
+
+    kind: str
+    values: Node
+    variable: str
+    body: tuple[Node, ...]
+
+    def children(self) -> tuple[Node, ...]:
+        return (self.values, *self.body)
+
+
+Node = Literal | Name | Select | Index | Call | Unary | Chain | Logical | Choice | ListOf | MapOf | Loop
+
+
+def size(node: Node) -> int:
+    """The nodes of a tree."""
+    return 1 + sum(size(each) for each in node.children())
+
+
+def loops(node: Node) -> int:
+    """Return how deep the bodies of loops are nested."""
+    if isinstance(node, Loop):
+        return max(loops(node.values), 1 + max(map(loops, node.body)))
+    return max(map(loops, node.children()), default=0)
+
 
 _TOKEN: Final = re.compile(
     r"""

@@ -10,32 +10,28 @@ from typing import Any, Final
 from cdc.model.errors import UsageError
 from cdc.model.filter import operators
 from cdc.model.filter.functions import FUNCTIONS, METHODS, PROPERTIES
-from cdc.model.filter.parser import NestedTooDeep, NotAnExpression, parse
-from cdc.model.filter.regex import Regex, RegexTooLarge, UnicodeBoundary, regex
-from cdc.model.filter.tree import (
-    LONGEST,
-    LOOPS,
-    NESTED,
-    REGEX_WEIGHT,
+from cdc.model.filter.parser import (
     Call,
     Chain,
     Choice,
-    FilterLimit,
     Index,
     ListOf,
     Literal,
     Logical,
     Loop,
     MapOf,
-    Meter,
     Name,
+    NestedTooDeep,
     Node,
+    NotAnExpression,
     Select,
     Unary,
     loops,
+    parse,
     size,
 )
-from cdc.model.filter.values import METER, Env, Run, Type
+from cdc.model.filter.regex import Regex, RegexTooLarge, UnicodeBoundary, regex
+from cdc.model.filter.values import LONGEST, LOOPS, METER, NESTED, REGEX_WEIGHT, Env, FilterLimit, Meter, Run, Type
 
 #: Names that mean a type, in ``type(data.total) == double``.
 TYPES: Final = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from cdc.model.filter.tree import LONGEST, REGEX_WEIGHT, Meter, OutOfSteps
+from cdc.model.filter.values import LONGEST, REGEX_WEIGHT, Meter, OutOfSteps
 
 #: Weights: about microseconds.
 _UNICODE: Final = 350

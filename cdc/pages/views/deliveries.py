@@ -14,10 +14,9 @@ from aiohttp import web
 from cdc.access.model import Role
 from cdc.dispatch.request import build_request
 from cdc.dispatch.transform import TransformFailed
-from cdc.model.authentication import authentication_of
 from cdc.model.broker import scheme_of
 from cdc.model.delivery import TEXT_EVENTS, DeliveryState, DeliveryView, LeasedDelivery
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, authentication_of
 from cdc.model.errors import UsageError
 from cdc.model.event import Labels
 from cdc.outbox.base import StoredEvent

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from multidict import MultiMapping
 
 from cdc.dispatch.transform import PRESETS, preset
-from cdc.model.authentication import JWT, SECRET_NAMES, SETTINGS, authentication_of, settings_text
-from cdc.model.endpoint import DISABLE_AFTER, Endpoint, Order, PayloadFormat
+from cdc.model.endpoint import (
+    DISABLE_AFTER,
+    JWT,
+    SECRET_NAMES,
+    SETTINGS,
+    Endpoint,
+    Order,
+    PayloadFormat,
+    authentication_of,
+    settings_text,
+)
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, selects
 from cdc.pages.language import parsed_number

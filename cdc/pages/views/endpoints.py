@@ -20,9 +20,8 @@ from cdc.admin.statistics import Period
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import PRESETS
-from cdc.model.authentication import authentication_of
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat, is_pull
+from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Order, PayloadFormat, authentication_of, is_pull
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.pages.page import Page, Route
 from cdc.pages.views import endpoint_form

@@ -10,9 +10,8 @@ from aiohttp import web
 
 from cdc.access.model import Role
 from cdc.dispatch.replay import MOST_RATE, RATE, meant
-from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replayed, ReplayState
 from cdc.model.errors import UsageError
-from cdc.model.replay import Replayed, ReplayState
 from cdc.pages.language import parsed_number
 from cdc.pages.page import Page, Route
 from cdc.pages.views.log_search import FIELDS, choices_meant, delivery_filter, endpoint_choice, names_of_records

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from cdc.capture.binlog.inspector import BinlogInspector
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.change import Position
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import SourceError
 from cdc.model.finding import Finding, Severity
 from support.binlog_capture import reading

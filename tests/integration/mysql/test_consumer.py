@@ -20,9 +20,8 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
 from cdc.database.mysql_connection import connect, rows
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
-from cdc.model.connection import Tls
+from cdc.model.connection import AccountChoice, AccountRole, Tls
 from cdc.model.errors import CdcError, JournalMissing, SourceUnavailable
 from support.database import Database
 from support.grants import PrintedGrants

@@ -8,8 +8,8 @@ import pytest
 
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity
 from support.database import Database

@@ -15,8 +15,8 @@ from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.mysql_probe import BinlogProbe, MySQLJournalProbe
 from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice, AccountRole
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Finding, Severity
 from support.binlog_capture import QUICK, reading

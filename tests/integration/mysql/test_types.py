@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.model.change import Row
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 from support.database import Database
 from support.mysql_capture import drain, install, run
 

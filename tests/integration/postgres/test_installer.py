@@ -14,8 +14,8 @@ from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.capture.triggers.postgres_session import LockWait
-from cdc.model.account import AccountChoice, AccountRole
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice, AccountRole
 from cdc.model.errors import InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import Severity
 from support.database import Database

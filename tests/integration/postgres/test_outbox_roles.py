@@ -19,11 +19,18 @@ from cdc.database.sqlfile import load
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Operation, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import AdmissionRequest, DeliveryFilter, DeliveryState, EndpointHold
+from cdc.model.delivery import (
+    AdmissionRequest,
+    DeliveryFilter,
+    DeliveryState,
+    EndpointHold,
+    Replay,
+    Replayed,
+    ReplayState,
+)
 from cdc.model.endpoint import EndpointChange, EndpointFilter, Order
 from cdc.model.errors import OutboxError
 from cdc.model.finding import Severity
-from cdc.model.replay import Replay, Replayed, ReplayState
 from cdc.model.worker import ProcessRole
 from cdc.outbox.base import Fence
 from cdc.outbox.migrate import migrations

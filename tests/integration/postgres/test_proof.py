@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity
 from support.database import Database

@@ -18,10 +18,9 @@ from pathlib import Path
 import pytest
 
 from cdc.model.backfill import Backfill
-from cdc.model.change import Operation, Position, Quarantined, SnapshotChange, SnapshotRow
+from cdc.model.change import Operation, Position, Quarantined, SnapshotChange, SnapshotRow, check_present
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryFilter, DeliveryState
-from cdc.model.departure import check_present
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import PositionMoved, SourceError, UsageError
 from cdc.outbox import departures

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from cdc.model.audit import AuditEntry, Note, RecordedEntry
-from cdc.model.audit_chain import AuditChain, Mark
+from cdc.model.audit import AuditChain, AuditEntry, Mark, Note, RecordedEntry
 
 
 class MemoryAudit:

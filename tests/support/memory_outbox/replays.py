@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from cdc.model.audit import Note
-from cdc.model.replay import Replay, Replayed, ReplayState
+from cdc.model.delivery import Replay, Replayed, ReplayState
 from cdc.outbox.shared import no_replay
 from support.memory_outbox.audit import MemoryAudit
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from cdc.model.audit import Note
-from cdc.model.delivery import DeliveryFilter, DeliveryState
-from cdc.model.replay import Replayed
+from cdc.model.delivery import DeliveryFilter, DeliveryState, Replayed
 from cdc.outbox.retention import Looked, sort_out
 from cdc.outbox.shared import (
     endpoint_removed,

@@ -6,8 +6,8 @@ from datetime import date
 from pathlib import Path
 
 from cdc.access.model import Scope
+from cdc.model.backfill import state_after
 from cdc.model.change import BackfillStep, DueDay, Position
-from cdc.model.due import state_after
 from support.browsing import visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox

@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from cdc.dispatch.request import build_request
-from cdc.model.authentication import settings_text
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, settings_text
 from support.dispatching import endpoint
 from support.managing import API, managing
 from support.memory_outbox.outbox import MemoryOutbox

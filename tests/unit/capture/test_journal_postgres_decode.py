@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cdc.capture.postgres_catalogue import as_text, build_catalogue, compile_decode, decode_unknown
 from cdc.database.postgres_types import members, type_of
 from cdc.model.column import Column, ColumnKind, Table
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 
 
 def madrid() -> tzinfo:

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from cdc.capture.triggers.base import Plan, Progress, Step
 from cdc.cli.app import cdc
-from cdc.model.account import AccountChoice
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice
 from cdc.model.finding import Finding, Severity
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 

@@ -15,9 +15,8 @@ from aiohttp import web
 from cdc.dispatch.handshake import ask
 from cdc.dispatch.request import WebhookRequest, build_request
 from cdc.dispatch.sender import HttpSender
-from cdc.model.authentication import settings_text
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, settings_text
 from cdc.model.errors import EndpointRefused
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock

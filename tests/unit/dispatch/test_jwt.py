@@ -18,8 +18,7 @@ from cdc.config import Config
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.sender import HttpSender
-from cdc.model.authentication import settings_text
-from cdc.model.endpoint import Endpoint
+from cdc.model.endpoint import Endpoint, settings_text
 from cdc.model.errors import UsageError
 from support.dispatching import endpoint
 from support.http_servers import served

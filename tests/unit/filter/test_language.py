@@ -13,8 +13,7 @@ import pytest
 
 from cdc.model.errors import UsageError
 from cdc.model.filter.program import Program
-from cdc.model.filter.tree import LONGEST, Meter
-from cdc.model.filter.values import Span, Time, Type
+from cdc.model.filter.values import LONGEST, Meter, Span, Time, Type
 from cdc.model.selection import Condition
 from support.filter_language import Filters
 

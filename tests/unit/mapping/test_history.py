@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdc.mapping.entity import Child
 from cdc.mapping.facts import History
 from cdc.mapping.merge import merge
+from cdc.mapping.rule import Child
 from cdc.model.change import Row, RowChange
 from support.row_changes import delete, insert, update
 

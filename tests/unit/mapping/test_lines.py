@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.mapping.rule import Child
 from cdc.model.change import Operation, Row, RowChange, Transaction
 from cdc.model.event import Event
 from support.row_changes import applied, change, delete, insert, mapped, transaction, update

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.entity import Child
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.mapping.rule import Child
 from cdc.model.change import Operation, Row, RowChange, Transaction
 from support.row_changes import START, change, delete, events, insert, mapped, names, transaction, update
 

@@ -8,7 +8,7 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
 from cdc.model.change import Operation, Row
 from cdc.model.column import Column, ColumnKind, Table
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 from support.row_changes import change, delete, events, insert, names, update
 
 _ROW: Row = {"id": 1, "activo": False, "saldo": 0.0, "tipo": None, "nota": "x"}

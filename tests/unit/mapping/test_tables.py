@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from cdc.facturascripts.schema import model_names, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.entity import TablePatterns
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
 from cdc.mapping.merge import merged
+from cdc.mapping.rule import TablePatterns
 from cdc.model.change import Transaction
 from cdc.model.errors import ConfigError
 from cdc.model.event import matches

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from cdc.model import selection
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.filter.tree import LONGEST
+from cdc.model.filter.values import LONGEST
 from cdc.model.selection import Condition, Judgement
 from support.outboxes import event
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from cdc.dispatch.authentication import public_jwk
-from cdc.model.authentication import settings_text
+from cdc.model.endpoint import settings_text
 from support.browsing import Visitor, visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox

@@ -12,8 +12,7 @@ import pytest
 
 from cdc.access.model import AuditFilter
 from cdc.admin import deliveries
-from cdc.model.delivery import DeliveryState
-from cdc.model.replay import Replay, ReplayState
+from cdc.model.delivery import DeliveryState, Replay, ReplayState
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
 from support.memory_outbox.outbox import MemoryOutbox

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config import SourceConfig
-from cdc.model.account import AccountRole
+from cdc.model.connection import AccountRole
 from cdc.runtime.installers import account_choice
 
 URL, ADMIN = "mysql://erp:secret@db/shop", "mysql://root:toor@db/shop"

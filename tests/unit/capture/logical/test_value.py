@@ -8,7 +8,7 @@ import pytest
 
 from cdc.database.postgres_types import converter, type_of
 from cdc.model.change import Value
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 
 
 @pytest.mark.parametrize(

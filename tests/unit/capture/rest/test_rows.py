@@ -15,7 +15,7 @@ from cdc.facturascripts.schema import plural, resources, tables
 from cdc.model.change import Value
 from cdc.model.column import Table
 from cdc.model.errors import SourceError
-from cdc.model.number import DecimalText
+from cdc.model.normal import DecimalText
 
 
 @pytest.mark.parametrize(

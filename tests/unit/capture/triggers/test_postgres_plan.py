@@ -21,8 +21,8 @@ from cdc.capture.triggers.postgres_state import (
     Waiting,
 )
 from cdc.database.postgres_capture import JOURNAL_VERSION
-from cdc.model.account import Account, AccountChoice, AccountRole
 from cdc.model.column import Capture
+from cdc.model.connection import Account, AccountChoice, AccountRole
 from cdc.model.errors import InstallError
 from cdc.model.finding import Severity
 

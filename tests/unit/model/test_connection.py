@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.model.account import LONGEST, AccountChoice, AccountRole, KnownAccount, Standing, own_name
-from cdc.model.connection import ConnectionInfo, Engine
+from cdc.model.connection import (
+    LONGEST,
+    AccountChoice,
+    AccountRole,
+    ConnectionInfo,
+    Engine,
+    KnownAccount,
+    Standing,
+    own_name,
+)
 from cdc.model.errors import InstallError
 
 INFO = ConnectionInfo(Engine.MYSQL, "shop", "root")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc.model.backfill import CATCH_UP, Progress, Schedule, condition, days_since, ledger_of, progress, state_after
 from cdc.model.change import BackfillStep, DueDay
-from cdc.model.due import CATCH_UP, Progress, Schedule, condition, days_since, ledger_of, progress, state_after
 
 MADRID = ZoneInfo("Europe/Madrid")
 TODAY = date(2026, 11, 29)
