@@ -14,7 +14,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from cdc.cli.asynchronous import LOOP_FACTORY
+from cdc.cli.environment import LOOP_FACTORY
 from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
 from support.forked_worker import forking

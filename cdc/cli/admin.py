@@ -12,7 +12,7 @@ from cdc.access.base import AccessStore
 from cdc.admin.accounts import Accounts
 from cdc.admin.admin import Admin
 from cdc.admin.principal import Principal
-from cdc.cli.asynchronous import opened, opened_outbox, run_async
+from cdc.cli.environment import opened, opened_outbox, run_async
 from cdc.config import Config
 from cdc.model.clock import SystemClock
 from cdc.outbox.base import OutboxStore

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +22,21 @@ from typing import Any, NoReturn
 import click
 
 from cdc import __version__
-from cdc.cli.session import CommandSession, pass_session
 from cdc.model.errors import CdcError, printable, reportable_error
+
+
+@dataclass
+class CommandSession:
+    """One run of the command line.  Commands that need the configuration read it (`cdc.cli.environment`):
+    ``cdc --help`` starts fast and works without one."""
+
+    config_path: Path | None = None
+    verbose: bool = False
+    log_format: str | None = None
+    as_json: bool = False
+
+
+pass_session = click.make_pass_decorator(CommandSession)
 
 
 def _imported(module: str) -> ModuleType:
@@ -81,29 +95,29 @@ COMMANDS = {
     "grants": ("cdc.cli.trigger:grants", "Print the database accounts that each source needs."),
     "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
     "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
-    "worker": ("cdc.cli.worker:worker", "Show which process reads which source, and empty one."),
+    "worker": ("cdc.cli.run:worker", "Show which process reads which source, and empty one."),
     "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
-    "table": ("cdc.cli.table:table", "List tables, and why each is captured or not."),
+    "table": ("cdc.cli.source:table", "List tables, and why each is captured or not."),
     "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
     "consume": ("cdc.cli.consume:consume", "Fetch a consumer's events, and run a program for each."),
     "apply": ("cdc.cli.apply:apply", "Make endpoints equal to those in a file."),
     "export": ("cdc.cli.apply:export", "Print endpoints as a file for cdc apply."),
     "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
-    "replay": ("cdc.cli.replay:replay", "Send finished deliveries again, with the same ids."),
+    "replay": ("cdc.cli.delivery:replay", "Send finished deliveries again, with the same ids."),
     "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (*.existing)."),
-    "due": ("cdc.cli.due:due", "List the rules by time, and what a day brings."),
-    "quarantine": ("cdc.cli.quarantine:quarantine", "Show, reread and remove changes that were skipped."),
+    "due": ("cdc.cli.backfill:due", "List the rules by time, and what a day brings."),
+    "quarantine": ("cdc.cli.backfill:quarantine", "Show, reread and remove changes that were skipped."),
     "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
     "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),
-    "user": ("cdc.cli.user:user", "Manage the users of the web page."),
-    "token": ("cdc.cli.token:token", "Manage the tokens for programs that call the API."),
-    "portal-link": ("cdc.cli.portal_link:portal_link", "Manage links that open the page for one tenant."),
-    "audit": ("cdc.cli.audit:audit", "Show, export and check the audit log."),
+    "user": ("cdc.cli.access:user", "Manage the users of the web page."),
+    "token": ("cdc.cli.access:token", "Manage the tokens for programs that call the API."),
+    "portal-link": ("cdc.cli.access:portal_link", "Manage links that open the page for one tenant."),
+    "audit": ("cdc.cli.access:audit", "Show, export and check the audit log."),
     "support-bundle": (
-        "cdc.cli.support_bundle:support_bundle",
+        "cdc.cli.doctor:support_bundle",
         "Write a ZIP file for support, without personal data.",
     ),
-    "listen": ("cdc.cli.listen:listen", "Receive webhooks here and verify their signatures."),
+    "listen": ("cdc.cli.consume:listen", "Receive webhooks here and verify their signatures."),
     "service": ("cdc.cli.run:service", "Print a systemd unit, to run cdc as a service."),
     "config": ("cdc.cli.config:config", "Print a new or the effective configuration."),
 }

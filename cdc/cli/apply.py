@@ -21,12 +21,10 @@ from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.managed import Action, Described, DescribedFile, EndpointStep
 from cdc.api.endpoint_resource import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
 from cdc.cli.admin import admin_of, with_admin
-from cdc.cli.asynchronous import opened, opened_outbox, run_async
-from cdc.cli.endpoint_input import is_place, secret_from
-from cdc.cli.endpoint_show import revealed, secret_json
-from cdc.cli.output import echo, json_option, print_json, print_table, say
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.endpoint_fields import revealed, secret_json
+from cdc.cli.environment import opened, opened_outbox, quiet_configuration, run_async
+from cdc.cli.output import echo, is_place, json_option, print_json, print_table, say, secret_from
 from cdc.config import Config
 from cdc.dispatch.signing import Signature, signature_of
 from cdc.model.endpoint import (

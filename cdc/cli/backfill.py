@@ -1,10 +1,11 @@
-"""``backfill``: rows that were there before anybody looked, as events; a progress bar for each table."""
+"""``backfill``, ``quarantine`` and ``due``: events from rows that are read, not from changes."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 
 import click
 from rich.console import Console
@@ -22,17 +23,38 @@ from rich.text import Text
 
 from cdc.admin.admin import Admin
 from cdc.cli.admin import with_admin
-from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.loss import backfill_cancellation, counted
-from cdc.cli.output import confirm_loss, json_option, print_json, print_table, say, yes_option
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration, select_sources
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.environment import (
+    of_each,
+    opened_outbox,
+    quiet_configuration,
+    run_async,
+    select_sources,
+    set_on_signal,
+    sources_option,
+)
+from cdc.cli.output import (
+    confirm,
+    confirm_loss,
+    counted,
+    echo,
+    json_option,
+    print_json,
+    print_table,
+    question,
+    say,
+    yes_option,
+)
 from cdc.config import Config, SourceConfig
+from cdc.config.rules import DueStatus, due_status
 from cdc.model.backfill import Asked, Backfill, BackfillState, BackfillStore, Planned
+from cdc.model.change import Quarantined
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.errors import UsageError, printable_line
+from cdc.model.event import Event
 from cdc.outbox.shared import no_backfill
 from cdc.runtime import consumer_parts
+from cdc.runtime.due import preview
 
 INTERRUPTED = 130
 _LISTED = 50
@@ -266,3 +288,181 @@ def _show(bars: Progress, bar: TaskID, backfill: Backfill) -> None:
         total=rows if backfill.state is BackfillState.DONE else total,
         state="" if running else backfill.state.value,
     )
+
+
+@click.group()
+def quarantine() -> None:
+    """Show, reread and remove changes that were skipped."""
+
+
+@quarantine.command("list")
+@click.option("--source", metavar="NAME", help="Only changes of this source.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@json_option
+@pass_session
+def list_changes(session: CommandSession, source: str | None, limit: int, as_json: bool) -> None:
+    """List skipped changes, newest first.
+
+    Each was announced by an event source.gap.  They are stored as long as events ([retention] days).
+    """
+    config = quiet_configuration(session)
+    found, counts = with_admin(config, lambda admin: _newest(admin, limit, source))
+    if as_json:
+        print_json({"quarantined": [_as_fields(each) for each in found], "counts": counts})
+        return
+    titles = ("id", "skipped", "source", "table", "operation", "record", "read again by")
+    rows = [
+        (one.id, one.found_at, one.source, one.table, one.operation, _record(one), one.backfill or "-") for one in found
+    ]
+    print_table(titles, rows, "No change is in quarantine.")
+    total = sum(number for name, number in counts.items() if source in (None, name))
+    if total > len(found):
+        say(f"{total} in all: --limit shows more.")
+
+
+@quarantine.command()
+@click.argument("change_id", metavar="ID")
+@json_option
+@pass_session
+def show(session: CommandSession, change_id: str, as_json: bool) -> None:
+    """Show why a change was skipped, and its row."""
+    found = with_admin(quiet_configuration(session), lambda admin: admin.quarantine.get(change_id))
+    if as_json:
+        print_json(_as_fields(found) | {"before": found.before, "after": found.after})
+        return
+    for name, value in _as_fields(found).items():
+        echo(f"{name}: {_record(found) if name == 'key' else value}")
+    for name, image in (("before", found.before), ("after", found.after)):
+        echo(f"{name}: {image or '-'}")
+
+
+@quarantine.command()
+@click.argument("change_ids", metavar="ID...", nargs=-1, required=True)
+@click.option(
+    "--endpoint", metavar="ID", default="", help="Send only to this endpoint, even if its events do not match."
+)
+@pass_session
+def reread(session: CommandSession, change_ids: Sequence[str], endpoint: str) -> None:
+    """Send the records of skipped changes as they are now.
+
+    As events *.existing.  `cdc run` reads the rows; cdc backfill --list shows the progress.
+    """
+    config = quiet_configuration(session)
+
+    async def reread_each(admin: Admin) -> None:
+        for change_id in change_ids:
+            begun = await admin.quarantine.reread(change_id, endpoint)
+            say(f"{change_id}: the backfill {begun.id} sends its record.")
+
+    with_admin(config, reread_each)
+
+
+@quarantine.command()
+@click.argument("change_ids", metavar="ID...", nargs=-1)
+@click.option("--all", "all_changes", is_flag=True, help="Remove all skipped changes.")
+@yes_option
+@pass_session
+def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool, yes: bool) -> None:
+    """Delete skipped changes that you no longer need."""
+    if bool(change_ids) == all_changes:
+        raise UsageError("Say which changes, or --all.", "cdc quarantine list shows them.")
+    config = quiet_configuration(session)
+    if all_changes:
+        number = sum(with_admin(config, lambda admin: admin.quarantine.counts()).values())
+        confirm(quarantine_removal(number), yes=yes)
+        removed = with_admin(config, lambda admin: admin.quarantine.remove_all())
+    else:
+        confirm_loss(lambda: quarantine_removal(len(set(change_ids))), yes=yes)
+        removed = with_admin(config, lambda admin: admin.quarantine.remove(change_ids))
+    say(f"{removed} removed.")
+
+
+async def _newest(admin: Admin, limit: int, source: str | None) -> tuple[list[Quarantined], dict[str, int]]:
+    return await admin.quarantine.newest(limit, source), await admin.quarantine.counts()
+
+
+def _record(change: Quarantined) -> str:
+    return ", ".join(f"{column} {value}" for column, value in (change.key or {}).items()) or "-"
+
+
+def _as_fields(change: Quarantined) -> dict[str, object]:
+    return {
+        "id": change.id,
+        "skipped_at": change.found_at,
+        "source": change.source,
+        "table": change.table,
+        "operation": change.operation.value,
+        "key": change.key,
+        "transaction": change.token,
+        "changed_at": change.changed_at,
+        "reason": change.reason,
+        "backfill": change.backfill,
+    }
+
+
+@click.command()
+@sources_option
+@click.option(
+    "--day", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Show what this day brings, and send nothing."
+)
+@json_option
+@pass_session
+def due(session: CommandSession, sources: tuple[str, ...], day: datetime | None, as_json: bool) -> None:
+    """List the rules by time, and what a day brings.
+
+    Rules with `days` (receipt.due, estimate.expiring, your own) read the database once a day: docs/events.md.
+    "complete" is the last day that was worked through.  With --day, the records that have an event on that day, as the
+    database is now: a dry run of new rules.
+    """
+    config = quiet_configuration(session)
+    chosen = select_sources(config, sources)
+    if day is None:
+        _list(run_async(_described(config, chosen)), as_json=as_json)
+    else:
+        now = SystemClock().now()
+        found, failed = of_each(chosen, lambda source: run_async(preview(source, day.date(), now)))
+        _show_events([event for events in found for event in events], as_json=as_json)
+        if failed:
+            raise failed
+
+
+async def _described(config: Config, sources: list[SourceConfig]) -> list[DueStatus]:
+    now = SystemClock().now()
+    async with opened_outbox(config) as store:
+        return [each for source in sources for each in due_status(source, await store.states(source.name), now)]
+
+
+def _list(found: list[DueStatus], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"rules": [each._asdict() for each in found]})
+        return
+    rows = [(*each[:3], ", ".join(map(str, each.days)), *each[4:]) for each in found]
+    titles = ("source", "event", "date", "days", "complete", "next", "problem")
+    print_table(titles, rows, "No rule by time is on: name its days in your rules, docs/events.md.")
+
+
+def _show_events(events: list[Event], *, as_json: bool) -> None:
+    if as_json:
+        shown = [{"source": e.source, "event": e.name, "record": e.record, "days": e.days} for e in events]
+        print_json({"events": shown})
+        return
+    rows = [(event.source, event.name, event.record, event.days, " ".join(event.labels).strip()) for event in events]
+    print_table(("source", "event", "record", "days", "name"), rows, "Nothing is due on that day.")
+
+
+def quarantine_removal(number: int) -> str:
+    return question(
+        f"{counted(number, 'skipped change')} will be deleted, with the rows before and after.",
+        "cdc quarantine reread can then no longer send their records.",
+        "Remove?",
+    )
+
+
+def backfill_cancellation(backfills: Sequence[Backfill]) -> str:
+    lines = [f"Backfill {each.id} of {each.table} has sent {_rows(each)}." for each in backfills]
+    return question(*lines, "A cancelled backfill cannot be resumed.", "Cancel?")
+
+
+def _rows(backfill: Backfill) -> str:
+    rows = counted(backfill.rows, "row")
+    return rows if backfill.estimate is None else f"{rows} of about {backfill.estimate:,}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.environment import configuration
 from cdc.cli.output import json_option, print_json, print_script, say
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import configuration
 from cdc.config.scan import CONFIG_PHP
 from cdc.config.show import Choices, effective_toml, initial_toml, masked
 

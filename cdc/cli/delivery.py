@@ -1,20 +1,115 @@
-"""``delivery …``: the log of what was sent."""
+"""``delivery`` and ``replay``: the log of deliveries, and sending many of them again; the options that select them."""
 
 from __future__ import annotations
 
+import asyncio
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
 import click
+from rich.console import Console
+from rich.progress import Progress
 
 from cdc.admin.admin import Admin
 from cdc.api.resource import AttemptResource, DeliveryResource
-from cdc.cli.admin import with_admin
-from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.log_filter import delivery_filter, endpoint_option, event_options, state_option
-from cdc.cli.output import echo, json_option, print_fields, print_json, print_json_line, print_table, say
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
+from cdc.cli.admin import admin_of, with_admin
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
+from cdc.cli.output import (
+    confirm,
+    counted,
+    echo,
+    json_option,
+    print_fields,
+    print_json,
+    print_json_line,
+    print_table,
+    say,
+    yes_option,
+)
 from cdc.config import Config
-from cdc.model.clock import SystemClock
-from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView
+from cdc.dispatch.replay import RATE, ReplayPlan, count, meant, steps
+from cdc.model.clock import Clock, SystemClock
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, Replayed, ReplayStore
+from cdc.model.errors import UsageError
+from cdc.model.event import check_pattern
+
+_EVENT_ID: Final = "evt_"
+_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_TIME: Final = "2h|3d|2026-11-24T21:48Z"
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+endpoint_option = click.option("--endpoint", "endpoint_id", metavar="ID", help="Only deliveries to this endpoint.")
+state_option = click.option(
+    "--state", type=click.Choice([state.value for state in DeliveryState]), help="Only deliveries in this state."
+)
+
+
+def event_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options from which `event_filter` and `delivery_filter` select events."""
+    options: list[Decorator] = [
+        click.option("--event", metavar="PATTERN|ID", help="Only these events (invoice.*), or one (evt_…)."),
+        click.option("--record", metavar="TABLE:KEY", help="Only events of this record (facturascli:12)."),
+        click.option("--source", metavar="NAME", help="Only events of this source."),
+        click.option("--since", metavar=_TIME, help="Only changes since then: a time (UTC) or an age."),
+        click.option("--until", metavar=_TIME, help="Only changes before then."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def event_filter(now: datetime, **given: str | None) -> EventFilter:
+    """Raises `UsageError`."""
+    return EventFilter(**_fields(now, **given))
+
+
+def delivery_filter(
+    now: datetime, *, endpoint_id: str | None = None, state: str | None = None, **given: str | None
+) -> DeliveryFilter:
+    """Raises `UsageError`."""
+    chosen = DeliveryState(state) if state else None
+    return DeliveryFilter(endpoint_id=endpoint_id, state=chosen, **_fields(now, **given))
+
+
+def _fields(
+    now: datetime,
+    *,
+    event: str | None = None,
+    record: str | None = None,
+    source: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> dict[str, Any]:
+    is_id = event is not None and event.startswith(_EVENT_ID)
+    return {
+        "event_id": event if is_id else None,
+        "event_pattern": None if event is None or is_id else check_pattern(event),
+        "record": record,
+        "source": source,
+        "since": None if since is None else moment(since, now),
+        "until": None if until is None else moment(until, now),
+    }
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A time in ISO 8601, UTC unless it says otherwise, or so long ago.  Raises `UsageError`."""
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago is not None:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{text!r} is not a time.", "Write 2026-11-24, 2026-11-24T21:48 (UTC) or …+01:00; or 90m, 2h, 3d, 1w ago."
+        ) from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
 
 #: Deliveries of an export that are held at once.
 _PAGE = 500
@@ -143,3 +238,105 @@ async def _export(config: Config, which: DeliveryFilter) -> None:
 def _one_line(answer: str, most: int = 80) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in answer).split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+INTERRUPTED = 130
+
+
+@click.command()
+@endpoint_option
+@event_options
+@click.option("--dead", is_flag=True, help="Only dead letters.")
+@click.option("--dry-run", is_flag=True, help="Count the deliveries and send nothing.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=RATE,
+    show_default=True,
+    help="Deliveries per second at most; 0: no limit.",
+)
+@click.option("--after", metavar="PLACE", help="Continue at this place, which a stopped replay printed.")
+@yes_option
+@json_option
+@pass_session
+def replay(
+    session: CommandSession,
+    /,
+    *,
+    dead: bool,
+    dry_run: bool,
+    rate: float,
+    after: str | None,
+    yes: bool,
+    as_json: bool,
+    **which: str | None,
+) -> None:
+    """Send finished deliveries again, with the same ids.
+
+    Events of one record keep their order.  Unfinished deliveries and removed endpoints are skipped.
+
+    With --endpoint it also sends matching events that the endpoint never got: history for a new endpoint, or for one
+    with more events than before.  Only dead letters: --dead.
+
+    This command queues the deliveries and `cdc run` sends them.  Ctrl-C stops the queueing.
+    """
+    config = quiet_configuration(session)
+    plan = ReplayPlan(_meant(which, dead=dead), rate, after)
+    found = run_async(_count(config, plan))
+    if found.expunged:
+        say(f"{found.expunged} are skipped: their payloads were expunged.")
+    if dry_run or not found.deliveries:
+        if as_json:
+            print_json({"deliveries": found.deliveries, "expunged": found.expunged, "dry_run": dry_run, "after": None})
+        else:
+            say(f"{found.deliveries} deliveries would be sent again." if dry_run else "There is nothing to send again.")
+        return
+    confirm(f"Send {counted(found.deliveries, 'delivery', 'deliveries')} again?", yes=yes)
+    done = run_async(_replay(config, plan, found.deliveries, quiet=as_json))
+    if as_json:
+        print_json({"deliveries": done.deliveries, "expunged": done.expunged, "dry_run": False, "after": done.after})
+    say(f"{done.deliveries} deliveries are queued; `cdc run` sends them.")
+    if done.after is not None:
+        say(f"Stopped.  To continue, add to the same command: --after {done.after}")
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _meant(which: dict[str, str | None], *, dead: bool) -> DeliveryFilter:
+    """Raises `UsageError`."""
+    now = SystemClock().now()
+    found = replace(delivery_filter(now, **which), state=DeliveryState.DEAD if dead else None)
+    return meant(found, now, "Name an endpoint, a record, a time …; --event '*' is all.")
+
+
+async def _count(config: Config, plan: ReplayPlan) -> Replayed:
+    """Count the deliveries of a replay; warn when its endpoint is disabled."""
+    async with opened_outbox(config) as store:
+        found = await count(store, plan, SystemClock())
+        endpoint = await store.endpoint(plan.which.endpoint_id) if plan.which.endpoint_id else None
+        if endpoint is not None and not endpoint.enabled:
+            say(f"The endpoint {endpoint.id} is disabled: its deliveries wait until it is enabled.")
+        return found
+
+
+async def _replay(config: Config, plan: ReplayPlan, total: int, *, quiet: bool) -> Replayed:
+    stop = asyncio.Event()
+    set_on_signal(stop)
+    async with opened_outbox(config) as store:
+        with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
+            task = bar.add_task("made due", total=total)
+            noted = admin_of(config, store).deliveries.replay_plan(plan.which, plan.rate, plan.after)
+            done = await run_plan(store, noted, SystemClock(), stop, lambda count: bar.advance(task, count))
+    return done
+
+
+async def run_plan(
+    store: ReplayStore, plan: ReplayPlan, clock: Clock, stop: asyncio.Event, progress: Callable[[int], None]
+) -> Replayed:
+    """Run the replay until all is due or ``stop`` is set; return its progress.
+
+    ``progress``: called with the number that each step made due."""
+    done = Replayed(0, 0, plan.after)
+    async for step in steps(store, plan, clock, stop):
+        done = done.and_then(step)
+        progress(step.deliveries)
+    return done

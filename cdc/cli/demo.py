@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.apply import applied, print_steps, read
-from cdc.cli.asynchronous import run_async, until_terminated
+from cdc.cli.environment import run_async, until_terminated
 from cdc.cli.output import echo
-from cdc.cli.session import CommandSession, pass_session
 from cdc.config import Config
 from cdc.demo.story import demo as play
 from cdc.logs import configure_logs

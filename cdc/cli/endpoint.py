@@ -12,21 +12,18 @@ import click
 from cdc.admin.admin import Admin
 from cdc.api.resource import AttemptResource
 from cdc.cli.admin import admin_of, with_admin
-from cdc.cli.asynchronous import opened, opened_outbox, run_async
-from cdc.cli.endpoint_input import (
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.endpoint_fields import (
+    Counts,
+    agreement,
     changed_headers,
+    endpoint_fields,
+    endpoint_json,
     endpoint_options,
     given_authentication,
     given_fields,
     given_headers,
     kept_headers,
-)
-from cdc.cli.endpoint_preview import LAST, TRIED, check_expressions, preview
-from cdc.cli.endpoint_show import (
-    Counts,
-    agreement,
-    endpoint_fields,
-    endpoint_json,
     read_secret,
     revealed,
     say_revealed,
@@ -35,23 +32,25 @@ from cdc.cli.endpoint_show import (
     signature_option,
     validate_option,
 )
-from cdc.cli.loss import endpoint_removal, header_removal, secret_rotation
+from cdc.cli.endpoint_preview import LAST, TRIED, check_expressions, preview
+from cdc.cli.environment import opened, opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import (
     confirm_loss,
+    counted,
     echo,
     fitting,
     json_option,
+    minute,
     print_fields,
     print_json,
     print_table,
+    question,
     say,
     yes_option,
 )
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.model.delivery import DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Header, is_mail, is_pull
+from cdc.model.endpoint import Endpoint, EndpointFilter, EndpointState, Header, is_mail, is_pull, shown_url
 from cdc.model.errors import UsageError
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
@@ -438,3 +437,54 @@ def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:
     enabled = "yes" if each.enabled else f"no: {each.disabled_reason}"
     dead = counts.get(DeliveryState.DEAD, 0)
     return each.id, each.url, each.events, each.sources, enabled, unfinished, dead, each.description
+
+
+def endpoint_removal(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> str:
+    waiting, logged = waiting_and_logged(counts)
+    return question(
+        f"Endpoint {endpoint.id}, {shown_url(endpoint)}:",
+        f"{_waiting(waiting)} will be cancelled; {logged:,} finished stay in the log.",
+        f"Its {'secret and headers' if endpoint.headers else 'secret'} will be deleted.",
+        "Remove it?",
+    )
+
+
+def secret_rotation(endpoint: Endpoint, counts: dict[DeliveryState, int], overlap: timedelta) -> str:
+    waiting, _ = waiting_and_logged(counts)
+    until = (
+        f"also signs for {overlap.total_seconds() / 3600:g} h, then no longer" if overlap else "stops signing at once"
+    )
+    former = endpoint.former_secret_until
+    return question(
+        f"Endpoint {endpoint.id}, {shown_url(endpoint)}, with {_waiting(waiting)}:",
+        f"Its present secret {until}.",
+        *([f"The secret before it, valid until {minute(former)}, stops signing at once."] if former else []),
+        "Replace it?",
+    )
+
+
+def header_removal(
+    endpoint: Endpoint, counts: dict[DeliveryState, int], names: Sequence[str], *, authentication: bool = False
+) -> str:
+    """``names``: those of the headers whose values nobody can read again.  ``authentication``: its secret goes too.
+    Empty where nothing is lost."""
+    lost = [f"the {'header' if len(names) == 1 else 'headers'} {', '.join(names)}"] if names else []
+    lost += ["the secret of its authentication"] if authentication and endpoint.credential else []
+    if not lost:
+        return ""
+    (waiting, _), text = waiting_and_logged(counts), " and ".join(lost)
+    return question(
+        f"Endpoint {endpoint.id}, {shown_url(endpoint)}, with {_waiting(waiting)}:",
+        f"{text[:1].upper()}{text[1:]} will be deleted with the stored values.",
+        "Continue?",
+    )
+
+
+def waiting_and_logged(counts: dict[DeliveryState, int]) -> tuple[int, int]:
+    """Return the deliveries that are not finished, and the finished ones."""
+    waiting = sum(number for state, number in counts.items() if not state.final)
+    return waiting, sum(counts.values()) - waiting
+
+
+def _waiting(number: int) -> str:
+    return counted(number, "waiting delivery", "waiting deliveries")

@@ -13,11 +13,10 @@ import click
 from cdc.admin.endpoint_checks import check_patterns
 from cdc.admin.endpoint_preview import Previewed, ShapeWanted, tried, tried_bodies, with_bodies
 from cdc.admin.endpoint_preview import preview as preview_events
-from cdc.cli.asynchronous import opened_outbox, run_async
-from cdc.cli.endpoint_input import given_transform, parse_events, transform_options
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.endpoint_fields import given_transform, parse_events, transform_options
+from cdc.cli.environment import opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import echo, json_option, print_json, print_table, say
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.config.rules import label
 from cdc.model.endpoint import Endpoint

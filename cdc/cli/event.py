@@ -11,11 +11,12 @@ import orjson
 
 from cdc.api.resource import EventResource
 from cdc.cli.admin import with_admin
-from cdc.cli.asynchronous import opened_outbox, run_async, set_on_signal
-from cdc.cli.log_filter import event_filter, event_options
-from cdc.cli.loss import counted
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.delivery import event_filter, event_options
+from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import (
     confirm,
+    counted,
     echo,
     json_option,
     print_json,
@@ -25,8 +26,6 @@ from cdc.cli.output import (
     say,
     yes_option,
 )
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.model.clock import SystemClock

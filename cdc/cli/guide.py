@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import click
 
+from cdc.cli.app import CommandSession
 from cdc.cli.output import Styled, fitting, say
-from cdc.cli.session import CommandSession
 from cdc.model.errors import CdcError, UsageError, printable
 
 T = TypeVar("T")

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from cdc.cli.admin import admin_of, opened_access
-from cdc.cli.asynchronous import create_outbox, opened_outbox, run_async
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.environment import create_outbox, opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import echo, json_option, print_json, print_script, say
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
 from cdc.config import Config
 from cdc.config.outbox import OutboxConfig
 from cdc.config.url import mask_url

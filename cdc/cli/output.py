@@ -1,4 +1,4 @@
-"""Output and questions: data on standard output, talk on standard error.
+"""Output, questions and secrets: data on standard output, talk on standard error.
 
 Tables fit the terminal; otherwise they are plain aligned text, a line a row.  Everything printed passes this module,
 so that foreign text cannot control the terminal (`cdc.model.errors`).  Text and JSON are always escaped; scripts
@@ -7,12 +7,14 @@ are escaped on a terminal only.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
+from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any
 
@@ -185,3 +187,56 @@ def _somebody_there() -> bool:
 
 def time_as_json(time: datetime | None) -> str | None:
     return None if time is None else format_time(time)
+
+
+#: As the help writes them.
+PLACES = "@FILE|env:NAME|-"
+_PLACES_HINT = "Write @ and a file, env: and a variable, or - for standard input (a prompt on a terminal)."
+
+
+def is_place(text: str) -> bool:
+    """Return whether the text names the place of a secret, and is none itself."""
+    return text == "-" or text.startswith(("@", "env:"))
+
+
+def secret_from(place: str, what: str) -> str:
+    """``what``: for the prompt and for errors.  Raises `UsageError`, which does not repeat what is no place."""
+    if place == "-" and sys.stdin.isatty():
+        return str(click.prompt(what[:1].upper() + what[1:], hide_input=True, err=True))
+    if place == "-":
+        line = sys.stdin.readline().rstrip("\r\n")
+        if not line:
+            raise UsageError(f"Standard input is empty: it should hold {what}.", _PLACES_HINT)
+        return line
+    if place.startswith("@"):
+        return read_text_file(Path(place[1:]), what)
+    if place.startswith("env:"):
+        name = place.removeprefix("env:")
+        if not os.environ.get(name):
+            raise UsageError(f"The variable {name} for {what} is not set.", _PLACES_HINT)
+        return os.environ[name]
+    raise UsageError(f"Do not write {what} on the command line: other users see it.", _PLACES_HINT)
+
+
+def read_text_file(path: Path, what: str, hint: str = _PLACES_HINT) -> str:
+    """Raises `UsageError`."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"The file {path} with {what} cannot be read: {reason}.", hint) from error
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """``1 waiting delivery``, ``4,310 waiting deliveries``; without ``several``: one with an s."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def question(about: str, *lines: str) -> str:
+    """Return a question for `confirm_loss`: the facts indented below their subject, the question itself last."""
+    return "\n".join([about, *(f"  {fact}" for fact in lines[:-1]), lines[-1]])
+
+
+def minute(time: datetime) -> str:
+    """Return a time as questions name it, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,8 +1,9 @@
-"""``source …``: the databases of the configuration."""
+"""``source`` and ``table``: the configured databases, and why each of their tables is captured or not."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,20 @@ from typing import Any
 import click
 
 from cdc.cli.admin import actor, with_admin
-from cdc.cli.asynchronous import opened_outbox, run_async
+from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.config import accounts_option
-from cdc.cli.loss import counted, source_adoption
-from cdc.cli.output import confirm_loss, json_option, print_json, print_script, print_table, say, yes_option
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import quiet_configuration
+from cdc.cli.environment import of_each, opened_outbox, quiet_configuration, run_async, select_sources, sources_option
+from cdc.cli.output import (
+    confirm_loss,
+    counted,
+    json_option,
+    print_json,
+    print_script,
+    print_table,
+    question,
+    say,
+    yes_option,
+)
 from cdc.config import DEFAULT_FILE, Config, find_config, load_config
 from cdc.config.accounts import account_options, write_passwords
 from cdc.config.scan import ScannedInstallation, append, as_toml, scan
@@ -33,7 +42,7 @@ def source() -> None:
 @click.option("--after", default="", metavar="NAME", help="Next page: sources after this one.")
 @json_option
 @pass_session
-def list_(session: CommandSession, text: str, limit: int | None, after: str, *, as_json: bool) -> None:
+def list_sources(session: CommandSession, text: str, limit: int | None, after: str, *, as_json: bool) -> None:
     """List the sources, and why one cannot be read."""
     found = survey.described(quiet_configuration(session, required=False), text, limit, after)
     if as_json:
@@ -83,7 +92,13 @@ def scan_(
             write_passwords(options)
         append(_file(session), text)
     if as_json:
-        print_json({"found": [_as_json(each) for each in found], "written": bool(new) and not dry_run, "toml": text})
+        print_json(
+            {
+                "found": [_installation_as_json(each) for each in found],
+                "written": bool(new) and not dry_run,
+                "toml": text,
+            }
+        )
         return
     for each in found:
         say(f"{each.path}: {each.name or 'left out: ' + each.why}{f', {each.database}' if each.name else ''}")
@@ -179,10 +194,77 @@ def _file(session: CommandSession) -> Path:
     return find_config(session.config_path, os.environ, Path.cwd()) or Path.cwd() / DEFAULT_FILE
 
 
-def _as_json(each: ScannedInstallation) -> dict[str, Any]:
+def _installation_as_json(each: ScannedInstallation) -> dict[str, Any]:
     return {
         "path": str(each.path),
         "source": each.name or None,
         "database": each.database or None,
         "left_out": each.why or None,
     }
+
+
+@click.group()
+def table() -> None:
+    """List tables, and why each is captured or not."""
+
+
+@table.command("list")
+@sources_option
+@click.option("--captured/--not-captured", default=None, help="Only captured tables, or only the others.")
+@json_option
+@pass_session
+def list_tables(session: CommandSession, sources: tuple[str, ...], captured: bool | None, as_json: bool) -> None:
+    """List all tables, captured or not, and why.
+
+    "rows" is the server's estimate.  `tables = ["miplugin_*"]` of a source captures more tables, by name or pattern.
+    "hidden" are secret columns, which are not sent; `reveal = ["TABLE.COLUMN"]` in the rules sends one.
+    """
+    chosen = select_sources(quiet_configuration(session), sources)
+    described, failed = of_each(chosen, lambda source: (source.name, survey.described_tables(source)))
+    found = [
+        (name, each) for name, tables in described for each in tables if captured is None or each.captured is captured
+    ]
+    if as_json:
+        print_json({"tables": [_table_as_json(name, each) for name, each in found]})
+    else:
+        _print(found)
+    if failed:
+        raise failed
+
+
+def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
+    several = len({name for name, _ in found}) > 1
+    rows = [
+        (
+            *([name] if several else []),
+            each.name,
+            each.rows,
+            each.captured,
+            each.events,
+            each.why,
+            each.model,
+            each.hidden,
+        )
+        for name, each in found
+    ]
+    titles = ("table", "rows", "captured", "events", "why", "model", "hidden")
+    print_table((*(["source"] if several else []), *titles), rows, "No table matches.")
+    missing = {each.fix for _, each in found if each.fix}
+    for command in sorted(missing):
+        names = ", ".join(each.name for _, each in found if each.fix == command)
+        say(f"Not captured yet: {names}.  Run: {command}")
+
+
+def _table_as_json(source: str, table: survey.DescribedTable) -> dict[str, object]:
+    fields = table._asdict()
+    # "mend": programs read it by the name that released versions gave it
+    return {"source": source, "mend": fields.pop("fix"), **fields}
+
+
+def source_adoption(name: str, tables: Sequence[str]) -> str:
+    return question(
+        f"Source {name}:",
+        "The journal no longer has the changes that another outbox has read.",
+        f"{counted(len(tables), 'table')} will be read again; deleted records are not reported.",
+        "Adopt it?",
+    )

@@ -11,13 +11,22 @@ from typing import Any
 import click
 
 from cdc.capture.triggers.base import AnyInstaller, Plan
+from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.config import CAPTURES, database_options
+from cdc.cli.environment import of_each, quiet_configuration, select_sources, sources_option
 from cdc.cli.guide import SetupAnswers
-from cdc.cli.loss import slot_removal, trigger_removal
-from cdc.cli.output import confirm_loss, fitting, json_option, print_json, print_script, say, yes_option
-from cdc.cli.session import CommandSession, pass_session
-from cdc.cli.settings import of_each, quiet_configuration, select_sources, sources_option
-from cdc.cli.setup_config import of_place
+from cdc.cli.output import (
+    confirm_loss,
+    counted,
+    fitting,
+    json_option,
+    print_json,
+    print_script,
+    question,
+    say,
+    yes_option,
+)
+from cdc.cli.setup import of_place
 from cdc.config import DEFAULT_FILE, SourceConfig
 from cdc.config.scan import find_facturascripts
 from cdc.config.show import Choices, check_choices
@@ -269,3 +278,25 @@ def uninstall_slot(
     done = "Slot and publication are removed."
     installer_of = installers.slot_installer
     carry_out(session, installer_of, sources, plan, dry_run=dry_run, as_json=as_json, done=done, before=before)
+
+
+def trigger_removal(source: str, plan: Plan) -> str:
+    return question(
+        f"Source {source}:",
+        f"The triggers of {_tables(plan)} and the journal will be removed.",
+        "Changes will no longer be captured.",
+        "Remove them?",
+    )
+
+
+def slot_removal(source: str, plan: Plan) -> str:
+    return question(
+        f"Source {source}:",
+        f"The replication slot and the publication of {_tables(plan)} will be removed.",
+        "Changes will no longer be captured.",
+        "Remove them?",
+    )
+
+
+def _tables(plan: Plan) -> str:
+    return counted(len({step.table for step in plan.steps if step.table}), "table")

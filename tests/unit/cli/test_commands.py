@@ -19,7 +19,7 @@ import pytest
 
 from cdc.admin.findings import endpoint_findings
 from cdc.capture import estimate
-from cdc.cli.asynchronous import opened
+from cdc.cli.environment import opened
 from cdc.config import SourceConfig, default_toml, load_config
 from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.connection import ConnectionInfo

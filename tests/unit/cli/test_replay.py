@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cdc.cli import output
-from cdc.cli.log_filter import moment
-from cdc.cli.replay import run_plan
+from cdc.cli.delivery import moment, run_plan
 from cdc.dispatch.replay import ReplayPlan
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError

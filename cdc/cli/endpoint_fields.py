@@ -1,63 +1,43 @@
-"""Input of users about an endpoint, turned into its fields, with headers and the secrets that they carry."""
+"""An endpoint's options, read and shown: of its secrets only that they are there, a new one once."""
 
 from __future__ import annotations
 
-import os
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cdc.access.model import Scope
 from cdc.admin.endpoint_checks import basic, bearer
-from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers
+from cdc.api.endpoint_resource import EndpointResource
+from cdc.cli.output import PLACES, is_place, read_text_file, say, secret_from
+from cdc.config import Config, sending
+from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers, public_jwk
 from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.retry import SCHEDULES, schedule
+from cdc.dispatch.signing import Signature, public_key, signature_of
 from cdc.dispatch.transform import PRESETS, preset
-from cdc.model.endpoint import JWT, OAUTH2, Header, Order, PayloadFormat, authentication_of, settings_text
+from cdc.model.broker import scheme_of
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import (
+    JWT,
+    OAUTH2,
+    Endpoint,
+    Header,
+    Order,
+    PayloadFormat,
+    authentication_of,
+    is_pull,
+    settings_text,
+)
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
 
-#: As the help writes them.
-PLACES = "@FILE|env:NAME|-"
-_HINT = "Write @ and a file, env: and a variable, or - for standard input (a prompt on a terminal)."
-
-
-def is_place(text: str) -> bool:
-    """Return whether the text names the place of a secret, and is none itself."""
-    return text == "-" or text.startswith(("@", "env:"))
-
-
-def secret_from(place: str, what: str) -> str:
-    """``what``: for the prompt and for errors.  Raises `UsageError`, which does not repeat what is no place."""
-    if place == "-":
-        return _asked_for(what)
-    if place.startswith("@"):
-        return _from_file(Path(place[1:]), what)
-    if place.startswith("env:"):
-        name = place.removeprefix("env:")
-        if not os.environ.get(name):
-            raise UsageError(f"The variable {name} for {what} is not set.", _HINT)
-        return os.environ[name]
-    raise UsageError(f"Do not write {what} on the command line: other users see it.", _HINT)
-
-
-def _asked_for(what: str) -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt(what[:1].upper() + what[1:], hide_input=True, err=True))
-    line = sys.stdin.readline().rstrip("\r\n")
-    if not line:
-        raise UsageError(f"Standard input is empty: it should hold {what}.", _HINT)
-    return line
-
-
-def _from_file(path: Path, what: str, hint: str = _HINT) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"The file {path} with {what} cannot be read: {reason}.", hint) from error
+if TYPE_CHECKING:
+    from cdc.dispatch.handshake import Agreement
 
 
 AUTHORIZATION = "authorization"
@@ -225,7 +205,7 @@ def given_transform(file: Path | None, chosen: str | None) -> str | None:
     return (
         None
         if file is None
-        else _from_file(file, "the transform", "It holds a CEL expression: docs/delivery.md, Transforms.")
+        else read_text_file(file, "the transform", "It holds a CEL expression: docs/delivery.md, Transforms.")
     )
 
 
@@ -354,3 +334,131 @@ def retries_text(delays: Sequence[float]) -> str:
     seconds = ",".join(f"{delay:g}" for delay in delays) or "none"
     names = [name for name, preset in SCHEDULES.items() if preset == tuple(delays)]
     return f"{names[0]}: {seconds}" if names else seconds
+
+
+Counts = dict[DeliveryState, int]
+
+
+def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]:
+    """Return the fields as shown to people."""
+    return [
+        ("id", found.id),
+        ("url", found.url),
+        ("events", found.events),
+        ("sources", found.sources or "all"),
+        ("filter", found.condition or "none"),
+        *([("filter failed", found.filter_problem)] if found.filter_problem else []),
+        ("fields", found.fields or "all"),
+        *([("transform", found.transform), ("language", found.language)] if found.transform else []),
+        ("enabled", found.enabled),
+        *([("disabled because", found.disabled_reason)] if not found.enabled else []),
+        *([("failing since", found.failing_since)] if found.failing_since else []),
+        ("description", found.description),
+        ("format", found.format),
+        ("order", found.order),
+        ("timeout", f"{found.timeout:g} s"),
+        ("retries", retries_text(found.retry_schedule)),
+        ("concurrency", found.concurrency),
+        ("rate", f"{found.rate:g} a second" if found.rate else "any"),
+        ("batches", f"up to {found.batch_size} within {found.batch_wait:g} s" if found.batched else "none"),
+        ("headers", [name for name, _ in found.headers] or "none"),
+        *authentication_fields(found),
+        ("proxy", found.proxy or "none"),
+        ("client certificate", found.client_certificate or "none"),
+        ("disabled after", f"{found.disable_after / 3600:g} h without success" if found.disable_after else "never"),
+        *([("managed by", found.managed_by)] if found.managed else []),
+        ("created", found.created_at),
+        *signature_fields(found),
+        ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),
+    ]
+
+
+def authentication_fields(found: Endpoint) -> list[tuple[str, object]]:
+    """Return the settings as shown to people, and the public key of a JWT; nothing secret."""
+    settings = authentication_of(found.authentication)
+    if settings is None:
+        return []
+    given = {name: value for name, value in settings.given().items() if name != "type"}
+    texts = [f"{name} {json.dumps(value) if isinstance(value, dict) else value}" for name, value in given.items()]
+    public = public_jwk(found)
+    return [
+        ("authentication", [settings.type, *texts]),
+        *([("public JWK", json.dumps(public))] if public else []),
+    ]
+
+
+def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
+    """Return the endpoint as the HTTP API shows it, for programs."""
+    left_out = {"deliveries"} if counts is None else None
+    return EndpointResource.of(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)
+
+
+_STANDARD_INPUT = "-"
+
+secret_option = click.option(
+    "--secret",
+    metavar="whsec_…|whsk_…",
+    help="Secret or private key to use instead of a new one; - reads standard input.",
+)
+validate_option = click.option(
+    "--validate/--no-validate",
+    default=None,
+    help="Ask the endpoint for its consent first (CloudEvents webhook validation).",
+)
+
+
+def signature_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``default``: for the help; None is what the command gets when nothing is said."""
+    return click.option(
+        "--signature",
+        type=click.Choice([each.value for each in Signature]),
+        help=f"v1: HMAC with a secret; v1a: ed25519 with a key pair [{default}].",
+    )
+
+
+def read_secret(secret: str | None) -> str | None:
+    """``-`` reads it from standard input (arguments are seen by other users); None has one made."""
+    return sys.stdin.readline().strip() if secret == _STANDARD_INPUT else secret
+
+
+def revealed(endpoint: Endpoint) -> tuple[str, str]:
+    """Return the receiver's key, shown once if it is secret: a name and the text.  A private key is never shown."""
+    public = public_key(endpoint.secret)
+    return ("secret", endpoint.secret) if public is None else ("public key", public)
+
+
+def say_revealed(endpoint: Endpoint) -> None:
+    if signature_of(endpoint.secret) is Signature.V1:
+        say("Keep the secret: it is not shown again.")
+    else:
+        say("The receiver verifies with the public key; cdc endpoint show prints it at any time.")
+
+
+def signature_fields(endpoint: Endpoint) -> list[tuple[str, object]]:
+    """Return the fields as shown to people: nothing secret."""
+    if is_pull(endpoint.url):
+        return []
+    public = public_key(endpoint.secret)
+    former = None if endpoint.former_secret is None else public_key(endpoint.former_secret)
+    return [
+        ("signature", signature_of(endpoint.secret)),
+        *([("public key", public)] if public else []),
+        *([("former secret until", endpoint.former_secret_until)] if endpoint.former_secret_until else []),
+        *([("former public key", former)] if former else []),
+        *([("agreed to events from", endpoint.origin)] if endpoint.origin else []),
+    ]
+
+
+def secret_json(endpoint: Endpoint) -> dict[str, str]:
+    """Return the JSON that is printed once, when the secret is created."""
+    return {"secret": endpoint.secret} if signature_of(endpoint.secret) is Signature.V1 else {}
+
+
+async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
+    """Ask the endpoint.  Raises `EndpointRefused`."""
+    if scheme_of(endpoint.url) not in ("http", "https"):
+        raise UsageError("Only an endpoint of https can be asked for its consent.", "Leave --validate out.")
+    agreed = await sending.agreement(config, endpoint)
+    rate = "any rate" if agreed.rate is None else f"up to {agreed.rate} requests a minute"
+    say(f"The endpoint agrees to get events from {agreed.origin}, at {rate}.")
+    return agreed
