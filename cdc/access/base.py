@@ -4,7 +4,7 @@ Invariants, proved by ``tests/contract/test_access….py`` on each implementatio
 
 * a change of users or tokens and its entry in the audit log are one write;
 * names differ by their keys (`user_key`): no two users, no two tokens have the same;
-* of tokens, session cookies and the set-up link only digests are kept; TOTP secrets and stored answers are sealed;
+* of tokens, session cookies and the set-up link only digests are stored; TOTP secrets and stored answers are sealed;
 * a session has ended when it expired, was not used for too long, its user is gone or has another stamp; a session of a
   FacturaScripts user has ended when there is a user of ours with that name;
 * a portal's link begins one session, or none, however many try at once; with the token that made it, both end;
@@ -62,7 +62,8 @@ class AccessStore(Protocol):
         ...
 
     async def change_user(self, name: str, change: UserChange, entry: AuditEntry) -> User:
-        """Change what is given; the user as it is then.  With a new stamp its sessions end.  Raises `NotFound`."""
+        """Change the fields that are not None, and return the changed user, whose sessions end with a new stamp.
+        Raises `NotFound`."""
         ...
 
     async def replace_hash(self, name: str, old: str, new: str) -> bool:
@@ -74,7 +75,7 @@ class AccessStore(Protocol):
         ...
 
     async def take_totp_step(self, owner: str, step: int) -> bool:
-        """Return whether ``step`` is later than every one that ``owner`` (`totp.owner_of`) took."""
+        """Return whether ``step`` is later than every one that ``owner`` (`credential.totp_owner`) took."""
         ...
 
     # -- the first user ---------------------------------------------------------------------------------------------
@@ -186,9 +187,9 @@ class AccessStore(Protocol):
         within: Sequence[Quota] = (),
     ) -> Claim:
         """Return whether a request that ``actor`` makes with an idempotency key must be executed.  ``fingerprint``: a
-        digest that distinguishes this request from others.  Answers are kept for `IDEMPOTENCY_KEPT`; a request without
-        one for `REQUEST_LEASE`.  An actor has a limited number of requests and answers (`has_room`), and its sources
-        those of ``within``."""
+        digest that distinguishes this request from others.  Answers are stored for `IDEMPOTENCY_KEPT`; a request
+        without one for `REQUEST_LEASE`.  An actor has a limited number of requests and answers (`has_room`), and its
+        sources those of ``within``."""
         ...
 
     async def answer(self, actor: str, key: str, claim: Claim, answer: IdempotentResponse | None) -> None:
@@ -230,14 +231,14 @@ async def warn_of_expiry(store: AccessStore, clock: Clock, stop: asyncio.Event) 
         await clock.wait(stop, _DAY)
 
 
-async def keep_tidy(store: AccessStore, clock: Clock, stop: asyncio.Event, kept: timedelta = AUDIT_KEPT) -> None:
-    """Remove entries older than ``kept``, now and every hour, until ``stop``.  A store that fails is asked again
+async def keep_tidy(store: AccessStore, clock: Clock, stop: asyncio.Event, age: timedelta = AUDIT_KEPT) -> None:
+    """Remove entries older than ``age``, now and every hour, until ``stop``.  A store that fails is asked again
     then."""
     while not stop.is_set():
         try:
             removed = _BATCH
             while removed == _BATCH and not stop.is_set():
-                removed = await store.forget_audit(clock.now() - kept, _BATCH)
+                removed = await store.forget_audit(clock.now() - age, _BATCH)
         except OutboxError as error:
             log.warning("the audit log was not cut", error=str(error))
         await clock.wait(stop, _EVERY)

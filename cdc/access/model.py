@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from cdc.access.credential import CDCT
 from cdc.model.errors import NotFound, UsageError
 
 #: Characters of a user's or token's name.
 LONGEST_NAME: Final = 64
-#: For how long the audit log is kept, unless the configuration says otherwise.
+#: For how long the audit log is stored, unless the configuration says otherwise.
 AUDIT_KEPT: Final = timedelta(days=365)
 #: For how long a token works, unless its maker says otherwise, and from when before its end on the doctor warns.
 TOKEN_LIFETIME: Final = timedelta(days=365)
@@ -29,10 +28,12 @@ MOST_ANSWERED: Final = 4_000_000
 REQUEST_LEASE: Final = timedelta(seconds=60)
 #: Uses of tokens and sessions are written at most this often.
 USE_NOTED: Final = timedelta(minutes=1)
+#: What every token begins with.
+CDCT: Final = "cdct_"
 _NO_CHARACTER: Final = "\ufffd"
 _NAME: Final = re.compile(r"[^\W_][\w.@+-]*")
 #: What ids and secrets of ours begin with; a name that does is a mistake, and perhaps a secret.
-_OURS: Final = ("tok_", "cdct_", "whsec_", "whsk_")
+_OURS: Final = ("tok_", CDCT, "whsec_", "whsk_")
 
 
 class Scope(StrEnum):
@@ -43,8 +44,8 @@ class Scope(StrEnum):
     MANAGE = "manage"
     CONSUME = "consume"
 
-    def allows(self, wanted: Scope) -> bool:
-        return self is Scope.MANAGE or self is wanted
+    def allows(self, needed: Scope) -> bool:
+        return self is Scope.MANAGE or self is needed
 
 
 class Allowance(StrEnum):

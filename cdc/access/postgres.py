@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from cdc.access import records
-from cdc.access.database_access import DatabaseAccess, P, T, Work
+from cdc.access.database_access import DatabaseAccess, P, T, Work, rekey, seal_secrets
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.audit import is_behind, noting
+from cdc.outbox.audit import begin, is_behind, noting
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.migrate import migrate_postgres
 from cdc.outbox.postgres.rights import secret_rights
@@ -27,16 +26,16 @@ class PostgresAccess(DatabaseAccess):
         await migrate_postgres(self._info)
         if not (await self._session.read(secret_rights)).users:
             return
-        if await self._session.read(records.seal_secrets, former=False, dry_run=True):
-            await self._write(records.seal_secrets, former=False)
+        if await self._session.read(seal_secrets, former=False, dry_run=True):
+            await self._write(seal_secrets, former=False)
         if await self._session.read(is_behind):
-            await self._write(records.begin_chain, SystemClock().now())
+            await self._write(begin, SystemClock().now())
 
     async def close(self) -> None:
         await self._session.close()
 
     async def rekey(self, note: Note) -> int:
-        return await self._session.write(Lock.EXCLUSIVE, noting(note, records.rekey))
+        return await self._session.write(Lock.EXCLUSIVE, noting(note, rekey))
 
     async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` without the locks of lanes and without NOTIFY, because no delivery becomes due."""

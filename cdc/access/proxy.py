@@ -1,4 +1,4 @@
-"""The client behind a reverse proxy: its address, and the user that the proxy vouches for.
+"""The client of a reverse proxy: its address, and the user that the proxy vouches for.
 
 Headers count only when the connection comes from a proxy that the configuration names; anybody else could write them.
 """

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from cdc.access.base import AccessStore
-from cdc.access.credential import Random, new_secret, secret_digest, token_digest
-from cdc.access.facturascripts import FacturaScriptsUser, FacturaScriptsUsers, PhpPasswords
-from cdc.access.failures import FailedSignIns
+from cdc.access.credential import Random, new_secret, secret_digest, token_digest, totp_owner, totp_step
+from cdc.access.failures import FailedSignIns, Throttle
 from cdc.access.model import (
     ApiToken,
     ClaimState,
@@ -33,10 +32,8 @@ from cdc.access.model import (
     clean_name,
     user_key,
 )
-from cdc.access.password import Passwords
+from cdc.access.password import FacturaScriptsUser, FacturaScriptsUsers, Passwords, PhpPasswords
 from cdc.access.proxy import is_within, plain_address
-from cdc.access.throttle import Throttle
-from cdc.access.totp import owner_of, step_of
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, SourceError, TooManyAttempts
@@ -54,7 +51,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """``cookie``: the value of the session's cookie, which is kept nowhere else."""
+    """``cookie``: the value of the session's cookie, which is stored nowhere else."""
 
     session: PageSession
     cookie: str = field(repr=False)
@@ -308,12 +305,12 @@ class SignIn:
     async def _second_factor(self, found: _Candidate, code: str) -> bool:
         if not found.totp_secret:
             return True
-        step = step_of(found.totp_secret, code, self._clock.now())
-        owner = owner_of(found.origin, user_key(found.name))
+        step = totp_step(found.totp_secret, code, self._clock.now())
+        owner = totp_owner(found.origin, user_key(found.name))
         return step is not None and await self._store.take_totp_step(owner, step)
 
     async def _still_admitted(self, session: PageSession, now: datetime) -> bool:
-        """A user of FacturaScripts, who is looked up when the use is noted, once a minute; else the session ends."""
+        """A user of FacturaScripts, who is read again when the use is noted, once a minute; else the session ends."""
         looked_up = session.last_used_at != now
         if self._theirs is not None and (looked_up or await self._still_admin(self._theirs, session.user)):
             return True

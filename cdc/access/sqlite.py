@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cdc.access import records
-from cdc.access.database_access import DatabaseAccess, P, T, Work
+from cdc.access.database_access import DatabaseAccess, P, T, Work, rekey, seal_secrets
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
-from cdc.outbox.audit import is_behind, noting
+from cdc.outbox.audit import begin, is_behind, noting
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite.database import SqliteThread
 from cdc.outbox.sqlite.file import open_file
@@ -26,11 +25,11 @@ class SqliteAccess(DatabaseAccess):
         self._reads = self._reader = SqliteThread(self._path, busy_timeout, box=box)
 
     async def open(self) -> None:
-        seal = partial(records.seal_secrets, former=False)
+        seal = partial(seal_secrets, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
         try:
             if await self._reader.read(is_behind):
-                await self._writer.write(records.begin_chain, SystemClock().now())
+                await self._writer.write(begin, SystemClock().now())
         except BaseException:
             await self.close()
             raise
@@ -40,7 +39,7 @@ class SqliteAccess(DatabaseAccess):
         await self._writer.close()
 
     async def rekey(self, note: Note) -> int:
-        return await self._writer.write(noting(note, records.rekey))
+        return await self._writer.write(noting(note, rekey))
 
     async def _write(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.write(work, *args, **kwargs)

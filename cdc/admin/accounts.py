@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cdc.access import totp
+from cdc.access import credential
 from cdc.access.base import AccessStore
 from cdc.access.credential import Random, new_secret, new_stamp, new_token, new_token_id, secret_digest, token_digest
 from cdc.access.model import (
@@ -29,7 +29,7 @@ from cdc.access.model import (
 )
 from cdc.access.password import Passwords, check_strength
 from cdc.access.proxy import checked_networks
-from cdc.config.limits import DEFAULT_LIMITS
+from cdc.config.section import DEFAULT_LIMITS
 from cdc.model.audit import AuditEntry
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, UsageError
@@ -102,13 +102,13 @@ class Accounts:
         await self._store.remove_user(name, self._entry(actor, "user.remove", user.name))
 
     async def switch_totp_on(self, actor: str, name: str, secret: str, code: str | None = None) -> None:
-        """Ask for a code from now on, and end all sessions of the user.  ``secret``: of `totp.new_secret`.  ``code``:
+        """Ask for a code from now on, and end all sessions of the user.  ``secret``: of `new_totp_secret`.  ``code``:
         what the user's app shows, to prove that it knows the secret; None when nobody is there to say.  Raises
         `NotFound`, and `UsageError` when the code is wrong."""
         user = await self.user(name)
         if code is not None:
-            step = totp.step_of(secret, code, self._clock.now())
-            owner = totp.owner_of(Origin.PASSWORD, user.key)
+            step = credential.totp_step(secret, code, self._clock.now())
+            owner = credential.totp_owner(Origin.PASSWORD, user.key)
             if step is None or not await self._store.take_totp_step(owner, step):
                 raise UsageError("The code is not the one that the app shows now.", "See that both clocks are right.")
         change = UserChange(totp_secret=secret, stamp=new_stamp(self._random))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cdc.access import totp as codes
+from cdc.access import credential
 from cdc.access.model import TOKEN_LIFETIME, Allowance, ApiToken, AuditFilter, Role, Scope, User
 from cdc.admin.accounts import Accounts
 from cdc.admin.audit_log import FORMATS, FileCheck, entry_as_json, exported, verify, verify_export
@@ -184,15 +184,15 @@ def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: b
         with_accounts(config, lambda accounts: accounts.switch_totp_off(actor(), name))
         say(f"{name}: Two-factor sign-in is off.")
         return
-    secret = codes.new_secret(secrets.token_bytes)
+    secret = credential.new_totp_secret(secrets.token_bytes)
     with_accounts(config, lambda accounts: accounts.switch_totp_on(actor(), name, secret))
-    shown = {"secret": secret, "uri": codes.uri(secret, name)}
+    shown = {"secret": secret, "uri": credential.totp_uri(secret, name)}
     if as_json:
         print_json(shown)
         return
     print_fields(shown.items())
     if sys.stdout.isatty():
-        codes.qr_code(secret, name).terminal(compact=True)
+        credential.qr_code(secret, name).terminal(compact=True)
     say("Scan the code with the app, or type the secret into it; neither is shown again.")
 
 

@@ -11,8 +11,7 @@ import click
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import configuration
 from cdc.cli.output import json_option, print_json, print_script, say
-from cdc.config.scan import CONFIG_PHP
-from cdc.config.show import Choices, effective_toml, initial_toml, masked
+from cdc.config.write import CONFIG_PHP, Choices, effective_toml, initial_toml, masked
 
 CAPTURES = ("triggers", "binlog", "logical", "rest")
 

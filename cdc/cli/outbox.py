@@ -14,7 +14,7 @@ from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import create_outbox, opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import echo, json_option, print_json, print_script, say
 from cdc.config import Config
-from cdc.config.outbox import OutboxConfig
+from cdc.config.section import OutboxConfig
 from cdc.config.url import mask_url
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.finding import Finding, Severity

@@ -20,14 +20,21 @@ from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, s
 from cdc.cli.guide import Guide, SetupAnswers
 from cdc.cli.output import say
 from cdc.cli.run import program_words, systemd_here
-from cdc.config import DEFAULT_FILE, Config, SourceConfig
-from cdc.config.accounts import write_passwords
-from cdc.config.load import find_config, load_config
-from cdc.config.outbox import OutboxConfig
-from cdc.config.scan import CONFIG_PHP, find_facturascripts, rewrite
+from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
+from cdc.config.load import find_config
+from cdc.config.section import OutboxConfig
 from cdc.config.sending import reach
-from cdc.config.show import Choices, allowing_private, check_choices, initial_toml
 from cdc.config.source import RestConfig
+from cdc.config.write import (
+    CONFIG_PHP,
+    Choices,
+    allowing_private,
+    check_choices,
+    find_facturascripts,
+    initial_toml,
+    rewrite,
+    write_passwords,
+)
 from cdc.dispatch.address import check_spelling, check_url, refusal
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError, OutboxMissing, SourceUnavailable, UsageError

@@ -26,8 +26,7 @@ from cdc.cli.output import (
     yes_option,
 )
 from cdc.config import DEFAULT_FILE, Config, find_config, load_config
-from cdc.config.accounts import account_options, write_passwords
-from cdc.config.scan import ScannedInstallation, append, as_toml, scan
+from cdc.config.write import ScannedInstallation, account_options, append, as_toml, scan, write_passwords
 from cdc.runtime import markers, outboxes, survey
 
 

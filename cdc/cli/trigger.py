@@ -28,8 +28,7 @@ from cdc.cli.output import (
 )
 from cdc.cli.setup import of_place
 from cdc.config import DEFAULT_FILE, SourceConfig
-from cdc.config.scan import find_facturascripts
-from cdc.config.show import Choices, check_choices
+from cdc.config.write import Choices, check_choices, find_facturascripts
 from cdc.model.errors import UsageError
 from cdc.runtime import capture as capturing
 from cdc.runtime import installers

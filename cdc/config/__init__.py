@@ -2,9 +2,9 @@
 
 from cdc.config.load import DEFAULT_FILE, find_config, load_config
 from cdc.config.model import Config, DispatchConfig, LogConfig, WebConfig
-from cdc.config.outbox import OutboxConfig
-from cdc.config.show import default_toml
+from cdc.config.section import OutboxConfig
 from cdc.config.source import SourceConfig
+from cdc.config.write import default_toml
 
 __all__ = [
     "DEFAULT_FILE",

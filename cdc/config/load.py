@@ -1,4 +1,4 @@
-"""Finds and reads the configuration: a TOML file, then the environment on top; errors name the place and the mending.
+"""Finds and reads the configuration: a TOML file, then the environment on top; errors name the place and the fix.
 
 Which file: ``--config``, else ``CDC_CONFIG``, else ``cdc.toml`` in the current folder, else none.
 
@@ -20,12 +20,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc.config.model import SECTIONS, SOURCE_TABLES, Config
-from cdc.config.outbox import KEY_VARIABLE, SQLITE
+from cdc.config.section import KEY_VARIABLE, SQLITE
 from cdc.config.source import RestResource, RulesText
 from cdc.config.url import parse_database_url
 from cdc.model.errors import ConfigError
 from cdc.model.event import OPERATIONS
-from cdc.model.toml_lines import TomlLines, TomlPath
+from cdc.model.toml_lines import TomlLines
 
 PREFIX = "CDC_"
 #: Says where the file is, and is no option in it.
@@ -75,7 +75,11 @@ def _paths(name: str, options: Options, sources: Collection[str]) -> Iterator[tu
     if path is not None and (section == "source" or path[-1] in options[section]):
         yield path
     elif not _KUBERNETES.match(name):
-        raise ConfigError(f"The environment variable {name} sets nothing.", _suggestion(name, section, options))
+        middle = "<NAME>_" if section == "source" else ""
+        known = [f"{PREFIX}{section.upper()}_{middle}{_spelt(option)}" for option in sorted(options[section])]
+        close = get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+        raise ConfigError(f"The environment variable {name} sets nothing.", hint)
 
 
 def _source_path(rest: str, options: Collection[str], sources: Collection[str]) -> tuple[str, ...] | None:
@@ -95,13 +99,6 @@ def _source_path(rest: str, options: Collection[str], sources: Collection[str]) 
 
 def _spelt(name: str) -> str:
     return name.upper().replace("-", "_").replace(".", "_")
-
-
-def _suggestion(name: str, section: str, options: Options) -> str:
-    middle = "<NAME>_" if section == "source" else ""
-    known = [f"{PREFIX}{section.upper()}_{middle}{_spelt(option)}" for option in sorted(options[section])]
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
 
 
 DEFAULT_FILE = "cdc.toml"
@@ -140,10 +137,10 @@ OPTIONS = {
 }
 
 
-def find_config(given: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
-    """Return the file to read, or None.  ``given``: the value of ``--config``.  A named one may not exist."""
-    if given is not None:
-        return folder / given
+def find_config(named: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
+    """Return the file to read, or None.  ``named``: the value of ``--config``.  A named one may not exist."""
+    if named is not None:
+        return folder / named
     if environment.get(WHICH_FILE):
         return folder / environment[WHICH_FILE]
     default = folder / DEFAULT_FILE
@@ -151,14 +148,14 @@ def find_config(given: Path | None, environment: Mapping[str, str], folder: Path
 
 
 def load_config(
-    given: Path | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    named: Path | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Config:
     """Read, merge and check everything.  ``folder``: the current one, to which the environment's paths are relative;
     the file's paths are relative to the file.  Raises `ConfigError`."""
     environment = os.environ if environment is None else environment
     folder = folder or Path.cwd()
     draft = _Draft(folder=folder, secret_key=environment.get(KEY_VARIABLE, ""))
-    path = find_config(given, environment, folder)
+    path = find_config(named, environment, folder)
     if path is not None:
         draft.read_file(path)
     draft.apply(read_variables(environment, OPTIONS, draft.source_names()))
@@ -236,9 +233,13 @@ class _Draft:
         try:
             config = Config.model_validate(self.values)
         except ValidationError as error:
-            raise self._explained(error) from None  # pydantic's own text would add nothing but noise
+            problems = [self._sentence(detail) for detail in error.errors(include_url=False, include_input=False)]
+            message, hint = problems[0]
+            if len(problems) > 1:
+                message += f" (And {len(problems) - 1} more: {' '.join(other for other, _ in problems[1:])})"
+            raise ConfigError(message, hint) from None  # pydantic's own text would add nothing but noise
         config.outbox.seal_with(self.secret_key)
-        config.read_from(self.file, self._origins())
+        config.read_from(self.file, {path: f"line {line}" for path, line in self.lines.lines.items()} | self.variables)
         if config.outbox.path is None:
             parse_database_url(config.outbox.url, self._where(("outbox", "url")))
         for name, source in config.source.items():
@@ -251,19 +252,15 @@ class _Draft:
         return config
 
     def _resolve_paths(self, base: Path) -> None:
-        for path in self._tables_with_paths():
-            table = _within(self.values, path)
+        sources = [("source", name) for name in self.source_names()]
+        inner = [(*source, table) for source in sources for table in SOURCE_TABLES]
+        for path in [*sources, *inner, ("outbox",), ("dispatch",), ("mail",), ("web",), ("oidc",)]:
+            table: Any = self.values
+            for part in path:
+                table = table.get(part) if isinstance(table, dict) else None
             if isinstance(table, dict):
                 for option, value in table.items():
                     table[option] = _resolved(path, option, value, base)
-
-    def _tables_with_paths(self) -> list[tuple[str, ...]]:
-        sources = [("source", name) for name in self.source_names()]
-        inner = [(*source, table) for source in sources for table in SOURCE_TABLES]
-        return [*sources, *inner, ("outbox",), ("dispatch",), ("mail",), ("web",), ("oidc",)]
-
-    def _origins(self) -> dict[TomlPath, str]:
-        return {path: f"line {line}" for path, line in self.lines.lines.items()} | self.variables
 
     def _check_source_names(self) -> None:
         for name in self.source_names():
@@ -290,13 +287,6 @@ class _Draft:
             return f"{section} (from {via} …)" if via else section
         return f"{self.file} line {line}, {section}"
 
-    def _explained(self, error: ValidationError) -> ConfigError:
-        problems = [self._sentence(detail) for detail in error.errors(include_url=False, include_input=False)]
-        message, hint = problems[0]
-        if len(problems) > 1:
-            message += f" (And {len(problems) - 1} more: {' '.join(other for other, _ in problems[1:])})"
-        return ConfigError(message, hint)
-
     def _sentence(self, detail: ErrorDetails) -> tuple[str, str]:
         path = tuple(str(part) for part in detail["loc"])
         path = path[: _depth(path)]
@@ -306,29 +296,26 @@ class _Draft:
             return f"{self._where(path)} is not a table.", "Write the options of a source below [source.main]."
         text = detail["msg"].removeprefix("Value error, ").rstrip(".")
         is_own = detail["type"] == "value_error"
-        return f"{self._where(path)}{' ' if is_own else ': '}{text}.", self._setting_hint(path)
+        hint = f"`cdc config init` explains every option; the variable {variable_name(path)} would win over the file."
+        if path in self.variables or not _is_option(path):
+            hint = ""
+        return f"{self._where(path)}{' ' if is_own else ': '}{text}.", hint
 
     def _unknown_key(self, path: tuple[str, ...]) -> tuple[str, str]:
         section = path[0] if len(path) > 1 else ""
-        known = _options_of(path) if section else tuple(OPTIONS)
+        match path:
+            case ("source", _, "rest", "resources", *_):
+                known = tuple(RestResource.model_fields)
+            case ("source", _, inner, _) if inner in SOURCE_TABLES:
+                known = tuple(SOURCE_TABLES[inner].model_fields)
+            case _:
+                known = tuple(SECTIONS[section].model_fields if section else OPTIONS)
         place = f"[{'.'.join(path[:-1])}]" if section else "the file"
         near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
         line = self.lines.of(path)
         kind = "option" if section else "section"
         message = f"{self.file} line {line}: there is no {kind} {path[-1]!r} in {place}."
         return message, f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-
-    def _setting_hint(self, path: tuple[str, ...]) -> str:
-        if path in self.variables or not _is_option(path):
-            return ""
-        return f"`cdc config init` explains every option; the variable {variable_name(path)} would win over the file."
-
-
-def _within(values: Any, path: tuple[str, ...]) -> Any:
-    """Return the value at ``path``, if there is one."""
-    for part in path:
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def _depth(path: tuple[str, ...]) -> int:
@@ -341,16 +328,6 @@ def _depth(path: tuple[str, ...]) -> int:
         case ("source", *_):
             return 3
     return 2
-
-
-def _options_of(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The options beside the one at ``path``."""
-    match path:
-        case ("source", _, "rest", "resources", *_):
-            return tuple(RestResource.model_fields)
-        case ("source", _, inner, _) if inner in SOURCE_TABLES:
-            return tuple(SOURCE_TABLES[inner].model_fields)
-    return tuple(SECTIONS[path[0]].model_fields)
 
 
 def _is_option(path: tuple[str, ...]) -> bool:

@@ -15,9 +15,16 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from cdc.config.limits import DEFAULT_LIMITS, LimitsConfig
-from cdc.config.outbox import OutboxConfig, RetentionConfig
-from cdc.config.section import Networks, Section, matching, read_password
+from cdc.config.section import (
+    DEFAULT_LIMITS,
+    LimitsConfig,
+    Networks,
+    OutboxConfig,
+    RetentionConfig,
+    Section,
+    matching,
+    read_password,
+)
 from cdc.config.source import NatsConfig, RestConfig, SourceConfig
 from cdc.model.colour import LIGHT_SURFACE, READABLE, contrast
 from cdc.model.endpoint import is_address
@@ -365,7 +372,7 @@ class Config(Section):
 
     @property
     def origins(self) -> dict[TomlPath, str]:
-        """Path of an option that was given → where (``cdc.toml line 4``, ``CDC_OUTBOX_URL``)."""
+        """Path of an option that was set → where (``cdc.toml line 4``, ``CDC_OUTBOX_URL``)."""
         return self._origins
 
     def select_source(self, name: str) -> SourceConfig:

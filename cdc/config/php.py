@@ -2,7 +2,7 @@
 
 Understood: ``define('NAME', value);`` and ``const NAME = value;`` with string, number, boolean or null literals,
 strings joined by dots, and constants defined above; comments; statements over several lines.  The first definition of
-a name wins, as in PHP.  Anything else (``getenv()``, variables, ``require``) is kept as unreadable, and complained
+a name wins, as in PHP.  Anything else (``getenv()``, variables, ``require``) is stored as unreadable, and complained
 about only when the connection needs it.
 """
 
@@ -33,7 +33,7 @@ class Unreadable:
 
 Constants = Mapping[str, Literal | Unreadable]
 
-#: The name under which the first definition is kept whose name or end could not be understood.
+#: The name under which the first definition is stored whose name or end could not be understood.
 UNREAD = ""
 #: Where mysqli looks for the server's socket when the host is localhost; FacturaScripts' installer sets it.
 SOCKET_SETTING = "mysqli.default_socket"
@@ -146,7 +146,9 @@ def parse_php(text: str) -> dict[str, Literal | Unreadable]:
             continue
         match str(token.value).lstrip("\\").lower():
             case "define":
-                in_branch = depth > 0 or _follows_condition(tokens[at - 1])
+                before = tokens[at - 1]  # ``if (…) define(…); else define(…);``
+                is_else = before.kind is _Kind.WORD and str(before.value).lower() == "else"
+                in_branch = depth > 0 or _is_sign(before, ")") or is_else
                 _learn(constants, _arguments(tokens, at + 1), token.line, branches if in_branch else None)
             case "const":
                 _learn(constants, _assignment(tokens, at + 1), token.line)
@@ -158,11 +160,6 @@ def parse_php(text: str) -> dict[str, Literal | Unreadable]:
                     constants.pop(SOCKET_SETTING, None)  # unlike define(), the last one counts
                     _learn(constants, arguments, token.line)
     return constants
-
-
-def _follows_condition(before: _Token) -> bool:
-    """``if (…) define(…); else define(…);``"""
-    return _is_sign(before, ")") or (before.kind is _Kind.WORD and str(before.value).lower() == "else")
 
 
 def _learn(
@@ -276,7 +273,8 @@ def _double_quoted(body: str) -> str:
         if letter:
             return _LETTERS[letter]
         if point:
-            return _character(int(point, 16))
+            code = int(point, 16)
+            return chr(code) if code <= sys.maxunicode and code not in _SURROGATES else "\N{REPLACEMENT CHARACTER}"
         byte = int(octal, 8) & 0xFF if octal else int(hexadecimal, 16)
         return bytes([byte]).decode("utf-8", "surrogateescape")
 
@@ -286,11 +284,6 @@ def _double_quoted(body: str) -> str:
 
 #: Halves of characters in UTF-16: none by themselves.
 _SURROGATES = range(0xD800, 0xE000)
-
-
-def _character(point: int) -> str:
-    is_character = point <= sys.maxunicode and point not in _SURROGATES
-    return chr(point) if is_character else "\N{REPLACEMENT CHARACTER}"
 
 
 def _number(text: str) -> int | float:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cdc.mapping.schema import EventType
 
 
-#: Different rules that are kept: as many as sources that each have their own, in a large configuration.
-_KEPT: Final = 1024
+#: Different rules that are cached: as many as sources that each have their own, in a large configuration.
+_CACHED: Final = 1024
 #: The arguments of the rules of a source that has none of its own.
 _PACKAGED: Final = (None, (), (), "decode")
 
@@ -87,7 +87,7 @@ def catalogues(config: Config) -> list[Catalogue]:
     return list(found.values()) or [load_catalogue()]
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED)
 def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Catalogue:
     rules = load_catalogue(*(own or ()), tables=tables, models=model_names())
     entities = tuple(
@@ -100,7 +100,7 @@ def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[st
     return replace(rules, entities=entities, decode_html=rules.decode_html and html == "decode")
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED)
 def _mapper(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Mapper:
     return Mapper(_catalogue(own, tables, include, html))
 

@@ -178,7 +178,13 @@ class SourceConfig(Section):
         if neither and self.has_database:
             raise ValueError("needs `url` or `facturascripts` (the path of its config.php), and has neither")
         if self.capture == "rest":
-            self._check_api()
+            if self.rest.url is None:
+                raise ValueError(
+                    'has capture = "rest" and no `url` below [source.….rest]: the address of FacturaScripts'
+                )
+            if (self.rest.token is None) == (self.rest.token_file is None):
+                count = "neither" if self.rest.token is None else "both"
+                raise ValueError(f"needs `token` or `token_file` below [source.….rest], and has {count}")
         if self.capture == "nats" and self.nats.url is None:
             raise ValueError('has capture = "nats" and no `url` below [source.….nats]: the stream')
         if self.capture == "nats" and not self.nats.sources:
@@ -189,13 +195,6 @@ class SourceConfig(Section):
         if self.admin_password_file is not None and self.admin_url is None and self.admin_user is None:
             raise ValueError("has an `admin_password_file` but no `admin_url` or `admin_user` that it belongs to")
         return self
-
-    def _check_api(self) -> None:
-        if self.rest.url is None:
-            raise ValueError('has capture = "rest" and no `url` below [source.….rest]: the address of FacturaScripts')
-        if (self.rest.token is None) == (self.rest.token_file is None):
-            count = "neither" if self.rest.token is None else "both"
-            raise ValueError(f"needs `token` or `token_file` below [source.….rest], and has {count}")
 
     @property
     def name(self) -> str:
@@ -238,7 +237,7 @@ class SourceConfig(Section):
             )
         if self.url is not None:
             return parse_database_url(self.url, f"The url of source {self.name!r}")
-        assert self.facturascripts is not None, "just looked at"
+        assert self.facturascripts is not None, "checked above"
         return read_config_php(self.facturascripts)
 
     def timezone(self) -> str:
@@ -251,7 +250,7 @@ class SourceConfig(Section):
             return ""
 
     def admin_connection(self) -> ConnectionInfo:
-        """The account that installs and removes triggers: ``admin_url`` or ``admin_user`` when given, else the
+        """The account that installs and removes triggers: ``admin_url`` or ``admin_user`` when set, else the
         consumer's."""
         if self.admin_url is None and self.admin_user is None:
             return self.connection()

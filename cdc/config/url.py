@@ -57,9 +57,9 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
             f"{where} begins with {parts.scheme + '://' if parts.scheme else 'no scheme'!r}, which is not a database.",
             "Write mysql://, mariadb:// or postgresql://.",
         )
-    given = _parameters(parts.query, where)
+    values = _parameters(parts.query, where)
     host = _host(named[0])
-    user = unquote(parts.username or "") or given.get("user", "")
+    user = unquote(parts.username or "") or values.get("user", "")
     database = unquote(parts.path.removeprefix("/"))
     for missing, value in (("user", user), ("database name", database)):
         if not value:
@@ -69,24 +69,24 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
         engine=engine,
         database=database,
         user=user,
-        password=unquote(parts.password or "") or given.get("password", ""),
+        password=unquote(parts.password or "") or values.get("password", ""),
         host="127.0.0.1" if host.startswith("/") or not host else host,
         port=port,
-        socket=given.get("socket", host if host.startswith("/") else ""),
-        tls=_tls(given, where),
+        socket=values.get("socket", host if host.startswith("/") else ""),
+        tls=_tls(values, where),
         others=tuple(others),
-        writable=_writable(given, where) or bool(others),
+        writable=_writable(values, where) or bool(others),
     )
 
 
-def _writable(given: Mapping[str, str], where: str) -> bool:
-    wanted = given.get("session", "")
-    if wanted and wanted not in _WRITABLE:
+def _writable(values: Mapping[str, str], where: str) -> bool:
+    session = values.get("session", "")
+    if session and session not in _WRITABLE:
         raise ConfigError(
-            f"{where} has target_session_attrs={wanted!r}, and cdc writes to the database.",
+            f"{where} has target_session_attrs={session!r}, and cdc writes to the database.",
             f"Write target_session_attrs={_WRITABLE[0]}, or leave it out.",
         )
-    return bool(wanted)
+    return bool(session)
 
 
 def _servers(named: list[str], engine: Engine, where: str) -> list[tuple[str, int]]:
@@ -101,9 +101,9 @@ def _servers(named: list[str], engine: Engine, where: str) -> list[tuple[str, in
     return [(_host(each), _port(each, engine, where)) for each in named]
 
 
-def _tls(given: Mapping[str, str], where: str) -> Tls:
-    mode = tls_mode(given["mode"], where) if "mode" in given else "prefer"
-    return Tls(mode, given.get("ca", ""), given.get("certificate", ""), given.get("key", ""))
+def _tls(values: Mapping[str, str], where: str) -> Tls:
+    mode = tls_mode(values["mode"], where) if "mode" in values else "prefer"
+    return Tls(mode, values.get("ca", ""), values.get("certificate", ""), values.get("key", ""))
 
 
 def tls_mode(word: str, where: str) -> str:
@@ -179,7 +179,7 @@ def _port(host: str, engine: Engine, where: str) -> int:
 
 def _parameters(query: str, where: str) -> Mapping[str, str]:
     known = {spelling: name for name, spellings in _PARAMETERS.items() for spelling in spellings}
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for parameter, value in parse_qsl(query, keep_blank_values=True):
         name = known.get(parameter.lower().replace("_", "-"))
         if name is None:
@@ -187,5 +187,5 @@ def _parameters(query: str, where: str) -> Mapping[str, str]:
                 f"{where} has the parameter {parameter!r}, which is not known.",
                 "Known: " + ", ".join(spellings[0] for spellings in _PARAMETERS.values()) + ".",
             )
-        given[name] = value
-    return given
+        values[name] = value
+    return values

@@ -2,7 +2,7 @@
 
 Stored objects are counted by the outbox in the transaction that adds one: its audit entry carries the `Quota`s, and is
 stored last, under the lock of the audit log.  So processes that add at the same time never exceed a limit together.
-Work in progress is counted in each process (`InUse`).  `cdc.config.limits` has the numbers.
+Work in progress is counted in each process (`InUse`).  `cdc.config.section` has the numbers.
 """
 
 from __future__ import annotations

@@ -22,9 +22,8 @@ from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import ProviderError, SourceError, SourceUnavailable
 
 if TYPE_CHECKING:
-    from cdc.access.facturascripts import FacturaScriptsUser
     from cdc.access.oidc import OpenIdConnect
-    from cdc.access.password import Passwords
+    from cdc.access.password import FacturaScriptsUser, Passwords
     from cdc.access.sign_in import SignIn
     from cdc.capture.postgres_lookup import PostgresLookup
 
@@ -173,7 +172,7 @@ class SourceUsers:
 
 
 def _user_from(row: Sequence[Any]) -> FacturaScriptsUser:
-    from cdc.access.facturascripts import FacturaScriptsUser
+    from cdc.access.password import FacturaScriptsUser
 
     nick, admin, enabled, password, *second = row
     on, secret = second or (False, None)

@@ -20,8 +20,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
-from cdc.config.outbox import OutboxConfig
 from cdc.config.rules import catalogue
+from cdc.config.section import OutboxConfig
 from cdc.model.change import Position, check_present
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo

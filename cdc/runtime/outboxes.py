@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdc.config import Config
-from cdc.config.outbox import OutboxConfig, SecretKeys
+from cdc.config.section import OutboxConfig, SecretKeys
 from cdc.model.clock import SystemClock
 from cdc.model.errors import OutboxError, OutboxLost, OutboxMissing, UsageError
 from cdc.model.finding import Finding, Severity, named

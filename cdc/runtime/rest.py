@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cdc.config import SourceConfig
-from cdc.config.outbox import OutboxConfig
 from cdc.config.rules import catalogue
+from cdc.config.section import OutboxConfig
 from cdc.config.source import RestResource
 from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
 from cdc.mapping.rule import LINES

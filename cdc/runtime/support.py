@@ -21,9 +21,8 @@ import orjson
 
 from cdc import __version__
 from cdc.config import Config
-from cdc.config.limits import LimitsConfig
 from cdc.config.model import SOURCE_TABLES
-from cdc.config.section import Section
+from cdc.config.section import LimitsConfig, Section
 from cdc.model.connection import ConnectionInfo
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError

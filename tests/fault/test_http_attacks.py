@@ -14,7 +14,7 @@ import pytest
 from cdc.access.model import Scope
 from cdc.api import events as stream
 from cdc.config import Config, WebConfig
-from cdc.config.limits import LimitsConfig
+from cdc.config.section import LimitsConfig
 from cdc.web import connections, server
 from cdc.web.connections import Connections, Limits
 from support.consumer import Consumer

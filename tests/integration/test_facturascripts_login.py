@@ -27,7 +27,7 @@ INSERT = "INSERT INTO users (nick, password, admin, enabled) VALUES (%s, %s, %s,
 @pytest.fixture(autouse=True)
 def light_decoy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fifth of a second for each password that fits nothing is for those who guess."""
-    monkeypatch.setattr("cdc.access.facturascripts._DECOY", f"$2b$04${'.' * 53}")
+    monkeypatch.setattr("cdc.access.password._DECOY", f"$2b$04${'.' * 53}")
 
 
 def source(database: Database) -> SourceConfig:

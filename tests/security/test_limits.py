@@ -24,7 +24,7 @@ from cdc.admin.portal_links import PortalLinks, PortalWanted
 from cdc.admin.principal import Principal
 from cdc.capture import estimate
 from cdc.config import Config
-from cdc.config.limits import LimitsConfig
+from cdc.config.section import LimitsConfig
 from cdc.model.backfill import Asked
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryFilter

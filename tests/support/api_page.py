@@ -13,7 +13,7 @@ from cdc.api.application import LARGEST_BODY, OPERATIONS, PREFIX
 from cdc.api.openapi import document
 from cdc.api.operation import ApiOperation
 from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE
-from cdc.config.limits import LimitsConfig
+from cdc.config.section import LimitsConfig
 
 _LIMITS = LimitsConfig()
 _HEAD = f"""\

@@ -7,9 +7,8 @@ from typing import Any
 
 import bcrypt
 
-from cdc.access.facturascripts import FacturaScriptsUser
 from cdc.access.model import Role
-from cdc.access.password import Passwords
+from cdc.access.password import FacturaScriptsUser, Passwords
 from cdc.access.sign_in import SignedIn, SignIn
 from cdc.admin.accounts import Accounts
 from cdc.model.errors import SourceUnavailable

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from cdc.access import totp
+from cdc.access import credential
 from cdc.access.model import TOKEN_LIFETIME, Origin, Role, Scope
 from cdc.model.errors import CdcError, UsageError
 from cdc.pages.language import parsed_number
@@ -116,14 +116,14 @@ async def account(page: Page) -> web.StreamResponse:
 async def _account(page: Page, *, wrong: str = "", totp_secret: str = "") -> web.StreamResponse:
     user = await page.site.door.store.user(page.visitor_name)
     own = page.visitor is not None and page.visitor.origin is Origin.PASSWORD
-    secret = totp_secret or totp.new_secret(secrets.token_bytes)
+    secret = totp_secret or credential.new_totp_secret(secrets.token_bytes)
     return page.render(
         "account.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
         user=user if own else None,
         totp_secret=secret,
-        totp_uri=totp.uri(secret, page.visitor_name),
-        totp_qr=totp.qr_code(secret, page.visitor_name).svg_inline(scale=4, light="#fff", omitsize=False),
+        totp_uri=credential.totp_uri(secret, page.visitor_name),
+        totp_qr=credential.qr_code(secret, page.visitor_name).svg_inline(scale=4, light="#fff", omitsize=False),
         required=page.visitor is not None and page.site.door.sign_in.needs_second_factor(page.visitor.role),
         wrong=wrong,
     )

@@ -14,7 +14,7 @@ import pytest
 from cdc.access.model import IdempotentResponse, Role, UserChange
 from cdc.access.postgres import PostgresAccess
 from cdc.config import Config
-from cdc.config.outbox import OutboxConfig
+from cdc.config.section import OutboxConfig
 from cdc.database.sqlfile import load
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Operation, Position, Quarantined, SnapshotChange, SnapshotRow

@@ -8,7 +8,7 @@ import bcrypt
 import pytest
 from argon2 import PasswordHasher
 
-from cdc.access.facturascripts import FacturaScriptsUser, PhpPasswords, bounded
+from cdc.access.password import FacturaScriptsUser, PhpPasswords, bounded
 
 # The examples of password_verify in PHP's manual.
 BY_PHP = "$2y$07$BCryptRequires22Chrcte/VlQH0piJtjXl.0t1XkA8pw9dMXTpOq"
@@ -19,7 +19,7 @@ ARGON2 = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("rasmus
 @pytest.fixture
 def light_decoy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fifth of a second for each password that fits nothing is for those who guess."""
-    monkeypatch.setattr("cdc.access.facturascripts._DECOY", f"$2b$04${'.' * 53}")
+    monkeypatch.setattr("cdc.access.password._DECOY", f"$2b$04${'.' * 53}")
 
 
 def php_bcrypt(password: bytes, cost: int = 4) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pyotp
 import pytest
 
-from cdc.access import totp
+from cdc.access import credential
 from cdc.access.model import AuditFilter, Role, Scope
 from cdc.model.errors import AccessRefused, NotFound, UsageError
 from support.signing_in import ADDRESS, GOOD, Door
@@ -16,7 +16,7 @@ from support.signing_in import ADDRESS, GOOD, Door
 
 async def test_every_change_is_in_the_log_and_no_secret() -> None:
     door = Door()
-    secret = totp.new_secret(lambda size: bytes(range(size)))
+    secret = credential.new_totp_secret(lambda size: bytes(range(size)))
     await door.add("Ann", Role.VIEWER)
     await door.accounts.change_role("user:eve", "ann", Role.MANAGER)
     await door.accounts.change_password("user:ann", "ann", "another good one")
@@ -69,7 +69,7 @@ async def test_bad_names_and_passwords_change_nothing() -> None:
 async def test_an_app_proves_that_it_knows_the_secret() -> None:
     door = Door()
     await door.add()
-    secret = totp.new_secret(lambda size: bytes(range(size)))
+    secret = credential.new_totp_secret(lambda size: bytes(range(size)))
     code = pyotp.TOTP(secret).at(door.clock.now())
     with pytest.raises(UsageError, match="code"):
         await door.accounts.switch_totp_on("a", "ann", secret, "12345")

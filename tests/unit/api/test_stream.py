@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 
 from cdc.access.model import Scope
 from cdc.api.events import LOOK_EVERY, SILENCE
-from cdc.config.limits import LimitsConfig
+from cdc.config.section import LimitsConfig
 from cdc.model.errors import OutboxError
 from support.managing import API, Managed
 from support.memory_outbox.outbox import MemoryOutbox

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config import Config, load_config
-from cdc.config.show import effective_toml, masked
+from cdc.config.write import effective_toml, masked
 from cdc.model.errors import ConfigError
 
 

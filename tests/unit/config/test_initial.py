@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config import default_toml, load_config
-from cdc.config.scan import find_facturascripts
-from cdc.config.show import Choices, initial_toml
+from cdc.config.write import Choices, find_facturascripts, initial_toml
 from cdc.model.errors import UsageError
 
 FILE = Path("/run/token")

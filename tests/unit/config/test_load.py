@@ -11,7 +11,7 @@ import pytest
 from cdc.config import Config, default_toml, load_config
 from cdc.config.load import OPTIONS
 from cdc.config.model import SECTIONS, SOURCE_TABLES
-from cdc.config.show import effective_toml, masked
+from cdc.config.write import effective_toml, masked
 from cdc.model.errors import ConfigError
 
 URL = "mysql://cdc:hunter2@db/fs"
@@ -227,7 +227,7 @@ def test_the_effective_configuration_reads_back_and_masks(tmp_path: Path) -> Non
     assert "hunter2" not in text + repr(config) + str(masked(config))
     assert 'level = "debug"  # CDC_LOG_LEVEL' in text
     assert 'url = "mysql://cdc:***@db/fs"  # line 2' in text
-    again = load_config(environment={}, folder=tmp_path, given=_written(tmp_path / "again.toml", text))
+    again = load_config(environment={}, folder=tmp_path, named=_written(tmp_path / "again.toml", text))
     assert masked(again) == masked(config)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config import Config, load_config
-from cdc.config.scan import ScannedInstallation, append, as_toml, scan
+from cdc.config.write import ScannedInstallation, append, as_toml, scan
 from cdc.model.errors import ConfigError
 
 PHP = "<?php\ndefine('FS_DB_TYPE', '{kind}');\ndefine('FS_DB_HOST', 'db');\ndefine('FS_DB_PORT', {port});\n"

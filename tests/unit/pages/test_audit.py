@@ -10,7 +10,7 @@ from html import unescape
 from pathlib import Path
 
 import cdc
-from cdc.access import totp
+from cdc.access import credential
 from cdc.access.model import Allowance, AuditFilter, Role, Scope
 from cdc.admin.audit_log import entry_as_json, verify_export
 from cdc.model.backfill import ACTIONS
@@ -107,7 +107,7 @@ async def test_details_are_in_the_readers_language() -> None:
         accounts, some = managed.accounts, ("main", "tienda")
         await accounts.add_user("cli:root", "eva", Role.VIEWER, PASSWORD, some)
         await accounts.change_role("cli:root", "eva", Role.MANAGER, ())
-        await accounts.switch_totp_on("cli:root", "eva", totp.new_secret(bytes))
+        await accounts.switch_totp_on("cli:root", "eva", credential.new_totp_secret(bytes))
         await accounts.switch_totp_off("cli:root", "eva")
         lifetime, allowed = timedelta(days=1), (Allowance.MAIL, Allowance.CREDENTIALS)
         made, _ = await accounts.add_token("cli:root", "erp", Scope.MANAGE, lifetime, some, allowed=allowed)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.access import throttle
-from cdc.access.throttle import ADDRESS, USER, Throttle, ThrottleLimits
+from cdc.access import failures
+from cdc.access.failures import ADDRESS, USER, Throttle, ThrottleLimits
 from cdc.model.errors import TooManyAttempts
 from support.manual_clock import ManualClock
 
@@ -109,7 +109,7 @@ def test_an_attempt_within_a_pause_does_not_lengthen_it() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "_MOST", 10)
+    monkeypatch.setattr(failures, "_MOST", 10)
     guard = Throttle(address=ThrottleLimits(free=10**6, longest=1))
     for number in range(100):
         guard.begin(f"user-{number}" + "x" * 1000, f"192.0.2.{number}", 0.0)
