@@ -53,7 +53,7 @@ from cdc.model.clock import Clock, SystemClock
 from cdc.model.errors import UsageError, printable_line
 from cdc.model.event import Event
 from cdc.outbox.shared import no_backfill
-from cdc.runtime import consumer_parts
+from cdc.runtime import consumer
 from cdc.runtime.due import preview
 
 INTERRUPTED = 130
@@ -237,7 +237,7 @@ async def _until_ended(config: Config, backfills: Sequence[Backfill], *, quiet: 
             return []
         source = config.select_source(backfills[0].source)
         captures_itself = f"No cdc run captures from {source.name}: this does."
-        async with consumer_parts.capturing(source, store, lambda: say(captures_itself)):
+        async with consumer.capturing(source, store, lambda: say(captures_itself)):
             return await watch(store, [each.id for each in backfills], SystemClock(), stop, quiet=quiet)
 
 

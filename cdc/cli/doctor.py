@@ -30,11 +30,10 @@ from cdc.model.errors import CdcError, ConfigError, ProviderError, UsageError
 from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxStore, Replication
-from cdc.runtime import consumer_lock, markers, support
 from cdc.runtime import doctor as service_doctor
+from cdc.runtime import outboxes, support
 from cdc.runtime.access import identity_provider
-from cdc.runtime.account_check import account_findings
-from cdc.runtime.doctor import confirmed, consumer_findings, disk_finding, file_findings
+from cdc.runtime.doctor import account_findings, confirmed, consumer_findings, disk_finding, file_findings
 from cdc.runtime.outboxes import account_finding, roles_of
 from cdc.web.health import overdue, unreplicated
 
@@ -221,8 +220,8 @@ async def _check_known(config: Config, store: OutboxStore) -> list[Check]:
         return []
     found = []
     for name, source in config.source.items():
-        found.append((name, await markers.finding(source, store)))
-        found.append((name, await consumer_lock.finding(source, store, served=bool(config.web.listen))))
+        found.append((name, await outboxes.marker_finding(source, store)))
+        found.append((name, await service_doctor.lock_finding(source, store, served=bool(config.web.listen))))
     return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
 
 

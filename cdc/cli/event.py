@@ -33,7 +33,7 @@ from cdc.model.delivery import EventFilter
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, format_time, matches
 from cdc.outbox.base import LogStore, StoredEvent
-from cdc.runtime.survey import event_document, event_types_of
+from cdc.runtime.capture import event_document, event_types_of
 
 #: Events that are held at once.
 _PAGE: Final = 500

@@ -26,9 +26,8 @@ from cdc.logs import configure_logs, say_after, written_aside
 from cdc.model.errors import UsageError
 from cdc.model.worker import ProcessRole, WorkerStore, WorkerView
 from cdc.runtime import consumer
-from cdc.runtime.process import raise_limit, stand_back
-from cdc.runtime.reload import Reload
-from cdc.runtime.unit import RELOADS_SINCE, UnitSettings, homes_of, unit_text
+from cdc.runtime.components import Reload
+from cdc.runtime.process import RELOADS_SINCE, UnitSettings, homes_of, raise_limit, stand_back, unit_text
 
 log = structlog.get_logger(__name__)
 

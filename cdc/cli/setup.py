@@ -40,8 +40,8 @@ from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError, OutboxMissing, SourceUnavailable, UsageError
 from cdc.model.finding import named
 from cdc.runtime.capture import CaptureRoute, Recommendation, grants, recommend, unreadable_tables
-from cdc.runtime.rest import api_greeting
-from cdc.runtime.unit import UNIT, UnitSettings, unit_text
+from cdc.runtime.process import UNIT, UnitSettings, unit_text
+from cdc.runtime.sources import api_greeting
 
 #: The file for statements that an administrator of the database server runs, beside the configuration.
 NEEDED = "cdc-setup.sql"

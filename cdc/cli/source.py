@@ -27,7 +27,7 @@ from cdc.cli.output import (
 )
 from cdc.config import DEFAULT_FILE, Config, find_config, load_config
 from cdc.config.write import ScannedInstallation, account_options, append, as_toml, scan, write_passwords
-from cdc.runtime import markers, outboxes, survey
+from cdc.runtime import capture, outboxes
 
 
 @click.group()
@@ -43,7 +43,7 @@ def source() -> None:
 @pass_session
 def list_sources(session: CommandSession, text: str, limit: int | None, after: str, *, as_json: bool) -> None:
     """List the sources, and why one cannot be read."""
-    found = survey.described(quiet_configuration(session, required=False), text, limit, after)
+    found = capture.described(quiet_configuration(session, required=False), text, limit, after)
     if as_json:
         print_json({"sources": [each._asdict() for each in found]})
         return
@@ -185,7 +185,7 @@ def move_outbox(
 
 async def _adopted_tables(config: Config, name: str) -> list[str]:
     async with opened_outbox(config) as store:
-        return (await markers.adoption(config.select_source(name), store)).tables
+        return (await outboxes.adoption(config.select_source(name), store)).tables
 
 
 def _file(session: CommandSession) -> Path:
@@ -219,7 +219,7 @@ def list_tables(session: CommandSession, sources: tuple[str, ...], captured: boo
     "hidden" are secret columns, which are not sent; `reveal = ["TABLE.COLUMN"]` in the rules sends one.
     """
     chosen = select_sources(quiet_configuration(session), sources)
-    described, failed = of_each(chosen, lambda source: (source.name, survey.described_tables(source)))
+    described, failed = of_each(chosen, lambda source: (source.name, capture.described_tables(source)))
     found = [
         (name, each) for name, tables in described for each in tables if captured is None or each.captured is captured
     ]
@@ -231,7 +231,7 @@ def list_tables(session: CommandSession, sources: tuple[str, ...], captured: boo
         raise failed
 
 
-def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
+def _print(found: Sequence[tuple[str, capture.DescribedTable]]) -> None:
     several = len({name for name, _ in found}) > 1
     rows = [
         (
@@ -254,7 +254,7 @@ def _print(found: Sequence[tuple[str, survey.DescribedTable]]) -> None:
         say(f"Not captured yet: {names}.  Run: {command}")
 
 
-def _table_as_json(source: str, table: survey.DescribedTable) -> dict[str, object]:
+def _table_as_json(source: str, table: capture.DescribedTable) -> dict[str, object]:
     fields = table._asdict()
     # "mend": programs read it by the name that released versions gave it
     return {"source": source, "mend": fields.pop("fix"), **fields}

@@ -31,7 +31,6 @@ from cdc.config import DEFAULT_FILE, SourceConfig
 from cdc.config.write import Choices, check_choices, find_facturascripts
 from cdc.model.errors import UsageError
 from cdc.runtime import capture as capturing
-from cdc.runtime import installers
 
 Before = Callable[[SourceConfig, Plan], None]
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the SQL script and change nothing.")
@@ -73,7 +72,7 @@ def install_triggers(
         return capturing.plan_install(source, installer.plan_install)
 
     carry_out(
-        session, installers.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."
+        session, capturing.installer, sources, plan, dry_run=dry_run, as_json=as_json, done="Triggers are installed."
     )
 
 
@@ -97,7 +96,7 @@ def uninstall_triggers(
 
     carry_out(
         session,
-        installers.installer,
+        capturing.installer,
         sources,
         plan,
         dry_run=dry_run,
@@ -250,7 +249,7 @@ def install_slot(session: CommandSession, sources: tuple[str, ...], dry_run: boo
         return capturing.plan_install(source, installer.plan_install)
 
     done = "Publication and slot are installed."
-    carry_out(session, installers.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)
+    carry_out(session, capturing.slot_installer, sources, plan, dry_run=dry_run, as_json=as_json, done=done)
 
 
 @click.command("uninstall-slot")
@@ -275,7 +274,7 @@ def uninstall_slot(
         confirm_loss(lambda: slot_removal(source.name, found), yes=yes)
 
     done = "Slot and publication are removed."
-    installer_of = installers.slot_installer
+    installer_of = capturing.slot_installer
     carry_out(session, installer_of, sources, plan, dry_run=dry_run, as_json=as_json, done=done, before=before)
 
 

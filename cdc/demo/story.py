@@ -31,7 +31,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import public_url
 from cdc.model.errors import CdcError
-from cdc.runtime import capture, consumer, installers, outboxes
+from cdc.runtime import capture, consumer, outboxes
 from cdc.runtime.service import service_of
 
 HEADING = "-- ## "
@@ -239,7 +239,7 @@ def _free_port() -> int:
 
 def _install(config: Config, say: Say) -> None:
     source = config.select_source("demo")
-    install = installers.installer(source)
+    install = capture.installer(source)
     plan = install.plan_install(capture.captures(source))
     install.apply(plan, lambda _: None)
     say(

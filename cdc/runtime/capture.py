@@ -1,31 +1,176 @@
-"""The tables and columns to capture of a database (those that the rules need and the database has), and a capture mode
-that suits it."""
+"""Installers, inspectors and journals of a source; the tables and columns to capture of its database (those that the
+rules need and the database has); a capture mode that suits it; lists of tables and events for people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from cdc.capture.triggers.base import Plan
-from cdc.config import SourceConfig
+from cdc.capture.triggers.base import AnyInstaller, Hiding, Plan, hide_nothing
+from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
+from cdc.config.section import with_password
 from cdc.database.mysql_journal import Tokens
-from cdc.model.column import Capture
-from cdc.model.connection import Engine
+from cdc.facturascripts.schema import models
+from cdc.mapping.catalogue import Catalogue
+from cdc.mapping.rule import Entity
+from cdc.model.column import Capture, Table
+from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo, Engine
 from cdc.model.errors import CdcError, ConfigError, InstallError
-from cdc.model.finding import Inspector, Severity
-from cdc.runtime.installers import (
-    account_choice,
-    binlog_inspector,
-    granting_inspector,
-    inspector,
-    installer,
-    installer_of,
-    mysql_installer,
-    slot_installer,
-)
+from cdc.model.finding import Inspector, Severity, SurveyedTable
+from cdc.runtime.sharing import SourcePace
+
+if TYPE_CHECKING:
+    from cdc.capture.binlog.inspector import BinlogInspector
+    from cdc.capture.journal.database import JournalDatabase
+    from cdc.capture.journal.mysql_watch import JournalWatch
+    from cdc.capture.triggers.mysql import MySQLInstaller
+    from cdc.capture.triggers.postgres import PostgresInstaller
+    from cdc.mapping.schema import EventType
+
+
+def inspector(source: SourceConfig) -> Inspector:
+    """Return the inspector of the source's database, by its capture mode."""
+    if source.capture == "binlog":
+        return binlog_inspector(source)
+    return slot_installer(source) if source.capture == "logical" else installer(source)
+
+
+def granting_inspector(source: SourceConfig) -> Inspector:
+    """The inspector for `cdc grants`, with the account of `admin_url`, else that of `url` or `config.php`: the accounts
+    that it prints may not exist yet, or may not see the tables that are to be granted."""
+    update: dict[str, object] = {}  # files of passwords are for the accounts that are named
+    if source.user is not None:
+        update |= {"user": None, "password_file": None}
+    if source.admin_user is not None:
+        update |= {"admin_user": None, "admin_password_file": None}
+    there = source.model_copy(update=update)
+    if there.capture == "binlog" and there.admin_url is not None:
+        from cdc.capture.binlog.inspector import BinlogInspector
+
+        of_mysql(there)
+        return BinlogInspector(there.admin_connection(), replica=there.replica == "accept")
+    return inspector(there)
+
+
+def account_choice(
+    source: SourceConfig, *, shared: bool = False, printed: set[tuple[object, str]] | None = None
+) -> AccountChoice:
+    """Return how `cdc grants` chooses the source's accounts; see `AccountChoice`.  The account of a `config.php` is
+    FacturaScripts' own."""
+    configured = {}
+    if source.user is not None:
+        info = source.place().as_user(source.user, "")
+        configured[AccountRole.CONSUMER] = _with_known_password(info, source.password_file)
+    elif source.url is not None:
+        configured[AccountRole.CONSUMER] = _with_known_password(source.place(), source.password_file)
+    if source.admin_user is not None:
+        plain = source.model_copy(update={"admin_password_file": None}).admin_connection()
+        configured[AccountRole.INSTALLER] = _with_known_password(plain, source.admin_password_file)
+    elif source.admin_url is not None:
+        configured[AccountRole.INSTALLER] = source.admin_connection()
+    return AccountChoice(source.name, configured, shared, set() if printed is None else printed)
+
+
+def _with_known_password(info: ConnectionInfo, file: Path | None) -> ConnectionInfo:
+    """Its file may not be there before the account is."""
+    return with_password(info, file) if file is not None and file.exists() else info
+
+
+def binlog_inspector(source: SourceConfig) -> BinlogInspector:
+    from cdc.capture.binlog.inspector import BinlogInspector
+
+    return BinlogInspector(of_mysql(source), replica=source.replica == "accept")
+
+
+def of_mysql(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is a PostgreSQL database, which has no binlog.", 'Write capture = "triggers".'
+        )
+    return info
+
+
+def installer(source: SourceConfig) -> MySQLInstaller | PostgresInstaller:
+    """The installer with the account that may install."""
+    return installer_of(source.admin_connection(), _hiding(source), replica=source.replica == "accept")
+
+
+def installer_of(
+    info: ConnectionInfo, hiding: Hiding = hide_nothing, *, replica: bool = False
+) -> MySQLInstaller | PostgresInstaller:
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.capture.triggers.postgres import PostgresInstaller
+
+        return PostgresInstaller(info, hiding=hiding)
+    from cdc.capture.triggers.mysql import MySQLInstaller
+
+    return MySQLInstaller(info, hiding=hiding, replica=replica)
+
+
+def _hiding(source: SourceConfig) -> Hiding:
+    """Rules are read when something is repaired: what uninstalls must work with wrong ones."""
+    return lambda table: catalogue(source).secret_patterns_of(table)
+
+
+def mysql_installer(source: SourceConfig) -> MySQLInstaller:
+    from cdc.capture.triggers.mysql import MySQLInstaller
+
+    replica = source.replica == "accept"
+    return MySQLInstaller(source.admin_connection(), hiding=_hiding(source), replica=replica)
+
+
+def slot_installer(source: SourceConfig) -> AnyInstaller:
+    """The installer of publication and slot, with the account that may install."""
+    from cdc.capture.slot.postgres import SlotInstaller
+
+    consumer = of_postgres(source)
+    return SlotInstaller(source.admin_connection(), consumer, limit=source.slot_limit_mb << 20)
+
+
+def of_postgres(source: SourceConfig) -> ConnectionInfo:
+    info = source.connection()
+    if info.engine is not Engine.POSTGRESQL:
+        raise ConfigError(
+            f"Source {source.name!r} is not a PostgreSQL database: it has no logical decoding.",
+            'Write capture = "binlog" or "triggers".',
+        )
+    return info
+
+
+def journal_of(
+    info: ConnectionInfo,
+    rules: Catalogue,
+    pace: SourcePace | None = None,
+    watches: dict[ConnectionInfo, JournalWatch] | None = None,
+    *,
+    replica: bool = True,
+) -> JournalDatabase:
+    """The journal of a database that is read by these rules.  ``watches``: those of its server.
+    ``replica``: the server may be one on which triggers do not run for what it receives."""
+    pace = pace or SourcePace()
+    captured = rules.captures()
+    names = {capture.table for capture in captured}
+    lookups = [rules.capture_of(table) for table in rules.lookups() if table not in names]
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.capture.journal.postgres import PostgresJournal
+
+        return PostgresJournal(info, captured, lookups)
+    from cdc.capture.journal.mysql import MySQLJournal
+
+    watch = None
+    if watches is not None and pace.together:
+        from cdc.capture.journal.mysql_watch import JournalWatch
+
+        watch = watches.setdefault(replace(info, database="", user="", password=""), JournalWatch())
+    wanted = [*captured, *lookups]
+    return MySQLJournal(info, wanted, look=pace.look, quick=pace.quick, slice_=pace.round, watch=watch, replica=replica)
 
 
 def captures(source: SourceConfig) -> list[Capture]:
@@ -204,3 +349,161 @@ def _refused(capture: str, error: CdcError) -> CaptureRoute:
     statements = error.statements if isinstance(error, InstallError) else ()
     plain = [line for line in error.hint.splitlines() if line.startswith(_STATEMENTS) and line.endswith(";")]
     return CaptureRoute(capture, error.message, error.hint, statements or tuple(plain))
+
+
+class DescribedSource(NamedTuple):
+    """``reads``: its database, or address.  ``problem``: what keeps it from being read; empty when nothing does."""
+
+    name: str
+    capture: str
+    reads: str
+    tables: tuple[str, ...]
+    problem: str
+
+
+class DescribedTable(NamedTuple):
+    """A table as `cdc table list` shows it.
+
+    ``rows``: an estimate; None before the server has one.  ``captured``: a rule names it and it can be captured.
+    ``events``: the beginning of its events' names.  ``why``: the reason why it is captured, or is not.  ``fix``: the
+    command that captures it.  ``model``: FacturaScripts' class; empty for a table of another program.  ``hidden``: its
+    secret columns."""
+
+    name: str
+    rows: int | None
+    captured: bool
+    events: str
+    why: str
+    fix: str
+    model: str
+    hidden: tuple[str, ...]
+
+
+def described(config: Config, text: str = "", limit: int | None = None, after: str = "") -> list[DescribedSource]:
+    """Return the sources of the configuration, in its order.  ``text``: part of their name or database, in any case;
+    ``after``: those behind this one.  Raises `UsageError` when there is no such source."""
+    names = list(config.source)
+    behind = names[names.index(config.select_source(after).name) + 1 :] if after else names
+    found = (_source(config.source[name], text.lower()) for name in behind)
+    return list(islice(filter(None, found), limit))
+
+
+def _source(source: SourceConfig, text: str) -> DescribedSource | None:
+    """Describe a source with this text in its name or database; None: it has not."""
+    reads, problem = "", ""
+    try:
+        reads = _reads(source)
+    except ConfigError as error:
+        problem = error.message
+    if text not in f"{source.name}\n{reads}".lower():
+        return None
+    try:
+        catalogue(source)
+    except ConfigError as error:
+        problem = problem or error.message
+    return DescribedSource(source.name, source.capture, reads, source.tables, problem)
+
+
+def _reads(source: SourceConfig) -> str:
+    """Raises `ConfigError`."""
+    if source.capture == "nats":
+        return source.nats.stream().where
+    return source.rest.url or "" if source.capture == "rest" else source.connection().describe()
+
+
+def described_tables(source: SourceConfig) -> list[DescribedTable]:
+    """Every table of the source's database, by name.  Raises `CdcError`."""
+    if source.capture == "nats":
+        source.connection()  # which says that there is none
+    if source.capture == "rest":
+        raise ConfigError(
+            f"Source {source.name!r} is read through FacturaScripts' API, which lists no tables.",
+            "Those that are captured are named by its rules: cdc event list.",
+        )
+    rules, inspect = catalogue(source), inspector(source)
+    tables, columns = inspect.survey(counted=True), inspect.existing_tables()
+    captures = inspect.within([rules.capture_of(each.name) for each in tables])
+    hidden = {each.table: each.secrets.intersection(columns.get(each.table, ())) for each in captures}
+    return [_table(source, rules, each, hidden[each.name]) for each in tables]
+
+
+def _table(source: SourceConfig, rules: Catalogue, table: SurveyedTable, hidden: Iterable[str]) -> DescribedTable:
+    found = coverage(rules, table.name)
+    captured = found.captured and not table.obstacle
+    why = table.obstacle if found.captured and table.obstacle else found.by
+    missing = captured and not table.installed
+    install = "cdc install-slot" if source.capture == "logical" else "cdc install-triggers"
+    model = models().get(table.name, "")
+    fix = install if missing else ""
+    return DescribedTable(table.name, table.rows, captured, found.events, why, fix, model, tuple(sorted(hidden)))
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """``events``: what its events begin with; empty, there are none.  ``by``: why it is captured, or why not, as a
+    phrase."""
+
+    captured: bool
+    events: str
+    by: str
+
+
+def coverage(rules: Catalogue, table: str) -> Coverage:
+    entity = next((each for each in rules.entities if each.table == table), None)
+    if entity is not None:
+        return Coverage(True, entity.name, _by(entity))
+    if table in set(rules.captured_tables()):
+        return Coverage(True, "", "for events of other tables (members of roles, lines, receipts, related records)")
+    matched = rules.matched(table)
+    if matched is not None:
+        return Coverage(True, matched.name, f"pattern {rules.patterns.pattern_of(table)} ({matched.place})")
+    return Coverage(False, "", _why_not(rules, table))
+
+
+def _by(entity: Entity) -> str:
+    return f"entity {entity.name} ({entity.place})" if entity.place.user else f"entity {entity.name}"
+
+
+def _why_not(rules: Catalogue, table: str) -> str:
+    known = rules.patterns.entities.get(table)
+    if known is not None:
+        return f"entity {known.name} is switched off, or all its events are"
+    refusal = rules.patterns.refusal(table)
+    if rules.patterns.pattern_of(table) is not None:
+        return refusal or "all its events are switched off"
+    return "excluded from patterns, and not named" if refusal.startswith("excluded") else "no rule names it"
+
+
+async def event_types_of(source: SourceConfig) -> list[EventType]:
+    """The events of one source, with the columns that its captured tables have now."""
+    from cdc.mapping import schema
+
+    return schema.event_types(catalogue(source), await captured_tables(source))
+
+
+async def captured_tables(source: SourceConfig) -> Mapping[str, Table]:
+    """The captured tables of one source as they are now; of one without a database, as FacturaScripts creates them."""
+    rules = catalogue(source)
+    if not source.has_database:
+        from cdc.facturascripts.schema import tables
+
+        return tables()
+    if source.capture == "binlog":
+        return await asyncio.to_thread(binlog_inspector(source).tables, rules.captures())
+    if source.capture == "logical":
+        from cdc.capture.logical import slot
+
+        return await slot.captured_tables(of_postgres(source), rules.captures())
+    journal = journal_of(source.connection(), rules)
+    await journal.connect()
+    try:
+        return await journal.tables()
+    finally:
+        await journal.disconnect()
+
+
+def event_document(file: str, types: Sequence[EventType]) -> bytes:
+    """Return a description of these events for integrators; ``file``: its name, such as asyncapi.json."""
+    from cdc.api.application import DOCUMENTS
+
+    return DOCUMENTS[file](types)

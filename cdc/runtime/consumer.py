@@ -1,35 +1,458 @@
-"""The consumer: what one `cdc run` does, and how it takes on another configuration while it runs."""
+"""The consumer: `cdc run` with its parts, which are a relay for each source, dispatch, retention, watches and the
+server of the page, and its reload of another configuration."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from cdc.config import Config
+from cdc.config import Config, SourceConfig
+from cdc.config.rules import label, mapper_of, schedule_of
+from cdc.config.sending import ReloadableSender, http_sender, mail_sender
 from cdc.database.sqlfile import load_all
 from cdc.extras import install_hint
+from cdc.model.backfill import NOT_BY_API
+from cdc.model.change import Position
 from cdc.model.clock import Backoff, Clock, SystemClock
+from cdc.model.delivery import QueueStore
 from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, OutboxUnavailable, first_error
+from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
 from cdc.model.worker import ProcessRole
-from cdc.outbox.base import OutboxFile
-from cdc.runtime.components import Parts, end_in_time, settled
-from cdc.runtime.consumer_parts import ConsumerParts, Say, sources_of
+from cdc.outbox.base import OutboxFile, OutboxStore
+from cdc.outbox.upkeep import Kept, keep_tidy
+from cdc.runtime.components import (
+    Components,
+    Parts,
+    ProcessPart,
+    Reload,
+    Work,
+    check_reloadable,
+    end_in_time,
+    sending_key,
+    settled,
+    source_key,
+)
 from cdc.runtime.outboxes import check_account, open_outbox, require, save_lost
-from cdc.runtime.process import Supervisor
-from cdc.runtime.reload import Reload, check_reloadable
+from cdc.runtime.placement import Placement
+from cdc.runtime.process import Supervisor, keep_alive
+from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace, alone
+from cdc.runtime.sources import check_connections, probe_of, source_of
 
 if TYPE_CHECKING:
+    from cdc.backfilling import BackfilledSources
+    from cdc.capture.base import SourceBackfills
+    from cdc.dispatch.auto_disable import AutoDisable, Failures
+    from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
+    from cdc.dispatch.sender import Sender
+    from cdc.relay import Relay
+    from cdc.web.monitor import Monitor, WatchedSource
     from cdc.web.reported import Reported
 
+
 log = structlog.get_logger()
+
+#: Between two tries to become the process that dispatches from an outbox.
+STANDBY_SECONDS = 1.0
+DISPATCH, RETENTION, WATCH, FILTERS, PLACEMENT = "dispatch", "retention", "watch", "filters", "placement"
+
+#: Prints for the person who started the process: the set-up link.
+Say = Callable[[str], None]
+
+
+def sources_of(config: Config, role: ProcessRole) -> Mapping[str, SourceConfig]:
+    """Return the sources that a process of this role reads."""
+    return config.source if role.captures else {}
+
+
+@dataclass
+class Wake:
+    """Wakes the dispatcher, if it runs here; called when something is due."""
+
+    dispatcher: Dispatcher | None = None
+
+    def __call__(self) -> None:
+        if self.dispatcher is not None:
+            self.dispatcher.notify()
+
+    def endpoint_disabled(self) -> None:
+        """Read the endpoints again, so that an enabling is noticed, however soon it follows."""
+        if self.dispatcher is not None:
+            self.dispatcher.reload_endpoints()
+            self.dispatcher.notify()
+
+    async def wake_and_yield(self) -> None:
+        """Wake the dispatcher and let it start sending first, if that is soon done."""
+        if self.dispatcher is not None:
+            await self.dispatcher.wake_and_yield()
+
+
+def relay_of(
+    source: SourceConfig,
+    store: OutboxStore,
+    stored: Callable[[], Awaitable[None]],
+    observer: Observer,
+    share: Share,
+    *,
+    backfilled: BackfilledSources | None = None,
+) -> Relay:
+    from cdc.backfilling import LOOK_EVERY, Backfilling
+    from cdc.relay import Relay
+
+    clock, look = SystemClock(), share.pace.idle
+    backfills = Backfilling(store, source.name, clock, look=look, backfilled=backfilled if look > LOOK_EVERY else None)
+    return Relay(
+        source_of(source, store, share),
+        mapper_of(source),
+        store,
+        clock,
+        stored,
+        observer,
+        opening=share.opening,
+        retry=share.pace.retry,
+        backfills=_due_records(source, store, backfills, clock),
+        site=(source.site_url or "").rstrip("/"),
+    )
+
+
+def _due_records(source: SourceConfig, store: OutboxStore, backfills: SourceBackfills, clock: Clock) -> SourceBackfills:
+    """Return the backfills with what is due before them, where a rule by time is on."""
+    schedule = schedule_of(source)
+    if schedule is None:
+        return backfills
+    if source.capture == "rest":
+        log.warning("rules by time are off", source=source.name, reason=NOT_BY_API)
+        return backfills
+    from cdc.backfilling import DueRecords
+
+    return DueRecords(backfills, store, source.name, schedule, clock)
+
+
+@dataclass
+class ConsumerParts:
+    """Makes the parts that a configuration means.  A relay that did not change is the one that there is.  ``pages``:
+    whether the account of the outbox may serve the page and the API; health and metrics any may."""
+
+    store: OutboxStore
+    reported: Reported
+    observer: Observer
+    role: ProcessRole
+    say: Say
+    supervisor: Supervisor
+    pages: bool = True
+    sharing: Sharing = field(init=False)
+    components: Components = field(init=False)
+    _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
+    _wake: Wake = field(default_factory=Wake)
+    _watch: tuple[Monitor, Config] | None = None
+    _placement: Placement | None = None
+    _backfilled: BackfilledSources | None = None
+    _config: Config = field(default_factory=Config)
+    _sending: Config = field(default_factory=Config)
+    _sending_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _auto_disable: tuple[Failures, AutoDisable] | None = None
+
+    def __post_init__(self) -> None:
+        self.components = Components(SystemClock(), self.observer)
+        self.sharing = Sharing(leased=self.store.workers is not None)
+
+    def parts(self, config: Config) -> dict[str, ProcessPart]:
+        """Return the parts of a process by name.  Raises `CdcError` for anything wrong in the configuration, before a
+        part starts or stops."""
+        self._config = config
+        sources = sources_of(config, self.role)
+        check_connections(sources.values())
+        shares = self.sharing.shares(sources.values())
+        relays = {name: self._relay(name, source, shares[name]) for name, source in sources.items()}
+        parts = {}
+        if relays and self.store.workers is not None:
+            placement = self._placement or Placement(self.store.workers, _worker(config), SystemClock(), self._lags)
+            self._placement = placement
+            parts[PLACEMENT] = ProcessPart((), placement.run)
+        parts |= {f"source {name}": ProcessPart(key, self._reading(relay)) for name, (key, relay) in relays.items()}
+        if self.role.sends:
+            parts[DISPATCH] = self._dispatch(config)
+            kept = Kept(**config.retention.model_dump())
+            parts[RETENTION] = ProcessPart(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
+        parts[FILTERS] = ProcessPart((), self._filters)
+        watched = {name: relay for name, (_, relay) in relays.items()}
+        if config.web.listen:
+            config.web.metrics_token()  # only to find a file that cannot be read now
+        if watched or config.web.listen or self.supervisor.patience is not None:
+            keys = [key for key, _ in relays.values()]
+            paces = {name: share.pace for name, share in shares.items()}
+            parts[WATCH] = ProcessPart((config, keys), lambda stop: self._watched(config, watched, paces, stop))
+        self._relays = relays
+        return parts
+
+    def status(self, now: datetime) -> str:
+        """One line for people: what is wrong first, else that nothing is."""
+        if self._watch is None:
+            return "Running."
+        from cdc.web.health import reasons
+
+        monitor, config = self._watch
+        return next(iter(reasons(monitor, _bounds(config), now)), "All is well.")
+
+    # -- capture ----------------------------------------------------------------------------------------------------
+
+    def _relay(self, name: str, source: SourceConfig, share: Share) -> tuple[object, Relay]:
+        key = source_key(source)
+        known = self._relays.get(name)
+        if known is not None and known[0] == key:
+            return known
+        if self._backfilled is None:
+            from cdc.backfilling import BackfilledSources
+
+            self._backfilled = BackfilledSources(self.store, SystemClock())
+        stored = self._wake.wake_and_yield
+        return key, relay_of(source, self.store, stored, self.observer, share, backfilled=self._backfilled)
+
+    def _lags(self) -> dict[str, float]:
+        """Seconds that the oldest unread change of a source waits, as the monitor's last question found."""
+        if self._watch is None:
+            return {}
+        ahead = self._watch[0].ahead.items()
+        return {source: answers.last.seconds for source, answers in ahead if answers.last and answers.last.seconds}
+
+    def _reading(self, relay: Relay) -> Work:
+        """Run a relay; where processes share the sources, while this one has the lease."""
+        placement = self._placement
+        if placement is None:
+            return relay.run
+
+        async def read(stop: asyncio.Event, epoch: int) -> None:
+            relay.epoch = epoch
+            await relay.run(stop)
+
+        return lambda stop: placement.hold(relay.source.name, read, stop)
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, config: Config) -> ProcessPart:
+        mail_sender(config)  # only to find configuration errors now; each start needs new ones
+        http_sender(config)
+
+        def adopt() -> None:
+            self._sending = config
+            self._sending_changed.set()
+
+        async def work(stop: asyncio.Event) -> None:
+            self._sending_changed.clear()
+            async with ReloadableSender(self.store.attempts) as sender:
+                await sender.use(self._sending)
+                await self._dispatched(self._sending, sender, stop, sender.use)
+
+        return ProcessPart(sending_key(config), work, adopt, ending=None)  # the requests in flight have stop_seconds
+
+    async def _dispatched(
+        self, config: Config, sender: Sender, stop: asyncio.Event, use: Callable[[Config], Awaitable[None]]
+    ) -> None:
+        """Dispatch.  A reload changes the means of sending (``use``) and the settings only: breakers, pauses, rates,
+        warnings and requests in flight stay.  All but the requests stay also when this failed and is called again."""
+        from cdc.dispatch.auto_disable import AutoDisable, Failures
+        from cdc.dispatch.dispatcher import Dispatcher
+
+        if self._auto_disable is None:
+            failures, clock = Failures(), SystemClock()
+            watch = AutoDisable(self.store, failures, clock, self._wake, self._wake.endpoint_disabled)
+            self._auto_disable = failures, watch
+        failures, watch = self._auto_disable
+        dispatcher = Dispatcher(
+            self.store,
+            sender,
+            SystemClock(),
+            _settings(config),
+            observer=Several(self.observer, failures),
+            labels=self._label,
+            former=self._wake.dispatcher,
+        )
+        self.observer.held({})  # by the former dispatcher
+        self._wake.dispatcher = dispatcher
+        self.store.on_write(self._wake)
+
+        async def stopping() -> None:
+            await stop.wait()
+            dispatcher.stop()
+            self._sending_changed.set()
+
+        async def reconfiguring() -> None:
+            while await self._sending_changed.wait() and not stop.is_set():
+                self._sending_changed.clear()
+                try:
+                    await use(self._sending)
+                except ConfigError as error:  # it was checked, so a file has changed since: the former means stay
+                    log.error("dispatch not reconfigured", error=str(error))
+                else:
+                    dispatcher.reconfigure(_settings(self._sending))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stopping())
+            group.create_task(reconfiguring())
+            group.create_task(self.components.keep("endurance", watch.run, stop))
+            await _become_dispatcher(dispatcher, self.store, stop, self.observer)
+
+    def _label(self, source: str, event: str) -> Label:
+        """Return the columns by which people know an event's record, by the present rules: the dispatcher stays when
+        only they change."""
+        return label(self._config, source, event)
+
+    async def _filters(self, stop: asyncio.Event) -> None:
+        """Disable endpoints whose filters take too long, and note those that fail.  Runs in every role: each stores
+        events, and evaluates filters then."""
+        from cdc.dispatch.auto_disable import FilterGuard
+        from cdc.model.selection import EXCEEDED, FAILED
+
+        await FilterGuard(self.store, EXCEEDED, FAILED, SystemClock(), self._wake.endpoint_disabled).run(stop)
+
+    # -- what watches -----------------------------------------------------------------------------------------------
+
+    async def _watched(
+        self, config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace], stop: asyncio.Event
+    ) -> None:
+        """Return whether the sources stand still, for operators; health and metrics, where they are to be served."""
+        from cdc.web.alarm import Alarm
+        from cdc.web.health import hangs
+        from cdc.web.monitor import Monitor
+
+        clock, bounds = SystemClock(), _bounds(config)
+        page_only = self.role is ProcessRole.WEB
+        self.reported.follow(config.source if page_only else relays)
+        if not self.role.sends:
+            self.reported.dispatching(active=False)
+        reads = (lambda _source: True) if self._placement is None else self._placement.reads
+        watched = _watched(config, relays, paces)
+        monitor = Monitor(self.store, watched, self.reported, clock, reads, elsewhere=page_only)
+        self._watch = monitor, config
+        alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
+        duties: dict[str, Work] = {
+            "monitor": monitor.run,
+            "alarm": alarm.run,
+            "watchdog": lambda stop: keep_alive(
+                self.supervisor, lambda now: hangs(monitor, bounds, now), self.status, clock, stop
+            ),
+        }
+        if config.web.listen:
+            duties["web"] = lambda stop: self._served(config, monitor, stop)
+        async with asyncio.TaskGroup() as group:
+            for name, duty in duties.items():
+                group.create_task(self.components.keep(name, duty, stop))
+
+    async def _served(self, config: Config, monitor: Monitor, stop: asyncio.Event) -> None:
+        from cdc.runtime.web import serve_web
+
+        await serve_web(
+            config,
+            self.store,
+            monitor,
+            _bounds(config),
+            clock=SystemClock(),
+            stop=stop,
+            say=self.say,
+            due=self._wake,
+            pages=self.pages,
+        )
+
+
+def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace]) -> dict[str, WatchedSource]:
+    """Watched sources, asked one after the other: the connections of all of them at once would hold the event loop for
+    a tenth of a second, at each start of the watch."""
+    from cdc.web.monitor import WatchedSource
+
+    found: dict[str, WatchedSource] = {}
+    for name, relay in relays.items():
+        pace = paces[name]
+        probe = probe_of(config.select_source(name), pace)
+        found[name] = WatchedSource(relay.source, probe, pace.probe, PROBES_APART * len(found))
+    return found
+
+
+def _bounds(config: Config) -> Any:
+    from cdc.web.health import HealthLimits
+
+    return HealthLimits(
+        stalled=timedelta(seconds=config.web.stalled_seconds),
+        overdue=timedelta(seconds=config.web.overdue_seconds),
+        attempt=timedelta(seconds=config.dispatch.max_timeout_seconds),
+        synchronous=config.outbox.synchronous,
+    )
+
+
+def _worker(config: Config) -> str:
+    """Return this process's name in leases: the same after a restart, unless another process may have that name too.
+    Processes in containers may share a number and a host's name."""
+    host = socket.gethostname()
+    alone = config.outbox.path is not None
+    return config.dispatch.worker or (host if alone else f"{host}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _settings(config: Config) -> DispatchSettings:
+    from cdc.dispatch.dispatcher import DispatchSettings
+
+    return DispatchSettings(
+        worker=_worker(config),
+        concurrency=config.dispatch.concurrency,
+        lease=config.dispatch.lease_seconds,
+        grace=config.dispatch.stop_seconds,
+    )
+
+
+async def _become_dispatcher(
+    dispatcher: Dispatcher, store: QueueStore, stop: asyncio.Event, observer: Observer
+) -> None:
+    """Dispatch, as soon as no other process does from this outbox.  Its end is polled for: nothing announces it."""
+    clock = SystemClock()
+    if not await store.become_dispatcher():
+        observer.dispatching(active=False)
+        log.info("standby for dispatch", reason="another process dispatches from this outbox")
+        while not await store.become_dispatcher():
+            if await clock.wait(stop, STANDBY_SECONDS):
+                return
+        log.info("took over dispatch")
+    observer.dispatching(active=True)
+    log.info("dispatching")
+    await dispatcher.run()
+
+
+class _Begun(Observer):
+    """Calls ``begun`` when the source is read: no other process reads it then."""
+
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self._begun = begun
+
+    def reading(self, source: str, position: Position | None) -> None:  # noqa: ARG002 - the signature of the overridden method; only the call matters here
+        self._begun()
+
+
+@asynccontextmanager
+async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[], None]) -> AsyncIterator[None]:
+    """Capture from a source, without sending, inside the block; while another process does, wait as its standby.
+    ``begun``: called when it is this one."""
+    from cdc.relay import nobody
+
+    stop = asyncio.Event()
+    relay = relay_of(source, store, nobody, _Begun(begun), alone())
+    settled()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay.run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+    except ExceptionGroup as failed:
+        raise first_error(failed) from None
+
 
 #: Added to the pause that is reported to the service manager: no pause lasts exactly as long as planned.
 _MARGIN = 20.0
@@ -55,7 +478,7 @@ async def run(
     if role is ProcessRole.WEB and not config.web.listen:
         raise ConfigError("This role serves the page, and [web] listen is empty.", 'Set listen = "127.0.0.1:8600".')
     load_all()
-    supervisor = Supervisor.of(os.environ)
+    supervisor = Supervisor.from_environment(os.environ)
     store = open_outbox(config)
     reported = Reported(SystemClock(), tuple(sources_of(config, role)))
     try:
@@ -120,7 +543,7 @@ class _RunningConsumer:
 
     async def run(self, config: Config) -> None:
         """Run until ``stop``."""
-        wanted = self.parts.of(config)
+        wanted = self.parts.parts(config)
         try:
             async with asyncio.TaskGroup() as group:
                 running = Parts(group, self.parts.components)
@@ -165,7 +588,7 @@ class _RunningConsumer:
         try:
             wanted_config = self.reload.read()
             check_reloadable(present, wanted_config, self.parts.role)
-            wanted = self.parts.of(wanted_config)
+            wanted = self.parts.parts(wanted_config)
         except CdcError as error:
             log.error("configuration not reloaded: the present one stays in force", error=str(error))
         else:

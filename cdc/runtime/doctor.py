@@ -1,5 +1,6 @@
-"""Every check of a source, and of the files that hold secrets: configuration, keys, passwords and the outbox; and the
-health of the running consumer, which is asked for, so that both report the same."""
+"""Every check of a source, of its accounts and of its consumer lock, and of the files that hold secrets: configuration,
+keys, passwords and the outbox; and the health of the running consumer, which is requested, so that both report the
+same."""
 
 from __future__ import annotations
 
@@ -11,37 +12,44 @@ import shlex
 import shutil
 import stat
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from cdc.capture.base import LockHolder
 from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.config.section import OutboxConfig
-from cdc.model.change import Position, check_present
+from cdc.model.change import Position, ReaderStore, check_present
 from cdc.model.column import Capture
-from cdc.model.connection import ConnectionInfo
+from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import CdcError, SourceUnavailable
-from cdc.model.finding import Finding, Inspector, Severity, size
-from cdc.runtime.capture import absent, capture_plan, with_lookups
-from cdc.runtime.due import due_findings
-from cdc.runtime.installers import (
+from cdc.model.finding import Finding, Inspector, Severity, named, size
+from cdc.runtime.capture import (
+    absent,
     binlog_inspector,
+    capture_plan,
+    captured_tables,
     inspector,
     installer,
     installer_of,
     mysql_installer,
     of_postgres,
+    with_lookups,
 )
-from cdc.runtime.survey import captured_tables
-from cdc.runtime.unit import secret_files
+from cdc.runtime.due import due_findings
+from cdc.runtime.process import secret_files
 
 if TYPE_CHECKING:
     from cdc.capture.binlog.inspector import BinlogInspector
+
 
 #: Seconds that the consumer may take to answer: health reads memory and asks no database.
 PATIENCE: Final = 10.0
@@ -180,11 +188,11 @@ def _examined(source: SourceConfig, outbox: OutboxConfig, stored: StoredPosition
     checks.add(lambda: due_findings(source))
     checks.add(lambda: _impossible(source), source.connection() if source.has_database else None)
     if source.capture == "rest":
-        from cdc.runtime.rest import rest_findings
+        from cdc.runtime.sources import rest_findings
 
         checks.add(lambda: asyncio.run(rest_findings(source, outbox)))
     elif source.capture == "nats":
-        from cdc.runtime.bus import bus_findings
+        from cdc.runtime.sources import bus_findings
 
         checks.add(lambda: asyncio.run(bus_findings(source, stored)))
     else:
@@ -376,3 +384,167 @@ def _account(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:  # an account need not have a name
         return str(number)
+
+
+_READS_ALL: Final = "one stolen account reads them all"
+_FIX: Final = (
+    "Set user and admin_user of each source to accounts of its own, and run what cdc grants prints: docs/operations.md"
+)
+_LOG_FIX: Final = 'No server grants its log for one database: capture = "triggers", or a server for each tenant'
+
+
+class _Reach(NamedTuple):
+    """``sources``: those whose tables an account may read.  ``log``: it may read the log of its whole server."""
+
+    sources: set[str]
+    log: bool
+
+
+@dataclass
+class _Server:
+    """``databases``: source → the accounts of the configuration, in its database."""
+
+    engine: Engine
+    databases: dict[str, list[ConnectionInfo]] = field(default_factory=dict)
+
+    @property
+    def users(self) -> set[str]:
+        return {info.user for accounts in self.databases.values() for info in accounts}
+
+    @property
+    def several(self) -> bool:
+        return len({accounts[0].database for accounts in self.databases.values()}) > 1
+
+
+def account_findings(sources: Iterable[SourceConfig]) -> list[Finding]:
+    """Return a warning for each account that can read the databases of several sources of its server."""
+    findings = []
+    for server in _servers(sources).values():
+        if not server.several:
+            continue
+        reach = _postgres(server) if server.engine is Engine.POSTGRESQL else _mysql(server)
+        findings += list(_reach_findings(server, reach))
+    return findings
+
+
+def _servers(sources: Iterable[SourceConfig]) -> Mapping[object, _Server]:
+    servers: dict[object, _Server] = {}
+    for source in sources:
+        if not source.has_database:
+            continue
+        with suppress(CdcError):  # reported with the source
+            for info in dict.fromkeys((source.connection(), source.admin_connection())):
+                place = (info.engine, info.socket or info.servers)
+                server = servers.setdefault(place, _Server(info.engine))
+                server.databases.setdefault(source.name, []).append(info)
+    return servers
+
+
+def _mysql(server: _Server) -> dict[str, _Reach]:
+    """Try to read each database with each account."""
+    from cdc.database.mysql_accounts import granted, readable_databases
+    from cdc.database.mysql_connection import connect, errors_of
+
+    names = _names(server)
+    reach: dict[str, _Reach] = {}
+    accounts = {(each.user, each.password): each for several in server.databases.values() for each in several}
+    for info in accounts.values():
+        try:
+            with errors_of(info), closing(connect(replace(info, database=""))) as connection:
+                found = readable_databases(connection, sorted(names))
+                everywhere = [each.privileges for each in granted(connection) if each.schema == "*"]
+        except SourceUnavailable:
+            break  # reported with each source
+        except CdcError:
+            continue
+        log = bool({"REPLICATION SLAVE", "ALL PRIVILEGES"} & frozenset().union(*everywhere))
+        reach[info.user] = _Reach({source for database in found for source in names[database]}, log)
+    return reach
+
+
+def _postgres(server: _Server) -> dict[str, _Reach]:
+    """Ask in each database which accounts may read something there."""
+    import psycopg
+
+    from cdc.database.postgres_accounts import readers, replicating
+    from cdc.database.postgres_connection import connect
+
+    users = sorted(server.users)
+    found: dict[str, set[str]] = defaultdict(set)
+    log: set[str] = set()
+    for source, (info, *_) in server.databases.items():
+        try:
+            with closing(connect(info, "cdc doctor")) as connection:
+                for user in readers(connection, users):
+                    found[user].add(source)
+                log |= replicating(connection, users)
+        except psycopg.errors.ConnectionTimeout:
+            break  # reported with each source
+        except psycopg.OperationalError:
+            continue
+    return {user: _Reach(found[user], user in log) for user in users}
+
+
+def _names(server: _Server) -> dict[str, list[str]]:
+    """Return the sources of each database."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for source, accounts in server.databases.items():
+        names[accounts[0].database].append(source)
+    return names
+
+
+def _reach_findings(server: _Server, reach: Mapping[str, _Reach]) -> Iterator[Finding]:
+    databases = {source: accounts[0].database for source, accounts in server.databases.items()}
+    fine = []
+    for user, (sources, log) in sorted(reach.items()):
+        if len({databases[source] for source in sources}) > 1:
+            detail = f"It can read the databases of {len(sources)} sources ({_list(sources)}): {_READS_ALL}."
+            yield Finding(f"account {user}", Severity.WARNING, detail, _FIX)
+        elif log:
+            detail = f"It can read the server's log, with the rows of {len(databases)} sources ({_list(databases)})."
+            yield Finding(f"account {user}", Severity.WARNING, detail, _LOG_FIX)
+        else:
+            fine.append(user)
+    if fine:
+        yield Finding("accounts", Severity.OK, f"{len(fine)} of {len(reach)} read one source's database at most")
+
+
+def _list(sources: Collection[str]) -> str:
+    return named(sorted(sources))
+
+
+async def lock_finding(source: SourceConfig, readers: ReaderStore, *, served: bool) -> Finding | None:
+    """Return that the holder is no process of this outbox; None when it is one, or the lock is free, or another check
+    reports why the database cannot be asked.  ``served``: health says whether a consumer waits for the lock; if none
+    does, nothing is wrong."""
+    if not source.has_database:
+        return None
+    try:
+        holder = await _holder(source)
+    except CdcError:
+        return None
+    if holder is None or holder.noted(await readers.reading_session(source.name)):
+        return None
+    severity = Severity.WARNING if served else Severity.WRONG
+    return Finding("consumer lock", severity, holder.foreign, holder.remedy)
+
+
+async def _holder(source: SourceConfig) -> LockHolder | None:
+    info = source.connection()
+    if info.engine is Engine.POSTGRESQL:
+        from cdc.capture.postgres_lookup import PostgresLookup
+
+        lookup = PostgresLookup(info, ())
+        try:
+            await lookup.connect()
+            return await lookup.lock_holder()
+        finally:
+            await lookup.disconnect()
+    from cdc.capture.mysql_session import MySQLSession
+
+    session = MySQLSession(info)
+    try:
+        await session.connect(lambda _connection: None)
+        return await session.lock_holder()
+    finally:
+        await session.disconnect()

@@ -42,12 +42,12 @@ def service_of(
 
 
 def _existing_tables(source: SourceConfig) -> Collection[str]:
-    from cdc.runtime.installers import inspector
+    from cdc.runtime.capture import inspector
 
     return inspector(source).existing_tables()
 
 
 async def _adopt(source: SourceConfig, store: OutboxStore, note: Note) -> list[str]:
-    from cdc.runtime.markers import adopt
+    from cdc.runtime.outboxes import adopt
 
     return await adopt(source, store, note)

@@ -1,23 +1,45 @@
-"""The source that a configuration names, and the repairs of its installation."""
+"""The source that a configuration names, by each way to capture, and the repairs of its installation."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import math
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
+from cdc.capture.bus import BusProbe, BusSettings, BusSource, StreamPosition, missing
+from cdc.capture.probe import Probe
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
-from cdc.model.change import ReaderStore
-from cdc.model.column import Capture
+from cdc.config.section import OutboxConfig
+from cdc.config.source import RestResource
+from cdc.extras import install_hint
+from cdc.mapping.catalogue import ACCESS_TABLE, MEMBERS_TABLE, Catalogue
+from cdc.mapping.rule import LINES
+from cdc.model.broker import EventStream, StreamState
+from cdc.model.change import Position, ReaderStore, RefusalStore, Row, SnapshotStore
+from cdc.model.clock import SystemClock
+from cdc.model.column import Capture, ColumnKind
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
-from cdc.model.finding import Repaired
+from cdc.model.finding import Finding, Repaired, Severity
 from cdc.outbox.base import OutboxStore
-from cdc.runtime.capture import capture_plan, captures
-from cdc.runtime.installers import installer, journal_of, mysql_installer, of_mysql, of_postgres, slot_installer
+from cdc.runtime.capture import (
+    capture_plan,
+    captures,
+    installer,
+    journal_of,
+    mysql_installer,
+    of_mysql,
+    of_postgres,
+    slot_installer,
+)
+from cdc.runtime.outboxes import outbox_of
 from cdc.runtime.sharing import Share, SourcePace, alone
 
 if TYPE_CHECKING:
@@ -26,6 +48,10 @@ if TYPE_CHECKING:
     from cdc.capture.moving import Bridge
     from cdc.capture.new_tables import Check, Patterns
     from cdc.capture.probe import Probe
+    from cdc.capture.rest.client import ApiClient, BanGuard, Budget
+    from cdc.capture.rest.reader import Resource
+    from cdc.capture.rest.source import RestSource
+
 
 T = TypeVar("T")
 
@@ -38,12 +64,12 @@ def source_of(source: SourceConfig, kept: OutboxStore, share: Share | None = Non
 
     Where its database is, is read whenever it is opened: what is wrong with it then is a `SourceError`."""
     if source.capture == "rest":
-        from cdc.runtime.rest import RestParts, rest_source
+        from cdc.runtime.sources import RestParts, rest_source
 
-        parts = RestParts.of(source, kept)
+        parts = RestParts.from_config(source, kept)
         return rest_source(source, kept, lambda: _as_source_error(parts.client))
     if source.capture == "nats":
-        from cdc.runtime.bus import bus_source
+        from cdc.runtime.sources import bus_source
 
         return bus_source(source, kept)
     from cdc.capture.moving import CaptureMode, MovingSource
@@ -297,7 +323,7 @@ def _probe(source: SourceConfig) -> Probe:
 
         return RestProbe(source.rest.url or "")
     if source.capture == "nats":
-        from cdc.runtime.bus import bus_probe
+        from cdc.runtime.sources import bus_probe
 
         return bus_probe(source)
     if source.capture == "logical":
@@ -315,3 +341,219 @@ def _probe(source: SourceConfig) -> Probe:
     from cdc.capture.mysql_probe import MySQLJournalProbe
 
     return MySQLJournalProbe(source.connection(), replica=source.replica == "accept")
+
+
+#: Seconds that a command waits before a request at most.
+_PATIENCE: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RestParts:
+    """The parts that outlive a connection to the API: requests and refusals.  ``patience``: as of `ApiClient`."""
+
+    source: SourceConfig
+    budget: Budget
+    guard: BanGuard
+    patience: float = math.inf
+
+    @classmethod
+    def from_config(cls, source: SourceConfig, store: RefusalStore, patience: float = math.inf) -> RestParts:
+        from cdc.capture.rest.client import BanGuard, Budget, place_of
+
+        clock = SystemClock()
+        guard = BanGuard(place_of(source.rest.url or ""), store, clock)
+        return cls(source, Budget(source.rest.requests_per_minute, clock), guard, patience)
+
+    def client(self) -> ApiClient:
+        """Reads the token now; raises `ConfigError`."""
+        from cdc.capture.rest.client import ApiClient
+
+        rest = self.source.rest
+        assert rest.url is not None, "guaranteed by SourceConfig"
+        token = rest.read_token(self.source.name)
+        return ApiClient(rest.url, token, self.budget, self.guard, patience=self.patience)
+
+
+def rest_source(source: SourceConfig, kept: SnapshotStore, connect: Callable[[], ApiClient]) -> RestSource:
+    from cdc.capture.rest.source import Polled, RestSource
+
+    rules = catalogue(source)
+    resources = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]
+    if not resources:
+        raise ConfigError(f"Source {source.name!r} has no events.", "Its rules disable every one.")
+    lookups = {table: each for table in rules.lookups() if (each := resource_of(source, rules, table)) is not None}
+    polled = Polled(resources, lookups, source.rest.page_size, existing=source.rest.existing == "read")
+    return RestSource(source.name, connect, polled, kept, SystemClock())
+
+
+async def api_greeting(source: SourceConfig, outbox: OutboxConfig) -> str:
+    """Return the API's first answer, in a sentence.  Raises `SourceError` when it lets nobody in, `ConfigError`."""
+    async with _refusals(outbox) as store:
+        client = RestParts.from_config(source, store, _PATIENCE).client()
+        try:
+            await client.get()
+        finally:
+            await client.close()
+    return f"FacturaScripts' API at {client.place} is enabled, and accepts the token."
+
+
+async def rest_findings(source: SourceConfig, outbox: OutboxConfig) -> list[Finding]:
+    """The doctor's checks."""
+    from cdc.capture.rest.inspector import ApiInspector
+
+    rules = catalogue(source)
+    polled = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]
+    lookups = [_found(source, table, resource_of(source, rules, table)) for table in rules.lookups()]
+    async with _refusals(outbox) as store:
+        client = RestParts.from_config(source, store, _PATIENCE).client()
+        rest = source.rest
+        inspect = ApiInspector(client, rest.url or "", rest.requests_per_minute, rest.page_size)
+        return await inspect.findings(polled, lookups)
+
+
+@asynccontextmanager
+async def _refusals(outbox: OutboxConfig) -> AsyncIterator[RefusalStore]:
+    """The memory of refusals, where all commands with this outbox find it, also before there is one."""
+    store = outbox_of(outbox)
+    try:
+        if outbox.path is None:
+            await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+def polled_tables(source: SourceConfig, rules: Catalogue) -> list[str]:
+    """Tables whose changes make events, lines that events include among them; receipts are looked up instead.  Patterns
+    match tables of FacturaScripts and of the configuration: the API lists no others."""
+    from cdc.facturascripts.schema import tables as known
+
+    entities = rules.expanded({*known(), *source.rest.resources}).entities
+    tables = [entity.table for entity in entities]
+    tables += [entity.children[LINES].table for entity in entities if LINES in entity.include]
+    return list(dict.fromkeys([*tables, *([MEMBERS_TABLE, ACCESS_TABLE] if rules.infers_permissions else ())]))
+
+
+def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource | None:
+    """Return a table's resource in the API and how to read it; None where neither FacturaScripts nor the configuration
+    knows it."""
+    from cdc.capture.rest.reader import Resource
+    from cdc.facturascripts.schema import resources, tables
+
+    given = source.rest.resources.get(table, RestResource())
+    known = tables().get(table)
+    path = given.path or resources().get(table)
+    key = given.key or (known.key[0] if known else None)
+    if path is None or key is None:
+        return None
+    column = known.column(key) if known else None
+    numbered = column is not None and column.kind is ColumnKind.INTEGER
+    return Resource(
+        table,
+        path,
+        key,
+        numbered if given.numbered is None else given.numbered,
+        rules.capture_of(table).hidden,
+        given.interval_seconds or source.rest.interval_seconds,
+        given.compare_seconds or source.rest.compare_seconds,
+    )
+
+
+def _found(source: SourceConfig, table: str, resource: Resource | None) -> Resource:
+    if resource is None:
+        raise ConfigError(
+            f"What the API calls the table {table} of source {source.name!r} is not known.",
+            f"Write it below [source.{source.name}.rest.resources.{table}]: path and key.",
+        )
+    return resource
+
+
+_HOUR: Final = 3600.0
+
+
+def bus_source(source: SourceConfig, store: OutboxStore) -> BusSource:
+    async def owners(ids: Sequence[str]) -> dict[str, str]:
+        return {each.id: each.source for each in await store.events_of(ids)}
+
+    labels = {entity.name: entity.label for entity in catalogue(source).entities}
+
+    def searched(event: str, data: Row) -> tuple[str, str]:
+        label = labels.get(event.rpartition(".")[0])
+        return ("", "") if label is None else label.searched(data)
+
+    nats = source.nats
+    settings = BusSettings(
+        stream=nats.stream().stream,
+        searched=searched,
+        subject=nats.subject,
+        source_subject=nats.source_subject,
+        sources=nats.sources,
+        existing=nats.existing == "read",
+        reread=source.on_purged == "reread",
+    )
+    return BusSource(source.name, lambda: _connect(source), settings, store, SystemClock(), owners=owners)
+
+
+def bus_probe(source: SourceConfig) -> Probe:
+    return BusProbe(source.nats.stream().where, lambda: _connect(source))
+
+
+async def bus_findings(source: SourceConfig, stored: Callable[[], Awaitable[Position | None]]) -> list[Finding]:
+    """The doctor's checks.  Raises `SourceError`.
+
+    ``stored``: reads the position.  It is compared with the first message of before, and the last one of after it was
+    read: while a consumer works, a later position may be beyond an earlier end."""
+    stream = await _connect(source)
+    try:
+        before = await stream.state()
+        position = await stored()
+        state = await stream.state()
+    finally:
+        await stream.close()
+    where = source.nats.stream().where
+    count = state.last - state.first + 1
+    findings = [Finding("stream", Severity.OK, f"{where}: {count} messages, {state.first} to {state.last}")]
+    findings += _kept(state)
+    lost = "" if position is None else missing(StreamPosition.load(position), state._replace(first=before.first))
+    if lost:
+        findings.append(Finding("position", Severity.WRONG, lost, 'on_purged = "reread" in the configuration'))
+    return findings
+
+
+def _kept(state: StreamState) -> list[Finding]:
+    """Check that the stream keeps what is not read yet."""
+    findings = []
+    if state.retention != "limits":
+        detail = f"The stream removes messages by {state.retention}, also those that this source has not read."
+        findings.append(Finding("retention", Severity.WRONG, detail, "A new stream with retention limits"))
+    elif state.age:
+        detail = f"The stream keeps messages for {state.age / _HOUR:g} hours: no longer may this cell be down."
+        findings.append(Finding("retention", Severity.OK, detail))
+    if state.replicas == 1:
+        detail = "The stream is on one server alone: its disk can lose events that were accepted."
+        findings.append(Finding("replicas", Severity.WARNING, detail, "nats stream edit --replicas 3"))
+    return findings
+
+
+async def _connect(source: SourceConfig) -> EventStream:
+    """Raises `SourceError`."""
+    try:
+        from cdc.dispatch.broker.nats_client import read_stream
+    except ModuleNotFoundError as error:
+        raise SourceError("A stream of NATS needs the package nats-py.", install_hint("nats")) from error
+    try:
+        url = source.nats.stream()
+        return await read_stream(url, _tls(source) if url.tls else None)
+    except ConfigError as error:
+        raise SourceError(error.message, error.hint) from error
+
+
+def _tls(source: SourceConfig) -> ssl.SSLContext:
+    path = source.nats.ca_file
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise ConfigError(
+            f"The ca_file {path} of source {source.name!r} cannot be used: {error.strerror or 'it is no certificate'}.",
+            "It holds, as PEM, the certificate of the authority that issued the servers'.",
+        ) from error

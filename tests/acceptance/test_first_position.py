@@ -15,7 +15,7 @@ from cdc.model.change import Batch, Position
 from cdc.model.event import Event
 from cdc.model.observer import Observer
 from cdc.relay import nobody
-from cdc.runtime.consumer_parts import relay_of
+from cdc.runtime.consumer import relay_of
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database

@@ -37,7 +37,7 @@ from cdc.model.endpoint import Endpoint
 from cdc.model.observer import SILENT
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.runtime.components import settled
-from cdc.runtime.consumer_parts import relay_of
+from cdc.runtime.consumer import relay_of
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer
 from support.database import Database

@@ -30,9 +30,9 @@ from cdc.model.event import event_payload
 from cdc.model.observer import Observer
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.relay import nobody
-from cdc.runtime.bus import bus_source
-from cdc.runtime.consumer_parts import relay_of
+from cdc.runtime.consumer import relay_of
 from cdc.runtime.sharing import alone
+from cdc.runtime.sources import bus_source
 from support.broker_servers import PARTED, PARTITION, Nats
 
 SOURCES = 10

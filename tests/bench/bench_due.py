@@ -32,7 +32,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.event import Event
 from cdc.model.observer import Observer
 from cdc.relay import nobody
-from cdc.runtime import consumer_parts
+from cdc.runtime import consumer as consumer_module
 from cdc.runtime.components import settled
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer
@@ -107,8 +107,8 @@ async def felt(database: Database, consumer: Consumer, options: argparse.Namespa
     clock, searches, stop = DayClock(), Searches(), asyncio.Event()
     source = load_config(consumer.folder / "cdc.toml").select_source("main")
     settled()
-    with mock.patch.object(consumer_parts, "SystemClock", return_value=clock):
-        relay = consumer_parts.relay_of(source, MemoryOutbox(), nobody, searches, alone())
+    with mock.patch.object(consumer_module, "SystemClock", return_value=clock):
+        relay = consumer_module.relay_of(source, MemoryOutbox(), nobody, searches, alone())
     began = time.perf_counter()
     running = asyncio.create_task(relay.run(stop))
     while not searches.done:  # noqa: ASYNC110 - an observer has no event to await

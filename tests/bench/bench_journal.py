@@ -29,7 +29,7 @@ from cdc.database.mysql_connection import connect
 from cdc.database.mysql_journal import Tokens
 from cdc.database.postgres_connection import conninfo
 from cdc.mapping.catalogue import load_catalogue
-from cdc.runtime import installers
+from cdc.runtime import capture
 from cdc.runtime.components import settled
 from support.database import Database
 from support.pipeline import install
@@ -117,7 +117,7 @@ async def journal_source(database: Database, rows: int) -> Drained:
     async def no_repair(_tables: Sequence[str]) -> None:
         raise SystemExit("the journal has a gap")
 
-    source = JournalSource("main", installers.journal_of(database.info, load_catalogue()), no_repair)
+    source = JournalSource("main", capture.journal_of(database.info, load_catalogue()), no_repair)
     await source.open(JournalPosition(marker=MOVED).dump())  # of this outbox is whatever was read before
     read, started = 0, time.perf_counter()
     async for batch in source.batches():

@@ -19,7 +19,7 @@ from psycopg import sql
 from cdc.config import Config
 from cdc.demo.server import demo_server
 from cdc.model.connection import ConnectionInfo
-from cdc.runtime import capture, installers
+from cdc.runtime import capture
 from support.browser import PHONE, Tab, browsing
 from support.busy_hour import BOOKS, go_on, live_through
 from support.managing import PASSWORD, Managed, managing
@@ -140,7 +140,7 @@ def _config(info: ConnectionInfo) -> Config:
 def _install(config: Config) -> None:
     """Triggers, but for those of a table: the doctor is to have something to say."""
     source = config.select_source("main")
-    installer = installers.installer(source)
+    installer = capture.installer(source)
     installer.apply(installer.plan_install(capture.captures(source)), lambda _: None)
     info = source.connection()
     with psycopg.connect(host=info.socket, user=info.user, dbname=info.database, autocommit=True) as connection:

@@ -64,7 +64,7 @@ def with_one_owner() -> AbstractContextManager[Any]:
     def worker(config: Config) -> str:
         return config.dispatch.worker or "cdc-1"
 
-    return mock.patch("cdc.runtime.consumer_parts._worker", worker)
+    return mock.patch("cdc.runtime.consumer._worker", worker)
 
 
 def without_lane() -> AbstractContextManager[Any]:

@@ -11,8 +11,8 @@ from cdc.config import SourceConfig
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole
 from cdc.model.finding import Severity
-from cdc.runtime.account_check import account_findings
-from cdc.runtime.installers import installer_of
+from cdc.runtime.capture import installer_of
+from cdc.runtime.doctor import account_findings
 from support.consumer import database_url
 from support.database import Database
 from support.grants import PrintedGrants

@@ -18,7 +18,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.event import Event
 from cdc.model.observer import Observer
 from cdc.relay import Relay, nobody
-from cdc.runtime import consumer_parts
+from cdc.runtime import consumer as consumer_module
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer
 from support.database import Database
@@ -103,9 +103,9 @@ async def reading(consumer: Consumer, store: MemoryOutbox, moment: datetime, mon
     """Read the source, at this time of day."""
     clock, stop = SetClock(), asyncio.Event()
     clock.moment, days = moment, Days(clock)
-    monkeypatch.setattr(consumer_parts, "SystemClock", lambda: clock)
+    monkeypatch.setattr(consumer_module, "SystemClock", lambda: clock)
     source = load_config(consumer.folder / "cdc.toml").source["main"]
-    relay: Relay = consumer_parts.relay_of(source, store, nobody, days, alone())
+    relay: Relay = consumer_module.relay_of(source, store, nobody, days, alone())
     async with asyncio.TaskGroup() as group:
         group.create_task(relay.run(stop))
         try:

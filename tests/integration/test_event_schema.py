@@ -11,7 +11,7 @@ from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import event_types
 from cdc.model.connection import ConnectionInfo
-from cdc.runtime import survey
+from cdc.runtime import capture
 from support.database import Database
 from support.pipeline import install
 
@@ -23,7 +23,7 @@ async def _schemas(database: Database, monkeypatch: pytest.MonkeyPatch) -> dict[
         return database.info
 
     monkeypatch.setattr(SourceConfig, "connection", connection)
-    kinds = await survey.event_types_of(SourceConfig(url="postgresql://cdc@localhost/erp"))
+    kinds = await capture.event_types_of(SourceConfig(url="postgresql://cdc@localhost/erp"))
     return {kind.name: kind.schema for kind in kinds}
 
 

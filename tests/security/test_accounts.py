@@ -20,7 +20,7 @@ from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import SourceError
 from cdc.model.finding import Severity
-from cdc.runtime.installers import installer_of
+from cdc.runtime.capture import installer_of
 from support.database import Database
 from support.grants import PrintedGrants
 

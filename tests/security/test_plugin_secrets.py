@@ -14,8 +14,8 @@ from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.model.column import Capture
 from cdc.model.event import event_payload
 from cdc.model.finding import Severity
-from cdc.runtime import installers
-from cdc.runtime.survey import described_tables
+from cdc.runtime import capture
+from cdc.runtime.capture import described_tables
 from support.consumer import database_url
 from support.database import Database
 from support.logical import logical_pipeline
@@ -44,7 +44,7 @@ def source(database: Database, capture: str = "triggers") -> SourceConfig:
 
 def as_before(catalogue: Catalogue, database: Database) -> list[Capture]:
     """The captures of a version that knew no patterns."""
-    existing = installers.installer_of(database.info).existing_tables()
+    existing = capture.installer_of(database.info).existing_tables()
     return [Capture(each.table, each.secrets) for each in catalogue.captures(existing)]
 
 
@@ -86,9 +86,9 @@ async def test_triggers_from_before_are_found_and_repaired(database: Database) -
     """Rows that they journaled until then give events without the secret."""
     database.execute(CREATE)
     catalogue = rules()
-    older = installers.installer_of(database.info)
+    older = capture.installer_of(database.info)
     older.apply(older.plan_install(as_before(catalogue, database)), lambda _: None)
-    installer = installers.installer(source(database))
+    installer = capture.installer(source(database))
     captures = catalogue.captures(installer.existing_tables())
     wrong = [each for each in installer.findings(captures) if each.severity is Severity.WRONG]
     assert any(TABLE in each.check or TABLE in each.detail for each in wrong)
@@ -112,7 +112,7 @@ async def test_a_secret_column_that_is_added_later_is_hidden_by_the_repair(datab
     database.execute(f"CREATE TABLE {TABLE} (id integer PRIMARY KEY, nombre varchar(50))")
     catalogue = rules()
     install(database, catalogue)
-    installer = installers.installer(source(database))
+    installer = capture.installer(source(database))
     async with pipeline(database, catalogue) as reading:
         database.execute(f"ALTER TABLE {TABLE} ADD COLUMN access_token varchar(50)")
         installer.repair()

@@ -30,7 +30,7 @@ from cdc.config import load_config
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
 from cdc.model.worker import ProcessRole
-from cdc.runtime.consumer_parts import DISPATCH, ConsumerParts
+from cdc.runtime.consumer import DISPATCH, ConsumerParts
 from cdc.runtime.outboxes import open_outbox
 from cdc.runtime.process import Supervisor
 from cdc.web.reported import Reported
@@ -142,7 +142,7 @@ async def consuming(folder: Path) -> AsyncIterator[asyncio.Semaphore]:
     reported, stop = Recorded(), asyncio.Event()
     try:
         consumer = ConsumerParts(store, reported, reported, ProcessRole.ALL, print, Supervisor())
-        parts = consumer.of(config)
+        parts = consumer.parts(config)
         async with asyncio.TaskGroup() as group:
             for name in ("source main", DISPATCH):
                 if (adopt := parts[name].adopt) is not None:

@@ -19,7 +19,7 @@ from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Repaired
-from cdc.runtime import installers
+from cdc.runtime import capture
 from support.database import Database
 from support.pipeline import More, Pipeline, opened
 from support.waiting import HANG_SECONDS
@@ -165,7 +165,7 @@ async def logical_pipeline(
 ) -> AsyncIterator[Pipeline]:
     """Run a pipeline on a PostgreSQL database; install its slot."""
     catalogue = catalogue or load_catalogue()
-    existing = installers.installer_of(database.info).existing_tables()
+    existing = capture.installer_of(database.info).existing_tables()
     captures = catalogue.captures(existing)
     install_slot(database, captures)
     lookups = [catalogue.capture_of(table) for table in catalogue.lookups()]

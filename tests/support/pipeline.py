@@ -25,7 +25,7 @@ from cdc.mapping.merge import merged
 from cdc.model.change import Batch, Position
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Repaired
-from cdc.runtime import installers
+from cdc.runtime import capture
 from support.database import Database
 from support.waiting import HANG_SECONDS
 
@@ -85,7 +85,7 @@ class Pipeline:
 def install(database: Database, catalogue: Catalogue | None = None) -> None:
     """Install triggers as ``cdc install-triggers`` does."""
     catalogue = catalogue or load_catalogue()
-    installer = installers.installer_of(database.info)
+    installer = capture.installer_of(database.info)
     plan = installer.plan_install(catalogue.captures(installer.existing_tables()))
     installer.apply(plan, lambda _: None)
 
@@ -104,10 +104,10 @@ async def pipeline(
 ) -> AsyncIterator[Pipeline]:
     """Run a pipeline on a database whose triggers are installed."""
     catalogue = catalogue or load_catalogue()
-    journal = installers.journal_of(database.info, catalogue)
+    journal = capture.journal_of(database.info, catalogue)
 
     async def repair(names: Sequence[str]) -> Repaired:
-        return await asyncio.to_thread(installers.installer_of(database.info).repair, names)
+        return await asyncio.to_thread(capture.installer_of(database.info).repair, names)
 
     async def more(_position: Position | None) -> bool:
         return bool(await journal.peek(1))

@@ -21,7 +21,7 @@ from cdc.model.change import Batch, Gap
 from cdc.model.errors import SourceError
 from cdc.model.event import Event
 from cdc.outbox.base import OutboxStore
-from cdc.runtime.rest import polled_tables, resource_of
+from cdc.runtime.sources import polled_tables, resource_of
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock
 

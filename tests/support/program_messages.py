@@ -41,12 +41,9 @@ NOT_ON_THE_PAGE: Final = (
     "outbox/postgres/migrate.py",
     "runtime/consumer.py",
     "runtime/outboxes.py",
-    "runtime/reload.py",
     "outbox/sqlite/transfer.py",
     "outbox/transfer.py",
     "runtime/support.py",
-    "runtime/survey.py",
-    "runtime/unit.py",
 )
 #: Calls besides errors → which of their arguments are messages.
 _SINKS: Final[dict[str, tuple[int | str, ...]]] = {

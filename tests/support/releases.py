@@ -36,7 +36,7 @@ from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.runtime import capture, installers
+from cdc.runtime import capture
 from support.accesses import entry, token, user
 from support.consumer import database_url
 from support.database import Database, fresh_database
@@ -167,7 +167,7 @@ def postgres_dump(database: Database) -> str:
 def triggers_script(database: Database) -> str:
     """Return the output of ``cdc install-triggers --dry-run``."""
     source = SourceConfig(url=database_url(database.info))
-    installer = installers.installer(source)
+    installer = capture.installer(source)
     return installer.script(installer.plan_install(capture.captures(source)))
 
 

@@ -17,7 +17,7 @@ from cdc.config.source import RestConfig, RestResource
 from cdc.model.clock import SystemClock
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.relay import Relay, nobody
-from cdc.runtime.rest import RestParts, rest_source
+from cdc.runtime.sources import RestParts, rest_source
 
 
 def resident_mb(what: str) -> float:
@@ -42,7 +42,7 @@ async def main(url: str, outbox: str, events: int) -> None:
     store = SqliteOutbox(outbox)
     await store.open()
     started = resident_mb("VmRSS")
-    source = rest_source(config, store, RestParts.of(config, store).client)
+    source = rest_source(config, store, RestParts.from_config(config, store).client)
     stop = asyncio.Event()
     relay = Relay(source, mapper_of(config), store, SystemClock(), nobody)
     running = asyncio.create_task(relay.run(stop))

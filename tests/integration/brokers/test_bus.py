@@ -30,9 +30,9 @@ from cdc.model.errors import CdcError
 from cdc.model.event import Event, event_payload
 from cdc.model.observer import Observer
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.runtime.bus import bus_findings, bus_probe
-from cdc.runtime.consumer_parts import relay_of
+from cdc.runtime.consumer import relay_of
 from cdc.runtime.sharing import alone
+from cdc.runtime.sources import bus_findings, bus_probe
 from support.broker_servers import INSIDE, Nats, NatsCluster
 from support.consumer import Consumer, Inbox, receiving
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
@@ -207,7 +207,7 @@ async def test_new_source_begins_at_now_if_wanted(stream: Nats, outbox: SqliteOu
 async def test_part_of_the_subjects(stream: Nats, outbox: SqliteOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The position follows the others' messages, so that their removal is no gap."""
     often = partial(BusSettings, limits=CaptureLimits(progress=0.0))
-    monkeypatch.setattr("cdc.runtime.bus.BusSettings", often)
+    monkeypatch.setattr("cdc.runtime.sources.BusSettings", often)
     other = event(2)._replace(source="shop")
     await publish(stream.url, event(1), other, event(3)._replace(source="shop"))
     source = bus(stream, subject="facturascripts.main.>")

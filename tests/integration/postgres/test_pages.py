@@ -10,7 +10,7 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.model.change import Row
 from cdc.model.column import Table
 from cdc.model.errors import SourceError
-from cdc.runtime import installers
+from cdc.runtime import capture
 from support.database import Database
 from support.paging import page_of
 from support.pipeline import install
@@ -45,7 +45,7 @@ async def opened(database: Database) -> tuple[JournalDatabase, Table]:
     database.execute("CREATE TABLE odd (id integer PRIMARY KEY, doc json, words text)")
     database.execute("""INSERT INTO odd SELECT n, E'{"a":\n 1}', E'a\x1e\nb' FROM generate_series(1, 5) AS n""")
     install(database, CATALOGUE)
-    journal = installers.journal_of(database.info, CATALOGUE)
+    journal = capture.journal_of(database.info, CATALOGUE)
     await journal.connect()
     return journal, (await journal.tables())["odd"]
 
@@ -92,7 +92,7 @@ async def test_keys_of_an_extensions_type_are_read_in_one_order(postgres_db: Dat
     postgres_db.execute("CREATE TABLE odd (id word PRIMARY KEY)")
     postgres_db.execute("INSERT INTO odd VALUES ('a'), ('B'), ('c'), ('D')")
     install(postgres_db, CATALOGUE)
-    journal = installers.journal_of(postgres_db.info, CATALOGUE)
+    journal = capture.journal_of(postgres_db.info, CATALOGUE)
     await journal.connect()
     seen: list[Row] = []
     while found := await page_of(journal, "odd", seen[-1] if seen else None, 1):

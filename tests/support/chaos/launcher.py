@@ -20,7 +20,7 @@ import cdc.dispatch.outcome_writer
 import cdc.dispatch.sender
 import cdc.relay
 import cdc.runtime.components
-import cdc.runtime.consumer_parts
+import cdc.runtime.consumer
 from cdc.cli import main
 from cdc.dispatch.outcome_writer import disablings
 from cdc.runtime.sources import probe_of
@@ -58,7 +58,7 @@ def patch_components(chaos: Chaos) -> None:
         await keep(self, name, works(chaos, name, work, seconds[name]) if name in seconds else work, stop)
 
     _replace(cdc.runtime.components.Components, "keep", kept)
-    parts = cdc.runtime.consumer_parts
+    parts = cdc.runtime.consumer
     relay_of = parts.relay_of
 
     def sick_relay(source: Any, *arguments: Any, **named: Any) -> Any:

@@ -27,7 +27,7 @@ from cdc.model.observer import Observer
 from cdc.model.worker import ProcessRole
 from cdc.relay import Relay
 from cdc.runtime.components import Components
-from cdc.runtime.consumer_parts import ConsumerParts
+from cdc.runtime.consumer import ConsumerParts
 from cdc.runtime.process import Supervisor
 from cdc.web.reported import Reported
 from support.simulated.database import JournalSession
@@ -142,10 +142,10 @@ def as_in_containers() -> Iterator[None]:
     secrets = SimpleNamespace(token_hex=token_hex)
     with ExitStack() as patches:
         for name, value in {
-            "cdc.runtime.consumer_parts.SystemClock": ProcessClock,
-            "cdc.runtime.consumer_parts.socket": SimpleNamespace(gethostname=lambda: "cdc"),
-            "cdc.runtime.consumer_parts.os": SimpleNamespace(getpid=lambda: 1),
-            "cdc.runtime.consumer_parts.secrets": secrets,
+            "cdc.runtime.consumer.SystemClock": ProcessClock,
+            "cdc.runtime.consumer.socket": SimpleNamespace(gethostname=lambda: "cdc"),
+            "cdc.runtime.consumer.os": SimpleNamespace(getpid=lambda: 1),
+            "cdc.runtime.consumer.secrets": secrets,
             "cdc.capture.journal.source.secrets": secrets,
             "cdc.dispatch.dispatcher.POLL": 1.0,
             "cdc.dispatch.dispatcher.FORWARD": 10.0,

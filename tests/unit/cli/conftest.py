@@ -93,8 +93,8 @@ class FakeInstaller:
 def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     fake = FakeInstaller()
     captures = [Capture("facturascli"), Capture("clientes")]
-    monkeypatch.setattr("cdc.runtime.installers.installer", lambda _source: fake)
-    monkeypatch.setattr("cdc.runtime.installers.inspector", lambda _source: fake)
+    monkeypatch.setattr("cdc.runtime.capture.installer", lambda _source: fake)
+    monkeypatch.setattr("cdc.runtime.capture.inspector", lambda _source: fake)
     monkeypatch.setattr("cdc.runtime.capture.captures", lambda _source: captures)
     monkeypatch.setattr("cdc.runtime.capture.readable", lambda _source, _inspect=None: captures)
     monkeypatch.setattr("cdc.runtime.doctor.examine", lambda _source, _outbox, _stored: fake.findings(captures))

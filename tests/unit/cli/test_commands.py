@@ -269,9 +269,9 @@ def test_unreadable_config_php_stops_only_its_own_source(
         done.append(source.name)
         return installer
 
-    for function in ("installers.installer", "capture.granting_inspector"):
+    for function in ("capture.installer", "capture.granting_inspector"):
         monkeypatch.setattr(f"cdc.runtime.{function}", connected)
-    monkeypatch.setattr("cdc.runtime.survey.described_tables", lambda source: connected(source) and [])
+    monkeypatch.setattr("cdc.runtime.capture.described_tables", lambda source: connected(source) and [])
     failed = run_cdc(*command.split(), code=1)
     assert done == ["main"]
     assert "shop: Error: " in failed.stderr

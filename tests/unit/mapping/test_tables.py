@@ -15,7 +15,7 @@ from cdc.mapping.rule import TablePatterns
 from cdc.model.change import Transaction
 from cdc.model.errors import ConfigError
 from cdc.model.event import matches
-from cdc.runtime.survey import coverage
+from cdc.runtime.capture import coverage
 from support.row_changes import insert
 
 EXISTING = ["mi_a", "mi_b", "mi_log", "Mi-Rara", "facturascli", "logs", "cdc_journal", "agentes"]

@@ -17,7 +17,7 @@ from cdc.model.delivery import Held, Hold
 from cdc.model.errors import CdcError
 from cdc.model.observer import Observer
 from cdc.model.worker import ProcessRole
-from cdc.runtime.consumer_parts import DISPATCH, ConsumerParts
+from cdc.runtime.consumer import DISPATCH, ConsumerParts
 from cdc.runtime.process import Supervisor
 from cdc.web.reported import Reported
 from support.dispatching import endpoint, event, no_jitter, store_events

@@ -8,7 +8,7 @@ import pytest
 
 from cdc.config import SourceConfig
 from cdc.model.connection import AccountRole
-from cdc.runtime.installers import account_choice
+from cdc.runtime.capture import account_choice
 
 URL, ADMIN = "mysql://erp:secret@db/shop", "mysql://root:toor@db/shop"
 

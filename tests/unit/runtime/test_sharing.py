@@ -12,7 +12,7 @@ import pytest
 from cdc.config import Config, SourceConfig, load_config
 from cdc.model.observer import SILENT
 from cdc.relay import nobody
-from cdc.runtime.consumer_parts import _watched, relay_of
+from cdc.runtime.consumer import _watched, relay_of
 from cdc.runtime.sharing import OPENED_AT_ONCE, PROBES_APART, THREADS, Share, Sharing, SourcePace, alone
 from support.memory_outbox.outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS

@@ -19,7 +19,7 @@ def test_each_state_as_sd_notify_writes_it(tmp_path: Path, abstract: bool) -> No
     clock, name = ManualClock(), f"@cdc-test-{os.getpid()}" if abstract else "notify"
     clock.advance(2.5)
     with notify_socket(tmp_path, name) as listening:
-        supervisor = Supervisor.of({"NOTIFY_SOCKET": listening.address})
+        supervisor = Supervisor.from_environment({"NOTIFY_SOCKET": listening.address})
         supervisor.waiting("Waiting for the outbox.", 1.5)
         supervisor.ready("All is well.")
         supervisor.reloading(clock)
@@ -35,7 +35,7 @@ def test_each_state_as_sd_notify_writes_it(tmp_path: Path, abstract: bool) -> No
 
 
 def test_without_a_service_manager_nothing_is_told() -> None:
-    supervisor = Supervisor.of({"WATCHDOG_USEC": "1000000"})
+    supervisor = Supervisor.from_environment({"WATCHDOG_USEC": "1000000"})
     supervisor.ready("All is well.")
     assert supervisor.patience is None
 
@@ -53,7 +53,7 @@ def test_without_a_service_manager_nothing_is_told() -> None:
 )
 def test_the_watchdog_is_for_this_process(variables: dict[str, str], patience: float | None) -> None:
     given = {name: value.format(pid=os.getpid()) for name, value in variables.items()}
-    assert Supervisor.of({"NOTIFY_SOCKET": "/x"} | given).patience == patience
+    assert Supervisor.from_environment({"NOTIFY_SOCKET": "/x"} | given).patience == patience
 
 
 def test_a_socket_that_nobody_reads_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
