@@ -41,9 +41,8 @@ from cdc.access.proxy import is_within
 from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, Note, RecordedEntry
 from cdc.model.quota import Quota
 from cdc.outbox import endpoints, resealing
-from cdc.outbox.audit import append, chain_of, forget, noting, seal_key
+from cdc.outbox.audit import append, chain_of, check_quotas, forget, noting, seal_key
 from cdc.outbox.database import Database, Row, Session
-from cdc.outbox.quotas import check
 from cdc.outbox.secret_box import SecretBox
 
 P = ParamSpec("P")
@@ -438,7 +437,7 @@ async def _claim(
         if row is None and not has_room(requests, answered_, most):
             return Claim(ClaimState.FULL, first)
         if row is None:
-            await check(db, [quota._replace(following=1) for quota in within], now)
+            await check_quotas(db, [quota._replace(following=1) for quota in within], now)
         await db.write("insert_request", **request, fingerprint=fingerprint, started_at=now)
     return found
 

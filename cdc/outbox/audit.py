@@ -1,11 +1,11 @@
 """Entries of the audit log, in the transaction of what they record, each chained to the one before
-(`cdc.model.audit`)."""
+(`cdc.model.audit`); and counts of what has a limit (`cdc.model.quota`), in the transaction that adds to it."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, wraps
@@ -13,8 +13,8 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, ChainKey, Mark, Note
 from cdc.model.errors import OutboxError
+from cdc.model.quota import Limited, Quota, Usage
 from cdc.outbox.database import Database
-from cdc.outbox.quotas import check
 from cdc.outbox.secret_box import SEALED, SecretBox
 
 D = TypeVar("D", bound=Database)
@@ -30,24 +30,45 @@ _KEY_BYTES: Final = 32
 async def append(db: Database, entry: AuditEntry) -> int:
     """Return the number that the entry got.  Call `Database.alone` before: entries are numbered as they commit, and
     nobody adds what the limits of one count.  Raises `LimitReached`."""
-    await check(db, entry.within, entry.at)
+    await check_quotas(db, entry.within, entry.at)
     chain, last = await begin(db, entry.at)
     return await _add(db, chain, last, entry)
 
 
 def noting(note: Note, work: Work[D, P, T]) -> Work[D, P, T]:
-    """Return ``work`` followed by the entries, for one transaction.  The lock comes late and is held shortly."""
+    """Return ``work`` followed by the entries, for one transaction."""
 
     @wraps(work)
     async def noted(db: D, /, *args: P.args, **kwargs: P.kwargs) -> T:
         result = await work(db, *args, **kwargs)
-        if note:
-            await db.alone()
-        for entry in note:
-            await append(db, entry)
+        await record(db, note)
         return result
 
     return noted
+
+
+async def record(db: Database, note: Note) -> None:
+    """Append the entries of a change, at its end: the lock that this takes is then held shortly."""
+    if note:
+        await db.alone()
+    for entry in note:
+        await append(db, entry)
+
+
+async def check_quotas(db: Database, within: Sequence[Quota], now: datetime) -> None:
+    """Raise `LimitReached` where a holder has more than it may.  Call `Database.alone` before: others must not add at
+    the same time."""
+    for quota in within:
+        holder = {"source": quota.source, "principal": quota.principal}
+        rows = await db.rows("quota_usage", kind=quota.kind.value, now=now, **holder)
+        if sum(row[-1] for row in rows) + quota.following > quota.most:
+            raise quota.refusal()
+
+
+async def usage(db: Database, now: datetime) -> list[Usage]:
+    """Return what all sources and principals have."""
+    rows = await db.rows("quota_usage", kind=None, source=None, principal=None, now=now)
+    return [Usage(Limited(kind), source, principal, number) for kind, source, principal, number in rows]
 
 
 async def chain_of(db: Database) -> tuple[AuditChain, int]:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cdc.model.audit import Note
 from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, public_url
+from cdc.model.event import Event
+from cdc.outbox.audit import record
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import reorder
-from cdc.outbox.relay import Written, announce, insert_deliveries, insert_events
+from cdc.outbox.relay import announce, insert_deliveries, insert_events, written
 from cdc.outbox.shared import (
     Subscriber,
     SubscriberIndex,
@@ -22,6 +25,10 @@ from cdc.outbox.shared import (
     record_busy,
 )
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
+
+
+async def endpoint(db: Database, endpoint_id: str) -> Endpoint | None:
+    return next(iter(await endpoints_of(db, [endpoint_id])), None)
 
 
 async def endpoints_of(db: Database, endpoint_ids: Sequence[str]) -> list[Endpoint]:
@@ -63,9 +70,9 @@ async def search(
     which: EndpointFilter,
     limit: int,
     budget: TimeBudget,
-    after: int,
+    after: int = 0,
     *,
-    fits: Callable[[Endpoint], bool],
+    fits: Callable[[Endpoint], bool] = lambda _: True,
 ) -> SearchPage[Endpoint]:
     """Return a page of the endpoints with greater numbers, in the order in which they were added."""
     walk: LogScan[tuple[int, Endpoint]] = LogScan(
@@ -101,7 +108,7 @@ async def subscriber(db: Database, endpoint_id: str) -> Subscriber:
     return db.subscriber_from(row)
 
 
-async def seal_secrets(db: Database, *, former: bool, dry_run: bool = False) -> int:
+async def seal_secrets(db: Database, *, former: bool = True, dry_run: bool = False) -> int:
     """Seal texts that are not sealed, and (``former``) those that a former key sealed; return how many.
 
     Endpoints of former versions, which count as well, get a public URL; removed ones have nothing else any more."""
@@ -123,40 +130,43 @@ async def seal_secrets(db: Database, *, former: bool, dry_run: bool = False) -> 
     return count
 
 
-async def add(db: Database, endpoint: Endpoint) -> None:
+async def add(db: Database, endpoint: Endpoint, note: Note = ()) -> None:
     if not await db.write("insert_endpoint", **db.endpoint_row(endpoint)):
         raise endpoint_exists(endpoint.id)
     db.due()
+    await record(db, note)
 
 
 async def restore(db: Database, endpoint: Endpoint) -> None:
+    """Add an endpoint under the id of one that was removed."""
     await db.write("restore_endpoint", id=endpoint.id)
     await db.write("update_endpoint", **db.endpoint_row(endpoint))
     db.due()
 
 
-async def change(db: Database, endpoint_id: str, wanted: EndpointChange) -> Endpoint:
+async def change(db: Database, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
     """Change an endpoint.  Its row, or the file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)
     (row,) = await db.rows("endpoints_of", ids=[endpoint_id])
     found = db.endpoint_from(row)
-    changed = wanted.applied_to(found)
+    changed = change.applied_to(found)
     await db.write("update_endpoint", **db.endpoint_row(changed, db.stored_from(row)))
     if changed.order is not found.order:
         await reorder(db, number, changed.order)
     db.due()
+    await record(db, note)
     return changed
 
 
 async def disable_failing(
-    db: Database, endpoint_id: str, since: datetime, reason: str, announcement: Written, *, now: datetime
+    db: Database, endpoint_id: str, failing_since: datetime, reason: str, announcement: Event, now: datetime
 ) -> bool:
-    changed = await db.write("disable_failing", id=endpoint_id, failing_since=since, reason=reason)
+    changed = await db.write("disable_failing", id=endpoint_id, failing_since=failing_since, reason=reason)
     return await _announced(db, changed, announcement, now)
 
 
 async def disable_filtered(
-    db: Database, endpoint_id: str, condition: str, reason: str, announcement: Written, *, now: datetime
+    db: Database, endpoint_id: str, condition: str, reason: str, announcement: Event, now: datetime
 ) -> bool:
     changed = await db.write("disable_filtered", id=endpoint_id, condition=condition, reason=reason)
     return await _announced(db, changed, announcement, now)
@@ -166,30 +176,31 @@ async def note_filter(db: Database, endpoint_id: str, condition: str, problem: s
     await db.write("note_filter", id=endpoint_id, condition=condition, problem=problem)
 
 
-async def _announced(db: Database, changed: int, announcement: Written, now: datetime) -> bool:
+async def _announced(db: Database, changed: int, announcement: Event, now: datetime) -> bool:
     """Announce a change of an endpoint, if there was one; whether there was."""
     if changed:
-        await announce(db, [announcement], now)
+        await announce(db, written([announcement]), now)
         db.due()
     return bool(changed)
 
 
-async def remove(db: Database, endpoint_id: str, now: datetime) -> None:
+async def remove(db: Database, endpoint_id: str, now: datetime, note: Note = ()) -> None:
     number, _ = await _find(db, endpoint_id)
     await db.write("cancel_deliveries", number=number, now=now)
     with db.overwriting():
         await db.write("remove_endpoint", number=number, now=now)
         await db.write("forget_url", number=number)
     db.due()
+    await record(db, note)
 
 
 async def send_test(
-    db: Database, endpoint_id: str, test: Written, worker: str, *, now: datetime, until: datetime
+    db: Database, endpoint_id: str, event: Event, worker: str, now: datetime, until: datetime, *, note: Note = ()
 ) -> LeasedDelivery:
     number, enabled = await _find(db, endpoint_id)
     if not enabled:
         raise endpoint_disabled(endpoint_id)
-    event, payload = test
+    (test,) = written([event])
     ledger = await db.ledger([event.id])
     only = Ledger(ledger.last_event, ledger.last_delivery, ledger.known, SubscriberIndex([Subscriber(number, ("*",))]))
     new = await insert_events(db, [test], only)
@@ -199,6 +210,7 @@ async def send_test(
     taken = await db.row("take", event=only.last_event + 1, worker=worker, until=until)
     if taken is None:
         raise record_busy(event.record)
+    await record(db, note)
     return LeasedDelivery(
         id=delivery_id(taken[0]),
         endpoint_id=endpoint_id,
@@ -207,7 +219,7 @@ async def send_test(
         record=db.text(event.record),
         attempt=1,
         lease_until=until,
-        body_event=payload,
+        body_event=test[1],
         source=event.source,
     )
 

@@ -21,8 +21,8 @@ from cdc.model.delivery import (
 )
 from cdc.model.endpoint import public_url
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.contents import Contents
 from cdc.outbox.database import Database, Row
+from cdc.outbox.secret_box import Contents
 from cdc.outbox.shared import cursor_of, delivery_id, delivery_number, no_delivery, place_text
 from cdc.outbox.slices import LogScan, LogSlice, SearchPage, TimeBudget
 
@@ -85,7 +85,7 @@ _LEASED_AMONG_ACTIVE: Final = 5
 _ALL: Final = 2**62
 
 
-async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
+async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
     search = await db.find_deliveries(which, newest_first=True)
     if before is not None:
         search = search.before(*await _place_of(db, before))
@@ -93,7 +93,7 @@ async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: st
 
 
 async def search_deliveries(
-    db: Database, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None
+    db: Database, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
 ) -> SearchPage[DeliveryView]:
     search = await db.find_deliveries(which, walked=True)
     whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
@@ -138,7 +138,7 @@ async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, li
 
 
 async def counts(
-    db: Database, most: int | None, endpoint_ids: Sequence[str] | None
+    db: Database, most: int | None = None, endpoint_ids: Sequence[str] | None = None
 ) -> dict[str, dict[DeliveryState, int]]:
     rows: dict[str, dict[int, int]] = defaultdict(dict)
     given = {"most": _ALL if most is None else most, "ids": None if endpoint_ids is None else list(endpoint_ids)}
@@ -162,7 +162,13 @@ def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
     return found | {DeliveryState.LEASED: leased} if leased else found
 
 
-async def events(db: Database, limit: int, after: int | None, pattern: str | None) -> list[StoredEvent]:
+async def unfinished(db: Database, endpoint_id: str | None, limit: int) -> int:
+    if endpoint_id is None:
+        return int(await db.value("all_unfinished", limit=limit))
+    return int(await db.value("unfinished", endpoint=endpoint_id, limit=limit))
+
+
+async def events(db: Database, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
     if pattern is not None:
         which = EventFilter(event_pattern=pattern)
         return await (_newest(db, which, limit) if after is None else find_events(db, which, limit, after))
@@ -193,13 +199,13 @@ async def newest_events(db: Database, records: Sequence[str], sources: Sequence[
     return [event_from(row, db.box.contents) for row in rows]
 
 
-async def find_events(db: Database, which: EventFilter, limit: int, after: int) -> list[StoredEvent]:
+async def find_events(db: Database, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
     search = await db.find_events(which)
     return [event_from(row, db.box.contents) for row in await search.behind(after).rows("find_events", limit)]
 
 
 async def search_events(
-    db: Database, which: EventFilter, limit: int, budget: TimeBudget, place: int | None, *, oldest_first: bool
+    db: Database, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
 ) -> SearchPage[StoredEvent]:
     search = await db.find_events(which, walked=True)
     whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
@@ -213,7 +219,7 @@ async def search_events(
 
 
 async def activity(
-    db: Database, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None, source: str | None
+    db: Database, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None, source: str | None = None
 ) -> list[Activity]:
     columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
     if source is not None:

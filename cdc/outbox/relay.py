@@ -1,19 +1,24 @@
-"""The relay's half of an outbox: events, deliveries, position, states and kept rows in one transaction."""
+"""The relay's half of an outbox: events, deliveries, position, states and snapshot rows in one transaction, with the
+progress of backfills and changes in quarantine, which are read and ended here too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Final
 
-from cdc.model.change import BackfillStep, Position, Quarantined, SnapshotChange, SnapshotRow
+import orjson
+
+from cdc.model.audit import Note
+from cdc.model.backfill import Backfill, BackfillState
+from cdc.model.change import BackfillStep, Operation, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.event import Event, event_payload
-from cdc.outbox import backfills, quarantine
+from cdc.outbox.audit import record
 from cdc.outbox.base import Fence, Stored
-from cdc.outbox.database import Database, Ledger
+from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import merge_lanes
-from cdc.outbox.shared import check_fence, lane_for, position_moved
+from cdc.outbox.shared import check_fence, lane_for, no_backfill, position_moved
 
 #: The owner of the states that note the readers' sessions; the name of no source.
 READERS: Final = "reading sessions"
@@ -58,6 +63,7 @@ async def store(
     step: BackfillStep | None = None,
     quarantined: Sequence[Quarantined] = (),
     fence: Fence | None = None,
+    note: Note = (),
 ) -> Stored:
     if kept is not None:
         check_fence(source, await position(db, source), kept, None)
@@ -70,9 +76,10 @@ async def store(
     if kept is not None:
         await keep_rows(db, source, kept)
     if step is not None:
-        await backfills.advance(db, step, now)
+        await advance_backfill(db, step, now)
     if quarantined:
-        await quarantine.add(db, source, quarantined, now)
+        await add_quarantined(db, source, quarantined, now)
+    await record(db, note)
     return stored
 
 
@@ -156,7 +163,7 @@ async def keep_rows(db: Database, source: str, change: SnapshotChange) -> None:
 
 
 async def kept_digests(
-    db: Database, source: str, table: str, limit: int, *, after: bytes | None, until: bytes | None
+    db: Database, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
 ) -> list[tuple[bytes, bytes]]:
     found = await db.rows("kept_digests", source=source, table=table, after=after or b"", until=until, limit=limit)
     return [(key, digest) for key, digest in found]
@@ -165,3 +172,142 @@ async def kept_digests(
 async def kept_rows(db: Database, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
     found = await db.rows_each("kept_row", {"key": list(keys)}, source=source, table=table)
     return {key: SnapshotRow(key, digest, db.box.contents.open(content)) for key, digest, content in found}
+
+
+async def add_backfill(db: Database, backfill: Backfill, note: Note = (), *, rereads: str = "") -> None:
+    await db.write(
+        "insert_backfill",
+        id=backfill.id,
+        created_at=backfill.created_at,
+        actor=backfill.actor,
+        source=backfill.source,
+        table_name=backfill.table,
+        condition=backfill.where,
+        endpoint=backfill.endpoint,
+        rate=backfill.rate,
+        estimate=backfill.estimate,
+        state=backfill.state.value,
+    )
+    if rereads:
+        await db.write("set_reread", id=rereads, backfill=backfill.id)
+    await record(db, note)
+
+
+async def backfills(db: Database, limit: int, before: str | None = None) -> list[Backfill]:
+    return [_backfill_from(row) for row in await db.rows("backfills", limit=limit, before=before)]
+
+
+async def find_backfill(db: Database, backfill_id: str) -> Backfill | None:
+    row = await db.row("find_backfill", id=backfill_id)
+    return None if row is None else _backfill_from(row)
+
+
+async def next_backfill(db: Database, source: str) -> Backfill | None:
+    row = await db.row("next_backfill", source=source)
+    return None if row is None else _backfill_from(row)
+
+
+async def backfilled_sources(db: Database) -> frozenset[str]:
+    return frozenset(source for (source,) in await db.rows("backfilled_sources"))
+
+
+async def advance_backfill(db: Database, step: BackfillStep, now: datetime) -> None:
+    place = None if step.after is None else orjson.dumps(step.after).decode()
+    await db.write("advance_backfill", id=step.job, row_count=step.rows, place=place, finished=step.finished, now=now)
+
+
+async def set_backfill(
+    db: Database, backfill_id: str, state: BackfillState, error: str, now: datetime, note: Note = ()
+) -> Backfill:
+    ended = now if state.ended else None
+    await db.write("set_backfill", id=backfill_id, state=state.value, error=error, finished_at=ended)
+    found = await find_backfill(db, backfill_id)
+    if found is None:
+        raise no_backfill(backfill_id)
+    await record(db, note)
+    return found
+
+
+def _backfill_from(row: Row) -> Backfill:
+    """Return the backfill of the table's columns, in their order."""
+    return Backfill(
+        id=row[0],
+        created_at=row[1],
+        actor=row[2],
+        source=row[3],
+        table=row[4],
+        where=row[5],
+        endpoint=row[6],
+        rate=row[7],
+        estimate=row[8],
+        state=BackfillState(row[9]),
+        rows=row[10],
+        after=None if row[11] is None else orjson.loads(row[11]),
+        finished_at=row[12],
+        error=row[13],
+    )
+
+
+async def add_quarantined(db: Database, source: str, changes: Sequence[Quarantined], now: datetime) -> None:
+    seal = db.box.contents.seal_text
+    for change in changes:
+        await db.write(
+            "insert_quarantined",
+            id=change.id,
+            found_at=now,
+            source=source,
+            table_name=change.table,
+            operation=change.operation.value,
+            row_key=None if change.key is None else seal(orjson.dumps(dict(change.key)).decode()),
+            token=change.token,
+            changed_at=change.changed_at,
+            reason=change.reason,
+            image_before=seal(change.before),
+            image_after=seal(change.after),
+        )
+
+
+async def quarantined(
+    db: Database, limit: int, before: str | None = None, source: str | None = None
+) -> list[Quarantined]:
+    return [
+        _quarantined_from(row, db.box.contents.open_text)
+        for row in await db.rows("quarantined", limit=limit, before=before, source=source)
+    ]
+
+
+async def find_quarantined(db: Database, quarantined_id: str) -> Quarantined | None:
+    row = await db.row("find_quarantined", id=quarantined_id)
+    return None if row is None else _quarantined_from(row, db.box.contents.open_text)
+
+
+async def count_quarantined(db: Database) -> dict[str, int]:
+    return dict(await db.rows("count_quarantined"))
+
+
+async def remove_quarantined(db: Database, quarantined_id: str, note: Note = ()) -> bool:
+    removed = await db.write("remove_quarantined", id=quarantined_id)
+    await record(db, note)
+    return removed > 0
+
+
+async def forget_quarantined(db: Database, before: datetime) -> int:
+    return await db.write("forget_quarantined", before=before)
+
+
+def _quarantined_from(row: Row, opened: Callable[[str], str]) -> Quarantined:
+    """Return the change of the table's columns, in their order."""
+    return Quarantined(
+        id=row[0],
+        found_at=row[1],
+        source=row[2],
+        table=row[3],
+        operation=Operation(row[4]),
+        key=None if row[5] is None else orjson.loads(opened(row[5])),
+        token=row[6],
+        changed_at=row[7],
+        reason=row[8],
+        before=opened(row[9]),
+        after=opened(row[10]),
+        backfill=row[11],
+    )

@@ -13,14 +13,16 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from cdc.model.audit import Note
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, Replayed, ReplayState
 from cdc.model.endpoint import Order
+from cdc.outbox.audit import record
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.contents import Contents
 from cdc.outbox.database import Database, Row
 from cdc.outbox.dispatch import settle
 from cdc.outbox.endpoints import subscriber as subscriber_of_id
 from cdc.outbox.log import ACTIVE, event_from
+from cdc.outbox.secret_box import Contents
 from cdc.outbox.shared import (
     Subscriber,
     delivery_number,
@@ -36,7 +38,7 @@ from cdc.outbox.shared import (
 )
 
 
-async def add(db: Database, replay: Replay) -> None:
+async def add(db: Database, replay: Replay, note: Note = ()) -> None:
     await db.write(
         "insert_replay",
         id=replay.id,
@@ -47,9 +49,10 @@ async def add(db: Database, replay: Replay) -> None:
         total=replay.total,
         state=replay.state.value,
     )
+    await record(db, note)
 
 
-async def newest(db: Database, limit: int, before: str | None) -> list[Replay]:
+async def newest(db: Database, limit: int, before: str | None = None) -> list[Replay]:
     return [_from(row) for row in await db.rows("replays", limit=limit, before=before)]
 
 
@@ -63,7 +66,7 @@ async def lease(db: Database, worker: str, now: datetime, until: datetime) -> Re
     return None if row is None else _from(row)
 
 
-async def advance(db: Database, replay_id: str, worker: str, step: Replayed, *, now: datetime, until: datetime) -> bool:
+async def advance(db: Database, replay_id: str, worker: str, step: Replayed, now: datetime, until: datetime) -> bool:
     ended = step.after is None
     changed = await db.write(
         "advance_replay",
@@ -79,11 +82,12 @@ async def advance(db: Database, replay_id: str, worker: str, step: Replayed, *, 
     return changed > 0
 
 
-async def end(db: Database, replay_id: str, state: ReplayState, error: str, now: datetime) -> Replay:
+async def end(db: Database, replay_id: str, state: ReplayState, error: str, now: datetime, note: Note = ()) -> Replay:
     await db.write("end_replay", id=replay_id, state=state.value, error=error, now=now)
     ended = await find(db, replay_id)
     if ended is None:
         raise no_replay(replay_id)
+    await record(db, note)
     return ended
 
 
@@ -186,7 +190,7 @@ def _wanted(candidate: Candidate, subscriber: Subscriber) -> bool:
     return wanted_still(subscriber, candidate.event)
 
 
-async def retry(db: Database, delivery_id: str, now: datetime) -> None:
+async def retry(db: Database, delivery_id: str, now: datetime, note: Note = ()) -> None:
     number = delivery_number(delivery_id)
     row = await db.row("retriable", ids=[number])
     if row is None:
@@ -196,12 +200,13 @@ async def retry(db: Database, delivery_id: str, now: datetime) -> None:
         if not await db.write("hurry", id=number, now=now):
             raise not_finished(delivery_id)
         db.due()
-        return
-    if removed:
+    elif removed:
         raise endpoint_removed(delivery_id)
-    if expunged:
+    elif expunged:
         raise event_expunged(event_id)
-    await _reopen(db, [row], now)
+    else:
+        await _reopen(db, [row], now)
+    await record(db, note)
 
 
 async def scan(db: Database, which: DeliveryFilter, limit: int, after: str | None) -> ReplayScan:
@@ -225,11 +230,12 @@ def _candidate(row: Row, contents: Contents) -> Candidate:
     return Candidate(sequence, delivery, delivery is not None and state > ACTIVE, bool(expunged), event)
 
 
-async def apply(db: Database, found: ReplayScan, now: datetime) -> Replayed:
+async def apply(db: Database, found: ReplayScan, now: datetime, note: Note = ()) -> Replayed:
     rows = await db.rows("retriable", ids=found.reopened)
     done = await _reopen(db, [row for row in rows if row[1] > ACTIVE and not row[5] and not row[7]], now)
     if found.endpoint is not None and found.made:
         done += await _make(db, found.endpoint, found.made, now)
+    await record(db, note)
     return Replayed(done, found.expunged, found.after)
 
 

@@ -1,7 +1,7 @@
 """Brings what is stored to the form of today, a few rows at a time, beside all other work.
 
 Attempts of former versions have the path of their URL, and so have events about failing endpoints; receivers repeat it
-in their answers.  Row values are sealed with the present key, or not at all (`cdc.outbox.contents`).  The place that
+in their answers.  Row values are sealed with the present key, or not at all (`cdc.outbox.secret_box`).  The place that
 was reached is in the outbox, so a restart continues.
 """
 
@@ -14,9 +14,8 @@ import orjson
 
 from cdc.model.endpoint import public_url, redacted
 from cdc.model.event import OPERATIONS
-from cdc.outbox import contents
-from cdc.outbox.contents import no_key
 from cdc.outbox.database import Database
+from cdc.outbox.secret_box import UNSEALED, no_key
 
 _DONE: Final = "done"
 #: The form of rows without paths of URLs.
@@ -163,7 +162,7 @@ def _contents_form(db: Database) -> str:
 
 
 _CONTENTS: Final = {
-    name: _Part(rewrite, _contents_form, f"{contents.PLAIN}:{_DONE}")
+    name: _Part(rewrite, _contents_form, f"{UNSEALED}:{_DONE}")
     for name, rewrite in (("payloads", _payloads), ("answers", _answers), ("quarantine", _quarantined), ("kept", _kept))
 }
 _PARTS: Final = {

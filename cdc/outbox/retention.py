@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from cdc.model.audit import Note
 from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT
+from cdc.outbox.audit import record
 from cdc.outbox.database import Database
 from cdc.outbox.dispatch import settle
 from cdc.outbox.shared import no_event
@@ -80,7 +82,7 @@ def _before(time: datetime, limit: datetime | None) -> bool:
     return limit is not None and time < limit
 
 
-async def retain(db: Database, what: Retention, limit: int, after: int) -> Retained:
+async def retain(db: Database, what: Retention, limit: int, after: int = 0) -> Retained:
     """Remove finished deliveries, events and payloads by one step.  A finished delivery is not opened again while this
     runs."""
     newest = int(await db.value("last_event"))
@@ -107,7 +109,7 @@ async def _empty(db: Database, events: Sequence[int]) -> int:
     return await db.write("empty_payloads", events=events)
 
 
-async def expunge(db: Database, event_ids: Sequence[str], now: datetime) -> int:
+async def expunge(db: Database, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
     found: dict[str, int] = dict(await db.rows("sequences", ids=event_ids))
     for event_id in event_ids:
         if event_id not in found:
@@ -119,6 +121,7 @@ async def expunge(db: Database, event_ids: Sequence[str], now: datetime) -> int:
         await _empty(db, sequences)
     if ended:
         db.due()
+    await record(db, note)
     return len(ended)
 
 

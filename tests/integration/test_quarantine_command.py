@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cdc.model.change import Operation, Quarantined
-from cdc.outbox import quarantine
+from cdc.outbox import relay
 from cdc.outbox.sqlite.database import SqliteDatabase, finished
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
@@ -25,7 +25,7 @@ def skip(consumer: Consumer, number: int, operation: Operation = Operation.UPDAT
         f"qr_{number}", "contadores", operation, {"id": number}, "1", at(number), reason, "", "no json"
     )
     with closing(sqlite3.connect(consumer.folder / "cdc.db")) as db, db:
-        finished(quarantine.add(SqliteDatabase(db), "main", [change], at(number)))
+        finished(relay.add_quarantined(SqliteDatabase(db), "main", [change], at(number)))
     return change.id
 
 

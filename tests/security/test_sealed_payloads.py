@@ -15,8 +15,7 @@ from cdc.model.change import Operation, Position, Quarantined, SnapshotChange, S
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.errors import ConfigError, OutboxError, UsageError
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.contents import MAGIC, TEXT, Contents
-from cdc.outbox.secret_box import new_key
+from cdc.outbox.secret_box import MAGIC, TEXT, Contents, new_key
 from cdc.outbox.slices import TimeBudget
 from support.browsing import visiting
 from support.managing import managing

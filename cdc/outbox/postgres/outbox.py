@@ -27,7 +27,7 @@ from cdc.model.event import Event
 from cdc.outbox import endpoints, resealing
 from cdc.outbox.base import Replication
 from cdc.outbox.database import Database
-from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
+from cdc.outbox.database_outbox import DatabaseOutbox, P, Run, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import Notice, PostgresDatabase
 from cdc.outbox.postgres.migrate import is_installed, migrate_postgres
@@ -160,61 +160,55 @@ class PostgresOutbox(DatabaseOutbox):
         subscribers = SubscriberCache()
         soon = SOON_SECONDS if info.others else CALL_SECONDS
         session = partial(PostgresSession, info, token, box=box)
-        self._own = self._kept = self._durable = session(durable=True, subscribers=subscribers)
-        self._due = self._leasing = session(durable=False, seconds=soon)
-        self.limits = PostgresLimits(self._leasing)
+        self._durable = session(durable=True, subscribers=subscribers)
+        self._leasing = session(durable=False, seconds=soon)
         self._recording = session(durable=True, seconds=soon, subscribers=subscribers)
-        self._log = self._reading = session(durable=True, plain=True)
+        self._reading = session(durable=True, plain=True)
         self._upkeep = session(durable=False)
         self._altering = session(durable=True, seconds=ALTER_SECONDS)
+        self.limits = PostgresLimits(self._leasing)
+        self._read_own = self._read_snapshot = self._step = self._durable.read
+        self._read_due, self.read_log = self._leasing.read, self._reading.read
+        self._change = self._noted(self._durable, Lock.EXCLUSIVE)
+        self.alter = self._noted(self._altering, Lock.EXCLUSIVE)
+        self._add = partial(self._durable.write, Lock.SHARED)
+        self._dispatch = self._noted(self._recording, Lock.EXCLUSIVE)
+        self._tidy = self._noted(self._upkeep, Lock.SHARED)
         self._listener = Listener(info, token)
         self.workers = self._readers = PostgresWorkers(info, token)
         self._floors = dispatch.DueFloors()
         self._own_writes = 0
         self._seen: tuple[int, int] | None = None
 
-    async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._own_writes += 1
-        return await self._durable.write(Lock.EXCLUSIVE, work, *args, **kwargs)
+    def _noted(self, session: PostgresSession, lock: Lock) -> Run:
+        """Return what runs a function in a transaction, and counts it for `changed`."""
 
-    async def alter(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._own_writes += 1
-        return await self._altering.write(Lock.EXCLUSIVE, work, *args, **kwargs)
+        async def write(work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            self._own_writes += 1
+            return await session.write(lock, work, *args, **kwargs)
 
-    async def _add(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._durable.write(Lock.SHARED, work, *args, **kwargs)
-
-    async def _step(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._durable.read(work, *args, **kwargs)
-
-    async def _dispatch(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._own_writes += 1
-        return await self._recording.write(Lock.EXCLUSIVE, work, *args, **kwargs)
-
-    async def _tidy(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._own_writes += 1
-        return await self._upkeep.write(Lock.SHARED, work, *args, **kwargs)
+        return write
 
     async def exists(self) -> bool:
         return await is_installed(self._info)
 
     async def check(self) -> None:
-        await self._reading.read(_check_schema, self._info)
+        await self.read_log(_check_schema, self._info)
 
     async def replication(self) -> Replication:
-        return await self._due.read(_replication)
+        return await self._read_due(_replication)
 
     async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - for SQLite, which writes the content of a deleted file to a new one; of a dropped schema there is none
         return None
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
-        await self._log.read(resealing.check_keys)
-        rights = await self._log.read(secret_rights)
+        await self.read_log(resealing.check_keys)
+        rights = await self.read_log(secret_rights)
         self._endpoints_by = "endpoints" if rights.reads else "endpoints_outlined"
         if not rights.writes:
             return
-        if await self._log.read(endpoints.seal_secrets, former=False, dry_run=True):
+        if await self.read_log(endpoints.seal_secrets, former=False, dry_run=True):
             await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, former=False)
 
     async def close(self) -> None:
@@ -319,7 +313,7 @@ async def _replication(db: Database) -> Replication:
     return Replication.ASYNCHRONOUS if standby else Replication.NONE
 
 
-async def _check_schema(db: PostgresDatabase, info: ConnectionInfo) -> None:
+async def _check_schema(db: Database, info: ConnectionInfo) -> None:
     """Raise `OutboxLost` when the schema or its main table was dropped."""
     if await db.value("main_table") is None:
         raise OutboxLost(

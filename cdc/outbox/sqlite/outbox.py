@@ -21,7 +21,7 @@ from cdc.model.audit import Note
 from cdc.model.delivery import LeasedDelivery, Outcome
 from cdc.model.event import Event
 from cdc.outbox import endpoints, resealing
-from cdc.outbox.database_outbox import DatabaseOutbox, P, T, Work
+from cdc.outbox.database_outbox import DatabaseOutbox
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, log_in_use, sentence
@@ -100,23 +100,11 @@ class SqliteOutbox(DatabaseOutbox):
         self._refusals = RefusalFile(self._path)
 
     def _use(self, writer: SqliteThread, reader: SqliteThread) -> None:
-        self._own = self._writer = writer
-        self._log = self._kept = self._due = self._reader = reader
-
-    async def _change(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.write(work, *args, **kwargs)
-
-    async def _add(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.write(work, *args, **kwargs)
-
-    async def _step(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.write(work, *args, **kwargs)
-
-    async def _dispatch(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.write_relaxed(work, *args, **kwargs)
-
-    async def _tidy(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._writer.write_relaxed(work, *args, **kwargs)
+        self._writer, self._reader = writer, reader
+        self._read_own = writer.read
+        self.read_log = self._read_snapshot = self._read_due = reader.read
+        self._change = self.alter = self._add = self._step = writer.write
+        self._dispatch = self._tidy = writer.write_relaxed
 
     async def exists(self) -> bool:
         return self._path.exists()
@@ -145,7 +133,7 @@ class SqliteOutbox(DatabaseOutbox):
         await self._reader.close()
         await self._writer.close()
 
-    async def _kept_changed(self) -> None:
+    async def _forget_pages(self) -> None:
         await self._writer.read(_let_go)
 
     async def become_reader(self, source: str) -> bool:
