@@ -30,8 +30,8 @@ from cdc.database.mysql_connection import (
     quote,
     rows,
 )
+from cdc.database.mysql_inspect import MySQLTable, read_tables, text
 from cdc.database.mysql_journal import Decoder, JournalShape, decoder
-from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.database.mysql_types import MySQLColumn, image, piece
 from cdc.database.settings import SETTINGS, site_url
 from cdc.model.change import Row, Value

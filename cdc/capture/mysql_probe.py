@@ -21,8 +21,8 @@ from cdc.capture.mysql_session import MySQLSession
 from cdc.capture.probe import Backlog, Ends
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, rows, server_of
+from cdc.database.mysql_inspect import read_replication, replica_of_triggers
 from cdc.database.mysql_journal import Tokens
-from cdc.database.mysql_replication import read_replication, replica_of_triggers
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError

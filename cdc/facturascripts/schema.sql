@@ -1,6 +1,6 @@
 -- FacturaScripts' tables as far as its documents, partners, stock, accounting and users need them: names, types,
 -- nullability, defaults, keys and foreign keys as FacturaScripts itself creates them (columns in its order).
--- One notation for all engines: `schema.py` reads it, `cdc.demo.tables` renders it.  `serial` is an auto-increment
+-- One notation for all engines: `schema.py` reads it, `cdc.demo.server` renders it.  `serial` is an auto-increment
 -- integer; `timestamp` has no zone.  Left out: indexes that serve only FacturaScripts' own queries, and foreign keys to
 -- tables that are not here.
 

@@ -442,8 +442,8 @@ def _servers(sources: Iterable[SourceConfig]) -> Mapping[object, _Server]:
 
 def _mysql(server: _Server) -> dict[str, _Reach]:
     """Try to read each database with each account."""
-    from cdc.database.mysql_accounts import granted, readable_databases
     from cdc.database.mysql_connection import connect, errors_of
+    from cdc.database.mysql_inspect import granted, readable_databases
 
     names = _names(server)
     reach: dict[str, _Reach] = {}
@@ -466,8 +466,7 @@ def _postgres(server: _Server) -> dict[str, _Reach]:
     """Ask in each database which accounts may read something there."""
     import psycopg
 
-    from cdc.database.postgres_accounts import readers, replicating
-    from cdc.database.postgres_connection import connect
+    from cdc.database.postgres_connection import connect, readers, replicating
 
     users = sorted(server.users)
     found: dict[str, set[str]] = defaultdict(set)

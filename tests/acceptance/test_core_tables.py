@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.demo import tables
+from cdc.demo import server as demo
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 
@@ -33,8 +33,8 @@ def _insert(code: str) -> str:
 
 def _install_erp(database: Database) -> None:
     flavour = database.server.flavour
-    database.script(tables.ddl(flavour))
-    database.script(tables.seed(flavour))
+    database.script(demo.ddl(flavour))
+    database.script(demo.seed(flavour))
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -30,7 +30,7 @@ import pymysql
 
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.demo import tables
+from cdc.demo import server as demo
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from support.server import Spec, ask, make_server, owner_info
@@ -253,7 +253,7 @@ def measure(name: str, spec: Spec, rounds: int, pause: float, backlog: int) -> N
         info = owner_info(spec, server.port, "bench")
         print(f"{name} {version}")
         connection = open_connection(info)
-        for statement in tables.ddl("mysql" if spec.flavour == "mysql" else "mariadb").split(";\n"):
+        for statement in demo.ddl("mysql" if spec.flavour == "mysql" else "mariadb").split(";\n"):
             execute(connection, statement)
         overhead(info, connection, rounds, pause)
         asyncio.run(drain(info, connection, backlog))

@@ -31,7 +31,7 @@ from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.database.postgres_capture import LOCK_CLASS, LOCK_IDLE
 from cdc.database.postgres_connection import conninfo
-from cdc.demo import tables
+from cdc.demo import server as demo
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from support.server import Spec, ask, make_server, owner_info
@@ -216,7 +216,7 @@ def main() -> None:
         info = owner_info(spec, server.port, "postgres")
         print(f"PostgreSQL {ask(spec, server.port, 'SHOW server_version')}")
         with psycopg.connect(conninfo(info, "bench"), autocommit=True) as connection:
-            connection.execute(sql(tables.ddl("postgresql")))
+            connection.execute(sql(demo.ddl("postgresql")))
             overhead(info, connection, arguments.rounds, arguments.pause)
             asyncio.run(drain(info, connection, arguments.backlog))
     finally:

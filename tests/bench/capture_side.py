@@ -25,7 +25,7 @@ from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.table_map import TableMap
 from cdc.config.url import parse_database_url
 from cdc.database.mysql_connection import connect, server_of
-from cdc.database.mysql_tables import read_tables
+from cdc.database.mysql_inspect import read_tables
 
 Task = dict[str, Any]
 

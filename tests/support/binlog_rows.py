@@ -9,8 +9,8 @@ from typing import Any
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_inspect import MySQLTable, read_tables
 from cdc.database.mysql_journal import JournalShape, decoder
-from cdc.database.mysql_tables import MySQLTable, read_tables
 from cdc.database.mysql_types import image
 from cdc.model.change import Row
 from support.binlog_events import TABLE_MAP, Event, rows_events

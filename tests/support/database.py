@@ -17,7 +17,7 @@ import pymysql
 from psycopg import sql as pgsql
 from pymysql.constants import CLIENT
 
-from cdc.demo import tables
+from cdc.demo import server as demo
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.servers import TestServer
@@ -170,8 +170,8 @@ def _template(administration: Database, name: str, fill: Callable[[Database], No
 
 
 def _fill_erp(template: Database) -> None:
-    template.script(tables.ddl("postgresql"))
-    template.script(tables.seed("postgresql"))
+    template.script(demo.ddl("postgresql"))
+    template.script(demo.seed("postgresql"))
 
 
 def _fill_outbox(template: Database) -> None:
@@ -190,7 +190,7 @@ def _create_mysql(administration: Database, name: str, *, erp: bool) -> None:
     administration.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci")
     if erp:
         inside = Database(administration.server, name)
-        inside.script(f"{tables.ddl(inside.flavour)}\n{tables.seed(inside.flavour)}")
+        inside.script(f"{demo.ddl(inside.flavour)}\n{demo.seed(inside.flavour)}")
         inside.close()
 
 

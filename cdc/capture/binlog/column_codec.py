@@ -19,7 +19,7 @@ from typing import Any
 
 from cdc.capture.binlog.charset import TextDecoder, is_utf8, text_decoder
 from cdc.capture.binlog.table_map import LogColumn
-from cdc.database import mysql_values as values
+from cdc.database import mysql_types as values
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.errors import MalformedEvent, SourceError

@@ -26,7 +26,6 @@ from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.journal.mysql_rows import journals_cascades
 from cdc.capture.mysql_session import explained
 from cdc.database import sqlfile
-from cdc.database.mysql_accounts import account_of, create, named
 from cdc.database.mysql_connection import (
     NO_PRIVILEGE,
     Flavour,
@@ -39,9 +38,18 @@ from cdc.database.mysql_connection import (
     rows,
     server_of,
 )
+from cdc.database.mysql_inspect import (
+    UNSEEN,
+    MySQLTable,
+    account_of,
+    create,
+    named,
+    read_replication,
+    read_tables,
+    replica_of_log,
+    survey,
+)
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, PROBE, SHAPES
-from cdc.database.mysql_replication import read_replication, replica_of_log
-from cdc.database.mysql_tables import UNSEEN, MySQLTable, read_tables, survey
 from cdc.extras import has_zstandard, install_hint
 from cdc.model.change import Position
 from cdc.model.column import Capture, Table

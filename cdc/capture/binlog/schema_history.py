@@ -26,7 +26,7 @@ from cdc.capture.binlog.table_map import TableMap
 from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, Flavour, code_of, quote, rows
-from cdc.database.mysql_tables import read_tables
+from cdc.database.mysql_inspect import read_tables
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.change import Position
 from cdc.model.errors import SchemaMismatch, SourceUnavailable

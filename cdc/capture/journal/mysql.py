@@ -38,9 +38,8 @@ from cdc.database.mysql_connection import (
     open_registry,
     rows,
 )
+from cdc.database.mysql_inspect import MySQLTable, read_replication, replica_of_triggers
 from cdc.database.mysql_journal import CASCADES_ROW, JOURNAL, VERSION, Tokens, captures_from_json
-from cdc.database.mysql_replication import read_replication, replica_of_triggers
-from cdc.database.mysql_tables import MySQLTable
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, SecretColumns, Table
 from cdc.model.connection import ConnectionInfo

@@ -23,9 +23,8 @@ from cdc.capture.triggers.postgres_session import (
     survey,
 )
 from cdc.capture.triggers.postgres_state import Connection
-from cdc.database.postgres_accounts import accounts_of
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION
-from cdc.database.postgres_connection import connect, own_words
+from cdc.database.postgres_connection import accounts_of, connect, own_words
 from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, ConnectionInfo

@@ -19,10 +19,9 @@ from cdc.capture.triggers.mysql_probe import capture_findings, prove
 from cdc.capture.triggers.mysql_rights import grants_text
 from cdc.capture.triggers.mysql_state import Installation, MySQLState, inspect, installation
 from cdc.database import sqlfile
-from cdc.database.mysql_accounts import account_of
 from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
+from cdc.database.mysql_inspect import account_of, read_tables, survey
 from cdc.database.mysql_journal import TABLES, Tokens
-from cdc.database.mysql_tables import read_tables, survey
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import InstallError, TableAltered

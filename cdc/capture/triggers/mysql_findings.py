@@ -15,8 +15,8 @@ from cdc.capture.triggers.mysql_rights import TRANSACTIONS, obstacle_of, refuse
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, rows
+from cdc.database.mysql_inspect import MySQLTable
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, SHAPES, VERSION, WAIT, JournalShape, Tokens
-from cdc.database.mysql_tables import MySQLTable
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity, backlog

@@ -42,6 +42,7 @@ from cdc.capture.triggers.mysql_state import (
     trigger_name,
 )
 from cdc.database.mysql_connection import literal, quote
+from cdc.database.mysql_inspect import MySQLTable
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
@@ -54,7 +55,6 @@ from cdc.database.mysql_journal import (
     Tokens,
     captures_to_json,
 )
-from cdc.database.mysql_tables import MySQLTable
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 

@@ -29,9 +29,8 @@ from cdc.database.mysql_connection import (
     rows,
     server_of,
 )
+from cdc.database.mysql_inspect import APPLIER, MySQLTable, cascades_of_replica
 from cdc.database.mysql_journal import JOURNAL, PROBE, PROBE_SHAPE, Tokens
-from cdc.database.mysql_replication import APPLIER, cascades_of_replica
-from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo

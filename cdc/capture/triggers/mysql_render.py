@@ -13,8 +13,8 @@ from enum import StrEnum
 from cdc.capture.triggers.mysql_state import ForeignKey, trigger_name
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import Flavour, quote
+from cdc.database.mysql_inspect import MySQLTable
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, JournalShape, Tokens
-from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn, image, same
 from cdc.model.change import Operation
 from cdc.model.column import Capture

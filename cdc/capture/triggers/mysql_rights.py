@@ -7,11 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cdc.capture.triggers.mysql_state import Instrumentation, MySQLState
-from cdc.database.mysql_accounts import create, database_pattern, named
 from cdc.database.mysql_connection import Flavour, account_literal, quote
+from cdc.database.mysql_inspect import APPLIER, UNSEEN, MySQLTable, create, database_pattern, named
 from cdc.database.mysql_journal import INSTALLATION, JOURNAL, MARKER, PROBE, SHAPES, TABLES, VERSION, Tokens
-from cdc.database.mysql_replication import APPLIER
-from cdc.database.mysql_tables import UNSEEN, MySQLTable
 from cdc.model.column import Capture
 from cdc.model.connection import Account, AccountChoice, AccountRole, Accounts, heading
 from cdc.model.errors import InstallError

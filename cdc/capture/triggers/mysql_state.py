@@ -17,7 +17,6 @@ from pymysql.connections import Connection
 
 from cdc.capture.triggers.base import within
 from cdc.database import sqlfile
-from cdc.database.mysql_accounts import granted
 from cdc.database.mysql_connection import (
     BASE_TABLE,
     NO_PRIVILEGE,
@@ -27,6 +26,15 @@ from cdc.database.mysql_connection import (
     quote,
     rows,
     server_of,
+)
+from cdc.database.mysql_inspect import (
+    MySQLTable,
+    ReplicationSettings,
+    granted,
+    read_replication,
+    read_tables,
+    replica_of_triggers,
+    text,
 )
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
@@ -42,8 +50,6 @@ from cdc.database.mysql_journal import (
     Tokens,
     captures_from_json,
 )
-from cdc.database.mysql_replication import ReplicationSettings, read_replication, replica_of_triggers
-from cdc.database.mysql_tables import MySQLTable, read_tables, text
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.finding import Finding
 

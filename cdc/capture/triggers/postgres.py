@@ -18,9 +18,8 @@ from cdc.capture.triggers.postgres_session import (
     survey,
 )
 from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
-from cdc.database.postgres_accounts import accounts_of
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, PROBE
-from cdc.database.postgres_connection import own_words
+from cdc.database.postgres_connection import accounts_of, own_words
 from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, ConnectionInfo

@@ -20,8 +20,7 @@ from psycopg import errors
 from cdc.capture.triggers.base import Installer, Plan, Progress, S, Step
 from cdc.capture.triggers.postgres_render import connects, qualified
 from cdc.capture.triggers.postgres_state import Connection
-from cdc.database.postgres_accounts import connecting_roles
-from cdc.database.postgres_connection import connect, own_words
+from cdc.database.postgres_connection import connect, connecting_roles, own_words
 from cdc.database.sqlfile import load
 from cdc.model.connection import AccountChoice, ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable

@@ -13,8 +13,8 @@ import pytest
 from cdc.capture.triggers.base import Plan, Step
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.database.mysql_inspect import APPLIER
 from cdc.database.mysql_journal import Tokens
-from cdc.database.mysql_replication import APPLIER
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError, InstallError, LockTimeout
 from cdc.model.finding import Repaired, Severity

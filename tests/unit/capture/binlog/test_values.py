@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.database import mysql_values as values
+from cdc.database import mysql_types as values
 from cdc.model.errors import MalformedEvent
 
 

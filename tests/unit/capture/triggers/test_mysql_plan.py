@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cdc.capture.triggers.mysql_plan import RECORD, install_plan, uninstall_plan
 from cdc.capture.triggers.mysql_state import Installation, Instrumentation, MySQLState, MySQLTrigger, Rights
-from cdc.database.mysql_accounts import _granted
 from cdc.database.mysql_connection import Flavour, MySQLServer, literal, quote, tls_arguments
+from cdc.database.mysql_inspect import MySQLTable, _granted
 from cdc.database.mysql_journal import (
     JOURNAL,
     TABLES,
@@ -24,7 +24,6 @@ from cdc.database.mysql_journal import (
     captures_to_json,
     decoder,
 )
-from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.column import Capture, Column, ColumnKind
 from cdc.model.connection import Tls

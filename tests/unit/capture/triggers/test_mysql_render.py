@@ -18,8 +18,8 @@ from cdc.capture.triggers.mysql_render import (
 )
 from cdc.capture.triggers.mysql_state import ForeignKey
 from cdc.database.mysql_connection import Flavour
+from cdc.database.mysql_inspect import MySQLTable
 from cdc.database.mysql_journal import Tokens
-from cdc.database.mysql_tables import MySQLTable
 from cdc.database.mysql_types import MySQLColumn, image, same, value
 from cdc.model.column import Capture, ColumnKind
 
