@@ -11,13 +11,11 @@ from cdc.access.model import ApiToken
 from cdc.admin.backfills import Backfills, Quarantine
 from cdc.admin.base import Service, UseCases
 from cdc.admin.consumers import Consumers
-from cdc.admin.deliveries import Deliveries
+from cdc.admin.deliveries import Deliveries, Events, Statistics
 from cdc.admin.endpoints import Endpoints
-from cdc.admin.events import Events
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
 from cdc.admin.managed import Managed
 from cdc.admin.principal import Principal
-from cdc.admin.statistics import Statistics
 from cdc.config.rules import DueStatus, due_status
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint

@@ -1,16 +1,112 @@
-"""Deliveries: the log, sending one again; and replays, which send many again."""
+"""The log: event types, stored events, deliveries, replays, and statistics of attempts."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 from cdc.admin.base import UseCases, page_of
+from cdc.admin.endpoint_checks import matches_any, near_events
+from cdc.config.rules import label
 from cdc.dispatch.replay import ReplayPlan, count
-from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryView, Replay, Replayed, ReplayState
+from cdc.model.delivery import (
+    Activity,
+    Attempt,
+    DeliveryFilter,
+    DeliveryView,
+    EventFilter,
+    Replay,
+    Replayed,
+    ReplayState,
+)
+from cdc.model.event import Label
 from cdc.model.quota import Limited
+from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import no_delivery, no_endpoint, no_replay
 from cdc.outbox.slices import SearchPage, TimeBudget
+
+if TYPE_CHECKING:
+    from cdc.mapping.schema import EventType
+
+
+__all__ = ["EventType", "Events", "Label"]
+
+#: Events that are expunged in one write.
+_BATCH = 100
+#: Documents that are kept, each about a megabyte.
+_DOCUMENTS = 8
+
+
+class Events(UseCases):
+    def label(self, source: str, event: str) -> Label:
+        """The columns by which people know the record of an event."""
+        return label(self._config, source, event)
+
+    def meant(self, pattern: str) -> list[str]:
+        """Return events and patterns that were probably meant by one that no event fits."""
+        kinds = self.event_types()
+        names = [kind.name for kind in kinds]
+        if matches_any(pattern, names):
+            return []
+        return near_events(pattern, names, {kind.table: kind.entity for kind in kinds if kind.table})
+
+    def document(self, build: Callable[[Sequence[EventType]], bytes]) -> bytes:
+        """Return what ``build`` makes of the types of events; built once, as it takes a tenth of a second."""
+        kept, key = self._service.documents, (build, tuple(sorted(self._principal.sources)))
+        if key not in kept:
+            if len(kept) >= _DOCUMENTS:
+                del kept[next(iter(kept))]
+            kept[key] = build(self.event_types())
+        return kept[key]
+
+    async def newest(self) -> int:
+        """Return the place in the log of the newest event; 0 before there is any."""
+        newest = await self._store.events(1)
+        return newest[-1].sequence if newest else 0
+
+    async def get(self, event_id: str) -> StoredEvent | None:
+        found = await self._store.event(event_id)
+        return found if found is not None and self._principal.sees(found.source) else None
+
+    async def last(self, limit: int) -> list[StoredEvent]:
+        """Return the newest, in the order stored."""
+        if not self._principal.sources:
+            return await self._store.events(limit)
+        which, hurry = self._principal.narrowed(EventFilter()), TimeBudget(lambda: 0.0)
+        return (await self._store.search_events(which, limit, hurry, oldest_first=False)).found[::-1]
+
+    async def after(self, sequence: int, limit: int, pattern: str | None) -> list[StoredEvent]:
+        """Return those behind this place in the log, in the order stored."""
+        if not self._principal.sources:
+            return await self._store.events(limit, sequence, pattern)
+        which = self._principal.narrowed(EventFilter(event_pattern=pattern))
+        return await self._store.find_events(which, limit, sequence)
+
+    async def search(
+        self, which: EventFilter, limit: int, place: int | None = None, *, oldest_first: bool
+    ) -> SearchPage[StoredEvent]:
+        narrowed, budget = self._principal.narrowed(which), TimeBudget(self._clock.monotonic)
+        return await self._store.search_events(narrowed, limit, budget, place, oldest_first=oldest_first)
+
+    async def newest_of(self, records: Sequence[str]) -> list[StoredEvent]:
+        """Return the newest event of each record."""
+        return await self._store.newest_events(records, self._principal.sources or None) if records else []
+
+    async def expunge(self, event_ids: Sequence[str]) -> int:
+        """Empty payloads, and what endpoints answered to them, for good, and return how many deliveries that cancelled.
+        Raises `UsageError`."""
+        cancelled = 0
+        for first in range(0, len(event_ids), _BATCH):
+            batch = event_ids[first : first + _BATCH]
+            cancelled += await self._store.expunge(batch, self._clock.now(), self._note("event.expunge", *batch))
+        return cancelled
+
 
 #: Time limit (seconds) of counting the deliveries of a replay, because the caller waits for it.
 COUNT_SECONDS = 5.0
@@ -106,3 +202,122 @@ class Deliveries(UseCases):
         if which.endpoint_id is not None and not await self._owns(which.endpoint_id):
             raise no_endpoint(which.endpoint_id)
         return await self._of_theirs(which)
+
+
+#: Endpoints, and sources, that are named where all are summed up.
+TOP: Final = 20
+
+
+class Period(StrEnum):
+    """Slots: 60 minutes, 24 hours, 7 days of four parts, 30 days."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(slots=True)
+class Figures:
+    """``seconds``: duration of all attempts."""
+
+    delivered: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+    def add(self, counted: Activity) -> None:
+        self.delivered += counted.delivered
+        self.failed += counted.failed
+        self.seconds += counted.seconds
+
+    @property
+    def attempts(self) -> int:
+        return self.delivered + self.failed
+
+    @property
+    def success(self) -> float | None:
+        return self.delivered / self.attempts if self.attempts else None
+
+    @property
+    def average(self) -> float | None:
+        return self.seconds / self.attempts if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodFigures:
+    """``starts``: of the slots, oldest first.  ``endpoints`` (by id) and ``sources``: at least the `TOP` ones with the
+    most attempts; of many, as they were read last."""
+
+    starts: Sequence[datetime]
+    slots: Sequence[Figures]
+    total: Figures
+    endpoints: Mapping[str, Figures]
+    sources: Mapping[str, Figures]
+
+
+def slot_edges(period: Period, now: datetime, zone: tzinfo) -> list[datetime]:
+    """Return the edges of the slots, in UTC; the last slot contains ``now``.  Days begin at midnight in ``zone``."""
+    if period is Period.HOUR:
+        minute = now.replace(second=0, microsecond=0)
+        return [minute + timedelta(minutes=number) for number in range(-59, 2)]
+    if period is Period.DAY:
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        return [hour + timedelta(hours=number) for number in range(-23, 2)]
+    days, hours = (7, range(0, 24, 6)) if period is Period.WEEK else (30, range(1))
+    today = now.astimezone(zone).date()
+    every = [
+        datetime.combine(today + timedelta(days=number), time(hour), zone).astimezone(UTC)
+        for number in range(1 - days, 2)
+        for hour in hours
+    ]
+    past = [edge for edge in every if edge <= now]
+    return every[: len(past) + 1]
+
+
+class Statistics(UseCases):
+    async def of(
+        self, period: Period, zone: tzinfo, *, endpoint_id: str | None = None, source: str | None = None
+    ) -> PeriodFigures:
+        """Return the figures of what the principal sees; of one endpoint or source if it is named."""
+        edges = slot_edges(period, self._clock.now(), zone)
+        slots = {edge: Figures() for edge, _ in pairwise(edges)}
+        total = Figures()
+        endpoints: defaultdict[str, Figures] = defaultdict(Figures)
+        sources: defaultdict[str, Figures] = defaultdict(Figures)
+        owned = await self._owned()
+        if endpoint_id is None and source is None and owned is None:
+            now, sums = self._clock.now(), self._service.activity_sums
+            counted: Sequence[Activity] = await sums.totals(edges, now)
+            leaders = await sums.leaders((period, zone), edges[0], edges[-1], now)
+            for each in leaders.endpoints:
+                endpoints[each.endpoint_id].add(each)
+            for each in leaders.sources:
+                sources[each.source].add(each)
+        else:
+            asked = owned if endpoint_id is None else [endpoint_id]
+            found = await self._store.activity(edges, None if asked is None else sorted(asked), source)
+            counted = [each for each in found if self._sees(each, owned)]
+            for each in counted:
+                endpoints[each.endpoint_id].add(each)
+                sources[each.source].add(each)
+        for each in counted:
+            slots[each.since].add(each)
+            total.add(each)
+        return PeriodFigures(list(slots), list(slots.values()), total, endpoints, sources)
+
+    async def totals(self, period: Period, zone: tzinfo, endpoint_ids: Sequence[str]) -> dict[str, Figures]:
+        """Return the figures of these endpoints of the principal, by id; one without attempts is absent."""
+        edges, found = slot_edges(period, self._clock.now(), zone), defaultdict[str, Figures](Figures)
+        for each in await self._store.activity([edges[0], edges[-1]], endpoint_ids):
+            if self._principal.sees(each.source):
+                found[each.endpoint_id].add(each)
+        return found
+
+    async def _owned(self) -> frozenset[str] | None:
+        """Return the ids of the principal's endpoints; None: it sees all, removed ones too."""
+        if not self._principal.sources:
+            return None
+        return frozenset(each.id for each in await self._store.endpoints() if self._principal.owns(each.sources))
+
+    def _sees(self, counted: Activity, owned: frozenset[str] | None) -> bool:
+        return owned is None or (counted.endpoint_id in owned and self._principal.sees(counted.source))

@@ -10,8 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cdc.admin.base import UseCases
-from cdc.admin.endpoint_checks import check_endpoint, check_patterns, moved_credentials, new_endpoint
-from cdc.admin.endpoint_preview import GREETING, Previewed, ShapeWanted, preview, send_test, with_bodies
+from cdc.admin.endpoint_checks import (
+    GREETING,
+    Previewed,
+    ShapeWanted,
+    check_endpoint,
+    check_patterns,
+    moved_credentials,
+    new_endpoint,
+    preview,
+    send_test,
+    with_bodies,
+)
 from cdc.config.rules import label
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState

@@ -14,21 +14,19 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from cdc.access.model import Scope
+from cdc.admin.accounts import PortalLinks
 from cdc.admin.admin import Admin
 from cdc.admin.base import Service
-from cdc.admin.portal_links import PortalLinks
 from cdc.admin.principal import STRANGER
-from cdc.api import audit, backfills, consumers, deliveries, endpoints, events, portal_links, replays, sources
-from cdc.api.documents import asyncapi, schemas, typescript
-from cdc.api.openapi import document
-from cdc.api.operation import ApiOperation, Caller, OperationCall, Response
-from cdc.api.problem import Handler, Problem, of_validation, problems
+from cdc.api import access, consumers, deliveries, endpoints, events, sources
+from cdc.api.documents import asyncapi, document, schemas, typescript
+from cdc.api.operation import ApiOperation, Caller, Handler, OperationCall, Problem, Response, of_validation, problems
 from cdc.api.token_auth import TokenAuth
 from cdc.dispatch.authentication import public_jwk
 from cdc.model.errors import LimitReached
 
 if TYPE_CHECKING:
-    from cdc.admin.events import EventType
+    from cdc.admin.deliveries import EventType
 
 PREFIX = "/api/v1"
 #: No request needs more (bytes).
@@ -223,11 +221,11 @@ OPERATIONS: tuple[ApiOperation, ...] = (
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
     *consumers.OPERATIONS,
-    *replays.OPERATIONS,
-    *backfills.OPERATIONS,
+    *deliveries.REPLAY_OPERATIONS,
+    *sources.BACKFILL_OPERATIONS,
     *sources.OPERATIONS,
-    *portal_links.OPERATIONS,
-    *audit.OPERATIONS,
+    *access.OPERATIONS,
+    *access.AUDIT_OPERATIONS,
 )
 
 #: Name of a file → what makes it of the types of events.

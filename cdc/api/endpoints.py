@@ -1,33 +1,387 @@
-"""Endpoints: who gets what."""
+"""Endpoints.  Secret values are taken and, but for a new secret once, never shown."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr
 
 from cdc.access.model import Scope
-from cdc.admin.endpoint_preview import ShapeWanted
+from cdc.admin.endpoint_checks import Previewed, ShapeWanted
 from cdc.admin.endpoints import MOST_COUNTED
-from cdc.api.endpoint_resource import (
-    Disabling,
-    EndpointList,
-    EndpointPatch,
-    EndpointResource,
-    EndpointsQuery,
-    EndpointWithSecret,
-    NewEndpoint,
-    Preview,
-    PreviewWanted,
-    Rotation,
-    TestEvent,
-    TestResult,
-    body_of,
-)
 from cdc.api.events import sequence_of
 from cdc.api.operation import ApiOperation, OperationCall, Response
-from cdc.api.resource import MOST, SHORT_PAGES, AttemptResource, EventResource
-from cdc.model.endpoint import Endpoint
+from cdc.api.resource import (
+    MOST,
+    NEXT,
+    SHORT_PAGES,
+    AttemptResource,
+    EventResource,
+    Moment,
+    RequestModel,
+    ResponseModel,
+)
+from cdc.dispatch.authentication import LONGEST, SHORTEST, public_jwk
+from cdc.dispatch.signing import public_key, signature_of
+from cdc.dispatch.transform import preset
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import (
+    SECRET_NAMES,
+    SETTINGS,
+    Endpoint,
+    EndpointFilter,
+    EndpointState,
+    Order,
+    PayloadFormat,
+    authentication_of,
+    public_url,
+    settings_text,
+    shown_url,
+)
+from cdc.model.errors import UsageError
+
+#: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
+FIELD_NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200, examples=["invoice.*"])]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2000,
+        examples=["https://shop.example.com/webhooks", "rediss://broker.example.com/0/facturascripts.{source}"],
+        description="An https URL, `mailto:` and addresses, or a place in a message broker. User and password of a "
+        "broker become a header Authorization, which is never shown.",
+    ),
+]
+Filter = Annotated[
+    str, Field(max_length=4000, examples=["data.total > 1000.0"], description="A condition in CEL; empty: none.")
+]
+Transform = Annotated[
+    str, Field(max_length=4000, examples=['{"text": message}'], description="A CEL expression that makes the body.")
+]
+Preset = Annotated[
+    Literal["slack", "teams", "telegram", "discord", "google-chat", "mattermost"],
+    Field(description="Sets `transform` to the one for this chat."),
+]
+Language = Annotated[Literal["en", "es"], Field(description="Language of a transform's `message`.")]
+Headers = Annotated[
+    Mapping[Name, SecretStr], Field(max_length=50, description="Sent with each request. Values are never shown again.")
+]
+
+
+Parameters = Annotated[
+    Mapping[Name, Annotated[str, Field(max_length=1000)]],
+    Field(max_length=20, description="More parameters of the request for a token."),
+]
+
+
+class AuthenticationFields(RequestModel):
+    """An access token of OAuth2 (client credentials), or a JWT, that each request carries.  What is given replaces all
+    settings but the secret, which stays unless the type or the origin of the token URL changes."""
+
+    type: Annotated[Literal["none", "oauth2", "jwt"], Field(description="`none` removes it.")]
+    token_url: Annotated[str | None, Field(max_length=1000, description="OAuth2: where tokens are fetched.")] = None
+    client_id: Annotated[str | None, Field(max_length=1000)] = None
+    client_secret: Annotated[SecretStr | None, Field(min_length=1, max_length=1000, description="Never shown.")] = None
+    scope: Annotated[str | None, Field(max_length=1000)] = None
+    audience: Annotated[str | None, Field(max_length=1000, description="OAuth2: a parameter; JWT: `aud`.")] = None
+    parameters: Parameters | None = None
+    client_authentication: Annotated[
+        Literal["basic", "body"] | None, Field(description="Where client id and secret are sent.")
+    ] = None
+    private_key: Annotated[
+        SecretStr | None, Field(min_length=1, max_length=10_000, description="JWT: PEM; Ed25519, P-256 or RSA.")
+    ] = None
+    issuer: Annotated[str | None, Field(max_length=1000, description="JWT: `iss`.")] = None
+    key_id: Annotated[
+        str | None, Field(max_length=1000, description="JWT: `kid`; null: the thumbprint of the key (RFC 7638).")
+    ] = None
+    lifetime: Annotated[int | None, Field(ge=SHORTEST, le=LONGEST, description="JWT: seconds.")] = None
+    header: Annotated[str | None, Field(max_length=200, description="JWT: the header that carries it.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """Fields of `Endpoint` for what was given.  Raises `UsageError`."""
+        values = self.model_dump(exclude_none=True)
+        secrets = {name: values.pop(name).get_secret_value() for name in SECRET_NAMES.values() if name in values}
+        settings = settings_text(values)
+        if others := secrets.keys() - {SECRET_NAMES.get(self.type)}:
+            raise UsageError(f"Authentication of the type {self.type} has no {min(others)}.", "Remove it.")
+        return {"authentication": settings} | ({"credential": next(iter(secrets.values()))} if secrets else {})
+
+
+class AuthenticationResource(ResponseModel):
+    """Settings that do not apply to the type are null.  ``public_jwk``: what receivers verify a JWT with."""
+
+    type: Literal["oauth2", "jwt"]
+    token_url: str | None = None
+    client_id: str | None = None
+    scope: str | None = None
+    audience: str | None = None
+    parameters: dict[str, str] | None = None
+    client_authentication: Literal["basic", "body"] | None = None
+    issuer: str | None = None
+    key_id: str | None = None
+    lifetime: int | None = None
+    header: str | None = None
+    public_jwk: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self | None:
+        settings = authentication_of(endpoint.authentication)
+        if settings is None:
+            return None
+        shown = {name: getattr(settings, name) for name in SETTINGS[settings.type]}
+        return cls(**{"type": settings.type, "public_jwk": public_jwk(endpoint), **shown})
+
+
+class EndpointFields(RequestModel):
+    """The fields of an endpoint; one that is absent has its default, or stays unchanged."""
+
+    sources: Annotated[list[Name] | None, Field(max_length=100, description="Empty: all.")] = None
+    description: Annotated[str | None, Field(max_length=1000)] = None
+    format: PayloadFormat | None = None
+    timeout: Annotated[float | None, Field(gt=0, le=3600, description="Seconds.")] = None
+    retries: Annotated[
+        list[Annotated[float, Field(ge=0, le=2_592_000)]] | None,
+        Field(max_length=50, description="Seconds to wait before each retry; empty: none."),
+    ] = None
+    concurrency: Annotated[int | None, Field(ge=1, le=1000, description="Requests on their way at once.")] = None
+    order: Order | None = None
+    rate: Annotated[float | None, Field(ge=0, le=100_000, description="Requests a second; 0: any.")] = None
+    batch: Annotated[int | None, Field(ge=1, le=1000, description="Events in one request.")] = None
+    batch_wait: Annotated[float | None, Field(ge=0, le=60, description="Seconds.")] = None
+    filter: Filter | None = None
+    transform: Transform | None = None
+    preset: Preset | None = None
+    language: Language | None = None
+    fields: Annotated[list[Name] | None, Field(max_length=500, description="Columns; empty: all.")] = None
+    headers: Headers | None = None
+    authentication: AuthenticationFields | None = None
+    proxy: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
+    client_certificate: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
+    disable_after: Annotated[
+        float | None, Field(ge=0, le=31_536_000, description="Seconds without one success; 0: never.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Fields of `Endpoint` for what was given."""
+        values = {FIELD_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
+        values.pop("secret", None)
+        values.pop("signature", None)
+        if self.preset is not None and self.transform is not None:
+            raise UsageError("transform and preset exclude each other.", "Give one of them.")
+        if (chosen := values.pop("preset", None)) is not None:
+            values["transform"] = preset(chosen)
+        if (authentication := values.pop("authentication", None)) is not None:
+            values |= authentication.given()
+        headers: Mapping[str, SecretStr] | None = values.pop("headers", None)
+        if headers is not None:
+            values["headers"] = tuple((name, value.get_secret_value()) for name, value in headers.items())
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+class NewEndpoint(EndpointFields):
+    url: Url
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
+    signature: Annotated[Literal["v1", "v1a"], Field(description="By a shared secret, or by a key pair.")] = "v1"
+    secret: Annotated[
+        SecretStr | None, Field(max_length=200, description="Your own (`whsec_…`, `whsk_…`); else one is made.")
+    ] = None
+
+
+class EndpointPatch(EndpointFields):
+    """The fields to change.  With a URL of another scheme, host or port, headers, the secret of the authentication,
+    proxy and client certificate must be given again, or removed (`{}`, the type `none`, an empty text)."""
+
+    url: Url | None = None
+    events: Annotated[list[Pattern] | None, Field(min_length=1, max_length=200)] = None
+
+
+class Disabling(RequestModel):
+    reason: Annotated[str, Field(max_length=500, description="Why it is disabled, for the log.")] = "Disabled by hand."
+
+
+class Rotation(RequestModel):
+    signature: Annotated[Literal["v1", "v1a"] | None, Field(description="Left out: as now.")] = None
+    secret: Annotated[SecretStr | None, Field(max_length=200)] = None
+    overlap_hours: Annotated[float, Field(ge=0, le=8760, description="How long the former secret signs too.")] = 24.0
+
+
+class TestEvent(RequestModel):
+    event: Annotated[
+        Name, Field(description="An example of this event is sent, marked as a test; `endpoint.test` is a greeting.")
+    ] = "endpoint.test"
+
+
+class PreviewWanted(RequestModel):
+    """Which of the last events an endpoint like this one would get, and what its transform makes of them."""
+
+    events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
+    sources: list[Name] = Field(default_factory=list, max_length=100)
+    filter: Filter = ""
+    fields: list[Name] = Field(default_factory=list, max_length=500)
+    transform: Transform = ""
+    language: Language = "en"
+    last: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class EndpointResource(ResponseModel):
+    """A URL that gets events.  Of its secrets and headers only that they are there."""
+
+    id: str = Field(examples=["ep_5f2d1c0b9a8e7f60"])
+    url: str = Field(description="For a token of scope read only scheme, host and port, with the end of the id.")
+    events: list[str]
+    sources: list[str] = Field(description="Empty: all.")
+    filter: str
+    transform: str = Field(description="Empty: none.")
+    language: Language
+    fields: list[str] = Field(description="Empty: all.")
+    enabled: bool
+    disabled_reason: str | None
+    failing_since: Moment | None = Field(description="Since then it has accepted nothing; null while it works.")
+    filter_problem: str | None = Field(
+        description="Why the filter failed for an event, which was delivered without it; null: no failure since the "
+        "filter was changed.",
+        examples=["The expression compares or computes with values of different types."],
+    )
+    description: str
+    format: PayloadFormat
+    order: Order
+    timeout: float
+    retries: list[float]
+    concurrency: int
+    rate: float
+    batch: int
+    batch_wait: float
+    headers: list[str] = Field(description="Names only.")
+    authentication: AuthenticationResource | None
+    proxy: str | None
+    client_certificate: str | None
+    disable_after: float
+    signature: Literal["v1", "v1a"]
+    public_key: str | None = Field(description="Of `v1a`: what receivers verify with.")
+    former_public_key: str | None = Field(description="While the former secret signs too.")
+    origin: str | None = Field(description="The name that we gave when it was asked whether it agrees to get events.")
+    former_secret_until: Moment | None = Field(description="Until then the former secret signs too.")
+    managed_by: str | None = Field(description="The file that describes it (`cdc apply`).")
+    created_at: Moment
+    deliveries: dict[DeliveryState, int] = Field(
+        description=f"How many by state; up to {MOST_COUNTED:,} unfinished ones are counted."
+    )
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
+        """Return the endpoint as a caller of this scope may see it."""
+        shown = _shown(endpoint, counts)
+        if scope is Scope.MANAGE:
+            return cls(**shown)
+        authentication: AuthenticationResource | None = shown["authentication"]
+        if authentication is not None and authentication.token_url:
+            shown["authentication"] = authentication.model_copy(
+                update={"token_url": public_url(authentication.token_url), "parameters": None}
+            )
+        return cls(**(shown | {"url": shown_url(endpoint)}))
+
+
+class EndpointWithSecret(EndpointResource):
+    secret: str | None = Field(description="Shown this once; null where the receiver needs only the public key.")
+
+    @classmethod
+    def revealing(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> Self:
+        shown = _shown(endpoint, counts)
+        return cls(**shown, secret=endpoint.secret if shown["signature"] == "v1" else None)
+
+
+class EndpointsQuery(RequestModel):
+    limit: Annotated[int | None, Field(ge=1, le=MOST, description="At most so many; all when it is left out.")] = None
+    cursor: Annotated[str | None, Field(max_length=40, description="`next` of the page before.")] = None
+    search: Annotated[
+        str,
+        Field(
+            max_length=200,
+            description="Part of the id, the description, or the URL without its path, in any case.",
+        ),
+    ] = ""
+    state: Annotated[
+        EndpointState | None, Field(description="`failing`: enabled, and accepts nothing; `dead`: has dead letters.")
+    ] = None
+    source: Annotated[str, Field(max_length=200, description="Only those that get events of this source.")] = ""
+
+    def filter(self) -> EndpointFilter:
+        return EndpointFilter(self.search.strip(), self.state, self.source)
+
+
+class EndpointList(ResponseModel):
+    items: list[EndpointResource]
+    next: str | None = Field(description=NEXT)
+
+
+class TestResult(AttemptResource):
+    accepted: bool
+
+
+class BodyResource(ResponseModel):
+    """The body that a transform makes of an event."""
+
+    event: str = Field(description="Its id.")
+    content_type: str | None
+    body: str | None = Field(description="Null when the transform fails.")
+    headers: dict[str, str]
+    failure: str | None
+
+
+class Preview(ResponseModel):
+    looked_at: int
+    fitting: list[EventResource]
+    bodies: list[BodyResource] = Field(description="Of the fitting events, where a transform is given.")
+
+
+def body_of(each: Previewed) -> BodyResource:
+    body = each.body
+    return BodyResource(
+        event=each.event.id,
+        content_type=body.content_type if body else None,
+        body=body.content.decode() if body else None,
+        headers=dict(body.headers) if body else {},
+        failure=each.failure or None,
+    )
+
+
+def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str, Any]:
+    same = {name: getattr(endpoint, name) for name in EndpointResource.model_fields if hasattr(endpoint, name)}
+    return {
+        **same,
+        **{shown: getattr(endpoint, name) for shown, name in FIELD_NAMES.items()},
+        "disabled_reason": endpoint.disabled_reason or None,
+        "filter_problem": endpoint.filter_problem or None,
+        "headers": [name for name, _ in endpoint.headers],
+        "authentication": AuthenticationResource.of(endpoint),
+        "proxy": endpoint.proxy or None,
+        "client_certificate": endpoint.client_certificate or None,
+        "origin": endpoint.origin or None,
+        "managed_by": endpoint.managed_by or None,
+        "deliveries": {state: counts.get(state, 0) for state in DeliveryState},
+        **_signature(endpoint),
+    }
+
+
+def _signature(endpoint: Endpoint) -> dict[str, Any]:
+    former = endpoint.former_secret
+    return {
+        "signature": signature_of(endpoint.secret).value,
+        "public_key": public_key(endpoint.secret),
+        "former_public_key": None if former is None else public_key(former),
+    }
+
 
 _TAG = "endpoints"
 

@@ -12,8 +12,7 @@ from aiohttp import web
 
 from cdc.access.model import Scope
 from cdc.api.documents import asyncapi
-from cdc.api.operation import ApiOperation, OperationCall, Response
-from cdc.api.problem import Problem
+from cdc.api.operation import ApiOperation, OperationCall, Problem, Response
 from cdc.api.resource import (
     SHORT_PAGES,
     AsyncApiDocument,
@@ -32,7 +31,7 @@ from cdc.model.event import check_pattern
 from cdc.outbox.base import StoredEvent
 
 if TYPE_CHECKING:
-    from cdc.admin.events import EventType
+    from cdc.admin.deliveries import EventType
 
 #: How often the outbox is asked for new events while somebody listens (seconds).
 LOOK_EVERY = 0.25

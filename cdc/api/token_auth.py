@@ -19,8 +19,7 @@ from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken, Claim, ClaimState
 from cdc.access.sign_in import SignIn
 from cdc.admin.principal import Principal
-from cdc.api.operation import Caller
-from cdc.api.problem import Problem
+from cdc.api.operation import Caller, Problem
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, LimitReached
 from cdc.model.quota import RETRY_AFTER, InUse, Limited, quotas

@@ -13,9 +13,8 @@ import click
 
 from cdc.access import credential
 from cdc.access.model import TOKEN_LIFETIME, Allowance, ApiToken, AuditFilter, Role, Scope, User
-from cdc.admin.accounts import Accounts
+from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, Accounts, PortalLinks, PortalWanted
 from cdc.admin.audit_log import FORMATS, FileCheck, entry_as_json, exported, verify, verify_export
-from cdc.admin.portal_links import LINK_MINUTES, SESSION_MINUTES, PortalLinks, PortalWanted
 from cdc.admin.principal import Principal
 from cdc.cli.admin import actor, opened_access, with_accounts
 from cdc.cli.app import CommandSession, pass_session

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from cdc.admin.admin import Admin
 from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.managed import Action, Described, DescribedFile, EndpointStep
-from cdc.api.endpoint_resource import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
+from cdc.api.endpoints import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.endpoint_fields import revealed, secret_json

@@ -12,7 +12,7 @@ import click
 
 from cdc.access.model import Scope
 from cdc.admin.endpoint_checks import basic, bearer
-from cdc.api.endpoint_resource import EndpointResource
+from cdc.api.endpoints import EndpointResource
 from cdc.cli.output import PLACES, is_place, read_text_file, say, secret_from
 from cdc.config import Config, sending
 from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers, public_jwk

@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from cdc.admin.endpoint_checks import check_patterns
-from cdc.admin.endpoint_preview import Previewed, ShapeWanted, tried, tried_bodies, with_bodies
-from cdc.admin.endpoint_preview import preview as preview_events
+from cdc.admin.endpoint_checks import Previewed, ShapeWanted, check_patterns, tried, tried_bodies, with_bodies
+from cdc.admin.endpoint_checks import preview as preview_events
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.endpoint_fields import given_transform, parse_events, transform_options
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async

@@ -22,17 +22,12 @@ from cdc.pages.language import LANGUAGE_COOKIE, ZONE_COOKIE, Language, language,
 from cdc.pages.page import NavigationEntry, Page, Refused, Route, Site, View
 from cdc.pages.session_auth import COOKIE, PORTAL_COOKIE
 from cdc.pages.views import (
-    audit,
-    backfills,
-    deliveries,
+    delivery_log,
     endpoints,
     entrance,
-    events,
-    live,
+    jobs,
     overview,
     people,
-    portal,
-    replays,
     sources,
 )
 
@@ -249,16 +244,11 @@ def routes() -> tuple[Route, ...]:
     return (
         *overview.ROUTES,
         *endpoints.ROUTES,
-        *deliveries.ROUTES,
-        *replays.ROUTES,
-        *events.ROUTES,
+        *delivery_log.routes(),
+        *jobs.ROUTES,
         *sources.ROUTES,
-        *backfills.ROUTES,
         *people.ROUTES,
-        *audit.ROUTES,
         *entrance.ROUTES,
-        *portal.ROUTES,
-        *live.routes(),
     )
 
 

@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
-    from cdc.web.monitor import Monitor, WatchedSource
-    from cdc.web.reported import Reported
+    from cdc.web.monitor import Monitor, Reported, WatchedSource
 
 
 log = structlog.get_logger()
@@ -321,8 +320,7 @@ class ConsumerParts:
         self, config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace], stop: asyncio.Event
     ) -> None:
         """Return whether the sources stand still, for operators; health and metrics, where they are to be served."""
-        from cdc.web.alarm import Alarm
-        from cdc.web.health import hangs
+        from cdc.web.health import Alarm, hangs
         from cdc.web.monitor import Monitor
 
         clock, bounds = SystemClock(), _bounds(config)
@@ -471,7 +469,7 @@ async def run(
 
     ``say``: prints for the person who started the process, not for the log.  ``reload``: returns another configuration
     when it is asked for; None: never."""
-    from cdc.web.reported import Reported
+    from cdc.web.monitor import Reported
 
     if not config.source and role.captures:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cdc.admin.base import Service
     from cdc.config.model import WebConfig
-    from cdc.web.connections import Connections
+    from cdc.web.server import Connections
 
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ async def serve_web(
 def limited(app: web.Application, web: WebConfig) -> Connections:
     """Bound the connections and requests of this application; return the connections for its server."""
     from cdc.api.application import REQUEST_SECONDS
-    from cdc.web.connections import Connections, Limits, counting
+    from cdc.web.server import Connections, Limits, counting
 
     def group(address: str) -> str:
         """Return the network that is counted together; empty for proxies, and for this machine, where one may run."""

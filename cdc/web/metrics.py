@@ -23,8 +23,7 @@ from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Hold
 from cdc.outbox.base import Replication
 from cdc.web.health import HealthLimits, lag, reasons, state
-from cdc.web.monitor import Monitor
-from cdc.web.reported import BOUNDS, Durations, SourceReport
+from cdc.web.monitor import BOUNDS, Durations, Monitor, SourceReport
 
 STATES = ("opening", "reading", "standby", "failed")
 #: Of more endpoints than these …

@@ -54,7 +54,7 @@ from cdc.model.event import Event, event_payload
 from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.web.reported import Reported
+from cdc.web.monitor import Reported
 from support.memory_outbox.outbox import MemoryOutbox
 from support.ports import free_port
 from support.server import postgres_server

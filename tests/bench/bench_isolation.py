@@ -37,7 +37,7 @@ from cdc.model.delivery import DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from cdc.web.reported import Reported
+from cdc.web.monitor import Reported
 from support.http_faults import Behaviour, answer, drips, hangs, receiver, refusing, resets, streams
 
 HEALTHY = 20

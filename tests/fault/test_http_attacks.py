@@ -15,8 +15,8 @@ from cdc.access.model import Scope
 from cdc.api import events as stream
 from cdc.config import Config, WebConfig
 from cdc.config.section import LimitsConfig
-from cdc.web import connections, server
-from cdc.web.connections import Connections, Limits
+from cdc.web import server
+from cdc.web.server import Connections, Limits
 from support.consumer import Consumer
 from support.health import Health
 from support.managing import API, Managed, managing
@@ -33,7 +33,7 @@ async def served(quiet: float = 30.0) -> AsyncIterator[tuple[Managed, int]]:
     """As `cdc run` serves it, and its port.  ``quiet``: seconds that a connection may be."""
     stop, listening, port = asyncio.Event(), asyncio.Event(), free_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "QUIET_SECONDS", quiet)
+        patch.setattr(server, "QUIET_SECONDS", quiet)
         async with managing(MemoryOutbox()) as managed:
             app = managed.client.server.app  # type: ignore[attr-defined]  # of a TestServer
             counted = Connections(Limits())

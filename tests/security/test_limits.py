@@ -16,11 +16,10 @@ from cdc.access.base import AccessStore
 from cdc.access.model import Scope
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.admin.accounts import Accounts
+from cdc.admin.accounts import Accounts, PortalLinks, PortalWanted
 from cdc.admin.admin import Admin
 from cdc.admin.findings import limit_checks
 from cdc.admin.managed import Action, EndpointStep
-from cdc.admin.portal_links import PortalLinks, PortalWanted
 from cdc.admin.principal import Principal
 from cdc.capture import estimate
 from cdc.config import Config

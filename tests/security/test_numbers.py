@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from cdc.api.endpoint_resource import NewEndpoint
+from cdc.api.endpoints import NewEndpoint
 from cdc.config.model import SECTIONS
 from cdc.config.source import RestConfig, RestResource
 from cdc.dispatch.request import WebhookRequest

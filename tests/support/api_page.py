@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from cdc.api.application import LARGEST_BODY, OPERATIONS, PREFIX
-from cdc.api.openapi import document
+from cdc.api.documents import document
 from cdc.api.operation import ApiOperation
 from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE
 from cdc.config.section import LimitsConfig

@@ -33,7 +33,7 @@ from cdc.model.worker import ProcessRole
 from cdc.runtime.consumer import DISPATCH, ConsumerParts
 from cdc.runtime.outboxes import open_outbox
 from cdc.runtime.process import Supervisor
-from cdc.web.reported import Reported
+from cdc.web.monitor import Reported
 from support.consumer import Consumer
 from support.database import Database, fresh_database
 from support.http_servers import served

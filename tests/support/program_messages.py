@@ -20,8 +20,7 @@ from babel.messages.pofile import read_po
 
 from cdc.cli.app import cdc as application
 from cdc.database.sqlfile import load
-from cdc.pages.language import DEFAULT, LANGUAGES
-from cdc.pages.messages import sentences
+from cdc.pages.language import DEFAULT, LANGUAGES, sentences
 from support.messages import po_bytes
 from support.source_texts import ROOT, VALUE, Scope, SourceModule, Texts, class_of, function_of, modules, name_of
 

@@ -11,8 +11,7 @@ from cdc.model.change import Batch, Gap, Operation, Position, RowChange, Transac
 from cdc.model.delivery import Attempt, DeliveryState, Outcome
 from cdc.model.errors import SourceUnavailable
 from cdc.web.health import HealthLimits, reasons
-from cdc.web.monitor import Monitor, Queue, WatchedSource
-from cdc.web.reported import Reported
+from cdc.web.monitor import Monitor, Queue, Reported, WatchedSource
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 

@@ -10,10 +10,9 @@ from aiohttp import web
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check
 from cdc.model.finding import Severity
-from cdc.pages import chart
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from cdc.pages.page import Page, Refused, Route
-from cdc.pages.views.statistics import lag_plot, statistics
+from cdc.pages.views.statistics import lag_plot, plot_top, statistics
 
 _YEAR = 365 * 86_400
 #: Sources whose lag is drawn.
@@ -36,7 +35,7 @@ async def overview(page: Page) -> web.StreamResponse:
     counts = await admin.endpoints.counts(MOST_COUNTED, [each.id for each in endpoints])
     waiting, more = await admin.endpoints.waiting(counts, complete=complete)
     sources, shown = admin.sources.slowest(_SOURCES), await statistics(page)
-    longest = chart.top([seconds for each in sources for seconds in each.lags if seconds is not None])
+    longest = plot_top([seconds for each in sources for seconds in each.lags if seconds is not None])
     everything = page.visitor is not None and page.visitor.manages and not page.visitor.sources
     tokens = await page.site.door.store.tokens() if everything else []
     attention = await admin.attention(endpoints, counts, tokens)

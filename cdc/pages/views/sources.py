@@ -13,7 +13,7 @@ from cdc.model.delivery import EventFilter
 from cdc.model.endpoint import EndpointFilter
 from cdc.model.finding import Finding, grouped
 from cdc.pages.page import Page, Route
-from cdc.pages.views.log_search import MOST_OFFERED, names
+from cdc.pages.views.delivery_log import MOST_OFFERED, names
 from cdc.pages.views.statistics import statistics
 
 #: So many sources are shown as sheets; more of them as a table.

@@ -22,7 +22,7 @@ from cdc.access.model import Scope
 from cdc.access.sqlite import SqliteAccess
 from cdc.api import token_auth as gate
 from cdc.api.application import OPERATIONS
-from cdc.api.openapi import document
+from cdc.api.documents import document
 from cdc.model.delivery import DeliveryState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.managing import API, Managed, managing

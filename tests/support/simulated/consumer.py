@@ -29,7 +29,7 @@ from cdc.relay import Relay
 from cdc.runtime.components import Components
 from cdc.runtime.consumer import ConsumerParts
 from cdc.runtime.process import Supervisor
-from cdc.web.reported import Reported
+from cdc.web.monitor import Reported
 from support.simulated.database import JournalSession
 from support.simulated.history import History
 from support.simulated.loop import PROCESS, Process

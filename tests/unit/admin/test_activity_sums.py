@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cdc.admin.activity_sums import MANY, REREAD, SETTLED, ActivitySums
-from cdc.admin.statistics import Period, slot_edges
+from cdc.admin.base import MANY, REREAD, SETTLED, ActivitySums
+from cdc.admin.deliveries import Period, slot_edges
 from cdc.model.delivery import Activity, ActivityLeaders
 from support.manual_clock import START
 from support.memory_outbox.outbox import MemoryOutbox
@@ -90,7 +90,7 @@ async def test_periods_that_have_ended_are_read_once() -> None:
 
 
 async def test_views_at_the_same_time_do_not_take_each_others_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.admin.activity_sums.MOST", 0)  # each view forgets what was remembered before
+    monkeypatch.setattr("cdc.admin.base.MOST", 0)  # each view forgets what was remembered before
     outbox, now, zone = SlowOutbox(), START.replace(minute=30), ZoneInfo("Europe/Madrid")
     sums, edges = ActivitySums(outbox), slot_edges(Period.DAY, now, zone)
     outbox.count(now - HOUR)

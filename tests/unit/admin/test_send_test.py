@@ -12,7 +12,7 @@ import jsonschema
 import orjson
 import pytest
 
-from cdc.admin.endpoint_preview import send_test
+from cdc.admin.endpoint_checks import send_test
 from cdc.admin.findings import endpoint_findings
 from cdc.config import Config
 from cdc.config.rules import event_types

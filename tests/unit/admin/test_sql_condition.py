@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.admin.backfill_plan import check_condition, check_own_columns
+from cdc.admin.backfills import check_condition, check_own_columns
 from cdc.model.column import SecretColumns, SecretPatterns
 from cdc.model.errors import UsageError
 

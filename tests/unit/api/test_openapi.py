@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from cdc.access.model import Scope
 from cdc.api.application import OPERATIONS, PREFIX
-from cdc.api.openapi import document
+from cdc.api.documents import document
 from support.api_page import text
 from support.managing import API, Managed
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdc.admin import events
+from cdc.admin import deliveries
 from cdc.cli import delivery as delivery_commands
 from cdc.cli import event as event_commands
 from support.cli_log import fill, on_outbox, states
@@ -65,7 +65,7 @@ def test_an_event_is_expunged(run_cdc: Callable, folder: Path) -> None:
 
 
 def test_a_record_is_expunged(run_cdc: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "_BATCH", 1)
+    monkeypatch.setattr(deliveries, "_BATCH", 1)
     on_outbox(folder, fill)
     run_cdc("replay", "--record", "facturascli:3", "--yes")
     told = json.loads(run_cdc("event", "expunge", "--record", "facturascli:3", "--yes", "--json").stdout)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdc.api.endpoint_resource import Language, Preset
+from cdc.api.endpoints import Language, Preset
 from cdc.config import Config
 from cdc.config.rules import event_types, label
 from cdc.dispatch.message import LANGUAGES

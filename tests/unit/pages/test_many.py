@@ -10,7 +10,7 @@ import pytest
 from cdc.access.model import Scope
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
-from cdc.web.reported import SourceReport
+from cdc.web.monitor import SourceReport
 from support.browsing import Markup, Visitor, visiting
 from support.managing import CONFIGURATION, Managed, managing
 from support.manual_clock import START

@@ -11,7 +11,7 @@ import pytest
 
 from cdc.access.model import Role
 from cdc.admin import endpoints
-from cdc.admin.statistics import Period, slot_edges
+from cdc.admin.deliveries import Period, slot_edges
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import SourceUnavailable
 from cdc.model.event import TESTS

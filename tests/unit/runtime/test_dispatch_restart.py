@@ -19,7 +19,7 @@ from cdc.model.observer import Observer
 from cdc.model.worker import ProcessRole
 from cdc.runtime.consumer import DISPATCH, ConsumerParts
 from cdc.runtime.process import Supervisor
-from cdc.web.reported import Reported
+from cdc.web.monitor import Reported
 from support.dispatching import endpoint, event, no_jitter, store_events
 from support.manual_clock import ManualClock
 from support.memory_outbox.outbox import MemoryOutbox

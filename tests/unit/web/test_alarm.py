@@ -10,8 +10,7 @@ from cdc.model.change import Position
 from cdc.model.errors import OutboxError, SourceUnavailable
 from cdc.model.event import Event
 from cdc.outbox.base import StoredEvent
-from cdc.web.alarm import Alarm
-from cdc.web.health import warnings
+from cdc.web.health import Alarm, warnings
 from cdc.web.monitor import INTERVAL
 from support.dispatching import endpoint
 from support.dispatching import event as row_event

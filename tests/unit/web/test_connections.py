@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from cdc.web import connections as module
-from cdc.web.connections import Connections, Limits, counting, everybody
-from cdc.web.server import serve
+from cdc.web import server as module
+from cdc.web.server import Connections, Limits, counting, everybody, serve
 from support.ports import free_port
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

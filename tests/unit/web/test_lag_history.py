@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cdc.capture.probe import Backlog
-from cdc.web.reported import KEPT, LagHistory
+from cdc.web.monitor import KEPT, LagHistory
 from support.manual_clock import START
 from support.watching import Watch
 

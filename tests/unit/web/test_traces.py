@@ -18,7 +18,7 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.errors import ConfigError
 from cdc.model.observer import SILENT, Several
 from cdc.runtime import consumer
-from cdc.web.reported import Reported
+from cdc.web.monitor import Reported
 from cdc.web.traces import Traces
 from support.manual_clock import START, ManualClock
 from support.outboxes import event
