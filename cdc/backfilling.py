@@ -142,8 +142,8 @@ def gets(endpoint: Endpoint, backfill: Backfill) -> bool:
     """Return whether the events of a backfill are for an endpoint, as far as it matters how many it has."""
     if backfill.endpoint:
         return endpoint.id == backfill.endpoint
-    wanted = not endpoint.sources or backfill.source in endpoint.sources
-    return wanted and bool(names_last(endpoint.events, EXISTING))
+    subscribed = not endpoint.sources or backfill.source in endpoint.sources
+    return subscribed and bool(names_last(endpoint.events, EXISTING))
 
 
 #: Seconds after which a rule that failed is tried again.

@@ -25,8 +25,8 @@ def install_hint(extra: str) -> str:
         listed = requires(_PACKAGE) or []
     except PackageNotFoundError:  # run from a folder of sources that was never installed
         return f"In a clone: pip install '.[{extra}]'"
-    wanted = re.compile(rf"""\bextra\s*==\s*["']{re.escape(extra)}["']""")
-    packages = [line.partition(";")[0].strip() for line in listed if wanted.search(line)]
+    pattern = re.compile(rf"""\bextra\s*==\s*["']{re.escape(extra)}["']""")
+    packages = [line.partition(";")[0].strip() for line in listed if pattern.search(line)]
     return f"Install it with: {shlex.join([sys.executable, '-m', 'pip', 'install', *packages])}"
 
 

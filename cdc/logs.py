@@ -41,7 +41,7 @@ _SECRET_TEXT = re.compile(r"whsec_[A-Za-z0-9+/=]+|(?<=://)([^/@\s:]*):[^/@\s]*(?
 
 def configure_logs(style: str, level: str, stream: TextIO | None = None, *, several: bool = False) -> None:
     """``style``: ``text`` or ``json``; ``level``: ``debug``, ``info``, ``warning`` or ``error``.  For the whole
-    process, once, by its entry point.  ``stream``: standard error unless given.  ``several``: text lines of attempts
+    process, once, by its entry point.  ``stream``: standard error unless set.  ``several``: text lines of attempts
     name the source."""
     stream = cast("TextIO", _UnbreakableStream(stream or sys.stderr))
     shared: list[Processor] = [
@@ -71,7 +71,10 @@ def configure_logs(style: str, level: str, stream: TextIO | None = None, *, seve
 def log_many(message: str, lines: Iterable[Mapping[str, Any]]) -> None:
     """An info line each, written at once.  For what comes by the thousand: in JSON a line costs a fraction of one that
     goes through all processors.  The lines must hold nothing secret: nothing is masked."""
-    stream = _json_stream()
+    config = structlog.get_config()
+    loggers = config["logger_factory"]
+    as_json = bool(config["processors"]) and isinstance(config["processors"][-1], structlog.processors.JSONRenderer)
+    stream = loggers.stream if as_json and isinstance(loggers, _Loggers) and loggers.info else None
     if stream is None:
         log = structlog.get_logger().bind()
         for line in lines:
@@ -107,7 +110,7 @@ def written_aside(stream: TextIO) -> Iterator[TextIO]:
     not read (a stopped ``tee``, a paused terminal) delays no delivery.  A file is written directly."""
     try:
         direct = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except (OSError, ValueError):  # no file behind it, or closed
+    except (OSError, ValueError):  # it has no file descriptor, or closed
         direct = True
     if direct:
         yield stream
@@ -208,14 +211,6 @@ class _Loggers(structlog.PrintLoggerFactory):
         self.info = info
 
 
-def _json_stream() -> TextIO | None:
-    """Return the stream to which info lines go as JSON; None when they do not, or are captured by a test."""
-    config = structlog.get_config()
-    loggers = config["logger_factory"]
-    as_json = bool(config["processors"]) and isinstance(config["processors"][-1], structlog.processors.JSONRenderer)
-    return loggers.stream if as_json and isinstance(loggers, _Loggers) and loggers.info else None
-
-
 def _closing_processors(style: str, stream: TextIO, several: bool) -> list[Processor]:
     if style == "json":
         return [
@@ -260,7 +255,7 @@ def _attempt_for_people(several: bool, _logger: WrappedLogger, _method: str, eve
 
 
 def _raised(exc_info: ExcInfo) -> str:
-    """Types and places of an exception, behind those in it (a group's) and those that led to it.  Not their text, which
+    """Types and places of an exception, after those in it (a group's) and those that led to it.  Not their text, which
     may quote a row or a secret, nor local variables."""
     return "\nled to:\n".join(reversed([*_each_raised(exc_info[1], set())]))
 

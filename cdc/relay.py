@@ -51,7 +51,7 @@ log = structlog.get_logger()
 _WORKED = 60.0
 #: Attempts of a batch before the failing change is searched for.
 TRIES = 3
-#: Characters that are kept of each image of the row.
+#: Characters that are stored of each image of the row.
 LARGEST = 64 * 1024
 #: Characters that are stored of all images of a transaction that is skipped as a whole, in one direction.
 WHOLE_LARGEST = 16 * 1024 * 1024
@@ -69,7 +69,7 @@ class Defects:
         if position != self._position:
             self._position, self._count = position, 0
 
-    def met(self, error: Exception) -> None:
+    def count(self, error: Exception) -> None:
         """Count an exception."""
         if isinstance(error, RowUnreadable | OutboxRefused) or not isinstance(error, CdcError):
             self._count += 1
@@ -112,13 +112,13 @@ class Relay:
         while not stop.is_set():
             begun = self.clock.monotonic()
             try:
-                await _unless(stop, self._follow(backoff))
+                await _unless(stop, self._read(backoff))
             except Exception as error:  # noqa: BLE001 - one source must not end the others: the error is logged and counted, and the source opened again
                 if self.clock.monotonic() - begun > _WORKED:
                     backoff.reset()  # it worked, though it may have had nothing to store
                 delay = backoff.next()
                 self._report(first_error(error), delay)
-                self._defects.met(first_error(error))
+                self._defects.count(first_error(error))
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()
@@ -131,7 +131,7 @@ class Relay:
         what = "outbox failed" if outbox else "source failed"
         log.error(what, source=name, error=str(reported), retry_in=round(delay, 1), exc_info=trace)
 
-    async def _follow(self, backoff: Backoff) -> None:
+    async def _read(self, backoff: Backoff) -> None:
         self.observer.opening(self.source.name)
         position = await self._open()
         self._site = self.site or await self.source.site_url()
@@ -149,16 +149,16 @@ class Relay:
             backoff.reset()
 
     async def _pass_on(
-        self, batch: Batch, behind: Position | None, states: dict[str, str], keys: dict[str, str]
+        self, batch: Batch, former: Position | None, states: dict[str, str], keys: dict[str, str]
     ) -> Position:
         """Map and store a batch and acknowledge it.  Return its position."""
         if self._defects.many:
-            batch, mapped = await self._apart(batch, behind, states, keys)
+            batch, mapped = await self._apart(batch, former, states, keys)
         else:
             mapped = await self._map(batch.transactions, states, keys)
         if batch.step is not None:
             mapped.states_changed.update(state_after(batch.step, states))
-        await self._store(batch, mapped, behind)
+        await self._store(batch, mapped, former)
         await self.source.acknowledge(batch.position)
         _apply(states, mapped)
         return batch.position
@@ -200,19 +200,19 @@ class Relay:
         return position
 
     async def _apart(
-        self, batch: Batch, behind: Position | None, states: dict[str, str], keys: dict[str, str]
+        self, batch: Batch, former: Position | None, states: dict[str, str], keys: dict[str, str]
     ) -> tuple[Batch, Mapped]:
         """Process each transaction of a batch by itself, and store its events at the former position, if there is one.
         Return what is left to store with the batch's position, and gaps that name what is in quarantine."""
         states, left, skipped = dict(states), Mapped([], {}), _Skipped(self.source.name)
         for transaction in batch.transactions:
-            mapped = await self._processed(transaction, behind, states, keys, skipped)
+            mapped = await self._processed(transaction, former, states, keys, skipped)
             left.events.extend(mapped.events)
             left.states_changed.update(mapped.states_changed)
             _apply(states, mapped)
-        if isinstance(batch, EventBatch) and behind is not None:
+        if isinstance(batch, EventBatch) and former is not None:
             for event in batch.events:
-                error = await self._stored_alone(EventBatch((), behind, events=(event,)), (), behind)
+                error = await self._stored_alone(EventBatch((), former, events=(event,)), (), former)
                 if error is not None:
                     skipped.event(event, error)
             batch = replace(batch, events=())
@@ -224,7 +224,7 @@ class Relay:
     async def _processed(
         self,
         whole: Transaction,
-        behind: Position | None,
+        former: Position | None,
         states: dict[str, str],
         keys: dict[str, str],
         skipped: _Skipped,
@@ -242,21 +242,21 @@ class Relay:
                     good.append(change)
             transaction = whole._replace(changes=tuple(good))
             mapped = await self._tried(transaction, states, keys)
-        if isinstance(mapped, Mapped) and mapped.events and behind is not None:
-            error = await self._stored_alone(Batch((transaction,), behind), mapped.events, behind)
+        if isinstance(mapped, Mapped) and mapped.events and former is not None:
+            error = await self._stored_alone(Batch((transaction,), former), mapped.events, former)
             mapped = error or Mapped([], mapped.states_changed)
         if isinstance(mapped, Exception) and transaction.changes:
             skipped.whole(transaction, mapped)
             mapped = await self._tried(transaction._replace(changes=()), states, keys)  # it may end a huge one
         return Mapped([], {}) if isinstance(mapped, Exception) else mapped
 
-    async def _stored_alone(self, batch: Batch, events: Sequence[Event], behind: Position) -> Exception | None:
+    async def _stored_alone(self, batch: Batch, events: Sequence[Event], former: Position) -> Exception | None:
         """Store the events of one transaction.  Return why the outbox cannot hold them.
 
         Their states come with the batch's position: should the process end before, all is mapped again as now, and
         gives the same ids."""
         try:
-            await self._store(batch, Mapped(list(events), {}), behind)
+            await self._store(batch, Mapped(list(events), {}), former)
         except OutboxRefused as error:
             return error
         except (CdcError, OSError, MemoryError, RuntimeError):  # the last: no thread can be started
@@ -289,8 +289,8 @@ class Relay:
         facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source, keys)
         return self.mapper.map_batch(self.source.name, transactions, facts, states, self._site)
 
-    async def _store(self, batch: Batch, mapped: Mapped, behind: Position | None) -> None:
-        """Store a batch; try until it succeeds, since giving up would lose events.  ``behind``: the position stored
+    async def _store(self, batch: Batch, mapped: Mapped, former: Position | None) -> None:
+        """Store a batch; try until it succeeds, since giving up would lose events.  ``former``: the position stored
         before.  Raises `PositionMoved` when the outbox holds another one, and `OutboxLost`."""
         backoff = Backoff(first=0.5, most=30.0)
         name = self.source.name
@@ -306,7 +306,7 @@ class Relay:
                     kept=batch.kept,
                     step=None if batch.step is None or batch.step.due is not None else batch.step,
                     quarantined=batch.quarantined,
-                    fence=Fence(behind, self.epoch),
+                    fence=Fence(former, self.epoch),
                 )
             except (PositionMoved, OutboxLost, OutboxRefused):
                 raise
@@ -387,7 +387,7 @@ class _Skipped:
         self.changes.append(
             Quarantined(
                 _id(self._source, event.id), event.table, Operation.READ, event.key, event.transaction, event.time,
-                reportable_error(error).message, after=_kept(event.data),
+                reportable_error(error).message, after=_row_text(event.data),
             )
         )  # fmt: skip
         self.gaps.append(gap_of(self.changes[-1]))
@@ -401,8 +401,8 @@ class _Skipped:
             token=transaction.token,
             changed_at=change.time,
             reason=reportable_error(error).message,
-            before=_kept(change.before, largest),
-            after=_kept(change.after, largest),
+            before=_row_text(change.before, largest),
+            after=_row_text(change.after, largest),
         )
 
 
@@ -435,7 +435,7 @@ def _key(change: RowChange) -> Row:
     return key
 
 
-def _kept(row: Mapping[str, Any] | None, largest: int = LARGEST) -> str:
+def _row_text(row: Mapping[str, Any] | None, largest: int = LARGEST) -> str:
     """Return the row as JSON, or the text that it came as; no more than ``largest`` characters."""
     if row is None:
         return ""

@@ -190,18 +190,14 @@ def connect(
             )
             made(connection)
             connection.connect()
-            _pin(connection)
+            try:
+                rows(connection, _SESSION)
+            except BaseException:
+                connection.close()
+                raise
     except pymysql.err.MySQLError as error:  # locked, expired, host blocked, TLS demanded: whatever it is, not a defect
         raise _refused(info, error) from error
     return connection
-
-
-def _pin(connection: Connection[Any]) -> None:
-    try:
-        rows(connection, _SESSION)
-    except BaseException:
-        connection.close()
-        raise
 
 
 def socket_of(connection: Connection[Any]) -> socket.socket:

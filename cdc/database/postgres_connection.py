@@ -73,7 +73,7 @@ def libpq_parameters(info: ConnectionInfo, application: str) -> dict[str, str]:
     """``application``: shown to the DBA in pg_stat_activity."""
     host, port = _where(info)
     tls = info.tls
-    wanted = {
+    parameters = {
         "host": host,
         "port": port,
         "target_session_attrs": "read-write" if info.writable else "",
@@ -88,7 +88,7 @@ def libpq_parameters(info: ConnectionInfo, application: str) -> dict[str, str]:
         "client_encoding": "UTF8",
     }
     liveness = {**_LIVENESS, **_LIVENESS_OF_SEVERAL} if info.others else _LIVENESS
-    return {**liveness, **{keyword: value for keyword, value in wanted.items() if value}}
+    return {**liveness, **{keyword: value for keyword, value in parameters.items() if value}}
 
 
 def conninfo(info: ConnectionInfo, application: str, **more: str) -> str:
@@ -97,7 +97,7 @@ def conninfo(info: ConnectionInfo, application: str, **more: str) -> str:
 
 
 def _where(info: ConnectionInfo) -> tuple[str, str]:
-    """Hosts and ports; a socket may be given as its directory or as the file in it, whose name ends in the port."""
+    """Hosts and ports; a socket may be named by its directory or as the file in it, whose name ends in the port."""
     port = str(info.port or DEFAULT_PORT)
     if not info.socket:
         hosts, ports = zip(*info.servers, strict=True)

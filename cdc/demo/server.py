@@ -36,7 +36,10 @@ def ddl(flavour: Flavour) -> str:
     refer to each other."""
     if flavour == "postgresql":
         tables = [_create(spec, '"', spec.keys) for spec in specs()]
-        return "\n".join([*tables, *(_add_foreign_keys(spec) for spec in specs() if spec.foreign_keys)])
+        for spec in (each for each in specs() if each.foreign_keys):
+            additions = ",\n    ".join("ADD " + _quote_names(item, '"') for item in spec.foreign_keys)
+            tables += [f'ALTER TABLE "{spec.name}"\n    {additions};']
+        return "\n".join(tables)
     tables = [_create(spec, "`", (*spec.keys, *spec.foreign_keys), _MYSQL_SUFFIX) for spec in specs()]
     return "\n".join(["SET FOREIGN_KEY_CHECKS = 0;", *tables, "SET FOREIGN_KEY_CHECKS = 1;"])
 
@@ -52,15 +55,12 @@ def seed(flavour: Flavour) -> str:
 
 
 def _create(spec: TableSpec, quote: str, constraints: tuple[str, ...], suffix: str = "") -> str:
-    types = ((name, rest if quote == '"' else _mysql_type(rest)) for name, rest in spec.columns)
-    columns = [f"{quote}{name}{quote} {kind}" for name, kind in types]
+    # Old servers of MySQL give a bare timestamp a default and an automatic update; FacturaScripts' have neither.
+    mysql = {"serial": "integer NOT NULL AUTO_INCREMENT", "timestamp": "timestamp NULL DEFAULT NULL"}
+    types = {} if quote == '"' else mysql
+    columns = [f"{quote}{name}{quote} {types.get(kind, kind)}" for name, kind in spec.columns]
     body = ",\n    ".join([*columns, *(_quote_names(item, quote) for item in constraints)])
     return f"CREATE TABLE {quote}{spec.name}{quote} (\n    {body}\n){suffix};"
-
-
-def _mysql_type(rest: str) -> str:
-    """Old servers give a bare timestamp a default and an automatic update; FacturaScripts' have neither."""
-    return {"serial": "integer NOT NULL AUTO_INCREMENT", "timestamp": "timestamp NULL DEFAULT NULL"}.get(rest, rest)
 
 
 def _quote_names(item: str, quote: str) -> str:
@@ -70,11 +70,6 @@ def _quote_names(item: str, quote: str) -> str:
         return ", ".join(f"{quote}{name}{quote}" for name in match[0].split(", "))
 
     return _NAMES.sub(quoted, item)
-
-
-def _add_foreign_keys(spec: TableSpec) -> str:
-    additions = ",\n    ".join("ADD " + _quote_names(item, '"') for item in spec.foreign_keys)
-    return f'ALTER TABLE "{spec.name}"\n    {additions};'
 
 
 def _advance_sequence(spec: TableSpec) -> str:
@@ -114,7 +109,10 @@ def demo_server() -> Iterator[DemoServer]:
             info = ConnectionInfo(Engine.POSTGRESQL, DATABASE, "postgres", socket=socket, port=5432)
             version = _fill(info)
             program = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / "psql"
-            psql = _script(Path(folder) / "psql", [str(program), "-h", socket, "-U", "postgres", DATABASE])
+            psql = Path(folder) / "psql"
+            command = [str(program), "-h", socket, "-U", "postgres", DATABASE]
+            with os.fdopen(os.open(psql, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o700), "w", encoding="utf-8") as file:
+                file.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
             yield DemoServer(info, version, str(psql))
         finally:
             server.stop()
@@ -146,13 +144,6 @@ def _ended_with_us(folder: str) -> Iterator[None]:
         finally:
             with suppress(BrokenPipeError):  # it was ended from outside
                 watch.communicate(b"done\n")
-
-
-def _script(path: Path, command: list[str]) -> Path:
-    """Write a program that runs the command with what is typed after it."""
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o700), "w", encoding="utf-8") as file:
-        file.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-    return path
 
 
 def _fill(info: ConnectionInfo) -> str:

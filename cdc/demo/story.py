@@ -60,14 +60,12 @@ def load_story() -> list[Chapter]:
 def _chapter(text: str) -> Chapter:
     title, _, body = text.partition("\n")
     paragraphs = (part.strip().splitlines() for part in body.split("\n\n"))
-    return Chapter(title, tuple(_paragraph(lines) for lines in paragraphs if lines))
-
-
-def _paragraph(lines: list[str]) -> Paragraph:
-    return Paragraph(
-        tuple(line for line in lines if not line.startswith("--")),
-        tuple(name for line in lines if line.startswith(EXPECTED) for name in line.removeprefix(EXPECTED).split()),
-    )
+    found = []
+    for lines in filter(None, paragraphs):
+        expected = " ".join(line.removeprefix(EXPECTED) for line in lines if line.startswith(EXPECTED))
+        statements = tuple(line for line in lines if not line.startswith("--"))
+        found.append(Paragraph(statements, tuple(expected.split())))
+    return Chapter(title, tuple(found))
 
 
 Say = Callable[[str], None]
@@ -98,7 +96,7 @@ url = {further}
 events = ["invoice.*"]
 """
 #: How long the events of one transaction may take before the demo gives up (seconds).
-PATIENCE = 20.0
+WAIT_SECONDS = 20.0
 #: Seconds between two looks at the deliveries of the further endpoint.
 POLL = 0.05
 REFUSED = "receipt.paid"
@@ -126,7 +124,7 @@ class Inbox:
     unverified: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def take(self, received: Received) -> None:
+    async def receive(self, received: Received) -> None:
         self.say(self._line(received))
         self.unverified += not received.verified
         if received.answered < HTTPStatus.MULTIPLE_CHOICES:
@@ -148,13 +146,13 @@ class Inbox:
     async def wait_for(self, count: int) -> None:
         """Wait until ``count`` events were accepted."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while len(self.accepted) < count:
                     self.arrived.clear()
                     await self.arrived.wait()
         except TimeoutError as error:
             raise CdcError(
-                f"Only {len(self.accepted)} of {count} events arrived within {PATIENCE:g} s.",
+                f"Only {len(self.accepted)} of {count} events arrived within {WAIT_SECONDS:g} s.",
                 "Run it again with --verbose and report what it says.",
             ) from error
 
@@ -165,7 +163,11 @@ async def demo(once: bool, say: Say, apply: Apply, further: str = "") -> int:
     say("Starting a private PostgreSQL with FacturaScripts' tables …")
     with demo_server() as server, _configured(server.info, page=not once) as (config, folder):
         say(f"PostgreSQL {server.version} is running. Triggers, as cdc install-triggers installs them:")
-        await _owe(server.info)
+        # What is due is there before the triggers, which do not see it.
+        async with await psycopg.AsyncConnection.connect(
+            host=server.info.socket, user=server.info.user, dbname=server.info.database
+        ) as connection:
+            await connection.execute(OWED.encode())
         await asyncio.to_thread(_install, config, say)
         say("A receipt is due in seven days: it has its event without any change.")
         inbox, chat = Inbox(say), Inbox(lambda _: None)
@@ -176,13 +178,22 @@ async def demo(once: bool, say: Say, apply: Apply, further: str = "") -> int:
             _receiver(chat, _write_secret(folder / "chat.secret")) as chat_url,
         ):
             say("Endpoints of a file, as cdc apply endpoints.toml makes them:")
-            await apply(config, _write_endpoints(folder, receiver=url, chat=chat_url, further=further))
+            file = folder / "endpoints.toml"
+            text = ENDPOINTS + FURTHER if further else ENDPOINTS
+            file.write_text(text.format(receiver=url, chat=chat_url, further=json.dumps(further)), encoding="utf-8")
+            await apply(config, file)
             async with _consumer(config, lines.append):
                 say("The consumer is running.\n")
                 say("Each line: event, record, signature, time from commit to receipt.\n")
                 problems = await _play(server.info, inbox)
                 problems += await _fetch(config, say)
-                problems += await _chat(chat, say)
+
+                await chat.wait_for(1)
+                say("\nA message for a chat (cdc endpoint add URL --preset slack):")
+                for each in chat.accepted:
+                    say(f"  {unescape(str(each.event.get('text')))}")  # as Slack shows it
+                problems += ["a chat's message had no valid signature"] if chat.unverified else []
+
                 problems += await _deliver_further(config, further, inbox, say) if further else []
                 _sum_up(say, inbox, problems)
                 if not once:
@@ -194,13 +205,6 @@ def _write_secret(file: Path) -> str:
     secret = new_secret()
     file.write_text(secret, encoding="utf-8")
     return secret
-
-
-def _write_endpoints(folder: Path, *, receiver: str, chat: str, further: str) -> Path:
-    file = folder / "endpoints.toml"
-    text = ENDPOINTS + FURTHER if further else ENDPOINTS
-    file.write_text(text.format(receiver=receiver, chat=chat, further=json.dumps(further)), encoding="utf-8")
-    return file
 
 
 @contextmanager
@@ -220,14 +224,6 @@ def _configured(info: ConnectionInfo, *, page: bool) -> Iterator[tuple[Config, P
             }
         )
         yield config, Path(folder)
-
-
-async def _owe(info: ConnectionInfo) -> None:
-    """Insert what is due, before triggers see it."""
-    async with await psycopg.AsyncConnection.connect(
-        host=info.socket, user=info.user, dbname=info.database
-    ) as connection:
-        await connection.execute(OWED.encode())
 
 
 def _free_port() -> int:
@@ -250,7 +246,7 @@ def _install(config: Config, say: Say) -> None:
 @asynccontextmanager
 async def _receiver(inbox: Inbox, secret: str, refusals: Refusals | None = None) -> AsyncIterator[str]:
     """A local receiver that verifies; its URL."""
-    runner = web.AppRunner(receiver_app(secret, inbox.take, refusals), access_log=None)
+    runner = web.AppRunner(receiver_app(secret, inbox.receive, refusals), access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -319,15 +315,6 @@ async def _fetch(config: Config, say: Say) -> list[str]:
     return [] if found else ["nothing was fetched"]
 
 
-async def _chat(chat: Inbox, say: Say) -> list[str]:
-    """Print the message for a chat; return what went wrong."""
-    await chat.wait_for(1)
-    say("\nA message for a chat (cdc endpoint add URL --preset slack):")
-    for each in chat.accepted:
-        say(f"  {unescape(str(each.event.get('text')))}")  # as Slack shows it
-    return ["a chat's message had no valid signature"] if chat.unverified else []
-
-
 async def _deliver_further(config: Config, url: str, inbox: Inbox, say: Say) -> list[str]:
     """Print what the further endpoint accepted; return what went wrong."""
     say(f"\nInvoices at {public_url(url)}:")
@@ -336,10 +323,10 @@ async def _deliver_further(config: Config, url: str, inbox: Inbox, say: Say) -> 
     await store.open()
     try:
         (endpoint,) = [each for each in await store.endpoints() if each.url == url]
-        which, patience = DeliveryFilter(endpoint_ids=(endpoint.id,), state=DeliveryState.DELIVERED), PATIENCE
-        while len(found := await store.deliveries(which, expected)) < expected and patience > 0:
+        which, remaining = DeliveryFilter(endpoint_ids=(endpoint.id,), state=DeliveryState.DELIVERED), WAIT_SECONDS
+        while len(found := await store.deliveries(which, expected)) < expected and remaining > 0:
             await asyncio.sleep(POLL)  # an outbox tells nobody of a delivery
-            patience -= POLL
+            remaining -= POLL
     finally:
         await store.close()
     for each in reversed(found):

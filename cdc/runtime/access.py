@@ -1,7 +1,7 @@
 """The store of users, tokens and the audit log, and the other ways to sign in, by the configuration.
 
 FacturaScripts' table of users is asked over a connection of its own with the account of a source.  Passwords' hashes
-and secrets of second factors pass through here; nothing of them is logged, kept, or part of an error.
+and secrets of second factors pass through here; nothing of them is logged, stored, or part of an error.
 """
 
 from __future__ import annotations

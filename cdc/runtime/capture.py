@@ -18,7 +18,6 @@ from cdc.config.section import with_password
 from cdc.database.mysql_journal import Tokens
 from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.rule import Entity
 from cdc.model.column import Capture, Table
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo, Engine
 from cdc.model.errors import CdcError, ConfigError, InstallError
@@ -169,8 +168,8 @@ def journal_of(
         from cdc.capture.journal.mysql_watch import JournalWatch
 
         watch = watches.setdefault(replace(info, database="", user="", password=""), JournalWatch())
-    wanted = [*captured, *lookups]
-    return MySQLJournal(info, wanted, look=pace.look, quick=pace.quick, slice_=pace.round, watch=watch, replica=replica)
+    pauses = {"look": pace.look, "quick": pace.quick, "slice_": pace.round}
+    return MySQLJournal(info, [*captured, *lookups], **pauses, watch=watch, replica=replica)
 
 
 def captures(source: SourceConfig) -> list[Capture]:
@@ -180,21 +179,24 @@ def captures(source: SourceConfig) -> list[Capture]:
     return checked(source, inspector(source))
 
 
-def absent(source: SourceConfig, wanted: Sequence[Capture]) -> list[str]:
-    """Return the tables that the rules name and that the database does not have (yet), given those it has."""
-    there = {capture.table for capture in wanted}
+def absent(source: SourceConfig, present: Sequence[Capture]) -> list[str]:
+    """Return the tables that the rules name and that the database does not have (yet).  ``present``: those it has."""
+    there = {capture.table for capture in present}
     return sorted(set(catalogue(source).captured_tables()) - there)
 
 
 def plan_install(source: SourceConfig, plan_of: Callable[[Sequence[Capture]], Plan]) -> Plan:
     """Return the plan for what the database has, with a note on tables that it does not have."""
-    wanted = captures(source)
-    plan = plan_of(wanted)
-    missing = absent(source, wanted)
+    present = captures(source)
+    plan = plan_of(present)
+    missing = absent(source, present)
     if not missing:
         return plan
-    names = ", ".join(missing) if wanted else "none of FacturaScripts' tables is there"
-    note = f"{len(missing)} tables that the rules name do not exist ({names}); {_captured_later(source)}"
+    names = ", ".join(missing) if present else "none of FacturaScripts' tables is there"
+    later = "run this command again after their creation, since repair = false."
+    if source.repair:
+        later = "cdc run captures them within seconds of their creation."
+    note = f"{len(missing)} tables that the rules name do not exist ({names}); {later}"
     return replace(plan, notes=(*plan.notes, note))
 
 
@@ -212,12 +214,6 @@ def plan_special(source: SourceConfig, *, cascades_only: bool, row_tokens: bool 
             "Triggers on PostgreSQL know their transaction without any right.", "Leave out --row-tokens."
         )
     return Plan((), ("PostgreSQL's log holds what foreign keys change: no trigger is needed for that.",))
-
-
-def _captured_later(source: SourceConfig) -> str:
-    if source.repair:
-        return "cdc run captures them within seconds of their creation."
-    return "run this command again after their creation, since repair = false."
 
 
 def readable(source: SourceConfig, inspect: Inspector | None = None) -> list[Capture]:
@@ -241,10 +237,10 @@ def unreadable_tables(source: SourceConfig) -> list[str]:
     return installer_of(source.connection()).unreadable(tables)
 
 
-def with_lookups(source: SourceConfig, wanted: Sequence[Capture]) -> list[Capture]:
+def with_lookups(source: SourceConfig, captured: Sequence[Capture]) -> list[Capture]:
     rules = catalogue(source)
-    known = {capture.table for capture in wanted}
-    return [*wanted, *(rules.capture_of(table) for table in rules.lookups() if table not in known)]
+    known = {capture.table for capture in captured}
+    return [*captured, *(rules.capture_of(table) for table in rules.lookups() if table not in known)]
 
 
 class CapturePlan(NamedTuple):
@@ -315,9 +311,9 @@ def recommend(source: SourceConfig) -> Recommendation:
 
 
 def _triggers(source: SourceConfig) -> CaptureRoute:
-    wanted = captures(source.model_copy(update={"capture": "triggers"}))
+    captured = captures(source.model_copy(update={"capture": "triggers"}))
     try:
-        obstacle: CdcError | None = installer(source).plan_install(wanted).obstacle
+        obstacle: CdcError | None = installer(source).plan_install(captured).obstacle
     except CdcError as error:
         obstacle = error
     return _refused("triggers", obstacle) if obstacle else CaptureRoute("triggers")
@@ -381,10 +377,10 @@ class DescribedTable(NamedTuple):
 
 def described(config: Config, text: str = "", limit: int | None = None, after: str = "") -> list[DescribedSource]:
     """Return the sources of the configuration, in its order.  ``text``: part of their name or database, in any case;
-    ``after``: those behind this one.  Raises `UsageError` when there is no such source."""
+    ``after``: those after this one.  Raises `UsageError` when there is no such source."""
     names = list(config.source)
-    behind = names[names.index(config.select_source(after).name) + 1 :] if after else names
-    found = (_source(config.source[name], text.lower()) for name in behind)
+    following = names[names.index(config.select_source(after).name) + 1 :] if after else names
+    found = (_source(config.source[name], text.lower()) for name in following)
     return list(islice(filter(None, found), limit))
 
 
@@ -451,17 +447,14 @@ class Coverage:
 def coverage(rules: Catalogue, table: str) -> Coverage:
     entity = next((each for each in rules.entities if each.table == table), None)
     if entity is not None:
-        return Coverage(True, entity.name, _by(entity))
+        place = f" ({entity.place})" if entity.place.user else ""
+        return Coverage(True, entity.name, f"entity {entity.name}{place}")
     if table in set(rules.captured_tables()):
         return Coverage(True, "", "for events of other tables (members of roles, lines, receipts, related records)")
     matched = rules.matched(table)
     if matched is not None:
         return Coverage(True, matched.name, f"pattern {rules.patterns.pattern_of(table)} ({matched.place})")
     return Coverage(False, "", _why_not(rules, table))
-
-
-def _by(entity: Entity) -> str:
-    return f"entity {entity.name} ({entity.place})" if entity.place.user else f"entity {entity.name}"
 
 
 def _why_not(rules: Catalogue, table: str) -> str:

@@ -74,21 +74,19 @@ class Components:
                     raise
                 if self.clock.monotonic() - started > _WORKED:
                     backoff.reset()
-                await self._failed(name, error, backoff.next(), stop)
+                reported, delay = reportable_error(error), backoff.next()
+                self.observer.component_failed(name, reported)
+                trace = None if isinstance(error, CdcError) else error
+                rest = {"error": str(reported), "retry_in": round(delay, 1)}
+                log.error("component failed", component=name, **rest, exc_info=trace)
+                await self.clock.wait(stop, delay)
             else:
                 return
             finally:
                 self._started.add(name)
 
-    async def _failed(self, name: str, error: Exception, delay: float, stop: asyncio.Event) -> None:
-        reported = reportable_error(error)
-        self.observer.component_failed(name, reported)
-        trace = None if isinstance(error, CdcError) else error
-        log.error("component failed", component=name, error=str(reported), retry_in=round(delay, 1), exc_info=trace)
-        await self.clock.wait(stop, delay)
 
-
-#: An event leaves no cycles behind, so collections find little: with Python's thresholds dispatch spends 5.1 % of its
+#: An event leaves no cycles, so collections find little: with Python's thresholds dispatch spends 5.1 % of its
 #: CPU time in them, with these 1.8 % (`gc.callbacks` around `bench_dispatch`).
 _COLLECTION: Final = (20_000, 20, 100)
 
@@ -129,18 +127,18 @@ class Parts:
         self._running: dict[str, _Running] = {}
         self._stopped = False
 
-    async def become(self, wanted: Mapping[str, ProcessPart]) -> list[str]:
-        """End what is not wanted as it is, all of it at once, and begin what is new once that has ended; the names of
-        both, and of parts that adopt a change.  After `stop` nothing begins."""
+    async def become(self, parts: Mapping[str, ProcessPart]) -> list[str]:
+        """End running parts that are not among ``parts`` with their key, all at once, then start the new ones.  Return
+        the names of both, and of parts that adopt a change.  After `stop` nothing starts."""
         changed = {
             name: running
             for name, running in self._running.items()
-            if name not in wanted or wanted[name].key != running.key
+            if name not in parts or parts[name].key != running.key
         }
-        adopting = {name: part.adopt for name, part in wanted.items() if name in changed and part.adopt is not None}
+        adopting = {name: part.adopt for name, part in parts.items() if name in changed and part.adopt is not None}
         for name, adopt in adopting.items():
             adopt()
-            self._running[name] = replace(changed[name], key=wanted[name].key)
+            self._running[name] = replace(changed[name], key=parts[name].key)
         ending = {name: running for name, running in changed.items() if name not in adopting}
         for running in ending.values():
             running.stop.set()
@@ -148,14 +146,14 @@ class Parts:
             await asyncio.wait([running.task for running in ending.values()])
         for name in ending:
             del self._running[name]
-        beginning = [name for name in wanted if name not in self._running and not self._stopped]
+        beginning = [name for name in parts if name not in self._running and not self._stopped]
         for name in beginning:
-            stop, part = asyncio.Event(), wanted[name]
+            stop, part = asyncio.Event(), parts[name]
             if part.adopt is not None:
                 part.adopt()
             task = self._group.create_task(self._components.keep(name, part.work, stop, part.ending), name=name)
             self._running[name] = _Running(part.key, task, stop)
-        return [*(name for name in ending if name not in wanted), *adopting, *beginning]
+        return [*(name for name in ending if name not in parts), *adopting, *beginning]
 
     def stop(self) -> None:
         """Stop all parts at once; their tasks end by themselves."""
@@ -174,15 +172,15 @@ class Reload:
     accepted: Callable[[Config], None]
 
 
-def check_reloadable(present: Config, wanted: Config, role: ProcessRole) -> None:
+def check_reloadable(present: Config, new: Config, role: ProcessRole) -> None:
     """Raises `ConfigError` for a change that takes a new process."""
-    if not wanted.source and role.captures:
+    if not new.source and role.captures:
         raise ConfigError("The configuration names no source.", "Add a [source.main] table: cdc config init shows one.")
     fixed = {
-        "[outbox]": (present.outbox, wanted.outbox),
-        "[tracing]": (present.tracing, wanted.tracing),
-        "[process]": (present.process, wanted.process),
-        "worker under [dispatch]": (present.dispatch.worker, wanted.dispatch.worker),
+        "[outbox]": (present.outbox, new.outbox),
+        "[tracing]": (present.tracing, new.tracing),
+        "[process]": (present.process, new.process),
+        "worker under [dispatch]": (present.dispatch.worker, new.dispatch.worker),
     }
     changed = [name for name, (before, after) in fixed.items() if before != after]
     if changed:

@@ -181,13 +181,15 @@ class ConsumerParts:
         parts |= {f"source {name}": ProcessPart(key, self._reading(relay)) for name, (key, relay) in relays.items()}
         if self.role.sends:
             parts[DISPATCH] = self._dispatch(config)
-            kept = Kept(**config.retention.model_dump())
-            parts[RETENTION] = ProcessPart(kept, lambda stop: keep_tidy(self.store, kept, SystemClock(), stop))
+            retention = Kept(**config.retention.model_dump())
+            parts[RETENTION] = ProcessPart(
+                retention, lambda stop: keep_tidy(self.store, retention, SystemClock(), stop)
+            )
         parts[FILTERS] = ProcessPart((), self._filters)
         watched = {name: relay for name, (_, relay) in relays.items()}
         if config.web.listen:
             config.web.metrics_token()  # only to find a file that cannot be read now
-        if watched or config.web.listen or self.supervisor.patience is not None:
+        if watched or config.web.listen or self.supervisor.silence_limit is not None:
             keys = [key for key, _ in relays.values()]
             paces = {name: share.pace for name, share in shares.items()}
             parts[WATCH] = ProcessPart((config, keys), lambda stop: self._watched(config, watched, paces, stop))
@@ -541,14 +543,14 @@ class _RunningConsumer:
 
     async def run(self, config: Config) -> None:
         """Run until ``stop``."""
-        wanted = self.parts.parts(config)
+        parts = self.parts.parts(config)
         try:
             async with asyncio.TaskGroup() as group:
                 running = Parts(group, self.parts.components)
                 group.create_task(self._end(running))
                 watch = partial(watch_outbox, self.parts.store, SystemClock())
                 group.create_task(end_in_time("outbox", watch, self.stop))
-                await running.become(wanted)
+                await running.become(parts)
                 settled()
                 self.supervisor.ready(self.parts.status(SystemClock().now()))
                 while await self._reload_asked():
@@ -584,15 +586,15 @@ class _RunningConsumer:
         self.supervisor.reloading(SystemClock())
         config = present
         try:
-            wanted_config = self.reload.read()
-            check_reloadable(present, wanted_config, self.parts.role)
-            wanted = self.parts.parts(wanted_config)
+            new = self.reload.read()
+            check_reloadable(present, new, self.parts.role)
+            parts = self.parts.parts(new)
         except CdcError as error:
             log.error("configuration not reloaded: the present one stays in force", error=str(error))
         else:
-            config = wanted_config
+            config = new
             self.reload.accepted(config)
-            changed = await running.become(wanted)
+            changed = await running.become(parts)
             log.info("configuration reloaded", changed=sorted(changed))
         self.supervisor.ready(self.parts.status(SystemClock().now()))
         return config

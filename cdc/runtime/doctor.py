@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds that the consumer may take to answer: health reads memory and asks no database.
-PATIENCE: Final = 10.0
+ANSWER_SECONDS: Final = 10.0
 #: No answer about health is longer (bytes).
 _LONGEST: Final = 1 << 20
 #: Addresses on which everybody listens, and by which nobody is reached.
@@ -70,7 +70,7 @@ async def consumer_findings(config: Config) -> list[Finding]:
     try:
         report = await _ask(f"http://{_ANYWHERE.get(host, host)}:{port}/health/ready")
     except TimeoutError:
-        detail = f"What listens on {listen} does not answer within {PATIENCE:g} s."
+        detail = f"What listens on {listen} does not answer within {ANSWER_SECONDS:g} s."
         return [Finding("running", Severity.WRONG, detail, "Read the log of cdc run, and start it again.")]
     except (ClientError, OSError):
         return [Finding("running", Severity.WARNING, f"No cdc run answers on {listen}: is it stopped?", _START)]
@@ -101,7 +101,7 @@ def _own_findings(config: Config, report: Mapping[str, Any]) -> list[Finding]:
 
 async def _ask(url: str) -> dict[str, Any] | None:
     """Return the answer; None when it is not one of ours."""
-    timeout = ClientTimeout(total=PATIENCE)
+    timeout = ClientTimeout(total=ANSWER_SECONDS)
     async with ClientSession(timeout=timeout) as session, session.get(url, allow_redirects=False) as answer:
         body = await answer.content.read(_LONGEST)
     try:
@@ -249,14 +249,14 @@ async def _log_position(inspect: BinlogInspector, stored: StoredPosition) -> lis
     return found
 
 
-def _tables(source: SourceConfig, wanted: Sequence[Capture]) -> Finding:
-    missing = absent(source, wanted)
-    if not wanted:
+def _tables(source: SourceConfig, captures: Sequence[Capture]) -> Finding:
+    missing = absent(source, captures)
+    if not captures:
         detail = f"The database has none of the {len(missing)} tables that the rules name."
         return Finding(
             "rules", Severity.WARNING, detail, "Finish FacturaScripts' installation, or correct the connection."
         )
-    detail = f"{len(wanted)} tables to capture"
+    detail = f"{len(captures)} tables to capture"
     return Finding("rules", Severity.OK, f"{detail}; not in the database: {', '.join(missing)}" if missing else detail)
 
 
@@ -273,13 +273,13 @@ def _reading(source: SourceConfig, inspect: Inspector, needed: Sequence[Capture]
     return [Finding("table privileges", Severity.WRONG, detail, fix)]
 
 
-def _two_ways(source: SourceConfig, position: Position | None, wanted: Sequence[Capture]) -> list[Finding]:
+def _two_ways(source: SourceConfig, position: Position | None, captures: Sequence[Capture]) -> list[Finding]:
     """Check the change from one capture mode to another, and triggers that help one or are left over."""
     by_log = source.capture != "triggers"
     if position is not None and by_log == (log_part(position) is None):
         detail = f"cdc run moves to {source.capture} when it is started next, and loses nothing."
         return [Finding("moving", Severity.WARNING, detail, "cdc run")]
-    if source.capture == "binlog" and (helping := mysql_installer(source).cascade_findings(wanted)) is not None:
+    if source.capture == "binlog" and (helping := mysql_installer(source).cascade_findings(captures)) is not None:
         return helping
     if by_log and installer(source).plan_uninstall().steps:
         detail = f"Triggers are installed although the log is read ({source.capture}): every write pays for them."

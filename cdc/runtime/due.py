@@ -42,8 +42,8 @@ async def _postgres(info: ConnectionInfo, capture: Capture, due: DueDay) -> tupl
         await lookup.use_schema(found[0][0])
         table = (await lookup.tables())[capture.table]
 
-        async def page(wanted: PageRequest) -> TablePage:
-            return (await lookup.page(wanted, "slot/page_marks.sql", {}))[0]
+        async def page(request: PageRequest) -> TablePage:
+            return (await lookup.page(request, "slot/page_marks.sql", {}))[0]
 
         return table, await _all(table, due, page)
     finally:
@@ -58,8 +58,8 @@ async def _mysql(info: ConnectionInfo, capture: Capture, due: DueDay) -> tuple[T
         if found is None:
             raise _missing(capture)
 
-        async def page(wanted: PageRequest) -> TablePage:
-            return await session.run(lambda connection: lookup.page(connection, wanted, lambda: None)[0])
+        async def page(request: PageRequest) -> TablePage:
+            return await session.run(lambda connection: lookup.page(connection, request, lambda: None)[0])
 
         return found.as_table, await _all(found.as_table, due, page)
     finally:

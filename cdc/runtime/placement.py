@@ -18,7 +18,7 @@ import structlog
 
 from cdc.model.clock import Clock
 from cdc.model.errors import OutboxError
-from cdc.model.worker import LEASE_SECONDS, Census, SourceLease, WorkerStore
+from cdc.model.worker import LEASE_SECONDS, Census, WorkerStore
 
 log = structlog.get_logger()
 
@@ -53,11 +53,12 @@ def moves(me: str, sources: Collection[str], census: Census, neglected: Collecti
     for so long that no other worker can read them."""
     if me not in census.draining:
         return Moves()
-    give = tuple(source for source, lease in census.leases.items() if _wanted_from(me, lease))
+    leases = census.leases.items()
+    give = tuple(source for source, lease in leases if lease.worker == me and lease.wanted_by not in (None, me))
     if census.draining[me]:
         return Moves(give=give)
     ready = [worker for worker, draining in census.draining.items() if not draining]
-    relevant = [lease for source, lease in census.leases.items() if lease.worker or source in sources]
+    relevant = [lease for source, lease in leases if lease.worker or source in sources]
     fair = len(relevant) / len(ready)
     has = Counter(lease.worker for lease in relevant if lease.worker)
     mine = has[me] - len(give) + sum(lease.wanted_by == me for lease in relevant)
@@ -65,10 +66,6 @@ def moves(me: str, sources: Collection[str], census: Census, neglected: Collecti
     taken = [source for number, source in enumerate(free, mine) if number < fair or source in neglected]
     want = () if free or mine > has[me] - len(give) else _surplus(me, mine, has, sources, census)
     return Moves(tuple(taken), want, give)
-
-
-def _wanted_from(me: str, lease: SourceLease) -> bool:
-    return lease.worker == me and lease.wanted_by not in (None, me)
 
 
 def _surplus(me: str, mine: int, has: Mapping[str, int], sources: Collection[str], census: Census) -> tuple[str, ...]:
@@ -90,20 +87,20 @@ def _surplus(me: str, mine: int, has: Mapping[str, int], sources: Collection[str
 @dataclass
 class _Holding:
     """A source that this process can read.  ``epoch``: of the lease with which it reads; None while it does not.
-    ``given_up``: it is handed over once it is read no longer."""
+    ``handed_over``: it is handed over once it is read no longer."""
 
     epoch: int | None = None
-    given: asyncio.Event = field(default_factory=asyncio.Event)
+    leased: asyncio.Event = field(default_factory=asyncio.Event)
     end: asyncio.Event = field(default_factory=asyncio.Event)
-    given_up: bool = False
+    handed_over: bool = False
 
     def stop(self) -> None:
-        self.given.set()
+        self.leased.set()
         self.end.set()
 
 
 class Placement:
-    """``worker``: this process's name.  ``lags``: seconds that sources lag behind, for those who ask."""
+    """``worker``: this process's name.  ``lags``: returns the lag of each source in seconds."""
 
     def __init__(self, store: WorkerStore, worker: str, clock: Clock, lags: Callable[[], Mapping[str, float]]) -> None:
         self._store = store
@@ -131,8 +128,8 @@ class Placement:
         stopping = asyncio.ensure_future(stop.wait())
         stopping.add_done_callback(lambda _: holding.stop())
         try:
-            while await holding.given.wait() and not stop.is_set():
-                assert holding.epoch is not None, "given"
+            while await holding.leased.wait() and not stop.is_set():
+                assert holding.epoch is not None, "set with the event"
                 log.info("source taken", source=source, worker=self._worker)
                 await read(holding.end, holding.epoch)
                 if not stop.is_set():
@@ -146,24 +143,24 @@ class Placement:
 
     def _ended(self, source: str, holding: _Holding) -> None:
         log.info("source left", source=source, worker=self._worker)
-        if holding.given_up:
+        if holding.handed_over:
             self._leaving.add(source)
-        holding.epoch, holding.given_up = None, False
-        holding.given.clear()
+        holding.epoch, holding.handed_over = None, False
+        holding.leased.clear()
         holding.end.clear()
         self._soon.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Place sources until ``stop``, then wait until no source is read here any more."""
-        looking, stopping = asyncio.ensure_future(self._keep_looking()), asyncio.ensure_future(stop.wait())
+        polling, stopping = asyncio.ensure_future(self._poll_regularly()), asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
-                looking.result()  # raises
+                polling.result()  # raises
         finally:
-            for each in (looking, stopping):
+            for each in (polling, stopping):
                 each.cancel()
-            await asyncio.gather(looking, stopping, return_exceptions=True)
+            await asyncio.gather(polling, stopping, return_exceptions=True)
         if self._holdings:
             await self._none_left.wait()
         if self._expiry is not None:
@@ -172,12 +169,12 @@ class Placement:
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await self._store.leave(self._worker)
 
-    async def _keep_looking(self) -> None:
+    async def _poll_regularly(self) -> None:
         while True:
             self._soon.clear()
             pause = SIGN_SECONDS
             try:
-                await self._look()
+                await self._poll()
             except OutboxError as error:
                 pause = _RETRY_SECONDS
                 log.error("sign of life failed", worker=self._worker, error=str(error), retry_in=pause)
@@ -185,26 +182,31 @@ class Placement:
                 async with asyncio.timeout(pause):
                     await self._soon.wait()
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         begun = asyncio.get_running_loop().time()
         if leaving := sorted(self._leaving):
             await self._store.release(self._worker, leaving)
             self._leaving.difference_update(leaving)
         sources = sorted(self._holdings)
         census = await self._store.sign(self._worker, sources, self._lags())
-        self._valid_until(begun + _VALID_SECONDS)
-        self._follow(census)
-        wanted = moves(self._worker, sources, census, self._neglected(sources, census))
-        for source in wanted.give:
-            self._give(source)
-        if take := wanted.take[: self._most(len(sources))]:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_at(begun + _VALID_SECONDS, self._expire)
+        self._read_leased(census)
+        plan = moves(self._worker, sources, census, self._neglected(sources, census))
+        for source in plan.give:
+            holding = self._holdings.get(source)
+            if holding is not None and holding.epoch is not None:
+                holding.handed_over = True
+                holding.end.set()
+        if take := plan.take[: self._most(len(sources))]:
             taken = await self._store.take(self._worker, take)
             for source, epoch in taken.items():
                 self._receive(source, epoch)
             if len(taken) < len(take):  # another worker was faster: there may be others to take
                 self._soon.set()
-        if wanted.want:
-            await self._store.want(self._worker, wanted.want)
+        if plan.want:
+            await self._store.want(self._worker, plan.want)
 
     def _most(self, sources: int) -> int:
         """Return how many sources to take at once."""
@@ -213,18 +215,13 @@ class Placement:
             self._joined = now
         return sources if now - self._joined > _JOINING else max(_FIRST, sources // _AT_ONCE)
 
-    def _valid_until(self, moment: float) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry = asyncio.get_running_loop().call_at(moment, self._expire)
-
     def _expire(self) -> None:
         log.error("leases expired", worker=self._worker, reason="the outbox was not reached for too long")
         for holding in self._holdings.values():
             if holding.epoch is not None:
                 holding.end.set()
 
-    def _follow(self, census: Census) -> None:
+    def _read_leased(self, census: Census) -> None:
         """Read what is leased to this process, and nothing else."""
         for source, lease in census.leases.items():
             holding = self._holdings.get(source)
@@ -245,13 +242,7 @@ class Placement:
             self._leaving.add(source)
             return
         holding.epoch = epoch
-        holding.given.set()
-
-    def _give(self, source: str) -> None:
-        holding = self._holdings.get(source)
-        if holding is not None and holding.epoch is not None:
-            holding.given_up = True
-            holding.end.set()
+        holding.leased.set()
 
     def _neglected(self, sources: Sequence[str], census: Census) -> Collection[str]:
         """Return the sources that have been free for longer than other workers need to take them."""

@@ -48,9 +48,9 @@ def raise_limit(most: int = MOST) -> None:
     sets the limit there."""
     try:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = most if hard == resource.RLIM_INFINITY else min(hard, most)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        limit = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        if soft != resource.RLIM_INFINITY and soft < limit:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     except (OSError, ValueError) as error:
         log.debug("limit of open files kept", reason=str(error))
 
@@ -61,20 +61,20 @@ _TIMES = 3
 
 
 class Supervisor:
-    """The service manager's socket at ``address``; empty: there is none.  ``patience``: seconds of silence after which
-    this process is ended and started again; None: never."""
+    """The service manager's socket at ``address``; empty: there is none.  ``silence_limit``: seconds without a
+    notification after which this process is ended and started again; None: never."""
 
-    def __init__(self, address: str = "", patience: float | None = None) -> None:
+    def __init__(self, address: str = "", silence_limit: float | None = None) -> None:
         self._address = address.replace("@", "\0", 1) if address.startswith("@") else address
-        self.patience = patience if address else None
+        self.silence_limit = silence_limit if address else None
 
     @staticmethod
     def from_environment(environment: Mapping[str, str]) -> Supervisor:
         """Return the service manager of the environment variables, if they are meant for this process."""
         watched = environment.get(_WATCHDOG, "")
         mine = environment.get(_WATCHDOG_PID, str(os.getpid())) == str(os.getpid())
-        patience = int(watched) / 1_000_000 if mine and watched.isdecimal() and int(watched) else None
-        return Supervisor(environment.get(_SOCKET, ""), patience)
+        silence_limit = int(watched) / 1_000_000 if mine and watched.isdecimal() and int(watched) else None
+        return Supervisor(environment.get(_SOCKET, ""), silence_limit)
 
     def ready(self, status: str) -> None:
         self._notify("READY=1", f"STATUS={status}")
@@ -113,7 +113,7 @@ async def keep_alive(
 ) -> None:
     """Report until ``stop`` that this process works; be silent while a part of it hangs, so that the service manager
     starts it again."""
-    if supervisor.patience is None:
+    if supervisor.silence_limit is None:
         return
     while not stop.is_set():
         now = clock.now()
@@ -121,7 +121,7 @@ async def keep_alive(
             log.error("watchdog not notified", reasons=list(why))
         else:
             supervisor.alive(status(now))
-        await clock.wait(stop, supervisor.patience / _TIMES)
+        await clock.wait(stop, supervisor.silence_limit / _TIMES)
 
 
 UNIT: Final = "facturascripts-cdc.service"
@@ -161,7 +161,11 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
     reloads = settings.systemd >= RELOADS_SINCE
     program = " ".join(map(_word, settings.program))
     values = {
-        "HOWTO": _howto(settings.user),
+        "HOWTO": f"""#
+#   useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {settings.user}
+#   cdc service unit > /etc/systemd/system/{UNIT}
+#   systemctl daemon-reload && systemctl enable --now {UNIT}
+""",
         "CONFIG": str(config.file),
         "CONFIG_WORD": _word(str(config.file)),
         "TYPE": "Type=notify-reload" if reloads else "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
@@ -182,14 +186,6 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
 def homes_of(config: Config, settings: UnitSettings) -> list[Path]:
     """Return the paths in home folders that the service's account must be able to read."""
     return [path for path in _read(config, settings) if _at_home(path)]
-
-
-def _howto(user: str) -> str:
-    return f"""#
-#   useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {user}
-#   cdc service unit > /etc/systemd/system/{UNIT}
-#   systemctl daemon-reload && systemctl enable --now {UNIT}
-"""
 
 
 def _written(config: Config) -> Iterator[Path]:

@@ -58,27 +58,27 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-def source_of(source: SourceConfig, kept: OutboxStore, share: Share | None = None) -> Source:
-    """The source that a configuration names, which moves there from where it was; not opened yet.  ``kept``: where rows
-    are kept for it.
+def source_of(source: SourceConfig, store: OutboxStore, share: Share | None = None) -> Source:
+    """Return the source that a configuration names, which moves there from its former capture mode; not opened yet.
+    ``store``: stores its rows.
 
     Where its database is, is read whenever it is opened: what is wrong with it then is a `SourceError`."""
     if source.capture == "rest":
         from cdc.runtime.sources import RestParts, rest_source
 
-        parts = RestParts.from_config(source, kept)
-        return rest_source(source, kept, lambda: _as_source_error(parts.client))
+        parts = RestParts.from_config(source, store)
+        return rest_source(source, store, lambda: _as_source_error(parts.client))
     if source.capture == "nats":
         from cdc.runtime.sources import bus_source
 
-        return bus_source(source, kept)
+        return bus_source(source, store)
     from cdc.capture.moving import CaptureMode, MovingSource
 
     shared = share or alone()
     mode = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
     make = {
-        CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, kept, shared)),
-        CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, kept, shared)),
+        CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, store, shared)),
+        CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, store, shared)),
     }
     return MovingSource(source.name, mode, make, lambda: _as_source_error(lambda: _bridge(source, shared)))
 
@@ -374,7 +374,7 @@ class RestParts:
         return ApiClient(rest.url, token, self.budget, self.guard, patience=self.patience)
 
 
-def rest_source(source: SourceConfig, kept: SnapshotStore, connect: Callable[[], ApiClient]) -> RestSource:
+def rest_source(source: SourceConfig, store: SnapshotStore, connect: Callable[[], ApiClient]) -> RestSource:
     from cdc.capture.rest.source import Polled, RestSource
 
     rules = catalogue(source)
@@ -383,7 +383,7 @@ def rest_source(source: SourceConfig, kept: SnapshotStore, connect: Callable[[],
         raise ConfigError(f"Source {source.name!r} has no events.", "Its rules disable every one.")
     lookups = {table: each for table in rules.lookups() if (each := resource_of(source, rules, table)) is not None}
     polled = Polled(resources, lookups, source.rest.page_size, existing=source.rest.existing == "read")
-    return RestSource(source.name, connect, polled, kept, SystemClock())
+    return RestSource(source.name, connect, polled, store, SystemClock())
 
 
 async def api_greeting(source: SourceConfig, outbox: OutboxConfig) -> str:
@@ -440,10 +440,10 @@ def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource 
     from cdc.capture.rest.reader import Resource
     from cdc.facturascripts.schema import resources, tables
 
-    given = source.rest.resources.get(table, RestResource())
+    configured = source.rest.resources.get(table, RestResource())
     known = tables().get(table)
-    path = given.path or resources().get(table)
-    key = given.key or (known.key[0] if known else None)
+    path = configured.path or resources().get(table)
+    key = configured.key or (known.key[0] if known else None)
     if path is None or key is None:
         return None
     column = known.column(key) if known else None
@@ -452,10 +452,10 @@ def resource_of(source: SourceConfig, rules: Catalogue, table: str) -> Resource 
         table,
         path,
         key,
-        numbered if given.numbered is None else given.numbered,
+        numbered if configured.numbered is None else configured.numbered,
         rules.capture_of(table).hidden,
-        given.interval_seconds or source.rest.interval_seconds,
-        given.compare_seconds or source.rest.compare_seconds,
+        configured.interval_seconds or source.rest.interval_seconds,
+        configured.compare_seconds or source.rest.compare_seconds,
     )
 
 
@@ -513,14 +513,14 @@ async def bus_findings(source: SourceConfig, stored: Callable[[], Awaitable[Posi
     where = source.nats.stream().where
     count = state.last - state.first + 1
     findings = [Finding("stream", Severity.OK, f"{where}: {count} messages, {state.first} to {state.last}")]
-    findings += _kept(state)
+    findings += _retention(state)
     lost = "" if position is None else missing(StreamPosition.load(position), state._replace(first=before.first))
     if lost:
         findings.append(Finding("position", Severity.WRONG, lost, 'on_purged = "reread" in the configuration'))
     return findings
 
 
-def _kept(state: StreamState) -> list[Finding]:
+def _retention(state: StreamState) -> list[Finding]:
     """Check that the stream keeps what is not read yet."""
     findings = []
     if state.retention != "limits":

@@ -1,7 +1,7 @@
 """The support bundle: facts about an installation without secrets and personal data.
 
 Of the configuration only options on an allow-list leave the machine: they hold neither secrets nor addresses nor names
-of people.  Any other option is only said to be given.  Addresses and known names are taken out of texts.
+of people.  Any other option is only said to be set.  Addresses and known names are taken out of texts.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ def _open_entry(entry: dict[str, Any]) -> dict[str, Any]:
         facts.pop("message", None)
         facts["logger"] = entry["logger"] if _is_plain(entry["logger"]) else ""
     if isinstance(entry.get("exception"), str):
-        facts["exception"] = _places(entry["exception"])
+        # the places in our code and the type of the exception; no text of it, which may repeat a value
+        traceback = entry["exception"]
+        frames = [f"{file}:{line} {name}" for file, line, name in _FRAME.findall(traceback)]
+        raised = [kind for kind, _ in _RAISED.findall(traceback) if kind != "Traceback"]
+        facts["exception"] = [*frames, *raised[-1:]]
     return facts
 
 
@@ -84,13 +88,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, int | float) or (isinstance(value, str) and bool(_PLAIN.fullmatch(value)))
-
-
-def _places(traceback: str) -> list[str]:
-    """Return the places in our code and the type of the exception; no text of it, which may repeat a value."""
-    frames = [f"{file}:{line} {name}" for file, line, name in _FRAME.findall(traceback)]
-    raised = [kind for kind, _ in _RAISED.findall(traceback) if kind != "Traceback"]
-    return [*frames, *raised[-1:]]
 
 
 OPEN: Final[Mapping[str, Collection[str]]] = {
@@ -117,7 +114,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "process": ("nice",),
     "limits": tuple(LimitsConfig.model_fields),
 }  # fmt: skip
-GIVEN: Final = "(given)"
+REDACTED: Final = "(given)"
 
 
 def open_configuration(config: Config) -> dict[str, Any]:
@@ -142,12 +139,12 @@ def _open_section(name: str, section: Section) -> dict[str, Any]:
         option: field.get_default(call_default_factory=True) for option, field in type(section).model_fields.items()
     }
     facts = {option: values[option] for option in OPEN[name]}
-    given = [
+    changed = [
         option
         for option in values
         if option not in facts and option not in SOURCE_TABLES and getattr(section, option) != defaults[option]
     ]
-    return facts | dict.fromkeys(given, GIVEN)
+    return facts | dict.fromkeys(changed, REDACTED)
 
 
 _DISTRIBUTION: Final = "facturascripts-cdc"

@@ -70,7 +70,8 @@ async def serve_web(
             process = RunningProcess(config, monitor, bounds, clock)
             service = service_of(config, store, clock, process, replaying.asked)
             add_management(app, service, process, access, ways_in)
-            link = None if _opened_otherwise(config) else await Accounts(access, clock).offer_setup()
+            others = config.web.trusted_header or config.web.facturascripts_login or config.oidc.issuer
+            link = None if others else await Accounts(access, clock).offer_setup()
 
             def listening() -> None:
                 if link is not None:
@@ -103,18 +104,6 @@ def _client(web: WebConfig, request: Request) -> str:
     return client_address(web.trusted_proxies, request.remote or "", request.headers.getall("X-Forwarded-For", []))
 
 
-def _opened_otherwise(config: Config) -> bool:
-    return bool(config.web.trusted_header or config.web.facturascripts_login or config.oidc.issuer)
-
-
-def _zone(config: Config) -> ZoneInfo | None:
-    """The zone in which the page shows times; None for the browser's."""
-    known = (
-        {config.web.timezone} if config.web.timezone else {each.timezone() for each in config.source.values()} - {""}
-    )
-    return ZoneInfo(known.pop()) if len(known) == 1 else None
-
-
 def add_management(
     app: web.Application, service: Service, process: RunningProcess, access: AccessStore, ways_in: SignIn
 ) -> None:
@@ -127,7 +116,7 @@ def add_management(
 
     web = service.config.web
     proxies = Proxies(web.trusted_proxies, web.trusted_header)
-    door = SessionAuth(
+    session_auth = SessionAuth(
         access,
         Accounts(access, service.clock, limits=service.config.limits),
         ways_in,
@@ -137,6 +126,8 @@ def add_management(
         frame_ancestors=web.frame_ancestors,
     )
     brand = Brand(web.brand_name or Brand().name, web.brand_accent, web.logo())
-    gate = TokenAuth(access, ways_in, service.clock, door.address, service.in_use)
-    app.add_subapp(PREFIX, api_application(service, gate))
-    add_site(app, Site(service, process, door, _zone(service.config), SECTIONS, gate.addresses, brand))
+    token_auth = TokenAuth(access, ways_in, service.clock, session_auth.address, service.in_use)
+    app.add_subapp(PREFIX, api_application(service, token_auth))
+    known = {web.timezone} if web.timezone else {each.timezone() for each in service.config.source.values()} - {""}
+    zone = ZoneInfo(known.pop()) if len(known) == 1 else None  # else the page shows times in the browser's
+    add_site(app, Site(service, process, session_auth, zone, SECTIONS, token_auth.addresses, brand))

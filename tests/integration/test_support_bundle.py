@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdc.config.model import SECTIONS, SOURCE_TABLES
-from cdc.runtime.support import GIVEN, OPEN
+from cdc.runtime.support import OPEN, REDACTED
 from support.consumer import Consumer, Inbox, answering, database_url
 from support.database import Database
 
@@ -97,7 +97,7 @@ async def test_nothing_secret_or_personal_is_in_it(postgres_erp: Database, tmp_p
 def _is_of_use(parts: dict[str, str], kind: str) -> None:
     configuration = json.loads(parts["configuration.json"])
     assert configuration["source"]["main"]["capture"] == "triggers"
-    assert configuration["source"]["main"]["admin_url"] == GIVEN
+    assert configuration["source"]["main"]["admin_url"] == REDACTED
     assert configuration["outbox"]["engine"] == kind
     checks = {(each["about"].split()[0], each["check"]): each for each in json.loads(parts["doctor.json"])}
     assert checks["outbox", "open"]["severity"] == "ok"

@@ -37,7 +37,7 @@ def test_each_state_as_sd_notify_writes_it(tmp_path: Path, abstract: bool) -> No
 def test_without_a_service_manager_nothing_is_told() -> None:
     supervisor = Supervisor.from_environment({"WATCHDOG_USEC": "1000000"})
     supervisor.ready("All is well.")
-    assert supervisor.patience is None
+    assert supervisor.silence_limit is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_without_a_service_manager_nothing_is_told() -> None:
 )
 def test_the_watchdog_is_for_this_process(variables: dict[str, str], patience: float | None) -> None:
     given = {name: value.format(pid=os.getpid()) for name, value in variables.items()}
-    assert Supervisor.from_environment({"NOTIFY_SOCKET": "/x"} | given).patience == patience
+    assert Supervisor.from_environment({"NOTIFY_SOCKET": "/x"} | given).silence_limit == patience
 
 
 def test_a_socket_that_nobody_reads_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +74,7 @@ async def test_whoever_hangs_is_not_alive(tmp_path: Path) -> None:
         return why
 
     with notify_socket(tmp_path) as listening:
-        supervisor = Supervisor(listening.address, patience=30)
+        supervisor = Supervisor(listening.address, silence_limit=30)
         keeping = asyncio.create_task(keep_alive(supervisor, hangs, lambda now: f"{now:%S}", clock, stop))
         told = []
         for _ in range(3):
