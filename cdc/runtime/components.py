@@ -31,18 +31,19 @@ ENDING: Final = 4.0
 
 async def end_in_time(name: str, work: Work, stop: asyncio.Event, seconds: float | None = ENDING) -> None:
     """Run ``work``, and cancel it when it has not ended so many seconds after ``stop``; None: it ends by itself."""
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as limit:
-            stopping = asyncio.ensure_future(stop.wait())
-            if seconds is not None:
-                stopping.add_done_callback(
-                    lambda stopped: None if stopped.cancelled() else limit.reschedule(loop.time() + seconds)
-                )
+
+            async def limited() -> None:
+                await stop.wait()
+                if seconds is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+            limiting = asyncio.create_task(limited())  # a callback of a task could still come after the work has ended
             try:
                 await work(stop)
             finally:
-                stopping.cancel()
+                limiting.cancel()
     except TimeoutError:
         if not limit.expired():
             raise

@@ -171,3 +171,20 @@ async def test_timeout_of_the_work_itself_is_a_failure(components: Components) -
 
     await components.keep("late", late, stop)
     assert [name for name, _ in told(components).failed] == ["late"]
+
+
+async def test_component_that_ends_at_the_stop_at_once_causes_no_error(components: Components) -> None:
+    stop, waits, errors = asyncio.Event(), asyncio.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+
+    async def work(stop: asyncio.Event) -> None:
+        await asyncio.sleep(0)  # until its limit waits for the stop
+        waits.set()
+        await stop.wait()
+
+    async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(components.keep("quick", work, stop))
+        await waits.wait()
+        stop.set()
+    await asyncio.sleep(0)  # what the loop was to call next
+    assert errors == []
