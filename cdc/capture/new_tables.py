@@ -70,7 +70,8 @@ class Patterns:
 
 class Appeared(NamedTuple):
     """``tables``: not seen before.  ``uncaptured``: those of them of which changes may have been missed.  ``absent``:
-    tables that did not exist at this look or the last one, so that their rows have no earlier state."""
+    tables that did not exist at this look or the last one, so that their rows have no earlier state; at the first look
+    those of the required ones that do not exist."""
 
     tables: Sequence[Capture]
     uncaptured: Sequence[Capture]
@@ -138,8 +139,9 @@ class NewTables:
             self._begin(self._patterns.extend)
         else:
             self._look_at = min(self._look_at, self._clock.monotonic() + SETTLE.total_seconds())
-        absent = [] if seen is None else [*gone, *(capture.table for capture in new)]
-        return Appeared(new, uncaptured, absent)
+        if seen is None:
+            return Appeared(new, uncaptured, sorted(set(self._patterns.required) - there.keys()))
+        return Appeared(new, uncaptured, [*gone, *(capture.table for capture in new)])
 
     def _forget_installed(self, captured: Collection[str]) -> None:
         """Drop the tables that somebody else has installed: an account that may not install cannot do it again."""

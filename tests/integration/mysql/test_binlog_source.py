@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,15 @@ import pytest
 
 from cdc.capture.binlog.library import LibraryConnection, LogConnection
 from cdc.capture.binlog.schema_history import BinlogPosition
+from cdc.capture.binlog.source import BinlogSource
 from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.new_tables import Patterns
 from cdc.model.change import Operation, Position, RowChange
 from cdc.model.column import Capture
 from cdc.model.errors import LogPurged, SourceError, SourceUnavailable
 from support.binlog_capture import CONNECTION, QUICK, Reading, binlog_source, images, reading
 from support.database import Database, fresh_database
+from support.manual_clock import ManualClock
 from support.mysql_capture import install
 from support.server import Spec
 from support.servers import KeeperClient, shared_server
@@ -187,6 +190,35 @@ async def test_a_table_that_is_made_while_reading_is_captured(items: Database) -
         items.execute("CREATE TABLE nueva (id INT PRIMARY KEY) SELECT 7 AS id, 8 AS z")
         changes = await log.drain()
     assert images(changes) == [("truncate", None, None), ("create", None, {"id": 7, "z": 8})]
+
+
+async def test_rows_read_before_their_table_is_noticed_are_created_once(items: Database) -> None:
+    """The log shows rows of a table that the rules name as soon as it exists; its name is read every five seconds."""
+
+    def matching(names: Collection[str]) -> list[Capture]:
+        return [Capture(name) for name in ("articulos", "nueva") if name in names]
+
+    async def extend(_new: Sequence[Capture]) -> Sequence[str]:
+        return ()
+
+    clock = ManualClock()
+    patterns = Patterns(matching, extend, ("articulos", "nueva"))
+    captures = (Capture("articulos"), Capture("nueva"))
+    source = BinlogSource(
+        "main", items.info, captures, limits=QUICK, patterns=patterns, clock=clock, connection=CONNECTION.get()
+    )
+    try:
+        await source.open(None)
+        log = Reading(items, source, None)
+        await log.drain()
+        items.execute("CREATE TABLE nueva (id INT PRIMARY KEY)")
+        items.execute("INSERT INTO nueva VALUES (1)")
+        assert images(await log.drain()) == [("create", None, {"id": 1})]
+        clock.advance(5)
+        await log.next()
+        assert images(await log.drain()) == [("read", None, {"id": 1})]
+    finally:
+        await source.close()
 
 
 # -- from where it goes on --------------------------------------------------------------------------------------------
