@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from heapq import nlargest
 from typing import Final
 
-from cdc.capture.position import PositionPart, position_parts
+from cdc.capture.base import PositionPart, position_parts
 from cdc.capture.probe import Backlog
 from cdc.config import Config
 from cdc.model.backfill import Backfill

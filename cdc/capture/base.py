@@ -1,19 +1,26 @@
-"""The interface of every source (a journal, a log, an API, or memory in tests), its limits in rows and in time, and the
-lock by which it becomes the only consumer of its database."""
+"""The interface of every source (a journal, a log, an API, or memory in tests), its limits in rows and in time, the
+lock by which it becomes the only consumer of its database, and its position.
+
+A position says how far a source was read, what follows from it, and how it is described to people."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol, Self
 
+import orjson
 import structlog
 
 from cdc.model.backfill import Backfill
 from cdc.model.change import Batch, Position, ReaderStore, Row, Value
 from cdc.model.column import Capture, Table
+from cdc.model.errors import SourceError
 from cdc.model.event import Event
 
 
@@ -325,3 +332,104 @@ class SlotLimits(CaptureLimits):
 
     progress: float = 10.0
     retained: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """A table that is being read again; part of a source's position.
+
+    ``token``: the transaction of the gap.  ``after``: the last key read (None: not begun).  ``count``: rows read.
+    """
+
+    table: str
+    token: str
+    after: Row | None = None
+    count: int = 0
+
+    def to_json(self) -> list[Any]:
+        return [self.table, self.token, self.after, self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class HugePart:
+    """A huge transaction of which the records up to number ``records`` are stored.  ``tables``: those that were
+    captured when they were numbered, where the numbers depend on them."""
+
+    token: str
+    records: int
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition(ABC):
+    """A position of a source: everything before it is stored, except what ``rereads`` name.  ``huge``: the first
+    transaction after it, if that is stored in parts."""
+
+    rereads: tuple[Reread, ...] = field(default=(), kw_only=True)
+    huge: HugePart | None = field(default=None, kw_only=True)
+
+    def with_gaps(self, gaps: Mapping[str, str]) -> Self:
+        """Return the position with re-reads of these tables (table → token of the gap).  A re-read that has not begun
+        already covers its table; one that has begun starts over, since it may have passed the row."""
+        kept = tuple(reread for reread in self.rereads if reread.table not in gaps or reread.after is None)
+        covered = {reread.table for reread in kept}
+        new = (Reread(table, token) for table, token in gaps.items() if table not in covered)
+        return replace(self, rereads=(*kept, *new))
+
+    @abstractmethod
+    def dump(self) -> Position: ...
+
+
+def rereads_of(fields: Sequence[Sequence[Any]]) -> tuple[Reread, ...]:
+    """Return re-reads from `Reread.to_json`."""
+    return tuple(Reread(*each) for each in fields)
+
+
+@contextmanager
+def written_by(source: str) -> Iterator[None]:
+    """Raise `SourceError` when a position was not written by such a ``source``."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        raise SourceError(
+            f"The position in the outbox was not written by {source}.",
+            "If capture was changed on purpose, see docs/sources.md on moving between sources.",
+        ) from error
+
+
+class PositionPart(NamedTuple):
+    """``kind``: ``file`` (with the offset), ``gtids``, ``lsn``, ``message`` (the last of a stream), ``transactions``
+    (the last of a journal), ``known`` and ``unknown`` (tables that were compared, or are read the first time),
+    ``large`` (records of a transaction that is stored in parts), ``rereads`` (tables that are read again)."""
+
+    kind: str
+    values: Sequence[str]
+
+
+def position_parts(position: Position) -> list[PositionPart]:
+    """Return the parts that have values; none where no source of this program wrote the position."""
+    try:
+        return [PositionPart(kind, values) for kind, values in _parts(orjson.loads(position)) if values]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _parts(fields: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    if "overlap" in fields:
+        yield from _parts(orjson.loads(fields["overlap"][0]))
+        return
+    if "log" in fields:
+        file, offset, gtids, *_ = fields["log"]
+        yield "file", [f"{file}:{offset}"] if file else []
+        yield "gtids", [each.strip() for each in gtids.split(",") if each.strip()]
+    if "lsn" in fields:
+        yield "lsn", [fields["lsn"]]
+    if "nats" in fields:
+        yield "message", [str(fields["nats"][1])]
+    yield "transactions", fields.get("done", [])[:-6:-1]
+    progress = fields.get("rest", {})
+    yield "known", [table for table, (_, known, *_) in progress.items() if known]
+    yield "unknown", [table for table, (_, known, *_) in progress.items() if not known]
+    huge = fields.get("huge")
+    yield "large", [str(huge[1])] if huge else []
+    yield "rereads", [each[0] for each in fields.get("rereads", [])]

@@ -9,7 +9,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import ER
 
-from cdc.capture.mysql_probe import ProbeSession
+from cdc.capture.mysql_session import ProbeSession
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.database.mysql_connection import MISSING_TABLE, code_of
 from cdc.database.mysql_connection import quote as quote_mysql

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pymysql
 from pymysql.connections import Connection
 
 from cdc.capture.base import SILENT_SECONDS, LockHolder
+from cdc.capture.probe import Backlog
 from cdc.database.mysql_connection import (
     ACCESS_DENIED,
     LOCK_CONFLICTS,
@@ -24,14 +29,17 @@ from cdc.database.mysql_connection import (
     MISSING_TABLE,
     NO_PRIVILEGE,
     UNAVAILABLE,
+    Flavour,
     code_of,
     connect,
     errors_of,
     rows,
+    server_of,
     shut_down,
 )
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import JournalMissing, SourceError, SourceUnavailable
+from cdc.model.errors import CdcError, JournalMissing, SourceError, SourceUnavailable
+from cdc.model.finding import Finding, Severity
 
 T = TypeVar("T")
 #: Seconds of one round trip of waiting: what `disconnect` may have to wait for.
@@ -176,3 +184,71 @@ def _lock_holder(connection: Connection[Any]) -> LockHolder | None:
 
 def _has_lock(connection: Connection[Any]) -> bool:
     return bool(rows(connection, "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", (_lock_name(connection),))[0][0])
+
+
+#: Seconds that the server gets for an answer.
+SECONDS = 5.0
+
+
+#: Seconds between two checks of the server's settings.
+_CHECK_SECONDS: Final = 30.0
+
+
+TITLES: Final = {Flavour.MARIADB: "MariaDB", Flavour.MYSQL: "MySQL"}
+
+
+class ProbeSession:
+    """A connection that is made when it is first needed, and again after it failed.  ``server``: as of `Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._session = MySQLSession(info, read_timeout=SECONDS)
+        self._connected = False
+        self.server = ""
+
+    async def run(self, work: Callable[[Connection[Any]], T]) -> T:
+        try:
+            if not self._connected:
+                await self._session.connect(self._look)
+                self._connected = True
+            return await self._session.run(work)
+        except CdcError:
+            await self.close()
+            raise
+
+    def _look(self, connection: Connection[Any]) -> None:
+        found = server_of(connection)
+        self.server = f"{TITLES[found.flavour]} {found.version.partition('-')[0]}"
+
+    async def close(self) -> None:
+        self._connected = False
+        await self._session.disconnect()
+
+
+class MySQLProbe(ABC):
+    """A `cdc.capture.probe.Probe`, without its question."""
+
+    def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
+        """``replica``: the server may be one of which changes are not seen."""
+        self._info, self._replica = info, replica
+        self._session = ProbeSession(info)
+        self._problems: tuple[str, ...] = ()
+        self._checked_at = -math.inf
+
+    @property
+    def server(self) -> str:
+        return self._session.server
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _with_problems(self, backlog: Backlog) -> Backlog:
+        """Add what was found when the server's settings were checked last."""
+        if time.monotonic() - self._checked_at >= _CHECK_SECONDS:
+            found = await self._session.run(lambda connection: list(self._findings(connection)))
+            self._problems = tuple(f"{each.detail} {each.fix}." for each in found if each.severity is Severity.WRONG)
+            self._checked_at = time.monotonic()
+        return replace(backlog, problems=self._problems)
+
+    @abstractmethod
+    def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
+        """Check the server's settings."""

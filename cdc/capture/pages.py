@@ -24,8 +24,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, SourceBackfills
-from cdc.capture.position import Reread
+from cdc.capture.base import NO_BACKFILLS, Reread, SourceBackfills
 from cdc.model.backfill import Backfill, backfill_token, condition
 from cdc.model.change import BackfillStep, Existing, Gap, Operation, Row, RowChange, Transaction, Value
 from cdc.model.clock import Clock

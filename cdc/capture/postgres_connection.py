@@ -227,3 +227,47 @@ async def readable(descriptor: int, seconds: float) -> bool:
     finally:
         loop.remove_reader(descriptor)
     return True
+
+
+#: Seconds that the server gets for an answer.
+SECONDS = 5.0
+
+
+class ProbeConnection:
+    """A connection that is made when it is first needed, and again after it failed.  ``server``: as of `Probe`."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
+        self._link: PostgresConnection | None = None
+        self.server = ""
+
+    async def query(self, sql: str, parameters: list[Any] | None = None) -> list[Any]:
+        try:
+            if self._link is None:
+                self._link = PostgresConnection(self._info)
+                await self._link.connect()
+                ((version,),) = await self._link.query("SHOW server_version", seconds=SECONDS)
+                self.server = f"PostgreSQL {version.partition(' ')[0]}"
+            return await self._link.query(sql, parameters, seconds=SECONDS)
+        except CdcError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+
+class PostgresProbe:
+    """A `cdc.capture.probe.Probe`, without its question."""
+
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._link = ProbeConnection(info)
+
+    @property
+    def server(self) -> str:
+        return self._link.server
+
+    async def close(self) -> None:
+        await self._link.close()

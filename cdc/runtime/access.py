@@ -218,7 +218,7 @@ class _Postgres:
 
 class _MySQL:
     def __init__(self, info: ConnectionInfo) -> None:
-        from cdc.capture.mysql_probe import ProbeSession
+        from cdc.capture.mysql_session import ProbeSession
 
         self._session = ProbeSession(info)
 

@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from cdc.capture.base import Source
     from cdc.capture.binlog.connection import LogConnection
     from cdc.capture.moving import Bridge
-    from cdc.capture.new_tables import Check, Patterns
     from cdc.capture.probe import Probe
     from cdc.capture.rest.client import ApiClient, BanGuard, Budget
     from cdc.capture.rest.reader import Resource
     from cdc.capture.rest.source import RestSource
+    from cdc.capture.source import Check, Patterns
 
 
 T = TypeVar("T")
@@ -147,10 +147,10 @@ def _log_source(source: SourceConfig, readers: ReaderStore, share: Share) -> Sou
 
 def _bridge(source: SourceConfig, share: Share) -> Bridge:
     if _is_postgres(source):
-        from cdc.capture.logical.bridge import LogicalBridge
+        from cdc.capture.logical.source import LogicalBridge
 
         return LogicalBridge(source.connection(), _all_triggers(source, share))
-    from cdc.capture.binlog.bridge import BinlogBridge
+    from cdc.capture.binlog.source import BinlogBridge
 
     return BinlogBridge(source.connection(), catalogue(source).captures(), _all_triggers(source, share))
 
@@ -280,7 +280,7 @@ def _restore(source: SourceConfig, share: Share) -> Check:
 def _patterns(source: SourceConfig, share: Share) -> Patterns:
     """Return how to capture tables that the rules need and that appear later: core tables that the ERP's wizard
     creates, a plugin's tables."""
-    from cdc.capture.new_tables import Patterns
+    from cdc.capture.source import Patterns
 
     rules = catalogue(source)
     by_binlog = source.capture == "binlog"  # which holds every table: only cascades may need triggers
@@ -327,18 +327,18 @@ def _probe(source: SourceConfig) -> Probe:
 
         return bus_probe(source)
     if source.capture == "logical":
-        from cdc.capture.postgres_probe import LogicalProbe
+        from cdc.capture.logical.source import LogicalProbe
 
         return LogicalProbe(source.connection())
     if source.capture == "binlog":
-        from cdc.capture.mysql_probe import BinlogProbe
+        from cdc.capture.binlog.source import BinlogProbe
 
         return BinlogProbe(source.connection(), replica=source.replica == "accept")
     if source.connection().engine is Engine.POSTGRESQL:
-        from cdc.capture.postgres_probe import PostgresJournalProbe
+        from cdc.capture.journal.postgres import PostgresJournalProbe
 
         return PostgresJournalProbe(source.connection())
-    from cdc.capture.mysql_probe import MySQLJournalProbe
+    from cdc.capture.journal.mysql import MySQLJournalProbe
 
     return MySQLJournalProbe(source.connection(), replica=source.replica == "accept")
 
@@ -399,7 +399,7 @@ async def api_greeting(source: SourceConfig, outbox: OutboxConfig) -> str:
 
 async def rest_findings(source: SourceConfig, outbox: OutboxConfig) -> list[Finding]:
     """The doctor's checks."""
-    from cdc.capture.rest.inspector import ApiInspector
+    from cdc.capture.rest.source import ApiInspector
 
     rules = catalogue(source)
     polled = [_found(source, table, resource_of(source, rules, table)) for table in polled_tables(source, rules)]

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import orjson
 from measure import SERVERS, commits_unsynced, erp_database, paired
 
+from cdc.capture.binlog.event import parse_table_map
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
-from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour, connect
 from cdc.database.mysql_inspect import read_tables
 from support.binlog_events import TABLE_MAP, Event, end_of_log, rows_events

@@ -19,10 +19,10 @@ import pymysqlreplication
 from pymysqlreplication import row_event
 
 from cdc.capture.binlog.connection import LogConnection
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.item import LogTransaction
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.table_map import TableMap
 from cdc.config.url import parse_database_url
 from cdc.database.mysql_connection import connect, server_of
 from cdc.database.mysql_inspect import read_tables

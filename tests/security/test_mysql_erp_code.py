@@ -12,13 +12,11 @@ from typing import Any
 import pymysql
 import pytest
 
-from cdc.capture.binlog.bridge import BinlogBridge
+from cdc.capture.binlog.source import BinlogBridge
 from cdc.capture.journal.database import Marker
-from cdc.capture.journal.mysql import MySQLJournal
-from cdc.capture.journal.mysql_rows import journals_cascades, read_shapes
+from cdc.capture.journal.mysql import MySQLJournal, MySQLJournalProbe, journals_cascades, read_shapes
 from cdc.capture.journal.mysql_watch import JournalWatch
 from cdc.capture.mysql_lookup import MySQLLookup
-from cdc.capture.mysql_probe import MySQLJournalProbe
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.errors import CdcError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from cdc.capture.binlog.table_map import LogColumn
+from cdc.capture.binlog.event import LogColumn
 from cdc.database.mysql_types import ColumnType
 
 #: A value as stored, its length in front where it has one; None is NULL.

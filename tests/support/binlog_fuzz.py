@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 from cdc.capture.binlog.column_codec import json_text
+from cdc.capture.binlog.event import LogColumn, TableMap, parse_table_map
 from cdc.capture.binlog.layout import Image, KnownTable, LogLayout, expected, layout_of
-from cdc.capture.binlog.table_map import LogColumn, TableMap, parse_table_map
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.errors import MalformedEvent, SourceError

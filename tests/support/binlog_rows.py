@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cdc.capture.binlog.event import parse_table_map
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
-from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_inspect import MySQLTable, read_tables
 from cdc.database.mysql_journal import JournalShape, decoder

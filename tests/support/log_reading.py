@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cdc.capture.binlog.connection import LogConnection, LogHistory
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.item import Item, JournalRows, Layouts, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.table_map import TableMap
 from cdc.database.mysql_connection import connect
 from cdc.model.connection import ConnectionInfo, Tls
 from support.database import Database

@@ -35,9 +35,8 @@ import pymysql
 import structlog
 
 from cdc.capture.base import JournalLimits, LogLimits
-from cdc.capture.binlog.bridge import BinlogBridge
 from cdc.capture.binlog.connection import LogConnection
-from cdc.capture.binlog.source import BinlogSource
+from cdc.capture.binlog.source import BinlogBridge, BinlogSource
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.journal.source import JournalSource
 from cdc.capture.moving import CaptureMode, MovingSource, read_position

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from cdc.capture.journal.database import JournalRow
 from cdc.capture.journal.mysql import MySQLJournal
-from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
 from cdc.model.column import Capture
 from support.database import Database
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from cdc.capture.logical.decode import UNCHANGED, Cell
+from cdc.capture.logical.transaction import UNCHANGED, Cell
 
 INT4, TEXT, BOOL, FLOAT8 = 23, 25, 16, 701
 

@@ -19,10 +19,10 @@ from datetime import datetime
 
 import structlog
 
+from cdc.capture.base import HugePart
 from cdc.capture.binlog.item import Cascade, Idle, Item, JournalRows, LogTransaction, Missed, RowEvents, SchemaChange
 from cdc.capture.binlog.layout import Image, LogLayout, UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.position import HugePart
 from cdc.capture.spool import Spool
 from cdc.model.change import Gap, Operation, RowChange, Transaction, Value
 from cdc.model.column import SecretColumns

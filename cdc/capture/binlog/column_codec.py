@@ -18,7 +18,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from cdc.capture.binlog.charset import TextDecoder, is_utf8, text_decoder
-from cdc.capture.binlog.table_map import LogColumn
+from cdc.capture.binlog.event import LogColumn
 from cdc.database import mysql_types as values
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn

@@ -21,13 +21,13 @@ from pymysql.connections import Connection
 from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.binlog.chunk import concerned
 from cdc.capture.binlog.connection import LogConnection, LogHistory, log_end, log_owner
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.inspector import Zone, cascades_in_log, log_findings, measure_server, read_settings
 from cdc.capture.binlog.item import JournalRows, SchemaChange, journal_rows
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable, bare_layout
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.schema_history import SchemaHistory, SchemaNow, Version, read_schema
-from cdc.capture.binlog.table_map import TableMap
-from cdc.capture.journal.mysql_rows import KnownShape, journals_cascades, read_shapes
+from cdc.capture.journal.mysql import KnownShape, journals_cascades, read_shapes
 from cdc.capture.mysql_lookup import MySQLLookup, table_names
 from cdc.capture.mysql_session import MySQLSession, explained
 from cdc.capture.pages import PageRequest, TablePage

@@ -23,7 +23,7 @@ from pymysql.connections import Connection
 from cdc.capture.binlog.connection import HEARTBEAT, LogConnection, LogHistory, log_head, log_owner, log_status
 from cdc.capture.binlog.log_position import FILE_START, LogPosition
 from cdc.capture.binlog.schema_history import BinlogPosition
-from cdc.capture.journal.mysql_rows import journals_cascades
+from cdc.capture.journal.mysql import journals_cascades
 from cdc.capture.mysql_session import explained
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import (

@@ -8,16 +8,22 @@ key's if the transaction has no row event of its own for it.
 
 from __future__ import annotations
 
+import tempfile
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from struct import Struct
 from typing import Any, NamedTuple
+from weakref import finalize
 
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.layout import WRITE_ROWS, KnownTable, LogLayout, UnreadableTable, layout_of
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.table_map import TableMap
-from cdc.capture.journal.mysql_rows import Images, KnownShape, images_of, secrets_of
+from cdc.capture.journal.mysql import Images, KnownShape, images_of, secrets_of
+from cdc.capture.spool import not_written
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_journal import CASCADE_ONLY, CODES, JOURNAL, OPERATIONS, PROBE_SHAPE
 from cdc.database.mysql_types import MySQLColumn
@@ -229,3 +235,117 @@ class Idle:
 
 
 Item = LogTransaction | SchemaChange | Missed | Idle
+
+
+_RECORD = Struct("<IBII")  # number of the layout, kind of event, when its statement began, bytes of its body
+
+
+_BUFFER = 1 << 20
+
+
+class SpilledRows(Collection[LogRows]):
+    """Rows on disk, in order.  The file is removed with this object."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object; the finalizer in the next line closes it
+        finalize(self, self._file.close)
+        self._layouts: list[LogLayout | UnreadableTable | JournalRows] = []
+        self._numbers: dict[int, int] = {}
+        self._offsets = array("Q")
+        self._end = 0
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __contains__(self, rows: object) -> bool:
+        return any(each == rows for each in self)
+
+    def __iter__(self) -> Iterator[LogRows]:
+        """Yield the rows; memory holds one at a time, and several iterations may run at once."""
+        for offset in self._offsets:
+            self._file.seek(offset)
+            number, kind, begun, length = _RECORD.unpack(self._file.read(_RECORD.size))
+            yield LogRows(self._layouts[number], kind, self._file.read(length), begun)
+
+    def append(self, rows: LogRows) -> None:
+        layout = rows.layout
+        number = self._numbers.get(id(layout))
+        if number is None:
+            number = self._numbers[id(layout)] = len(self._layouts)
+            self._layouts.append(layout)
+        self._file.write(_RECORD.pack(number, rows.event_type, rows.begun, len(rows.body)))
+        self._file.write(rows.body)
+        self._offsets.append(self._end)
+        self._end += _RECORD.size + len(rows.body)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def cut(self, count: int) -> None:
+        """Keep the first ``count``."""
+        if count < len(self._offsets):
+            self._end = self._offsets[count]
+            self._file.seek(self._end)
+            self._file.truncate()
+            del self._offsets[count:]
+
+
+class TransactionRows:
+    """``limit``: bytes of bodies that stay in memory."""
+
+    __slots__ = ("_bytes", "_limit", "_rows", "_savepoints", "_spilled")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: list[LogRows] = []
+        self._bytes = 0
+        self._spilled: SpilledRows | None = None
+        self._savepoints: list[tuple[bytes, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows) if self._spilled is None else len(self._spilled)
+
+    def add(self, rows: LogRows) -> None:
+        """Raises `SourceUnavailable` when the disk is full."""
+        self._bytes += len(rows.body)
+        if self._bytes <= self._limit:
+            self._rows.append(rows)
+            return
+        with self._disk():
+            self._spill(rows)
+
+    def _spill(self, rows: LogRows) -> None:
+        if self._spilled is None:
+            self._spilled = SpilledRows()
+            for each in self._rows:
+                self._spilled.append(each)
+            self._rows.clear()
+        self._spilled.append(rows)
+
+    def savepoint(self, name: bytes) -> None:
+        self._savepoints.append((name, len(self)))
+
+    def roll_back_to(self, name: bytes) -> None:
+        """Discard the rows after the savepoint.  A savepoint that is not known stood before all rows."""
+        while self._savepoints and self._savepoints[-1][0] != name:
+            self._savepoints.pop()
+        count = self._savepoints[-1][1] if self._savepoints else 0
+        if self._spilled is None:
+            del self._rows[count:]
+        else:
+            self._spilled.cut(count)
+
+    def taken(self) -> Collection[LogRows]:
+        """Return all rows.  Raises as `add` does."""
+        if self._spilled is None:
+            return tuple(self._rows)
+        with self._disk():
+            self._spilled.flush()
+        return self._spilled
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise not_written(error) from error

@@ -19,8 +19,7 @@ from typing import Any
 
 from cdc.capture.binlog.charset import charset_of, width
 from cdc.capture.binlog.column_codec import ColumnCodec, DecodeOptions, form_of, stored
-from cdc.capture.binlog.event import EventCursor
-from cdc.capture.binlog.table_map import LogColumn, TableMap
+from cdc.capture.binlog.event import EventCursor, LogColumn, TableMap
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.change import Value

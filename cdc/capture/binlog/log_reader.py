@@ -8,22 +8,20 @@ is not.
 
 from __future__ import annotations
 
-import tempfile
+import zlib
 from abc import ABC, abstractmethod
-from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from io import BytesIO
 from struct import Struct
 from typing import ClassVar
-from weakref import finalize
 from zlib import crc32
 
 from cdc.capture.binlog.event import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
     IGNORABLE,
-    PLAIN,
+    EventCursor,
     LogEventType,
     LogPlace,
     Query,
@@ -34,127 +32,129 @@ from cdc.capture.binlog.event import (
     parse_incident,
     parse_query,
     parse_rotate,
+    parse_table_map,
     parse_xa_prepare,
-    plain_rows,
 )
-from cdc.capture.binlog.item import Idle, Item, JournalRows, Layouts, LogRows, LogTransaction, Missed, SchemaChange
+from cdc.capture.binlog.item import (
+    Idle,
+    Item,
+    JournalRows,
+    Layouts,
+    LogRows,
+    LogTransaction,
+    Missed,
+    SchemaChange,
+    TransactionRows,
+)
 from cdc.capture.binlog.layout import LogLayout, UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.table_map import parse_table_map
-from cdc.capture.spool import not_written
 from cdc.database.mysql_connection import Flavour
+from cdc.extras import zstandard
 from cdc.model.errors import MalformedEvent, SourceUnavailable
 
-_RECORD = Struct("<IBII")  # number of the layout, kind of event, when its statement began, bytes of its body
-_BUFFER = 1 << 20
+#: Compressed kinds of events → the plain ones that they become.
+PLAIN: dict[int, int] = {
+    int(compressed): int(plain)
+    for compressed, plain in (
+        (LogEventType.WRITE_ROWS_COMPRESSED_1, LogEventType.WRITE_ROWS_1),
+        (LogEventType.UPDATE_ROWS_COMPRESSED_1, LogEventType.UPDATE_ROWS_1),
+        (LogEventType.DELETE_ROWS_COMPRESSED_1, LogEventType.DELETE_ROWS_1),
+        (LogEventType.WRITE_ROWS_COMPRESSED, LogEventType.WRITE_ROWS),
+        (LogEventType.UPDATE_ROWS_COMPRESSED, LogEventType.UPDATE_ROWS),
+        (LogEventType.DELETE_ROWS_COMPRESSED, LogEventType.DELETE_ROWS),
+    )
+}
 
 
-class SpilledRows(Collection[LogRows]):
-    """Rows on disk, in order.  The file is removed with this object."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object; the finalizer in the next line closes it
-        finalize(self, self._file.close)
-        self._layouts: list[LogLayout | UnreadableTable | JournalRows] = []
-        self._numbers: dict[int, int] = {}
-        self._offsets = array("Q")
-        self._end = 0
-
-    def __len__(self) -> int:
-        return len(self._offsets)
-
-    def __contains__(self, rows: object) -> bool:
-        return any(each == rows for each in self)
-
-    def __iter__(self) -> Iterator[LogRows]:
-        """Yield the rows; memory holds one at a time, and several iterations may run at once."""
-        for offset in self._offsets:
-            self._file.seek(offset)
-            number, kind, begun, length = _RECORD.unpack(self._file.read(_RECORD.size))
-            yield LogRows(self._layouts[number], kind, self._file.read(length), begun)
-
-    def append(self, rows: LogRows) -> None:
-        layout = rows.layout
-        number = self._numbers.get(id(layout))
-        if number is None:
-            number = self._numbers[id(layout)] = len(self._layouts)
-            self._layouts.append(layout)
-        self._file.write(_RECORD.pack(number, rows.event_type, rows.begun, len(rows.body)))
-        self._file.write(rows.body)
-        self._offsets.append(self._end)
-        self._end += _RECORD.size + len(rows.body)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def cut(self, count: int) -> None:
-        """Keep the first ``count``."""
-        if count < len(self._offsets):
-            self._end = self._offsets[count]
-            self._file.seek(self._end)
-            self._file.truncate()
-            del self._offsets[count:]
+#: No server writes an event that is longer.
+_LONGEST_EVENT = 1 << 30
 
 
-class TransactionRows:
-    """``limit``: bytes of bodies that stay in memory."""
+_POST_HEADER = 8
 
-    __slots__ = ("_bytes", "_limit", "_rows", "_savepoints", "_spilled")
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rows: list[LogRows] = []
-        self._bytes = 0
-        self._spilled: SpilledRows | None = None
-        self._savepoints: list[tuple[bytes, int]] = []
+_MOST_COLUMNS = 4096
 
-    def __len__(self) -> int:
-        return len(self._rows) if self._spilled is None else len(self._spilled)
 
-    def add(self, rows: LogRows) -> None:
-        """Raises `SourceUnavailable` when the disk is full."""
-        self._bytes += len(rows.body)
-        if self._bytes <= self._limit:
-            self._rows.append(rows)
-            return
-        with self._disk():
-            self._spill(rows)
+def plain_rows(kind: int, body: bytes) -> bytes:
+    """Return the body of the plain event: only the images are compressed, not the bytes before them."""
+    reader = EventCursor(body, _POST_HEADER)
+    plain = PLAIN[kind]
+    if plain in (LogEventType.WRITE_ROWS, LogEventType.UPDATE_ROWS, LogEventType.DELETE_ROWS):
+        reader.take(max(2, reader.integer(2)) - 2)
+    columns = reader.packed()
+    if columns > _MOST_COLUMNS:
+        raise MalformedEvent("A compressed rows event of the log has more columns than any table.")
+    bitmaps = 2 if plain in (LogEventType.UPDATE_ROWS, LogEventType.UPDATE_ROWS_1) else 1
+    reader.take(bitmaps * ((columns + 7) // 8))
+    return body[: reader.position] + _inflated(body, reader.position)
 
-    def _spill(self, rows: LogRows) -> None:
-        if self._spilled is None:
-            self._spilled = SpilledRows()
-            for each in self._rows:
-                self._spilled.append(each)
-            self._rows.clear()
-        self._spilled.append(rows)
 
-    def savepoint(self, name: bytes) -> None:
-        self._savepoints.append((name, len(self)))
+def plain_statement(data: bytes) -> bytes:
+    return _inflated(data, 0)
 
-    def roll_back_to(self, name: bytes) -> None:
-        """Discard the rows after the savepoint.  A savepoint that is not known stood before all rows."""
-        while self._savepoints and self._savepoints[-1][0] != name:
-            self._savepoints.pop()
-        count = self._savepoints[-1][1] if self._savepoints else 0
-        if self._spilled is None:
-            del self._rows[count:]
-        else:
-            self._spilled.cut(count)
 
-    def taken(self) -> Collection[LogRows]:
-        """Return all rows.  Raises as `add` does."""
-        if self._spilled is None:
-            return tuple(self._rows)
-        with self._disk():
-            self._spilled.flush()
-        return self._spilled
+def _inflated(data: bytes, start: int) -> bytes:
+    """A byte with the kind of compression and the length's length, the length before compression, zlib's stream."""
+    reader = EventCursor(data, start)
+    head = reader.integer(1)
+    width, kind = head & 7, head >> 4 & 7
+    length = int.from_bytes(reader.take(width), "big")
+    if kind != 0 or length > _LONGEST_EVENT:
+        raise MalformedEvent("A compressed event of the log is compressed in an unknown way.")
+    inflate = zlib.decompressobj()
+    try:
+        plain = inflate.decompress(memoryview(data)[reader.position :], length + 1)
+    except zlib.error as error:
+        raise MalformedEvent("A compressed event of the log is damaged.") from error
+    if len(plain) != length:
+        raise MalformedEvent("A compressed event of the log does not have the length that it states.")
+    return plain
 
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
+
+_END, _FIELD_SIZE, _ALGORITHM, _PLAIN_SIZE = range(4)
+
+
+_ZSTANDARD, _NONE = 0, 255
+
+
+#: Decompressed bytes at a time.
+_STEP = 1 << 20
+
+
+def payload(body: bytes) -> Iterator[bytes]:
+    """Yield the events inside a TRANSACTION_PAYLOAD, as bytes cut anywhere, a chunk at a time."""
+    reader = EventCursor(body)
+    fields = {_ALGORITHM: _NONE, _PLAIN_SIZE: _LONGEST_EVENT}
+    while (kind := reader.packed()) != _END:
+        value = EventCursor(reader.take(reader.packed()))
+        if kind in (_ALGORITHM, _PLAIN_SIZE):
+            fields[kind] = value.packed()
+    if fields[_ALGORITHM] == _NONE:
+        yield body[reader.position :]
+    elif fields[_ALGORITHM] == _ZSTANDARD:
+        yield from _decompressed(body[reader.position :], fields[_PLAIN_SIZE])
+    else:
+        raise MalformedEvent("A transaction of the log is compressed in an unknown way.")
+
+
+def _decompressed(data: bytes, length: int) -> Iterator[bytes]:
+    library = zstandard()
+    stream = library.ZstdDecompressor().stream_reader(BytesIO(data), read_across_frames=True)
+    total = 0
+    while True:
         try:
-            yield
-        except OSError as error:
-            raise not_written(error) from error
+            plain = stream.read(_STEP)
+        except library.ZstdError as error:
+            raise MalformedEvent("A compressed transaction of the log is damaged.") from error
+        if not plain:
+            break
+        total += len(plain)
+        if total > length:
+            break
+        yield plain
+    if total != length:
+        raise MalformedEvent("A compressed transaction of the log does not have the length that it states.")
 
 
 #: ``data``, where the event's header begins in it, where the event without its checksum ends.

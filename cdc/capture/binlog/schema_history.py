@@ -20,10 +20,10 @@ import orjson
 import pymysql
 from pymysql.connections import Connection
 
+from cdc.capture.base import HugePart, SourcePosition, rereads_of, written_by
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.layout import KnownTable, LogLayout, layout_of
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.binlog.table_map import TableMap
-from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import MISSING_TABLE, Flavour, code_of, quote, rows
 from cdc.database.mysql_inspect import read_tables

@@ -17,156 +17,37 @@ which tables are altered later in the log: the present definitions of the others
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+import orjson
+import pymysql
 import structlog
+from pymysql.connections import Connection
 
-from cdc.capture.base import LogLimits
+from cdc.capture.base import LogLimits, Reread
 from cdc.capture.binlog.chunk import ChunkLimits, ChunkReader, LogChunk
-from cdc.capture.binlog.connection import HEARTBEAT, LogConnection
+from cdc.capture.binlog.connection import LogConnection, LogHistory, LogThread, log_head
 from cdc.capture.binlog.database import BinlogDatabase, BinlogPages
-from cdc.capture.binlog.item import Idle, SchemaChange
+from cdc.capture.binlog.inspector import log_findings, read_settings
 from cdc.capture.binlog.log_position import FILE_START, LogPosition
-from cdc.capture.binlog.schema_history import BinlogPosition, SchemaHistory, SchemaNow, Version
-from cdc.capture.new_tables import Check, Patterns
+from cdc.capture.binlog.schema_history import BinlogPosition, SchemaHistory, SchemaNow, Version, read_schema
+from cdc.capture.journal.database import MOVED, JournalPosition
+from cdc.capture.moving import Watermark, log_part
+from cdc.capture.mysql_session import MySQLProbe, MySQLSession
 from cdc.capture.pages import PageRequest, TablePage
-from cdc.capture.position import Reread
-from cdc.capture.source import CaptureSource
+from cdc.capture.probe import Backlog, Ends
+from cdc.capture.source import CaptureSource, Check, Patterns
+from cdc.database import sqlfile
+from cdc.database.mysql_connection import LOCK_CONFLICTS, MISSING_TABLE, code_of, rows, server_of
 from cdc.model.change import Batch, Position, ReaderStore, Transaction
 from cdc.model.clock import Clock
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import LogPurged, SourceUnavailable
-
-#: A statement → our tables whose columns it may have changed.
-Concerned = Callable[[SchemaChange], frozenset[str]]
-_Place = tuple[int, int]
-
-
-class AlteredTablesAhead:
-    """Reads the log over a second connection, rows skipped; what was read once is remembered, so that a series of
-    alterations costs one reading."""
-
-    def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
-        self._info = info
-        self._log = log
-        self._concerned = concerned
-        self._found: list[tuple[_Place, frozenset[str]]] = []
-        self._read_to: LogPosition | None = None
-        self._connection: LogConnection | None = None
-        self._closed = False
-
-    def altered(self, behind: LogPosition, head: LogPosition) -> frozenset[str]:
-        """The tables that statements between the two concern.  Successive calls come in the order of the log."""
-        start = behind
-        if self._read_to is not None and self._read_to.place() > behind.place():
-            start = self._read_to
-        if head.place() > start.place():
-            self._read(start, head)
-        self._found = [(place, tables) for place, tables in self._found if place > behind.place()]
-        return frozenset().union(*(tables for _, tables in self._found))
-
-    def close(self) -> None:
-        """End reading, from any thread; it fails there with an error."""
-        self._closed = True
-        if self._connection is not None:
-            self._connection.close()
-
-    def _read(self, start: LogPosition, head: LogPosition) -> None:
-        with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as connection:
-            self._connection = connection
-            if self._closed:
-                connection.close()
-            for item in connection.items(lambda _: None):
-                if isinstance(item, SchemaChange) and (tables := self._concerned(item)):
-                    self._found.append((item.reached.place(), tables))
-                if isinstance(item, Idle | SchemaChange) and item.reached.place() >= head.place():
-                    break
-        self._connection = None
-        self._read_to = head
-
-
-#: An open connection → what is read over it, lazily.
-Read = Callable[[LogConnection], Generator[LogChunk]]
-
-
-class LogThread:
-    """Used once: opened, read, closed."""
-
-    def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
-        self._info = info
-        self._log = log
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cdc-log")
-        self._ahead = AlteredTablesAhead(info, concerned, log)
-        self._connection: LogConnection | None = None
-        self._chunks: Generator[LogChunk] | None = None
-        self._fetch: asyncio.Future[LogChunk | None] | None = None
-        self._closed = self._finished = False
-
-    async def open(self, start: LogPosition, heartbeat: float, read: Read) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open, start, heartbeat, read)
-
-    def _open(self, start: LogPosition, heartbeat: float, read: Read) -> None:
-        self._connection = connection = self._log.open(self._info, start, heartbeat)
-        if self._closed:
-            connection.close()
-        self._chunks = read(connection)
-
-    async def next(self, seconds: float) -> LogChunk | None:
-        """The next chunk, or None when there is none within ``seconds``.
-
-        The one behind it begins to be read at once, unless the schema may change in between.
-        """
-        fetch = self._fetch or self._next()
-        self._fetch = fetch
-        done, _ = await asyncio.wait({fetch}, timeout=seconds)
-        if not done:
-            return None
-        self._fetch = None
-        chunk = fetch.result()
-        if chunk is None:
-            raise SourceUnavailable(f"The log of {self._info.describe()} ended.", "Was the server shut down?")
-        if not chunk.altered:
-            self._fetch = self._next()
-        return chunk
-
-    def _next(self) -> asyncio.Future[LogChunk | None]:
-        assert self._chunks is not None, "opened"
-        return asyncio.get_running_loop().run_in_executor(self._thread, next, self._chunks, None)
-
-    async def altered(self, behind: LogPosition, head: LogPosition) -> frozenset[str]:
-        """`AlteredTablesAhead.altered`; not while a chunk is being read."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ahead.altered, behind, head)
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    async def close(self) -> None:
-        """End the reading.  It may be called more than once."""
-        self._closed = True
-        self._ahead.close()
-        if self._connection is not None:
-            self._connection.close()
-        fetch, self._fetch = self._fetch, None
-        if fetch is not None:
-            await asyncio.gather(fetch, return_exceptions=True)  # how it ended matters to nobody
-        if not self._finished:
-            self._finished = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
-            self._thread.shutdown(wait=False)
-
-    def _finish(self) -> None:
-        """Close the resources of an interrupted read, in the thread that created them."""
-        if self._chunks is not None:
-            self._chunks.close()
-        if self._connection is not None:
-            self._connection.close()
-
+from cdc.model.errors import LogPurged
+from cdc.model.finding import Finding
 
 _WAY_OUT = 'With on_purged = "reread" the captured tables are read again and reading continues at the end of the log.'
 
@@ -413,3 +294,133 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         self._pages.soon(tables)
         token = f"new/{self._position.log.file}/{self._position.log.offset}"
         return self._batch((), self._position.with_gaps(dict.fromkeys(tables, token)))
+
+
+#: Seconds to wait for a transaction that is open; then others get a turn.
+_PATIENCE = 1
+
+
+#: Waits for transactions that wrote to the journal and have not ended: the server writes a commit to its log first, and
+#: unlocks its rows a moment later.  Nobody waits for this: it locks rows that only the consumer touches, and only
+#: shared.
+_FENCE = "SELECT COUNT(*) FROM `cdc_journal` IGNORE INDEX FOR GROUP BY (PRIMARY) LOCK IN SHARE MODE"
+
+
+class BinlogBridge:
+    """``check``: raises when the triggers are not all in place."""
+
+    def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], check: Callable[[], Awaitable[None]]) -> None:
+        self._tables = frozenset(capture.table for capture in captures)
+        self._check = check
+        self._session = MySQLSession(info)
+        self._history = LogHistory(info)
+        self._connected = False
+
+    async def _session_open(self) -> MySQLSession:
+        if not self._connected:
+            await self._session.connect(_patient)
+            self._connected = True
+        return self._session
+
+    async def close(self) -> None:
+        self._connected = False
+        await self._session.disconnect()
+
+    async def check_journal(self) -> None:
+        await self._check()
+
+    async def mark(self) -> Watermark:
+        session = await self._session_open()
+        position = await session.run(self._end)
+        return Watermark(position, lambda: session.run(_settled))
+
+    def _end(self, connection: Connection[Any]) -> Position:
+        flavour = server_of(connection).flavour
+        now = read_schema(connection, flavour, self._tables, self._history.head, self._session.closing.is_set)
+        rows(connection, f"SET SESSION lock_wait_timeout = {_PATIENCE}, innodb_lock_wait_timeout = {_PATIENCE}")
+        version = Version({name: (table,) for name, table in now.tables.items()})
+        return BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._tables))).dump()
+
+    def passed(self, position: Position, mark: Position) -> bool:
+        stand = BinlogPosition.load(position)
+        return stand.huge is None and stand.log.place() >= BinlogPosition.load(mark).log.place()
+
+    async def waiting(self, most: int) -> list[str]:
+        session = await self._session_open()
+        sql = "SELECT DISTINCT `txn` FROM `cdc_journal` IGNORE INDEX FOR GROUP BY (PRIMARY) LIMIT %s"
+        return [str(txn) for (txn,) in await session.run(lambda connection: rows(connection, sql, (most,)))]
+
+    def journal_names(self, position: Position) -> tuple[str, ...]:
+        return JournalPosition.load(position).done
+
+    def log_names(self, transaction: Transaction) -> tuple[str, ...]:
+        return transaction.journalled
+
+    async def forget(self, transactions: Sequence[Transaction]) -> None:
+        """Delete the transactions' rows from the journal; wait for a commit that is in the log and not quite done."""
+        names = [int(name) for transaction in transactions for name in transaction.journalled]
+        if not names:
+            return
+        session = await self._session_open()
+        for start in range(0, len(names), 1000):
+            some = tuple(names[start : start + 1000])
+            while not await session.run(partial(_forget, names=some)):
+                pass  # it has waited for its turn
+
+    def begin_log(self, mark: Position, journal: Position) -> Position:
+        return replace(BinlogPosition.load(mark), rereads=JournalPosition.load(journal).rereads).dump()
+
+    def begin_journal(self, log: Position) -> Position:
+        return JournalPosition(rereads=BinlogPosition.load(log).rereads, marker=MOVED).dump()
+
+
+def _patient(connection: Connection[Any]) -> None:
+    rows(connection, f"SET SESSION innodb_lock_wait_timeout = {_PATIENCE}")
+
+
+def _unless_locked(connection: Connection[Any], sql: str, parameters: Any = None) -> bool:
+    """Return whether the statement could be run by now; a journal that is not there holds nothing."""
+    try:
+        rows(connection, sql, parameters)
+    except pymysql.err.MySQLError as error:
+        if code_of(error) == MISSING_TABLE:
+            return True
+        if code_of(error) not in LOCK_CONFLICTS:
+            raise
+        return False
+    return True
+
+
+def _settled(connection: Connection[Any]) -> bool:
+    return _unless_locked(connection, _FENCE)
+
+
+def _forget(connection: Connection[Any], names: tuple[int, ...]) -> bool:
+    return _unless_locked(connection, sqlfile.load("mysql/journal_forget.sql"), (orjson.dumps(names).decode(),))
+
+
+class BinlogProbe(MySQLProbe):
+    def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
+        super().__init__(info, replica=replica)
+        self._ends: Ends[LogPosition] = Ends(holds)
+
+    async def ask(self, position: Position | None) -> Backlog | None:
+        end = await self._session.run(log_head)
+        stored = log_part(position)
+        if stored is None:
+            return None
+        return await self._with_problems(self._ends.ahead(end, BinlogPosition.load(stored).log))
+
+    def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:
+        return log_findings(connection, self._info.database, read_settings(connection), replica=self._replica)
+
+
+def holds(stored: LogPosition, end: LogPosition) -> bool:
+    """Return whether everything before ``end`` is stored.  A new file of the log moves its end, and holds nothing."""
+    if stored.gtids and _members(stored) == _members(end):
+        return True
+    return stored.place() >= end.place()
+
+
+def _members(position: LogPosition) -> frozenset[str]:
+    return frozenset(member.strip() for member in position.gtids.lower().split(","))

@@ -17,12 +17,10 @@ from cdc.capture.binlog.event import (
     Query,
     UnreadBytes,
     parse_query,
-    payload,
-    plain_statement,
 )
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import FILE_START, DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
-from cdc.capture.binlog.log_reader import LogReader, moment
+from cdc.capture.binlog.log_reader import LogReader, moment, payload, plain_statement
 from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour
 from cdc.model.errors import LogRefused, MalformedEvent, SourceError, SourceUnavailable
 

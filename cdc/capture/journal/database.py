@@ -16,9 +16,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import orjson
 import structlog
 
-from cdc.capture.base import JournalLimits, SourceDatabase
+from cdc.capture.base import HugePart, JournalLimits, SourceDatabase, SourcePosition, rereads_of, written_by
 from cdc.capture.pages import PageRequest, TablePage
-from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
 from cdc.model.change import Gap, Operation, Position, RowChange
 from cdc.model.errors import reportable_error
 

@@ -29,10 +29,12 @@ from cdc.capture.journal.database import (
 )
 from cdc.capture.pages import PageRequest
 from cdc.capture.postgres_catalogue import decode_unknown
+from cdc.capture.postgres_connection import PostgresProbe
 from cdc.capture.postgres_lookup import PostgresLookup
+from cdc.capture.probe import Backlog
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, lsn_number, lsn_text
 from cdc.database.sqlfile import load, render
-from cdc.model.change import Operation, Row, RowChange, Value
+from cdc.model.change import Operation, Position, Row, RowChange, Value
 from cdc.model.column import Capture, Table
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing, SourceUnavailable
@@ -274,3 +276,9 @@ def _array(items: Iterable[str]) -> str:
 def _split(token: str) -> tuple[str, str]:
     xid, _, first = token.partition(".")
     return xid, first
+
+
+class PostgresJournalProbe(PostgresProbe):
+    async def ask(self, _position: Position | None, /) -> Backlog:
+        ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
+        return Backlog(max(seconds, 0.0), transactions)

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import structlog
 
-from cdc.capture.base import JournalLimits
+from cdc.capture.base import HugePart, JournalLimits
 from cdc.capture.journal.database import (
     MOVED,
     JournalDatabase,
@@ -37,10 +37,8 @@ from cdc.capture.journal.database import (
     marked,
     parts,
 )
-from cdc.capture.new_tables import Check, Patterns
 from cdc.capture.pages import EmittedPage, PageRequest, TablePage
-from cdc.capture.position import HugePart
-from cdc.capture.source import CaptureSource, Repair
+from cdc.capture.source import CaptureSource, Check, Patterns, Repair
 from cdc.capture.spool import RecordIndex, record_names
 from cdc.model.change import Batch, Operation, Position, ReaderStore, Row, RowChange, Transaction, Value
 from cdc.model.clock import Clock

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from cdc.capture.logical.decode import Begin
-from cdc.capture.position import HugePart, SourcePosition, rereads_of, written_by
+from cdc.capture.base import HugePart, SourcePosition, rereads_of, written_by
 from cdc.database.postgres_capture import lsn_number, lsn_text
 from cdc.model.change import Position
 
@@ -23,10 +22,6 @@ class StoredCommit:
     xid: int
     lsn: int
     micros: int
-
-    @staticmethod
-    def of(begin: Begin) -> StoredCommit:
-        return StoredCommit(begin.xid, begin.lsn, round(begin.time.timestamp() * 1_000_000))
 
 
 @dataclass(frozen=True, slots=True)

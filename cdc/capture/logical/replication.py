@@ -26,9 +26,8 @@ import structlog
 from psycopg import generators
 from psycopg.pq import ExecStatus
 
-from cdc.capture.logical.decode import Begin, Commit, decode
 from cdc.capture.logical.position import StoredCommit
-from cdc.capture.logical.transaction import Assembler, SlotTables, SlotTransaction
+from cdc.capture.logical.transaction import Assembler, Begin, Commit, SlotTables, SlotTransaction, decode
 from cdc.capture.postgres_connection import PostgresConnection, in_our_words, readable
 from cdc.database.postgres_capture import APPLICATION, lsn_number, lsn_text, options
 from cdc.database.postgres_connection import connect_async
@@ -163,7 +162,7 @@ async def holds(
         await add(data)
         message = decode(data)
         if isinstance(message, Begin) and message.lsn >= last.lsn:
-            return StoredCommit.of(message) == last
+            return message.commit == last
         under_way = isinstance(message, Begin) or (under_way and not isinstance(message, Commit))
 
 

@@ -1,13 +1,13 @@
-"""Plans of an installation for capture from PostgreSQL's log: obstacles, missing parts, parts to remove.  Pure."""
+"""The state of a PostgreSQL database, as far as an installer of slots must know; the SQL text of each thing that
+reading the log needs; and the plans of an installation: obstacles, missing parts, parts to remove.  A plan is pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from cdc.capture.slot import render as sql
-from cdc.capture.slot.state import SlotInstallation
 from cdc.capture.triggers.base import Plan, Step, refuse_all
-from cdc.capture.triggers.postgres_refusal import (
+from cdc.capture.triggers.postgres_plan import (
     LEAVE_OUT,
     named,
     refuse_kind,
@@ -15,10 +15,182 @@ from cdc.capture.triggers.postgres_refusal import (
     refuse_schema,
     refuse_version,
 )
-from cdc.capture.triggers.postgres_render import quote
-from cdc.database.postgres_capture import PLUGIN, PUBLICATION, Identity, SlotMemory
+from cdc.capture.triggers.postgres_render import account_parts, consumer_select, literal, qualified, quote
+from cdc.capture.triggers.postgres_state import Connection, Relation, Server, fetch, snapshot
+from cdc.database.postgres_capture import (
+    LOCK_CLASS,
+    LOCK_CONSUMER,
+    PLUGIN,
+    PUBLICATION,
+    Identity,
+    SlotMemory,
+    flaws,
+    slot_name,
+)
+from cdc.database.sqlfile import render
 from cdc.model.column import Capture
+from cdc.model.connection import AccountChoice, AccountRole, Accounts
 from cdc.model.errors import InstallError
+
+_QUERIES = "slot/queries.sql"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotServer(Server):
+    """``free_slots``: how many may still be made.  ``keep_size``: max_slot_wal_keep_size.  ``flaws``: what
+    the publication leaves out, in words.  ``consumer``: whether a session holds its lock."""
+
+    may_replicate: bool
+    wal_level: str
+    free_slots: int
+    keep_size: str
+    published: bool
+    publication_owned: bool
+    comment: str | None
+    flaws: list[str]
+    consumer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """``invalid``: why the server has given it up, empty when it has not.  ``retained``: bytes of log kept for it;
+    ``unread``: bytes that its reader has not confirmed.  ``idle``: seconds since somebody read it; None while somebody
+    does, and before PostgreSQL 17."""
+
+    plugin: str
+    database: str
+    active: bool
+    invalid: str
+    wal_status: str
+    retained: int
+    unread: int
+    idle: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedTable(Relation):
+    """``identity``: pg_class.relreplident.  ``leaves``: partitions that hold rows.
+    ``stored`` and ``virtual``: generated columns.  ``flaws``: what the publication leaves out of this table, in
+    words."""
+
+    owned: bool
+    unlogged: bool
+    identity: str
+    identity_index: str
+    indexes: list[str]
+    published: bool
+    flaws: list[str]
+    leaves: list[str]
+    strange_leaves: list[str]
+    stored: list[str]
+    virtual: list[str]
+
+    @property
+    def holders(self) -> list[str]:
+        """The tables whose replica identity matters: itself, or its partitions."""
+        return self.leaves if self.kind == "p" else [self.name]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotInstallation:
+    """``schema``: the ERP's, as installed, else the session's.  ``memory``: None without a publication of ours."""
+
+    server: SlotServer
+    schema: str
+    slot_name: str
+    slot: Slot | None = None
+    memory: SlotMemory | None = None
+    tables: Mapping[str, PublishedTable] = field(default_factory=dict)
+
+    @property
+    def published(self) -> list[str]:
+        """Tables of the publication, by name."""
+        return sorted(table.name for table in self.tables.values() if table.published)
+
+
+def inspect(connection: Connection) -> SlotInstallation:
+    with snapshot(connection):
+        lock = {"lock_class": LOCK_CLASS, "lock_consumer": LOCK_CONSUMER}
+        asked = {"publication": PUBLICATION, **lock}
+        server = fetch(connection, SlotServer, f"{_QUERIES}#inspect_server", asked, **flaws())[0]
+        name = slot_name(server.database)
+        slots = fetch(connection, Slot, f"{_QUERIES}#inspect_slot", {"slot": name})
+        memory = SlotMemory.load(server.comment)
+        schema = memory.schema if memory is not None else server.schema
+        asked = {"schema": schema, "publication": PUBLICATION}
+        tables = fetch(connection, PublishedTable, f"{_QUERIES}#inspect_tables", asked, **flaws())
+    slot = slots[0] if slots else None
+    return SlotInstallation(server, schema, name, slot, memory, {table.name: table for table in tables})
+
+
+#: Partitions are published as themselves: as their table, messages would not say whether they hold a row or its key.
+_OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false"
+#: From this version on a table with stored generated columns cannot be updated unless they are published.
+_GENERATED_VERSION = 180000
+#: From this version on a slot may follow a fail-over to a standby that is set up for it.
+_FAILOVER_VERSION = 170000
+_IDENTITIES = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL"}
+
+
+def publication_sql(version: int, *, exists: bool) -> str:
+    name = "publication_options" if exists else "publication"
+    options = f"{_OPTIONS}, publish_generated_columns = stored" if version >= _GENERATED_VERSION else _OPTIONS
+    return _render(name, options=options)
+
+
+def remember_sql(memory: SlotMemory) -> str:
+    return _render("remember", memory=literal(memory.dump()))
+
+
+def identity_sql(schema: str, table: str, wanted: Identity) -> str:
+    words = f"USING INDEX {quote(wanted.index)}" if wanted.kind == "i" else _IDENTITIES[wanted.kind]
+    return render("postgres/slot/statements.sql#identity", table=qualified(schema, table), identity=words)
+
+
+def publish_sql(schema: str, table: str) -> str:
+    return _render("publish", table=qualified(schema, table))
+
+
+def unpublish_sql(schema: str, table: str) -> str:
+    return _render("unpublish", table=qualified(schema, table))
+
+
+def drop_publication_sql() -> str:
+    return _render("drop_publication")
+
+
+def create_slot_sql(name: str, version: int) -> str:
+    more = ", failover => true" if version >= _FAILOVER_VERSION else ""
+    return render("postgres/slot/statements.sql#create_slot", slot=literal(name), more=more)
+
+
+def drop_slot_sql(name: str) -> str:
+    return render("postgres/slot/statements.sql#drop_slot", slot=literal(name))
+
+
+def _render(name: str, **parts: str) -> str:
+    return render(f"postgres/slot/statements.sql#{name}", publication=quote(PUBLICATION), **parts)
+
+
+def grants(
+    found: SlotInstallation, captures: Sequence[Capture], accounts: Accounts, choice: AccountChoice, connects: str = ""
+) -> str:
+    """See `cdc.capture.triggers.postgres_render.grants`."""
+    existing = [capture for capture in captures if capture.table in found.tables]
+    owners = sorted({found.tables[capture.table].owner for capture in existing})
+    installer, consumer = (accounts[role].name for role in (AccountRole.INSTALLER, AccountRole.CONSUMER))
+    return render(
+        "postgres/slot/grants.sql",
+        **account_parts(accounts, choice, connects, " REPLICATION"),
+        database=quote(found.server.database),
+        schema=quote(found.schema),
+        owners="\n".join(f"GRANT {quote(owner)} TO {quote(installer)};" for owner in owners),
+        selects="\n".join(
+            consumer_select(found.schema, capture, found.tables[capture.table].columns, consumer)
+            for capture in existing
+        ),
+    )
+
 
 FULL = "f"
 #: What the slot's step is called: it waits for transactions, not for a lock.
@@ -109,10 +281,10 @@ class _Planner:
     def publication(self) -> None:
         server = self._found.server
         if not server.published:
-            statements = (sql.publication(server.version, exists=False), self._remember())
+            statements = (publication_sql(server.version, exists=False), self._remember())
             self._steps.append(Step("Make the publication", "", statements))
         elif server.flaws:
-            statement = sql.publication(server.version, exists=True)
+            statement = publication_sql(server.version, exists=True)
             self._steps.append(Step("Repair the publication", "", (statement,)))
 
     def table(self, table: str) -> None:
@@ -126,9 +298,9 @@ class _Planner:
                 self._steps.append(Step(f"{title}: partition {leaf}", leaf, (*made, self._remember())))
         statements = [] if found.kind == "p" else self._full(table)
         if found.flaws:  # an entry's filter and columns cannot be altered
-            statements.append(sql.unpublish(schema, table))
+            statements.append(unpublish_sql(schema, table))
         if found.flaws or not found.published:
-            statements.append(sql.publish(schema, table))
+            statements.append(publish_sql(schema, table))
         if statements or not known:
             self._steps.append(Step(title, table, (*statements, self._remember())))
 
@@ -141,7 +313,7 @@ class _Planner:
         """Return the step that gives the table the replica identity FULL; the former one is stored."""
         self._note(table)
         whole = self._found.tables[table].identity == FULL
-        return [] if whole else [sql.identity(self._found.schema, table, Identity(FULL))]
+        return [] if whole else [identity_sql(self._found.schema, table, Identity(FULL))]
 
     def forget_others(self, kept: Sequence[str]) -> None:
         """Tables, and their partitions, that are captured now and not wanted any more."""
@@ -149,7 +321,7 @@ class _Planner:
         wanted = {*kept, *(leaf for table in kept if table in tables for leaf in tables[table].leaves)}
         published = {name for name in self._found.published if name not in wanted}
         for name in sorted({*self._identities.keys() - wanted, *published}):
-            statements = [sql.unpublish(self._found.schema, name)] if name in published else []
+            statements = [unpublish_sql(self._found.schema, name)] if name in published else []
             statements += self._restored(name)
             self._identities.pop(name, None)
             self._steps.append(Step(f"Stop capturing {name}", name, (*statements, self._remember())))
@@ -164,10 +336,10 @@ class _Planner:
         if before.kind == "i" and before.index not in found.indexes:
             self._notes.append(f"Table {name} had its replica identity from the index {before.index}, which is gone.")
             before = Identity("d")
-        return [sql.identity(self._found.schema, name, before)]
+        return [identity_sql(self._found.schema, name, before)]
 
     def _remember(self) -> str:
-        return sql.remember(SlotMemory(self._found.schema, dict(self._identities)))
+        return remember_sql(SlotMemory(self._found.schema, dict(self._identities)))
 
     def slot(self) -> None:
         """A slot cannot be read over a stretch of log in which its publication did not exist."""
@@ -176,7 +348,7 @@ class _Planner:
             self.drop_slot()
             slot = None
         if slot is None:
-            statement = sql.create_slot(self._found.slot_name, self._found.server.version)
+            statement = create_slot_sql(self._found.slot_name, self._found.server.version)
             self._steps.append(Step(SLOT_STEP, "", (statement,)))
 
     def drop_slot(self) -> None:
@@ -189,10 +361,10 @@ class _Planner:
             )
         if slot.unread and not slot.invalid:
             self._notes.append(f"{slot.unread} bytes of log that have not been read will be lost.")
-        self._steps.append(Step("Drop the replication slot", "", (sql.drop_slot(self._found.slot_name),)))
+        self._steps.append(Step("Drop the replication slot", "", (drop_slot_sql(self._found.slot_name),)))
 
     def drop_publication(self) -> None:
-        self._steps.append(Step("Drop the publication", "", (sql.drop_publication(),)))
+        self._steps.append(Step("Drop the publication", "", (drop_publication_sql(),)))
 
 
 def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:

@@ -11,17 +11,16 @@ import psycopg
 from psycopg import errors
 
 from cdc.capture.slot import plan as slot_plan
-from cdc.capture.slot.render import grants
-from cdc.capture.slot.state import Slot, SlotInstallation, inspect
+from cdc.capture.slot.plan import Slot, SlotInstallation, grants, inspect
 from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.postgres_refusal import unfit_server
-from cdc.capture.triggers.postgres_session import (
+from cdc.capture.triggers.postgres import (
     LockWait,
     PostgresBase,
     only_these_connect,
     run_patiently,
     survey,
 )
+from cdc.capture.triggers.postgres_plan import unfit_server
 from cdc.capture.triggers.postgres_state import Connection
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION
 from cdc.database.postgres_connection import accounts_of, connect, own_words

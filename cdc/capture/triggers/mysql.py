@@ -1,31 +1,374 @@
-"""The installer for MariaDB and MySQL; see `cdc.capture.triggers.base.Installer`."""
+"""The installer for MariaDB and MySQL; see `cdc.capture.triggers.base.Installer`.  It runs a plan with short lock waits
+and retries, and takes everything back on failure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
+from queue import SimpleQueue
+from threading import Event, Lock
+from typing import Any, NamedTuple
 
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, hide_nothing, within
-from cdc.capture.triggers.mysql_apply import SESSION, LockPatience, run, run_each
-from cdc.capture.triggers.mysql_findings import cascade_findings, findings_of, unread_changes
-from cdc.capture.triggers.mysql_plan import extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
-from cdc.capture.triggers.mysql_probe import capture_findings, prove
-from cdc.capture.triggers.mysql_rights import grants_text
-from cdc.capture.triggers.mysql_state import Installation, MySQLState, inspect, installation
+from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, Step, hide_nothing, require_proof, within
+from cdc.capture.triggers.mysql_findings import capture_findings, cascade_findings, findings_of, prove, unread_changes
+from cdc.capture.triggers.mysql_plan import Proof, extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
+from cdc.capture.triggers.mysql_state import Installation, MySQLState, MySQLTrigger, grants_text, inspect, installation
 from cdc.database import sqlfile
-from cdc.database.mysql_connection import MISSING_TABLE, NO_PRIVILEGE, code_of, connect, errors_of, quote, rows
+from cdc.database.mysql_connection import (
+    BAD_COLUMN,
+    LOCK_CONFLICTS,
+    MISSING_TABLE,
+    NO_PRIVILEGE,
+    Flavour,
+    code_of,
+    connect,
+    errors_of,
+    quote,
+    rows,
+)
 from cdc.database.mysql_inspect import account_of, read_tables, survey
 from cdc.database.mysql_journal import TABLES, Tokens
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
-from cdc.model.errors import InstallError, TableAltered
+from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceError, TableAltered
 from cdc.model.finding import Finding, Repaired, SurveyedTable
+
+_BINLOG_NEEDS_SUPER = 1419
+_REGISTRY_CLOSED = 4133
+#: Seconds after which a query that reads nothing has waited for a lock.
+_LOCKED = 0.2
+#: Sessions of an installation, and the steps for which one more is worth opening.
+_SESSIONS = 4
+_STEPS_WORTH_A_SESSION = 10
+_UNLOCK = "UNLOCK TABLES"
+#: Triggers run with what is in force when they are created: strict, so that nothing is cut or replaced in silence.
+SESSION = (
+    "SET NAMES utf8mb4",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES'",
+    "SET SESSION autocommit = 1",
+    "SET SESSION time_zone = '+00:00'",  # of the times at which triggers were created
+)
+#: What the plan was made from is not there any more (a column, a table, a trigger), or what it creates is there by now
+#: (a table, a procedure, a trigger).
+_ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1360, 1050, 1304, 1359})
+
+
+@dataclass(frozen=True, slots=True)
+class LockPatience:
+    """The time that DDL may wait for a table (and make the ERP queue behind it), and how often it tries."""
+
+    seconds: int = 2
+    attempts: int = 5
+
+
+def run(
+    connection: Connection[Any],
+    plan: Plan,
+    lock_wait: LockPatience,
+    progress: Progress,
+    *,
+    prove: Callable[[Proof], Finding],
+    another: Callable[[], AbstractContextManager[Connection[Any]]],
+) -> None:
+    """Run all steps in order, independent ones in several sessions.  When one fails, this run's changes are taken back
+    before the error is raised.  ``another``: opens one more session."""
+    if plan.obstacle:
+        raise plan.obstacle
+    if not plan.steps:
+        return
+    _prepare(connection, lock_wait)
+    before = inspect(connection)
+    try:
+        for independent, steps in groupby(plan.steps, key=attrgetter("independent")):
+            if independent:
+                groups = _apart(steps, before)
+                _run_independent(connection, groups, lock_wait, progress, another)
+                continue
+            for step in steps:
+                progress(step.title)
+                if isinstance(step, Proof):
+                    require_proof(prove(step))
+                else:
+                    _run_step(connection, step, lock_wait)
+    except CdcError as error:
+        _take_back(connection, before, lock_wait, error)
+        raise
+
+
+def _run_independent(
+    connection: Connection[Any],
+    groups: Sequence[Sequence[Step]],
+    lock_wait: LockPatience,
+    progress: Progress,
+    another: Callable[[], AbstractContextManager[Connection[Any]]],
+) -> None:
+    """Run groups of steps in several sessions: MariaDB writes through to disk about ten times for a trigger, and these
+    waits overlap.  After a failure no further step begins.  A step that one session waited for too long is finished
+    when the others have ended: one of these may have had the lock."""
+    rest: list[Step] = []
+    free: SimpleQueue[Connection[Any]] = SimpleQueue()
+    reporting, ended = Lock(), Event()
+
+    def work(group: Sequence[Step]) -> None:
+        session = free.get()
+        try:
+            for step in group:
+                if ended.is_set():
+                    return
+                with reporting:
+                    progress(step.title)
+                if (unfinished := _attempted(session, step, lock_wait)) is not None:
+                    rest.append(unfinished.rest)
+        finally:
+            free.put(session)
+
+    with ExitStack() as opened:
+        sessions = [connection]
+        worth = sum(map(len, groups)) // _STEPS_WORTH_A_SESSION
+        for _ in range(min(_SESSIONS, worth, len(groups)) - 1):
+            try:
+                sessions.append(opened.enter_context(another()))
+            except SourceError:  # the account may open no more
+                break
+            _prepare(sessions[-1], lock_wait)
+        for session in sessions:
+            free.put(session)
+        workers = opened.enter_context(ThreadPoolExecutor(len(sessions), thread_name_prefix="cdc-install"))
+        running = [workers.submit(work, group) for group in groups]
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            ended.set()
+        for each in running:
+            each.result()
+    for step in rest:
+        _run_step(connection, step, lock_wait)
+
+
+def _apart(steps: Iterable[Step], found: MySQLState) -> list[list[Step]]:
+    """Return the steps in groups that can run at the same time: a lock of a table also locks those that foreign keys
+    connect with it."""
+    joined: dict[str, str] = {}
+
+    def first(table: str) -> str:
+        while (other := joined.get(table, table)) != table:
+            table = other
+        return table
+
+    for key in found.foreign_keys:
+        joined[first(key.table)] = first(key.parent)
+    groups: dict[str, list[Step]] = {}
+    for step in steps:
+        groups.setdefault(first(step.table), []).append(step)
+    return list(groups.values())
+
+
+def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
+    """Run all steps in order, each table's by itself: a failure is taken back for its table alone.  ``before``: the
+    state from which the plan was made.  Raises an error of the journal, without which no table can be captured."""
+    done: list[str] = []
+    failed = dict(plan.refused)
+    if plan.obstacle:
+        raise plan.obstacle
+    if plan.steps:
+        _prepare(connection, lock_wait)
+    restored = _being_restored(connection, [step.table for step in plan.steps if step.lost])
+    for step in plan.steps:
+        if step.table in restored:
+            locked = f"Could not {step.title}: the table is locked, perhaps by a dump that is being restored."
+            failed[step.table] = InstallError(locked, "It is tried again.")
+            continue
+        try:
+            _run_step(connection, step, lock_wait)  # nothing for a `Proof`, which has no statements
+        except InstallError as error:
+            if not step.table:
+                raise
+            _take_back(connection, before, lock_wait, error, step.table)
+            failed[step.table] = error
+        else:
+            done += [step.title] if step.statements else []
+    return Repaired(tuple(done), failed)
+
+
+def _being_restored(connection: Connection[Any], tables: Sequence[str]) -> set[str]:
+    """Return those of these tables, which lost their triggers, that somebody has locked.
+
+    A dump creates its triggers when it has unlocked the table.  It would fail if ours were there already, so that they
+    are only created for tables that stay unlocked for a second."""
+    locked: set[str] = set()
+    for pause in (0, 1) if tables else ():
+        _execute(connection, f"DO SLEEP({pause})")
+        for table in tables:
+            asked = time.monotonic()
+            try:
+                _execute(connection, f"SELECT 1 FROM {quote(table)} LIMIT 0")  # noqa: S608 - `quote` quotes the name
+            except pymysql.err.MySQLError as error:
+                if code_of(error) not in (*LOCK_CONFLICTS, MISSING_TABLE):
+                    raise
+                locked.add(table)
+            if time.monotonic() - asked > _LOCKED:
+                locked.add(table)
+    return locked
+
+
+def _prepare(connection: Connection[Any], lock_wait: LockPatience) -> None:
+    seconds = int(lock_wait.seconds)
+    waits = (f"SET SESSION lock_wait_timeout = {seconds}", f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+    for sql in (*SESSION, *waits):
+        _execute(connection, sql)
+
+
+class _Unfinished(NamedTuple):
+    """``rest``: the statements of a step that are not final."""
+
+    rest: Step
+    error: LockTimeout
+
+
+def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> None:
+    unfinished = _attempted(connection, step, lock_wait)
+    if unfinished is not None:
+        raise unfinished.error
+
+
+def _attempted(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> _Unfinished | None:
+    """Run the statements; return the rest if a lock was not had in time.  After a lock conflict they are tried again
+    from the first that is not final: a statement is final by itself, those under LOCK TABLES together."""
+    final = failures = 0
+    while final < len(step.statements):
+        locked = False
+        try:
+            for number, sql in enumerate(step.statements[final:], final + 1):
+                _execute(connection, sql)
+                locked = (locked or sql.startswith("LOCK TABLES")) and sql != _UNLOCK
+                if not locked:
+                    final = number
+        except pymysql.err.MySQLError as error:
+            if connection.open:
+                _execute(connection, _UNLOCK)
+            failures += 1
+            if code_of(error) not in LOCK_CONFLICTS:
+                raise _explained(error, step) from error
+            if failures == lock_wait.attempts:
+                timeout = _lock_timeout(connection, step, lock_wait)
+                timeout.__cause__ = error
+                return _Unfinished(replace(step, statements=step.statements[final:]), timeout)
+    return None
+
+
+def _execute(connection: Connection[Any], sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
+    code = code_of(error)
+    where = f"Could not {step.title}"
+    if code == _BINLOG_NEEDS_SUPER:
+        return InstallError(
+            f"{where}: this account may not create triggers while the server writes a binlog (error 1419).",
+            "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
+        )
+    if code == _REGISTRY_CLOSED:
+        return InstallError(
+            f"{where}: MariaDB does not open mysql.transaction_registry (error {code}).",
+            "Restart the server, then run this again.",
+        )
+    if code in NO_PRIVILEGE:
+        return InstallError(
+            f"{where}: the account lacks a privilege (error {code}: {error.args[-1]}).",
+            "cdc grants prints what an installing account needs.",
+        )
+    if code in _ALTERED:
+        return TableAltered(
+            f"{where}: the database was altered at the same time ({error.args[-1]}).", "Run this again."
+        )
+    return InstallError(f"{where}: error {code}: {error.args[-1]}.")
+
+
+def _lock_timeout(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> LockTimeout:
+    table = step.table or _last_table(step)
+    tries = f"{lock_wait.attempts} times {lock_wait.seconds} s"
+    return LockTimeout(
+        f"Could not {step.title}: table {table} stayed locked for {tries}, {_blocker(connection, table)}.",
+        "Wait until that connection ends its transaction, or end it with KILL, then run this again.",
+    )
+
+
+def _last_table(step: Step) -> str:
+    names = re.findall(r"TABLE (?:IF EXISTS )?`([^`]+)`", step.statements[0])
+    return names[-1] if names else "of the journal"
+
+
+def _blocker(connection: Connection[Any], table: str) -> str:
+    """Return words that name the connection in the way, as far as this server and account show it."""
+    mysql = Flavour.MARIADB.value not in str(connection.get_server_info()).lower()
+    try:
+        if mysql:
+            found = rows(connection, sqlfile.load("mysql/queries.sql#blockers_mysql"), (table,))
+        else:
+            found = rows(connection, sqlfile.load("mysql/queries.sql#blockers_mariadb"))
+    except pymysql.err.MySQLError as error:
+        return f"by a connection that this account may not see (error {code_of(error)}; it would need PROCESS)"
+    if not found:
+        return "by a connection that this server does not show"
+    number, user, host, seconds = found[0]
+    likely = "by" if mysql else "most likely by"
+    return f"{likely} connection {number} of {user}@{host}, idle or busy with its last statement for {seconds} s"
+
+
+def _take_back(
+    connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, cause: CdcError, table: str | None = None
+) -> None:
+    """Undo; the error names what cannot be undone now.  ``table``: only its triggers; None: everything."""
+    try:
+        _undo(connection, before, lock_wait, table)
+    except pymysql.err.MySQLError as error:
+        raise InstallError(
+            f"{cause.message} What had been done could not be taken back either (error {code_of(error)}).",
+            "Run cdc install-triggers again at a quieter time.",
+        ) from cause
+
+
+def _undo(connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, table: str | None) -> None:
+    """Triggers and journal as they were before this run; shapes that remain are unused and harmless."""
+    now = inspect(connection)
+    old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
+    undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
+    undo += [_create(trigger) for trigger in old - new if trigger.table in now.tables]
+    for name in sorted(now.own_objects - before.own_objects) if table is None else ():
+        undo.append(f"DROP TABLE {quote(name)}")
+    for sql in undo:
+        _retry(partial(_execute, connection, sql), lock_wait)
+
+
+def _create(trigger: MySQLTrigger) -> str:
+    return (
+        f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
+        f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
+    )
+
+
+def _retry(action: Callable[[], None], lock_wait: LockPatience) -> None:
+    for attempt in range(1, lock_wait.attempts + 1):
+        try:
+            action()
+        except pymysql.err.OperationalError as error:
+            if code_of(error) not in LOCK_CONFLICTS or attempt == lock_wait.attempts:
+                raise
+        else:
+            return
+
 
 _DELIMITER = "$$"
 _REPAIR_TRIES = 5

@@ -1,14 +1,18 @@
-"""Plans of an installation on MariaDB and MySQL.  Pure: a plan depends on its arguments only."""
+"""Plans of an installation on MariaDB and MySQL, and the tables that must be read again because triggers that are
+replaced may have missed a change.  Pure: a plan depends on its arguments only."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
+
+import orjson
 
 from cdc.capture.triggers.base import Plan, Step, unread_notes
-from cdc.capture.triggers.mysql_probe import probe_steps, proof
 from cdc.capture.triggers.mysql_render import (
     MOST_PATHS,
     CascadeTarget,
@@ -22,46 +26,213 @@ from cdc.capture.triggers.mysql_render import (
     statement,
     update_paths,
 )
-from cdc.capture.triggers.mysql_reread import (
-    RereadSteps,
-    accepted,
-    announce,
-    missed,
-    recorded,
-    reread_of,
-    unknown_shapes,
-    watched,
-)
-from cdc.capture.triggers.mysql_rights import obstacle_of, refuse, refuse_tables
 from cdc.capture.triggers.mysql_state import (
     SUFFIXES,
     Installation,
     MySQLState,
     MySQLTrigger,
     by_parent,
+    obstacle_of,
+    refuse,
+    refuse_tables,
+    shape_ids,
     trigger_name,
 )
-from cdc.database.mysql_connection import literal, quote
+from cdc.database.mysql_connection import (
+    Flavour,
+    literal,
+    quote,
+)
 from cdc.database.mysql_inspect import MySQLTable
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     INSTALLATION,
     JOURNAL,
+    MADE_ROW,
+    MADE_ROWS,
     MARKER,
+    PROBE,
+    PROBE_SHAPE,
+    REREAD_ROW,
     SHAPES,
     TABLES,
     VERSION,
     WAIT,
+    JournalShape,
     Tokens,
     captures_to_json,
 )
-from cdc.model.column import Capture
+from cdc.database.mysql_types import MySQLColumn, same, value
+from cdc.model.column import Capture, Column
 from cdc.model.errors import InstallError
+
+
+def missed(
+    found: MySQLState, targets: Mapping[str, CascadeTarget], wanted: Iterable[WantedTrigger], dialect: Dialect
+) -> dict[str, set[str]]:
+    """Return the captured tables of which a change may have been missed, by the table whose triggers are replaced."""
+    there = found.installation
+    if found.journal_lost:
+        return {table: {table} for table in targets}
+    if there is None or there.cascades_only is not dialect.cascades_only:
+        return {}
+    tables = {target.shape_id: table for table, target in targets.items()}
+    captured = {capture.table for capture in there.captures}
+    old = {trigger.name: trigger for trigger in found.own_triggers}
+    again: dict[str, set[str]] = {}
+    for trigger in wanted:
+        for table in captured & {tables[number] for number in shape_ids(trigger.body)}:
+            known = old.get(trigger.name)
+            if (
+                known is None
+                or known.table != trigger.table
+                or _may_have_missed(found, known, targets[table], dialect.flavour)
+            ):
+                again.setdefault(trigger.table, set()).add(table)
+    return again
+
+
+def _may_have_missed(found: MySQLState, old: MySQLTrigger, target: CascadeTarget, flavour: Flavour) -> bool:
+    """Return whether changes of the target were not recorded, or without something, by the trigger that is there
+    now."""
+    shapes = (found.shapes.get(number) for number in old.shape_ids)
+    shape = next((shape for shape in shapes if shape is not None and shape.table == target.shape.table), None)
+    return shape is None or _differs(shape, target.shape, flavour)
+
+
+def _differs(old: JournalShape, new: JournalShape, flavour: Flavour) -> bool:
+    """A longer text, or a column that is secret now, loses nothing."""
+    before, after = ({column.name: column for column in shape.columns} for shape in (old, new))
+    names = (before.keys() | set(old.secrets), after.keys() | set(new.secrets))
+    common = before.keys() & after.keys()
+    return (
+        old.key != new.key
+        or names[0] != names[1]
+        or any(_written(before[name], flavour) != _written(after[name], flavour) for name in common)
+    )
+
+
+def _written(column: Column, flavour: Flavour) -> tuple[str, str, str]:
+    """Return how triggers write and compare the column's values."""
+    known = MySQLColumn.recorded(column)
+    return column.kind, value(known, "x"), same(known, flavour, "x", "y")
+
+
+class RereadSteps(NamedTuple):
+    """The steps that have a table read again after its triggers were replaced.  The announcement before the replacement
+    survives an interruption.  The note itself is a gap in the journal and comes after it: read earlier, it would be
+    followed by changes that no trigger records."""
+
+    announcement: str
+    note: tuple[str, str]
+
+
+def reread_of(target: CascadeTarget, dialect: Dialect) -> RereadSteps:
+    table = target.table.name
+    rest = f"JSON_REMOVE(`captures`, {_path(table)})"
+    done = f"UPDATE {quote(INSTALLATION)} SET `captures` = {rest} WHERE `id` = {REREAD_ROW}"  # noqa: S608 - a plan is text and takes no parameters: numbers are ours, `quote` and `literal` quote the rest
+    return RereadSteps(announce(table), (gap(target, dialect), done))
+
+
+def announce(table: str) -> str:
+    return (
+        f"INSERT INTO {quote(INSTALLATION)} VALUES ({REREAD_ROW}, {VERSION}, 'to be read again', "  # noqa: S608 - a plan is text and takes no parameters: numbers are ours, `quote` and `literal` quote the rest
+        f"JSON_OBJECT({literal(table)}, 1)) "
+        f"ON DUPLICATE KEY UPDATE `captures` = JSON_SET(`captures`, {_path(table)}, 1)"
+    )
+
+
+def recorded(table: str, names: Sequence[str]) -> str:
+    """Return the statement that records when these triggers of a table were created, which was just done."""
+    listed = ", ".join(map(literal, sorted(names)))
+    values = {"row": str(_made_row(names[0])), "version": str(VERSION), "table": literal(table), "names": listed}
+    return statement("mysql/queries.sql#record_made", **values)
+
+
+def accepted(triggers: Iterable[MySQLTrigger]) -> str:
+    """Return the statement that records when these triggers were created, as they were found."""
+    made: dict[int, dict[str, str]] = {}
+    for each in triggers:
+        made.setdefault(_made_row(each.name), {})[each.name] = each.made
+    rows = ", ".join(
+        f"({row}, {VERSION}, 'triggers made', {literal(orjson.dumps(made[row], option=orjson.OPT_SORT_KEYS).decode())})"
+        for row in sorted(made)
+    )
+    return (
+        f"INSERT INTO {quote(INSTALLATION)} VALUES {rows} "  # noqa: S608 - a plan is text and takes no parameters: numbers are ours, `quote` and `literal` quote the rest
+        "ON DUPLICATE KEY UPDATE `captures` = JSON_MERGE_PATCH(`captures`, VALUES(`captures`))"
+    )
+
+
+def _made_row(trigger: str) -> int:
+    """Return the row that says when a trigger was created; all triggers of a table have the same one."""
+    of_table, _, _ = trigger.rpartition("_")
+    return MADE_ROW + zlib.crc32(of_table.encode()) % MADE_ROWS
+
+
+def watched(trigger: MySQLTrigger, targets: Mapping[str, CascadeTarget]) -> set[str]:
+    """Return the captured tables whose changes a trigger journals."""
+    return {
+        table for table, target in targets.items() if table == trigger.table or target.shape_id in trigger.shape_ids
+    }
+
+
+def _path(table: str) -> str:
+    """Return the path of the table's member in a JSON object."""
+    return literal("$." + orjson.dumps(table).decode())
+
+
+def unknown_shapes(found: MySQLState, triggers: Iterable[MySQLTrigger]) -> set[int]:
+    """Shapes that these triggers write and that nobody knows any more, so that no row with them can be read."""
+    return {number for each in triggers for number in each.shape_ids} - found.shapes.keys()
+
 
 RECORD = "record what is installed"
 MARK = "make room to note which outbox reads the journal"
 #: Shapes in a statement: each commit waits for the disk; 100 are far from the longest packet.
 _SHAPES = 100
+
+
+_TABLE = MySQLTable(
+    PROBE, "InnoDB", (MySQLColumn("id", "bigint", "bigint unsigned"), MySQLColumn("n", "int", "int unsigned")), ("id",)
+)
+
+
+_TARGET = CascadeTarget(_TABLE, shape_of(_TABLE, Capture(PROBE)), PROBE_SHAPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof(Step):
+    """A step without statements: changes of the probe must be journaled as these triggers should.
+
+    ``definer``: the account that they run as."""
+
+    tokens: Tokens
+    cascades_only: bool
+    definer: str
+
+
+def probe_steps(found: MySQLState, dialect: Dialect) -> list[Step]:
+    """The probe made again, unless it is as it should be."""
+    wanted = row_triggers(_TARGET, dialect)
+    there = {trigger.name: trigger.body.strip() for trigger in found.probe_triggers}
+    lost = any(trigger.definer in found.lost_definers for trigger in found.probe_triggers)
+    versioned = dialect.tokens is Tokens.ROW_START
+    if (
+        there == {trigger.name: trigger.body.strip() for trigger in wanted}
+        and not lost
+        and found.versioned_probe is versioned
+    ):
+        return []
+    drop = [f"DROP TABLE {quote(PROBE)}"] if PROBE in found.own_objects else []
+    tables = ("probe_row_start", "probe_row") if versioned else ("probe",)
+    made = (statement(f"mysql/tables.sql#{name}") for name in tables)
+    statements = (*drop, *made, *(trigger.statement for trigger in wanted))
+    return [Step("create the probe", PROBE, statements)]
+
+
+def proof(tokens: Tokens, *, cascades_only: bool, definer: str) -> Proof:
+    return Proof("prove that changes are captured", PROBE, (), tokens, cascades_only, definer)
 
 
 def targets_of(found: MySQLState, captures: Sequence[Capture]) -> dict[str, CascadeTarget]:

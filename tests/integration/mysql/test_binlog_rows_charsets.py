@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from cdc.capture.binlog.charset import charset_of, text_decoder, width
+from cdc.capture.binlog.event import parse_table_map
 from cdc.capture.binlog.layout import layout_of
-from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import SourceError
 from support.binlog_events import TABLE_MAP, end_of_log, rows_events

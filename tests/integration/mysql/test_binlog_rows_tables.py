@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from cdc.capture.binlog.event import parse_table_map
 from cdc.capture.binlog.layout import KnownTable, layout_of
-from cdc.capture.binlog.table_map import parse_table_map
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import MySQLColumn
 from cdc.model.errors import SchemaMismatch, SourceError

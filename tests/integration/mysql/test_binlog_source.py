@@ -16,7 +16,7 @@ from cdc.capture.binlog.library import LibraryConnection, LogConnection
 from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.binlog.source import BinlogSource
 from cdc.capture.journal.mysql import MySQLJournal
-from cdc.capture.new_tables import Patterns
+from cdc.capture.source import Patterns
 from cdc.model.change import Operation, Position, RowChange
 from cdc.model.column import Capture
 from cdc.model.errors import LogPurged, SourceError, SourceUnavailable

@@ -17,8 +17,7 @@ import pytest
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.mysql_lookup import MySQLLookup
 from cdc.capture.pages import PageRequest
-from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
 from cdc.database.mysql_connection import connect, rows
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole, Tls

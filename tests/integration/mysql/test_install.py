@@ -11,8 +11,7 @@ import pymysql
 import pytest
 
 from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
 from cdc.database.mysql_inspect import APPLIER
 from cdc.database.mysql_journal import Tokens
 from cdc.model.column import Capture

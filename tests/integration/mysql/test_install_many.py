@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 
 from cdc.capture.triggers.base import Plan
-from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.errors import LockTimeout
 from support.database import Database

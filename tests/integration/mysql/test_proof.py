@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cdc.capture.triggers.mysql import MySQLInstaller
-from cdc.capture.triggers.mysql_apply import LockPatience
+from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError

@@ -10,10 +10,9 @@ import pytest
 
 from cdc.capture.base import JournalLimits
 from cdc.capture.binlog.inspector import BinlogInspector
-from cdc.capture.binlog.source import BinlogSource
-from cdc.capture.journal.mysql import MySQLJournal
+from cdc.capture.binlog.source import BinlogProbe, BinlogSource
+from cdc.capture.journal.mysql import MySQLJournal, MySQLJournalProbe
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.mysql_probe import BinlogProbe, MySQLJournalProbe
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole

@@ -8,8 +8,7 @@ import pytest
 import pytest_asyncio
 
 from cdc.capture.journal.postgres import PostgresJournal
-from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.capture.triggers.postgres_session import LockWait
+from cdc.capture.triggers.postgres import LockWait, PostgresInstaller
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
 from support.outboxes import Processes

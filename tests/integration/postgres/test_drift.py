@@ -8,8 +8,7 @@ import pytest
 
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.capture.triggers.postgres_session import LockWait
+from cdc.capture.triggers.postgres import LockWait, PostgresInstaller
 from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo

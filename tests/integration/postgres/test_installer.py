@@ -12,8 +12,7 @@ import pytest
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.pages import PageRequest
 from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.postgres import PostgresInstaller
-from cdc.capture.triggers.postgres_session import LockWait
+from cdc.capture.triggers.postgres import LockWait, PostgresInstaller
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole
 from cdc.model.errors import InstallError, LockTimeout, SourceUnavailable

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from cdc.capture.logical.bridge import LogicalBridge
+from cdc.capture.logical.source import LogicalBridge
 from cdc.model.change import Transaction
 from support.consumer import Consumer
 from support.database import Database

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from cdc.capture.slot.postgres import SlotInstaller
-from cdc.capture.triggers.postgres_session import LockWait
+from cdc.capture.triggers.postgres import LockWait
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError, LockTimeout
 from cdc.model.finding import Severity

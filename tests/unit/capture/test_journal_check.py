@@ -12,7 +12,7 @@ import structlog
 
 from cdc.capture.base import JournalLimits
 from cdc.capture.journal.source import JournalSource
-from cdc.capture.new_tables import TriggerCheck
+from cdc.capture.source import TriggerCheck
 from cdc.model.change import Operation
 from cdc.model.errors import CdcError, InstallError
 from cdc.model.finding import Repaired

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from cdc.capture.base import NO_BACKFILLS, Source, SourceBackfills
+from cdc.capture.base import NO_BACKFILLS, HugePart, Source, SourceBackfills
 from cdc.capture.journal.database import JournalPosition
 from cdc.capture.moving import Bridge, CaptureMode, MovingSource, Overlap, Watermark, read_position
-from cdc.capture.position import HugePart
 from cdc.model.change import Batch, Position, Transaction
 
 LOG = Position('{"log": 1}')

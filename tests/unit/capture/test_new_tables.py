@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
-from cdc.capture.new_tables import NewTables, Patterns
+from cdc.capture.source import NewTables, Patterns
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from support.manual_clock import ManualClock

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from cdc.capture.base import Reread
 from cdc.capture.pages import REREAD_RATE, PageReader, PageRequest, TablePage
-from cdc.capture.position import Reread
 from cdc.model.column import Table
 from support.manual_clock import ManualClock
 

@@ -7,7 +7,7 @@ from operator import ge
 import pytest
 
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.mysql_probe import holds
+from cdc.capture.binlog.source import holds
 from cdc.capture.probe import Ends
 
 

@@ -7,12 +7,12 @@ from html import unescape
 
 import pytest
 
+from cdc.capture.base import HugePart, Reread
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.journal.database import JournalPosition, Marker
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.moving import Overlap
-from cdc.capture.position import HugePart, Reread
 from cdc.capture.rest.comparison import ResourceProgress, RestPosition
 from cdc.model.change import Position
 from support.browsing import visiting

@@ -12,11 +12,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.event import PLAIN, payload, plain_rows, plain_statement
 from cdc.capture.binlog.inspector import refused
 from cdc.capture.binlog.item import LogTransaction, SchemaChange
 from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
+from cdc.capture.binlog.log_reader import PLAIN, payload, plain_rows, plain_statement
 from cdc.capture.binlog.stream import read_log
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import MalformedEvent, SourceError

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from cdc.capture.binlog.event import LogColumn
 from cdc.capture.binlog.layout import described, expected, fits, members_of
-from cdc.capture.binlog.table_map import LogColumn
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn
 

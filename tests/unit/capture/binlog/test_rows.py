@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdc.capture.binlog.event import LogColumn, parse_table_map
 from cdc.capture.binlog.layout import KnownTable, LogLayout, Readers, layout_of
-from cdc.capture.binlog.table_map import LogColumn, parse_table_map
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.change import Value

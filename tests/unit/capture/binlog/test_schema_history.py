@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.capture.binlog.event import LogColumn, TableMap
 from cdc.capture.binlog.layout import KnownTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.schema_history import SchemaHistory, Version
-from cdc.capture.binlog.table_map import LogColumn, TableMap
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.errors import SchemaMismatch

@@ -8,11 +8,11 @@ from struct import pack
 
 import pytest
 
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.item import Idle, Item, Layouts, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.stream import read_log
-from cdc.capture.binlog.table_map import TableMap
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import LogRefused, MalformedEvent, SourceError, SourceUnavailable
 from support.log_stream import SERVER_TEXT, LogStream, query, rows, table_map

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cdc.capture.binlog.event import TableMap
 from cdc.capture.binlog.item import Idle, Item, LogTransaction
 from cdc.capture.binlog.layout import UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.stream import read_log
-from cdc.capture.binlog.table_map import TableMap
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import SourceError
 from support.log_stream import LogStream, query

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cdc.capture.base import HugePart
 from cdc.capture.binlog.chunk import ChunkLimits, ChunkReader, LogChunk
 from cdc.capture.binlog.item import Idle, Item, LogRows, LogTransaction, Missed, SchemaChange
 from cdc.capture.binlog.layout import Image, LogLayout, UnreadableTable
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.capture.position import HugePart
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
 from cdc.model.errors import SourceUnavailable

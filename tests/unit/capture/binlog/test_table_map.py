@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.capture.binlog.table_map import LogColumn, parse_table_map
+from cdc.capture.binlog.event import LogColumn, parse_table_map
 from cdc.database.mysql_connection import Flavour
 from cdc.database.mysql_types import ColumnType
 from cdc.model.errors import MalformedEvent

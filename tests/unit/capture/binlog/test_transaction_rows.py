@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.item import LogRows
+from cdc.capture.binlog.item import LogRows, SpilledRows, TransactionRows
 from cdc.capture.binlog.layout import UnreadableTable
-from cdc.capture.binlog.log_reader import SpilledRows, TransactionRows
 from cdc.model.errors import SourceUnavailable
 
 LAYOUTS = [UnreadableTable(name, "", None) for name in "abc"]

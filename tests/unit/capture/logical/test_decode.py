@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.capture.logical.decode import (
+from cdc.capture.logical.transaction import (
     UNCHANGED,
     Begin,
     Commit,

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from cdc.capture.base import Reread
 from cdc.capture.logical.source import SlotPages
 from cdc.capture.pages import PageRequest, TablePage
-from cdc.capture.position import Reread
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.model.column import Table
 from support.manual_clock import ManualClock

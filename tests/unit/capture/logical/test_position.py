@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.capture.base import Reread
 from cdc.capture.logical.position import HugePart, LogicalPosition
-from cdc.capture.position import Reread
 from cdc.database.postgres_capture import Identity, SlotMemory, lsn_number, lsn_text, slot_name
 from cdc.model.change import Position
 from cdc.model.errors import SourceError

@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.logical.decode import UNCHANGED, Message, RelationMessage, decode
-from cdc.capture.logical.transaction import Assembler, Names, Parent, SlotLayout, SlotTransaction, layout_of
+from cdc.capture.logical.transaction import (
+    UNCHANGED,
+    Assembler,
+    Message,
+    Names,
+    Parent,
+    RelationMessage,
+    SlotLayout,
+    SlotTransaction,
+    decode,
+    layout_of,
+)
 from cdc.database.postgres_types import type_of
 from cdc.model.change import Operation, RowChange
 from cdc.model.column import Column, ColumnKind, Table

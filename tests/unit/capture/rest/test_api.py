@@ -8,8 +8,8 @@ import pytest
 from aiohttp.test_utils import unused_port
 
 from cdc.capture.rest.client import ApiClient, BanGuard, Budget
-from cdc.capture.rest.inspector import ApiInspector
 from cdc.capture.rest.reader import ApiLookup, MissingRows, Resource, ResourceReader, key_bytes, key_value
+from cdc.capture.rest.source import ApiInspector
 from cdc.model.column import SecretColumns, SecretPatterns
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
 from cdc.model.finding import Finding, Severity

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cdc.capture.rest.client import ApiClient, BanGuard, Budget, Withheld
-from cdc.capture.rest.inspector import ApiInspector
 from cdc.capture.rest.reader import Resource
+from cdc.capture.rest.source import ApiInspector
 from cdc.facturascripts.schema import resources as resources_of
 from cdc.model.change import Batch, Position
 from cdc.model.errors import ApiError, PositionMoved, SourceError

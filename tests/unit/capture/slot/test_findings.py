@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from cdc.capture.slot.plan import PublishedTable, Slot, SlotInstallation, SlotServer
 from cdc.capture.slot.postgres import findings, size
-from cdc.capture.slot.state import PublishedTable, Slot, SlotInstallation, SlotServer
 from cdc.database.postgres_capture import Identity, SlotMemory
 from cdc.model.column import Capture
 from cdc.model.finding import Finding, Severity

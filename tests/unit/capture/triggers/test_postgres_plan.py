@@ -9,8 +9,8 @@ import pytest
 from cdc.capture.triggers import postgres, postgres_plan
 from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.base import Plan, Step
+from cdc.capture.triggers.postgres import script
 from cdc.capture.triggers.postgres_render import grants
-from cdc.capture.triggers.postgres_session import script
 from cdc.capture.triggers.postgres_state import (
     TABLES,
     FoundFunction,
