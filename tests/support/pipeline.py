@@ -29,6 +29,8 @@ from cdc.runtime import capture
 from support.database import Database
 from support.waiting import HANG_SECONDS
 
+#: The lock is held while the work of a test is written, which takes longer on a machine that does much else.
+WRITING_SECONDS = 3600
 #: The last position that was read, if any → whether more of what was committed before is still to come.
 More = Callable[[Position | None], Awaitable[bool]]
 
@@ -115,6 +117,7 @@ async def pipeline(
     async def look() -> More:
         return more
 
+    limits = limits or JournalLimits(silent=WRITING_SECONDS)
     async with opened(JournalSource("main", journal, repair, limits), catalogue, look) as running:
         yield running
 
@@ -129,7 +132,7 @@ async def binlog_pipeline(
     """Run a pipeline on a MariaDB or MySQL database whose server writes a log, from now on."""
     catalogue = catalogue or load_catalogue()
     lookups = [catalogue.capture_of(table) for table in catalogue.lookups()]
-    limits = limits or BinlogLimits(progress=0)
+    limits = limits or BinlogLimits(progress=0, silent=WRITING_SECONDS)
     source = BinlogSource("main", database.info, catalogue.captures(), lookups, limits=limits, connection=connection)
 
     async def look() -> More:

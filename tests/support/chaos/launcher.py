@@ -52,10 +52,10 @@ def patch_components(chaos: Chaos) -> None:
     seconds |= dict.fromkeys(DUTIES, DUTY_WORKS) | {"dispatch": DISPATCH_WORKS}
     keep = cdc.runtime.components.Components.keep
 
-    async def kept(self: Any, name: str, work: Any, stop: Any) -> None:
+    async def kept(self: Any, name: str, work: Any, stop: Any, *ending: Any) -> None:
         if name.startswith("source ") and name in seconds:
             current.set(name)
-        await keep(self, name, works(chaos, name, work, seconds[name]) if name in seconds else work, stop)
+        await keep(self, name, works(chaos, name, work, seconds[name]) if name in seconds else work, stop, *ending)
 
     _replace(cdc.runtime.components.Components, "keep", kept)
     parts = cdc.runtime.consumer
