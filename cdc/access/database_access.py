@@ -40,7 +40,7 @@ from cdc.access.model import (
 from cdc.access.proxy import is_within
 from cdc.model.audit import BEFORE_ALL, AuditChain, AuditEntry, Note, RecordedEntry
 from cdc.model.quota import Quota
-from cdc.outbox import endpoints, resealing
+from cdc.outbox import endpoints, upkeep
 from cdc.outbox.audit import append, chain_of, check_quotas, forget, noting, seal_key
 from cdc.outbox.database import Database, Row, Session
 from cdc.outbox.secret_box import SecretBox
@@ -474,5 +474,5 @@ async def seal_secrets(db: Database, *, former: bool, dry_run: bool = False) -> 
 async def rekey(db: Database) -> int:
     """`seal_secrets`, and those of endpoints: under the outbox's lock, and then that of access."""
     await db.alone()
-    await resealing.restart(db)
+    await upkeep.restart_resealing(db)
     return await endpoints.seal_secrets(db, former=True) + await seal_secrets(db, former=True)

@@ -7,10 +7,8 @@ from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.audit import begin, is_behind, noting
-from cdc.outbox.postgres.database import PostgresDatabase
-from cdc.outbox.postgres.migrate import migrate_postgres
-from cdc.outbox.postgres.rights import secret_rights
-from cdc.outbox.postgres.session import Lock, PostgresSession
+from cdc.outbox.postgres.database import Lock, PostgresDatabase, PostgresSession
+from cdc.outbox.postgres.schema import migrate_postgres, secret_rights
 from cdc.outbox.secret_box import PLAIN, SecretBox
 
 

@@ -48,7 +48,6 @@ from cdc.model.event import Event
 from cdc.model.quota import Usage
 from cdc.model.worker import WorkerStore
 from cdc.outbox.slices import SearchPage, TimeBudget
-from cdc.outbox.upkeep import RetentionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +323,68 @@ class QuarantineStore(Protocol):
 
     async def remove_quarantined(self, quarantined_id: str, note: Note = ()) -> bool:
         """Return whether there was such a change."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The limits of what is stored.
+
+    ``finished_before``: deliveries that were finished before (None: none), with their attempts; and events before that
+    time that have no delivery (any more).  ``most_events``: the older ones beyond so many (0: none), with all they
+    have, unless a delivery is unfinished or a dead letter, or anything is younger than ``settled_before``.
+    ``payloads_before``: payloads and answers of events before that time (None: none) of which nothing is unfinished.
+    ``now``: events with a later time have a wrong date; the time of their deliveries counts.
+    """
+
+    settled_before: datetime
+    finished_before: datetime | None = None
+    most_events: int = 0
+    payloads_before: datetime | None = None
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """The result of one step of retention: numbers of removed events and deliveries, of emptied payloads, and the
+    sequence to continue after, None at the end."""
+
+    events: int
+    deliveries: int
+    payloads: int
+    after: int | None
+
+
+class RetentionStore(Protocol):
+    """The part of the outbox that removes stored data."""
+
+    async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
+        """Look at up to ``limit`` events, oldest first, behind sequence ``after``, and remove in one short transaction
+        what is to go.  The newest event and delivery stay whatever their age, so that no number is given twice."""
+        ...
+
+    async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
+        """Empty payloads, and what endpoints answered to them, for good, and cancel the unfinished deliveries; how many
+        there were of these.  Raises `UsageError`, and changes nothing, when one of the events is not there;
+        `OutboxError` when they are emptied but the disk may still hold what they were: call it again."""
+        ...
+
+    async def gather_activity(self, since: datetime, now: datetime) -> None:
+        """Combine the counters by minute that are later than ``since`` and older than two hours into counters by hour,
+        and remove those that are older than 400 days."""
+        ...
+
+    async def reseal(self, limit: int) -> bool:
+        """Rewrite up to ``limit`` rows that a former version stored, or whose values are not sealed as configured;
+        return whether there may be more."""
+        ...
+
+    async def reseal_pending(self) -> bool:
+        """Return whether row values may be stored that are not sealed as configured."""
+        ...
+
+    async def forget_quarantined(self, before: datetime) -> int:
+        """Remove changes that were skipped before this time; how many."""
         ...
 
 

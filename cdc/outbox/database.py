@@ -4,6 +4,8 @@ Statements are named, and so are their parameters.  ``sql/outbox`` has those tha
 PostgreSQL, ``sql/outbox/<dialect>`` those that differ.  The same ones are written for PostgreSQL, but with parameters
 ``:name``; what SQLite writes otherwise is replaced here.  Values are Python's in both directions:
 times are aware datetimes, lists are lists, text may hold NUL (PostgreSQL stores another sign for it).
+
+The schema has numbered migrations: ``sql/<engine>/migrations/NNN_name.sql``, each applied in one transaction.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from importlib.resources import files
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
@@ -181,6 +184,29 @@ class Session(Protocol):
     ) -> T:
         """``work`` outside a transaction: for single statements."""
         ...
+
+
+_FILE_NAME: Final = re.compile(r"([0-9]{3})_(\w+)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    number: int
+    name: str
+    script: str
+
+
+@cache
+def migrations(engine: str) -> tuple[Migration, ...]:
+    """All migrations of an engine, from number 1 without a hole."""
+    found = [
+        Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
+        for file in (files("cdc.sql") / engine / "migrations").iterdir()
+        if (match := _FILE_NAME.fullmatch(file.name))
+    ]
+    found.sort(key=lambda migration: migration.number)
+    assert [migration.number for migration in found] == list(range(1, len(found) + 1))
+    return tuple(found)
 
 
 @cache

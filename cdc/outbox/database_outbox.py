@@ -20,7 +20,7 @@ from cdc.model.delivery import DeliveryFilter, DueEndpoints, Replayed
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 from cdc.model.worker import WorkerStore
-from cdc.outbox import audit, dispatch, log, relay, resealing, retention
+from cdc.outbox import audit, dispatch, log, relay, upkeep
 from cdc.outbox import endpoints as endpoint_work
 from cdc.outbox import replays as replay_work
 from cdc.outbox.base import Fence, LimitStore, Replication, Stored
@@ -240,8 +240,8 @@ class DatabaseOutbox(ABC):
     remove_quarantined = _method(_ADD, relay.remove_quarantined)
     forget_quarantined = _method(_TIDY, relay.forget_quarantined)
 
-    gather_activity = _method(_TIDY, retention.gather_activity)
-    reseal = _method(_TIDY, resealing.reseal)
-    reseal_pending = _method(_LOG, resealing.is_pending)
-    retain = _method(_TIDY, retention.retain)
-    expunge = _method(_CHANGE, retention.expunge)
+    gather_activity = _method(_TIDY, upkeep.gather_activity)
+    reseal = _method(_TIDY, upkeep.reseal)
+    reseal_pending = _method(_LOG, upkeep.reseal_pending)
+    retain = _method(_TIDY, upkeep.retain)
+    expunge = _method(_CHANGE, upkeep.expunge)

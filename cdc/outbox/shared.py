@@ -124,6 +124,11 @@ def restored(stored: StoredEvent) -> Event:
     )
 
 
+def storable(text: str) -> str:
+    """NUL, which no text of PostgreSQL holds, replaced."""
+    return text.replace("\0", NO_NUL) if "\0" in text else text
+
+
 def reader_lock(source: str) -> int:
     """Return the advisory lock of a source's reader: a signed 64-bit number."""
     return _hash(f"\0reader\0{source}")
@@ -144,8 +149,7 @@ def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
 def lane_of(source: str, record: str) -> int:
     """The lane of a record that nothing was merged into: a signed 64-bit number, the same in every process, and made of
     the name as every store can keep it: PostgreSQL's texts hold no NUL."""
-    name = record.replace("\0", NO_NUL) if "\0" in record else record
-    return _hash(f"{source}\0{name}")
+    return _hash(f"{source}\0{storable(record)}")
 
 
 def _hash(text: str) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cdc.capture.journal.database import JournalDatabase, JournalPosition, Marker
     from cdc.outbox.departures import Moved
     from cdc.outbox.postgres.outbox import PostgresOutbox
-    from cdc.outbox.postgres.rights import OutboxAccount
+    from cdc.outbox.postgres.schema import OutboxAccount
     from cdc.outbox.sqlite.outbox import SqliteOutbox
     from cdc.outbox.transfer import Side
 
@@ -157,7 +157,7 @@ def _transfer_side(outbox: OutboxConfig) -> AbstractContextManager[Side]:
         from cdc.outbox.postgres.transfer import postgres_side
 
         return postgres_side(outbox.connection())
-    from cdc.outbox.sqlite.transfer import sqlite_side
+    from cdc.outbox.sqlite.file import sqlite_side
 
     return sqlite_side(outbox.path)
 
@@ -171,7 +171,7 @@ def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
             f"pg_dump --schema=cdc_outbox --format=custom --host={info.host} --port={info.port} "
             f"--username={info.user} --file={target} {info.database}",
         )
-    from cdc.outbox.sqlite.transfer import back_up
+    from cdc.outbox.sqlite.file import back_up
 
     return back_up(outbox.path, target)
 
@@ -179,7 +179,7 @@ def back_up_outbox(outbox: OutboxConfig, target: Path) -> int:
 async def describe_schema(outbox: OutboxConfig) -> dict[str, object]:
     """Describe the tables of an opened outbox, and their version: no row of them."""
     if outbox.path is None:
-        from cdc.outbox.postgres.migrate import read_schema
+        from cdc.outbox.postgres.schema import read_schema
 
         return await read_schema(outbox.connection())
     from cdc.outbox.sqlite.file import read_schema as read_file_schema
@@ -235,7 +235,7 @@ async def roles_of(outbox: OutboxConfig) -> set[ProcessRole]:
 async def _account(outbox: OutboxConfig) -> OutboxAccount | None:
     if outbox.path is not None:
         return None
-    from cdc.outbox.postgres.migrate import read_account
+    from cdc.outbox.postgres.schema import read_account
 
     return await read_account(outbox.connection())
 
@@ -245,7 +245,7 @@ def grants_script(outbox: OutboxConfig, prefix: str) -> str:
     name.  Raises `UsageError` for an outbox in a file."""
     if outbox.path is not None:
         raise UsageError("A SQLite outbox has no accounts: who may read the file may do everything.", "docs/scale.md")
-    from cdc.outbox.postgres.rights import grants_script as script
+    from cdc.outbox.postgres.schema import grants_script as script
 
     database = outbox.connection().database
     return script(database, prefix or database)
@@ -253,7 +253,7 @@ def grants_script(outbox: OutboxConfig, prefix: str) -> str:
 
 def outbox_script() -> str:
     """Return the script with which a DBA creates the outbox's tables in PostgreSQL."""
-    from cdc.outbox.postgres.migrate import migration_script
+    from cdc.outbox.postgres.schema import migration_script
 
     return migration_script()
 

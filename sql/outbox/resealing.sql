@@ -1,4 +1,4 @@
--- Rows that former versions stored, in the form of today (`cdc.outbox.resealing`).
+-- Rows that former versions stored, in the form of today (`cdc.outbox.upkeep`).
 
 -- name: resealed
 SELECT part, place FROM cdc_outbox.resealing

@@ -19,8 +19,8 @@ from cdc.model.change import Position
 from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore
-from cdc.outbox.upkeep import BATCH, Retention
+from cdc.outbox.base import OutboxStore, Retention
+from cdc.outbox.upkeep import BATCH
 
 RARE = 50_000
 DAYS = 30

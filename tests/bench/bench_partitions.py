@@ -21,8 +21,9 @@ from bench_outbox import NOW
 
 from cdc.database.postgres_connection import conninfo
 from cdc.model.connection import ConnectionInfo
+from cdc.outbox.base import Retention
 from cdc.outbox.postgres.outbox import PostgresOutbox
-from cdc.outbox.upkeep import BATCH, Retention
+from cdc.outbox.upkeep import BATCH
 from support.server import postgres_server
 
 FIRST = date(2026, 1, 1)

@@ -8,8 +8,7 @@ import pytest
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore
-from cdc.outbox.upkeep import Retention
+from cdc.outbox.base import OutboxStore, Retention
 from support.outboxes import NOW, at, endpoint, event, lease, outcome, store
 
 YEARS = timedelta(days=5 * 365)

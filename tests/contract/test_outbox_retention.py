@@ -8,8 +8,7 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore
-from cdc.outbox.upkeep import Retained, Retention
+from cdc.outbox.base import OutboxStore, Retained, Retention
 from support.outboxes import (
     EVERYTHING,
     NOW,

@@ -1,6 +1,6 @@
 """A stolen process of one role: what its account can do to a PostgreSQL outbox, tried on a real server.
 
-`ALLOWED` and `CALLED` say what each account may do, independently of `cdc.outbox.postgres.rights`.
+`ALLOWED` and `CALLED` say what each account may do, independently of `cdc.outbox.postgres.schema`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ CALLED: dict[str, set[ProcessRole]] = {
 }
 _HOW_TO_ADD = (
     "No role has a line for {} of the schema cdc_outbox.  Add one to ALLOWED (or CALLED) in {}; and, where cdc run "
-    "needs it with one of the three accounts, to RIGHTS in cdc/outbox/postgres/rights.py."
+    "needs it with one of the three accounts, to RIGHTS in cdc/outbox/postgres/schema.py."
 )
 
 Accounts = Mapping[ProcessRole, ConnectionInfo]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from cdc.model.connection import ConnectionInfo
 from cdc.model.worker import ProcessRole
-from cdc.outbox.postgres.rights import grants_script
+from cdc.outbox.postgres.schema import grants_script
 from support.database import Database
 
 ROLES = (ProcessRole.CAPTURE, ProcessRole.DISPATCH, ProcessRole.WEB)

@@ -36,11 +36,10 @@ NOT_ON_THE_PAGE: Final = (
     "config/url.py",
     "config/write.py",
     "mapping/",
-    "outbox/migrate.py",
-    "outbox/postgres/migrate.py",
+    "outbox/sqlite/file.py",
+    "outbox/postgres/schema.py",
     "runtime/consumer.py",
     "runtime/outboxes.py",
-    "outbox/sqlite/transfer.py",
     "outbox/transfer.py",
     "runtime/support.py",
 )

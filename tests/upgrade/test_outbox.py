@@ -17,7 +17,7 @@ from cdc.admin.audit_log import verify
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.migrate import migrations
+from cdc.outbox.database import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox

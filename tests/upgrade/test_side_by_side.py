@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from cdc.outbox.postgres.migrate import migrate_postgres
+from cdc.outbox.postgres.schema import migrate_postgres
 from support.database import Database
 from support.releases import FOLDER, STATEMENTS, dumped, releases
 

@@ -1,23 +1,77 @@
-"""A connection to a PostgreSQL outbox, as the subjects use it."""
+"""A connection to a PostgreSQL outbox, as the subjects use it: made when it is needed, and again after it broke.
+
+One caller at a time has it; the others wait.  PostgreSQL's errors come out as `OutboxError`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, ParamSpec, TypeVar
+from string import Template
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
 
+from cdc.database.postgres_connection import connect_async, own_words, shut_down
+from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint, Order
+from cdc.model.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from cdc.outbox.database import Database, Ledger, Row, postgres_statements
 from cdc.outbox.postgres import search
-from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
 from cdc.outbox.postgres.search import PostgresSearch
-from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.shared import Subscriber, SubscriberCache
+from cdc.outbox.secret_box import PLAIN, SecretBox, is_sealed
+from cdc.outbox.shared import Subscriber, SubscriberCache, storable
 from cdc.outbox.slices import LogSlice
+
+_ENDPOINT: Final = TypeAdapter(Endpoint)
+#: columns of their own; everything else of an endpoint is in `settings`
+_COLUMNS: Final = (
+    "id",
+    "events",
+    "sources",
+    "enabled",
+    "disabled_reason",
+    "secret",
+    "former_secret",
+    "created_at",
+    "order",
+    "condition",
+    "headers",
+    "failing_since",
+)
+
+
+def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
+    """Parameters of ``insert_endpoint`` and ``update_endpoint``, for an endpoint as it is stored.
+
+    A sealed URL has another name: a worker of release 0.2.0, which cannot open it, would send to it."""
+    values = _ENDPOINT.dump_python(endpoint, mode="json")
+    settings = {name: value for name, value in values.items() if name not in _COLUMNS}
+    if is_sealed(endpoint.url):
+        settings["sealed_url"] = settings.pop("url")
+    return {
+        **{name: values[name] for name in _COLUMNS},
+        "created_at": endpoint.created_at,
+        "headers": json.dumps(endpoint.headers),
+        "failing_since": endpoint.failing_since,
+        "settings": Jsonb(settings),
+        "public_url": None,
+    }
+
+
+def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
+    """Return the endpoint of a row of ``endpoints``."""
+    settings, *columns = row
+    values = {"url": settings.get("sealed_url"), **settings, **dict(zip(_COLUMNS, columns, strict=True))}
+    return _ENDPOINT.validate_python({**values, "headers": json.loads(values["headers"])})
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,3 +187,192 @@ def _storable(parameters: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in parameters.items()
     }
+
+
+_ROLE = "See the user and password in [outbox] url, and the server's pg_hba.conf."
+#: SQLSTATE, or its class of two characters → the problem, and how to fix it
+_SENTENCES: Final[dict[str, tuple[str, str]]] = {
+    "53100": ("has no room: the server's disk is full", "Free space on that disk; nothing was half-written."),
+    "53200": ("has no memory left", "See the server's log."),
+    "53300": ("takes no more connections", "Raise max_connections on the server: each process of cdc needs six."),
+    "55P03": ("is locked by another process", "It is tried again; pg_locks shows who holds the lock."),
+    "42501": (
+        "refuses this user a table or schema",
+        "Let the user own the schema cdc_outbox (cdc outbox sql), or run what cdc outbox grants prints.",
+    ),
+    "25006": ("cannot be written: the server is a standby or read-only", "Name the primary server in [outbox] url."),
+    "28": ("refuses the user", _ROLE),
+    "3D": ("does not exist on this server", "Create the database (CREATE DATABASE), or name another in [outbox] url."),
+    "3F": ("has no schema cdc_outbox any more", "Restore it from a backup, or start again: cdc makes it."),
+    "42P01": ("lacks one of its tables", "Restore the schema cdc_outbox from a backup."),
+    "XX001": ("is damaged", "See the server's log; restore the database from a backup."),
+    "XX002": ("has a damaged index", "REINDEX SCHEMA cdc_outbox"),
+    "58": ("cannot be read or written: the server's disk failed", "See the server's log about that disk."),
+}
+#: Classes and codes of a server that went away or is not there yet.
+_AWAY: Final = ("08", "57P", "25P03")
+#: Classes of an operation that is refused for its values or their size.
+_CONTENT: Final = ("22", "54")
+#: libpq's words for a server that takes no writes.
+_READ_ONLY: Final = ("session is read-only", "server is in hot standby mode")
+
+
+def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
+    """The error to raise from ``error``.  The server's primary message names the operation, never a value."""
+    where = f"The outbox in {info.describe()}"
+    state = error.sqlstate or ""
+    what = _SENTENCES.get(state) or _SENTENCES.get(state[:2])
+    if what is not None:
+        return OutboxError(f"{where} {what[0]}.", what[1])
+    reason = own_words(error)
+    if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
+        if refused := _refusal(reason):
+            return OutboxError(f"{where} {refused[0]}.", refused[1])
+        if reason in _READ_ONLY:
+            return OutboxUnavailable(
+                f"{where} cannot be written: no server takes writes.", "Promote a standby, or name the primary server."
+            )
+        return OutboxUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
+    if state.startswith(_CONTENT):
+        return OutboxRefused(f"{where} refused an operation: {reason}.")
+    return OutboxError(f"{where} refused an operation: {reason}.")
+
+
+def _refusal(reason: str) -> tuple[str, str] | None:
+    """libpq gives no code for what a server said while connecting."""
+    if "authentication failed" in reason or "no pg_hba.conf entry" in reason or "no password supplied" in reason:
+        return _SENTENCES["28"]
+    return _SENTENCES["3D"] if reason.endswith("does not exist") and "database" in reason else None
+
+
+Work = Callable[Concatenate[PostgresDatabase, P], Coroutine[Any, Any, T]]
+
+#: Seconds that a call may take.
+CALL_SECONDS = 90.0
+CHANNEL = "cdc_outbox"
+
+
+class Lock(StrEnum):
+    """The right of a transaction to change lanes.  ``EXCLUSIVE``: add deliveries to any, change which is active; alone.
+    ``SHARED``: end deliveries that its worker leased and activate the next of their lanes; many at once, but not beside
+    the former.  Leasing needs neither: it changes nothing in a lane."""
+
+    EXCLUSIVE = "pg_advisory_xact_lock"
+    SHARED = "pg_advisory_xact_lock_shared"
+
+
+class PostgresSession:
+    """``durable``: a commit waits for the server's disk; otherwise a crash of the server may undo the newest ones (each
+    as a whole).  ``plain``: statements are planned as PostgreSQL sees fit.  ``token``: this process in notifications.
+    ``seconds``: that a call may take; then the connection is cut: the server is deaf, or lost.
+    """
+
+    def __init__(
+        self,
+        info: ConnectionInfo,
+        token: str,
+        *,
+        durable: bool,
+        plain: bool = False,
+        seconds: float = CALL_SECONDS,
+        subscribers: SubscriberCache | None = None,
+        box: SecretBox = PLAIN,
+    ) -> None:
+        self._info = info
+        self._token = token
+        self._seconds = seconds
+        self._settings = {"commit": "on" if durable else "off", "plain": "on" if plain else "off"}
+        self._connection: AsyncConnection[Any] | None = None
+        self._free = asyncio.Lock()
+        self._subscribers = subscribers or SubscriberCache()
+        self._box = box
+
+    async def close(self) -> None:
+        async with self._free:
+            await self._drop()
+
+    async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work`` outside a transaction: for single statements."""
+        return await self._alone(lambda db: work(db, *args, **kwargs))
+
+    async def write(self, lock: Lock, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work`` in a transaction, and notify the other processes."""
+        return await self._alone(lambda db: self._transaction(db, lock, lambda: work(db, *args, **kwargs)))
+
+    async def _transaction(self, db: PostgresDatabase, lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
+        begin = Template(postgres_statements()["begin"]).substitute(lock=lock.value, commit=self._settings["commit"])
+        await db.script(begin)
+        result = await work()
+        await db.script(f"NOTIFY {CHANNEL}, '{self._token} {db.notice}'; COMMIT")
+        return result
+
+    async def _alone(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
+        async with self._free:
+            running = asyncio.ensure_future(self._attempt(work))
+            timer = asyncio.get_running_loop().call_later(self._seconds, self._cut)
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                # a stop must not wait for the server, which rolls the transaction back
+                if not self._cut():
+                    running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                await self._drop()
+                raise
+            finally:
+                timer.cancel()
+
+    async def _attempt(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
+        """Work, if need be on a new connection.  What a lost connection left undone is not tried again here."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = await connect(self._info, self._settings)
+            return await work(PostgresDatabase(self._connection, self._subscribers, self._box))
+        except psycopg.Error as error:
+            await self._tidy()
+            raise sentence(error, self._info) from error
+        except BaseException:
+            await self._tidy()
+            raise
+
+    async def _tidy(self) -> None:
+        """Undo an open transaction; without a sound connection the server does."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if not connection.closed and connection.info.transaction_status is not TransactionStatus.IDLE:
+                await connection.rollback()
+        except psycopg.Error:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _cut(self) -> bool:
+        """Return whether there was a connection to cut."""
+        if self._connection is None or self._connection.closed:
+            return False
+        shut_down(self._connection.fileno())
+        return True
+
+
+async def connect(info: ConnectionInfo, settings: Mapping[str, str]) -> AsyncConnection[Any]:
+    """Raises `psycopg.Error`."""
+    connection = await connect_async(info, "cdc outbox")
+    try:
+        await PostgresDatabase(connection).script(Template(postgres_statements()["session"]).substitute(**settings))
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def connect_plainly(info: ConnectionInfo) -> AsyncConnection[Any]:
+    """Connect for migrations and moves.  Raises `OutboxError`."""
+    try:
+        return await connect(info, {"commit": "on", "plain": "on"})
+    except psycopg.Error as error:
+        raise sentence(error, info) from error

@@ -29,8 +29,8 @@ from cdc.outbox.dispatch import Lane, lane_columns
 from cdc.outbox.log import ROW_STATE
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
-from cdc.outbox.retention import forget_answers
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
+from cdc.outbox.upkeep import forget_answers
 
 
 class Crowded(Exception):

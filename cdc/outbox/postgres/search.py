@@ -15,8 +15,7 @@ from typing import Any, Final, Protocol
 from cdc.model.delivery import TEXT_EVENTS, DeliveryFilter, DeliveryState, EventFilter, label_range
 from cdc.model.event import check_pattern, matches
 from cdc.outbox.database import LogSearch, Row, postgres_statements
-from cdc.outbox.postgres.rows import storable
-from cdc.outbox.shared import text_in_payload
+from cdc.outbox.shared import storable, text_in_payload
 from cdc.outbox.slices import LogSlice
 
 #: the term for each state; literals, so that partial indexes serve

@@ -13,8 +13,8 @@ from psycopg import sql
 from cdc.database.postgres_connection import connect
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.database import Row, postgres_statements
-from cdc.outbox.postgres.rows import endpoint_from, endpoint_row, storable
-from cdc.outbox.postgres.session import sentence
+from cdc.outbox.postgres.database import endpoint_from, endpoint_row, sentence
+from cdc.outbox.shared import storable
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
 #: Excludes storing and finishing (it is the lock of the statement `begin`), and a second transfer.

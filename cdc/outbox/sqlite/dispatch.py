@@ -18,10 +18,10 @@ from cdc.outbox.database import sqlite_statements
 from cdc.outbox.dispatch import settle
 from cdc.outbox.log import ROW_STATE
 from cdc.outbox.relay import announce, written
-from cdc.outbox.retention import forget_answers
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.rows import micros
+from cdc.outbox.upkeep import forget_answers
 
 #: An endpoint's id, and a row of ``due_of_endpoint``.
 _Due = tuple[str, tuple[Any, ...]]

@@ -1,7 +1,9 @@
-"""The file of a SQLite outbox: nobody but its owner reads it, for it holds secrets; and what is to be gone is gone.
+"""The file of a SQLite outbox: locks, schema, backups, and the file as one side of a move (`cdc.outbox.transfer`).
 
-`ProcessLock` is for what only one process of an outbox may do.  Dispatch: two would take each other's leases for those
-of a former life.  Reading a source that has no lock of its own.
+Nobody but its owner reads it, for it holds secrets; and what is to be gone is gone.  `ProcessLock` is for what only one
+process of an outbox may do.  Dispatch: two would take each other's leases for those of a former life.  Reading a source
+that has no lock of its own.  SQLite stores the number of the newest migration in the file's ``user_version``, and ours
+in its ``application_id``.
 """
 
 from __future__ import annotations
@@ -9,14 +11,78 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Coroutine
-from contextlib import closing
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from cdc.model.errors import OutboxError
-from cdc.outbox.migrate import migrate_sqlite
+from cdc.files import replace_durably
+from cdc.model.errors import OutboxError, UsageError
+from cdc.outbox.database import Migration, Row, migrations, sqlite_statements
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, primary_code, sentence
+from cdc.outbox.sqlite.rows import converted, endpoint_from, endpoint_row, stored
+from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
+
+_APPLICATION_ID: Final = 0x66634364  # "fcCd"
+
+
+def migrate_sqlite(connection: sqlite3.Connection, path: Path, steps: Sequence[Migration] | None = None) -> None:
+    """Bring the file to the newest schema.  The connection is in autocommit mode; ``path`` is for the sentences.
+
+    Several processes may do so at once: each step looks at the version again under the write lock.
+    """
+    wanted = migrations("sqlite") if steps is None else steps
+    _check_version(connection, path, len(wanted))
+    for migration in wanted:
+        if migration.number > _pragma(connection, "user_version"):
+            _apply(connection, migration)
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, newest: int) -> None:
+    connection.execute("BEGIN")  # one view of the three answers
+    version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
+    tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    connection.execute("COMMIT")
+    if tables and application != _APPLICATION_ID:
+        raise OutboxError(
+            f"The SQLite database {path} belongs to another program.", "Name a file of its own in [outbox] url."
+        )
+    if version > newest:
+        raise OutboxError(
+            f"The outbox {path} has schema version {version}, newer than this program's {newest}.",
+            "Upgrade facturascripts-cdc, or name another file in [outbox] url.",
+        )
+
+
+def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if migration.number > _pragma(connection, "user_version"):
+            for statement in statements(migration.script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {migration.number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: ``executescript`` would commit before it starts."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+    assert not pending.strip(), "a migration ends with a semicolon"
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def read_schema(path: Path) -> dict[str, object]:
@@ -112,3 +178,128 @@ def keep_private(path: Path) -> None:
             f"The outbox {path} cannot be opened: {error.strerror}.",
             "See that its folder exists and that this user may write there.",
         ) from error
+
+
+def back_up(path: Path, target: Path) -> int:
+    """Write the copy, whole or not at all, for its owner's eyes only; its size in bytes.  What was expunged or removed
+    is not in it.  Raises `UsageError` when there is nothing to copy, or something at ``target``; `OutboxError`."""
+    if not path.is_file():
+        raise UsageError(
+            f"There is no outbox {path}.", "Name the configuration that it belongs to: cdc --config PATH …"
+        )
+    if target.exists():
+        raise UsageError(f"{target} is there already.", "Name a file that is not: a backup overwrites nothing.")
+    with closing(_connected(path)) as db:
+        copy(db, path, target)
+    return target.stat().st_size
+
+
+def copy(db: sqlite3.Connection, path: Path, target: Path) -> None:
+    """Write what ``db``, the open outbox ``path``, holds to the new file ``target``, whole or not at all."""
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise OutboxError(
+            f"The backup {partial} cannot be made: {error.strerror}.",
+            "See that its folder exists and that this user may write there; remove what an earlier try left.",
+        ) from error
+    try:
+        _copy(db, path, partial)
+        _check_readable(partial)
+        replace_durably(partial, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+        raise
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise sentence(error, path) from error
+
+
+def _copy(db: sqlite3.Connection, path: Path, partial: Path) -> None:
+    try:
+        db.execute("VACUUM INTO ?", (str(partial),))
+    except sqlite3.Error as error:
+        raise sentence(error, path) from error
+    with partial.open("rb+") as written:
+        os.fsync(written.fileno())
+
+
+def _check_readable(copy: Path) -> None:
+    """A backup that cannot be read is none."""
+    try:
+        with closing(sqlite3.connect(copy)) as db:
+            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise sentence(error, copy) from error
+    if found != "ok":
+        raise OutboxError(f"The backup {copy} is not whole: {found}.", "See the system's log about that disk.")
+
+
+class SqliteSide:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.name = f"The outbox {path}"
+        self._db = connection
+
+    def counts(self) -> dict[TransferPart, int]:
+        return {part: self._db.execute(f"SELECT COUNT(*) FROM {part}").fetchone()[0] for part in TransferPart}  # noqa: S608 - members of an enumeration
+
+    def leased(self, now: datetime) -> int:
+        query = "SELECT COUNT(*) FROM delivery WHERE worker IS NOT NULL AND due > ?"
+        return int(self._db.execute(query, (stored(now),)).fetchone()[0])
+
+    def read(self, part: TransferPart) -> Iterator[list[Row]]:
+        if part is TransferPart.ENDPOINTS:
+            cursor = self._db.execute(sqlite_statements()["all_endpoints"])
+        else:
+            cursor = self._db.execute(f"SELECT {', '.join(COLUMNS[part])} FROM {part} ORDER BY 1")  # noqa: S608 - constants, and a member of an enumeration
+        while found := cursor.fetchmany(BATCH):
+            rows = converted(found, cursor.description)
+            yield [_endpoint(row) for row in rows] if part is TransferPart.ENDPOINTS else rows
+
+    def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
+        if part is TransferPart.ENDPOINTS:
+            for number, endpoint, removed_at in rows:
+                row = {name: stored(value) for name, value in endpoint_row(endpoint).items()}
+                self._db.execute(sqlite_statements()["insert_endpoint"], row)
+                renumber = "UPDATE endpoint SET number = ?, removed_at = ? WHERE id = ?"
+                self._db.execute(renumber, (number, stored(removed_at), endpoint.id))
+            return
+        names = COLUMNS[part]
+        values = ", ".join("?" * len(names))
+        insert = f"INSERT INTO {part} ({', '.join(names)}) VALUES ({values})"  # noqa: S608 - constants, and a member of an enumeration
+        self._db.executemany(insert, [tuple(map(stored, row)) for row in rows])
+
+    def complete(self) -> None:
+        self._db.execute(sqlite_statements()["count_finished"])
+        self._db.execute("COMMIT")
+
+
+def _endpoint(row: Row) -> Row:
+    number, removed_at, *columns = row
+    return number, endpoint_from(tuple(columns)), removed_at
+
+
+@contextmanager
+def sqlite_side(path: Path) -> Iterator[SqliteSide]:
+    """Open the side of an outbox whose schema is up to date.  Raises `OutboxError`, also when a process dispatches from
+    it."""
+    lock = ProcessLock(path)
+    if not lock.take():
+        raise OutboxError(f"A process dispatches from the outbox {path}.", "Stop every cdc run first.")
+    connection = None
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        connection.execute("BEGIN IMMEDIATE")
+        yield SqliteSide(path, connection)
+    except sqlite3.Error as error:
+        raise sentence(error, path) from error
+    finally:
+        if connection is not None:
+            connection.close()  # what was not committed is undone
+        lock.release()

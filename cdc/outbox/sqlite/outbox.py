@@ -20,13 +20,12 @@ from typing import Final
 from cdc.model.audit import Note
 from cdc.model.delivery import LeasedDelivery, Outcome
 from cdc.model.event import Event
-from cdc.outbox import endpoints, resealing
+from cdc.outbox import endpoints, upkeep
 from cdc.outbox.database_outbox import DatabaseOutbox
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, log_in_use, sentence
-from cdc.outbox.sqlite.file import ProcessLock, forget_log, keep_private, open_file
-from cdc.outbox.sqlite.transfer import copy
+from cdc.outbox.sqlite.file import ProcessLock, copy, forget_log, keep_private, open_file
 
 _CREATE: Final = "CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)"
 _READ: Final = "SELECT content FROM refusal WHERE api = ?"
@@ -121,7 +120,7 @@ class SqliteOutbox(DatabaseOutbox):
         seal = partial(endpoints.seal_secrets, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
         try:
-            await self._reader.read(resealing.check_keys)
+            await self._reader.read(upkeep.check_keys)
         except BaseException:
             await self.close()
             raise

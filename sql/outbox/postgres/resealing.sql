@@ -1,4 +1,4 @@
--- Rows that former versions stored, in the form of today (`cdc.outbox.resealing`).
+-- Rows that former versions stored, in the form of today (`cdc.outbox.upkeep`).
 
 -- name: rewrite_attempt
 UPDATE cdc_outbox.attempt SET url = given.url, error = given.error, answer = given.answer

@@ -1,4 +1,4 @@
--- Rows that former versions stored, in the form of today (`cdc.outbox.resealing`).
+-- Rows that former versions stored, in the form of today (`cdc.outbox.upkeep`).
 
 -- name: rewrite_attempt
 UPDATE attempt SET url = :url, error = :error, answer = :answer WHERE id = :id

@@ -32,13 +32,12 @@ from cdc.model.endpoint import EndpointChange, EndpointFilter, Order
 from cdc.model.errors import OutboxError
 from cdc.model.finding import Severity
 from cdc.model.worker import ProcessRole
-from cdc.outbox.base import Fence
-from cdc.outbox.migrate import migrations
-from cdc.outbox.postgres.migrate import ENGINE, migrate_postgres
+from cdc.outbox.base import Fence, Retention
+from cdc.outbox.database import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.postgres.schema import ENGINE, migrate_postgres
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.slices import TimeBudget
-from cdc.outbox.upkeep import Retention
 from cdc.runtime.outboxes import account_finding, check_account
 from support.accesses import EVERYTHING as ALL_ENTRIES
 from support.accesses import IDLE, entry, session, token, user

@@ -10,9 +10,9 @@ import pytest
 
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import OutboxError, OutboxUnavailable
-from cdc.outbox.migrate import Migration, migrations
-from cdc.outbox.postgres.migrate import ENGINE, migrate_postgres
+from cdc.outbox.database import Migration, migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.postgres.schema import ENGINE, migrate_postgres
 from cdc.outbox.shared import lane_of
 from support.database import Database
 from support.outboxes import NOW, endpoint, event, states_of, store

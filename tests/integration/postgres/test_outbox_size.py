@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cdc.model.delivery import DeliveryState
+from cdc.outbox.base import Retention
 from cdc.outbox.postgres.outbox import PostgresOutbox
-from cdc.outbox.upkeep import Retention
 from support.database import Database
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 

@@ -16,9 +16,9 @@ from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Order
 from cdc.outbox.base import OutboxStore
-from cdc.outbox.migrate import migrations
-from cdc.outbox.postgres.migrate import ENGINE
+from cdc.outbox.database import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.postgres.schema import ENGINE
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.transfer import COLUMNS, TransferPart
 from support.consumer import Consumer, database_url

@@ -12,8 +12,8 @@ import pytest
 
 from cdc.model.errors import OutboxUnavailable
 from cdc.outbox.base import Replication
+from cdc.outbox.postgres.database import CALL_SECONDS
 from cdc.outbox.postgres.outbox import PostgresOutbox
-from cdc.outbox.postgres.session import CALL_SECONDS
 from support.commands import run_command
 from support.consumer import Consumer, database_url
 from support.database import Database

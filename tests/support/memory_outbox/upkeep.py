@@ -8,7 +8,7 @@ from datetime import datetime
 
 from cdc.model.audit import Note
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replayed
-from cdc.outbox.retention import Looked, sort_out
+from cdc.outbox.base import Retained, Retention
 from cdc.outbox.shared import (
     endpoint_removed,
     event_expunged,
@@ -21,7 +21,7 @@ from cdc.outbox.shared import (
     subscriber_of,
     wanted_still,
 )
-from cdc.outbox.upkeep import Retained, Retention
+from cdc.outbox.upkeep import Looked, sort_out
 from support.memory_outbox.log import MemoryLog, check, fits, place_in_log
 from support.memory_outbox.tables import Delivery, lane_for, settle
 

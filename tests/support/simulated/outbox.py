@@ -11,9 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxError, OutboxUnavailable
-from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.shared import delivery_number
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, Work, finished
+from cdc.outbox.sqlite.file import migrate_sqlite
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.simulated.history import History, Promise
 from support.simulated.loop import Process

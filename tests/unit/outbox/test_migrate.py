@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cdc.model.errors import OutboxError
-from cdc.outbox.migrate import Migration, migrate_sqlite, migrations, statements
+from cdc.outbox.database import Migration, migrations
+from cdc.outbox.sqlite.file import migrate_sqlite, statements
 
 PATH = Path("outbox.db")
 ONE = Migration(1, "one", "CREATE TABLE a (x);\nINSERT INTO a VALUES (1);\n")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cdc.model.endpoint import EndpointChange, Order
-from cdc.outbox.migrate import migrate_sqlite, migrations
+from cdc.outbox.database import migrations
 from cdc.outbox.shared import lane_of
+from cdc.outbox.sqlite.file import migrate_sqlite
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.sqlite.rows import micros
 from support.outboxes import NOW, at, endpoint, event, event_ids, finish, lease, states_of, store

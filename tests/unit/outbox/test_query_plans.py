@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cdc.outbox.database import sqlite_statements
-from cdc.outbox.migrate import migrate_sqlite
+from cdc.outbox.sqlite.file import migrate_sqlite
 
 #: statements that walk something on purpose: few rows (endpoints), a page of the log from its end, or unfinished rows
 WALKS = {

@@ -14,9 +14,9 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.errors import UsageError
-from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search as sqlite_search
+from cdc.outbox.sqlite.file import migrate_sqlite
 from cdc.outbox.sqlite.search import SqliteSearch, of_deliveries, of_events, span
 from support.outboxes import at
 

@@ -17,7 +17,7 @@ from cdc.model.change import Position
 from cdc.model.delivery import DeliveryFilter
 from cdc.model.errors import OutboxError, OutboxLost
 from cdc.outbox.base import Stored
-from cdc.outbox.migrate import migrations
+from cdc.outbox.database import migrations
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store

@@ -12,8 +12,8 @@ import pytest
 import cdc.access
 import cdc.outbox
 from cdc.outbox.database import _for_psycopg, _for_sqlite, postgres_statements, sqlite_statements
-from cdc.outbox.migrate import migrate_sqlite
 from cdc.outbox.sqlite.database import SqliteDatabase, finished
+from cdc.outbox.sqlite.file import migrate_sqlite
 from support.outboxes import NOW
 
 USED = re.compile(r'\.(?:rows|row|value|write|rows_each|write_each)\(\s*"(\w+)"')

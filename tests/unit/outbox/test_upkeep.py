@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from cdc.model.errors import OutboxError
-from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, Retained, Retention, keep_tidy
+from cdc.outbox.base import Retained, Retention
+from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, keep_tidy
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store
