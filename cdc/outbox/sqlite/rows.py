@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -71,24 +72,15 @@ def stored(value: Any) -> Any:
     return orjson.dumps(value).decode() if isinstance(value, list | tuple) else value
 
 
-#: fields of an endpoint that no statement of dispatch reads
-_SETTINGS: Final = (
-    "rate",
-    "batch_size",
-    "batch_wait",
-    "fields",
-    "proxy",
-    "client_certificate",
-    "disable_after",
-    "credentials_of",
-    "transform",
-    "language",
-    "managed",
-    "authentication",
-    "credential",
-    "filter_problem",
-    "added_by",
+#: Fields of an endpoint with a column of their own; the others, which no statement of dispatch reads, are one text.
+_COLUMNS: Final = frozenset(
+    (
+        *("id", "url", "events", "secret", "created_at", "enabled", "description", "sources", "format", "timeout"),
+        *("retry_schedule", "concurrency", "disabled_reason", "former_secret", "former_secret_until", "origin"),
+        *("order", "condition", "headers", "failing_since"),
+    )
 )
+_SETTINGS: Final = tuple(each.name for each in fields(Endpoint) if each.name not in _COLUMNS)
 
 
 def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
