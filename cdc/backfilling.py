@@ -93,15 +93,12 @@ class Backfilling:
             self._not_before = now + self._look
             return None
         if backfill.id != self._job:
-            self._begin(backfill)
+            self._job, self._rows, self._looked_at = backfill.id, backfill.rows, -math.inf
+            log.info("backfill", source=self._source, backfill=backfill.id, table=backfill.table, rows=backfill.rows)
         if await self._too_much(backfill, now):
             self._not_before = now + LOOK_EVERY
             return None
         return self._paced(backfill, now)
-
-    def _begin(self, backfill: Backfill) -> None:
-        self._job, self._rows, self._looked_at = backfill.id, backfill.rows, -math.inf
-        log.info("backfill", source=self._source, backfill=backfill.id, table=backfill.table, rows=backfill.rows)
 
     def _paced(self, backfill: Backfill, now: float) -> tuple[Backfill, int] | None:
         """Return the backfill and how many rows it may read now; None while the rows stored since the last call exceed

@@ -113,23 +113,20 @@ class Relay:
             begun = self.clock.monotonic()
             try:
                 await _unless(stop, self._read(backoff))
-            except Exception as error:  # noqa: BLE001 - one source must not end the others: the error is logged and counted, and the source opened again
+            except Exception as error:
                 if self.clock.monotonic() - begun > _WORKED:
                     backoff.reset()  # it worked, though it may have had nothing to store
-                delay = backoff.next()
-                self._report(first_error(error), delay)
-                self._defects.count(first_error(error))
+                cause, name, delay = first_error(error), self.source.name, backoff.next()
+                reported = reportable_error(cause)
+                trace = None if isinstance(cause, CdcError) else cause
+                outbox = isinstance(cause, OutboxError)
+                (self.observer.outbox_failed if outbox else self.observer.source_failed)(name, reported)
+                what = "outbox failed" if outbox else "source failed"
+                log.error(what, source=name, error=str(reported), retry_in=round(delay, 1), exc_info=trace)
+                self._defects.count(cause)
                 await self.clock.wait(stop, delay)
             finally:
                 await self.source.close()
-
-    def _report(self, error: Exception, delay: float) -> None:
-        reported, name = reportable_error(error), self.source.name
-        trace = None if isinstance(error, CdcError) else error
-        outbox = isinstance(error, OutboxError)
-        (self.observer.outbox_failed if outbox else self.observer.source_failed)(name, reported)
-        what = "outbox failed" if outbox else "source failed"
-        log.error(what, source=name, error=str(reported), retry_in=round(delay, 1), exc_info=trace)
 
     async def _read(self, backoff: Backoff) -> None:
         self.observer.opening(self.source.name)
@@ -294,7 +291,9 @@ class Relay:
         before.  Raises `PositionMoved` when the outbox holds another one, and `OutboxLost`."""
         backoff = Backoff(first=0.5, most=30.0)
         name = self.source.name
-        events = _events(name, batch, mapped)
+        events: Sequence[Event] = batch.events if isinstance(batch, EventBatch) else mapped.events
+        if gaps := {event.id: event for event in (source_gap(name, gap) for gap in batch.gaps)}:
+            events = [*events, *gaps.values()]
         while True:
             try:
                 stored = await self.store.store(
@@ -320,13 +319,6 @@ class Relay:
             if stored.deliveries:
                 await self.stored()
             return
-
-
-def _events(source: str, batch: Batch, mapped: Mapped) -> Sequence[Event]:
-    """Return the events of a batch, and after them one for each table with a gap."""
-    events = batch.events if isinstance(batch, EventBatch) else mapped.events
-    gaps = {event.id: event for event in (source_gap(source, gap) for gap in batch.gaps)}
-    return [*events, *gaps.values()] if gaps else events
 
 
 def _apply(states: dict[str, str], mapped: Mapped) -> None:
@@ -367,10 +359,11 @@ class _Skipped:
     def whole(self, transaction: Transaction, error: Exception) -> None:
         """A transaction that fails only as a whole: each of its changes, and one gap."""
         count = len(transaction.changes)
-        why, largest = (
-            f"{_named(transaction)} cannot be processed as a whole, although each change can.",
-            min(LARGEST, WHOLE_LARGEST // count),
+        why = (
+            f"The transaction {transaction.token} ({count} changes) cannot be processed as a whole, although each "
+            "change can."
         )
+        largest = min(LARGEST, WHOLE_LARGEST // count)
         skipped = [self._of(transaction, each, error, largest) for each in transaction.changes]
         skipped = [replace(each, reason=f"{why} {each.reason}") for each in skipped]
         first, tables = skipped[0], sorted({each.table for each in skipped})
@@ -408,10 +401,6 @@ class _Skipped:
 
 def _id(*identity: str) -> str:
     return f"qr_{blake2b(chr(0).join(identity).encode(errors='replace'), digest_size=8).hexdigest()}"
-
-
-def _named(transaction: Transaction) -> str:
-    return f"The transaction {transaction.token} ({len(transaction.changes)} changes)"
 
 
 def gap_of(skipped: Quarantined) -> Gap:

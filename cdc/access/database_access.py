@@ -285,6 +285,7 @@ def _user_from(row: Row) -> User:
 
 
 async def _add_session(db: Database, session: PageSession) -> None:
+    portal = session.portal
     await db.write("forget_sessions", now=session.created_at)
     await db.write(
         "insert_session",
@@ -298,7 +299,7 @@ async def _add_session(db: Database, session: PageSession) -> None:
         created_at=session.created_at,
         last_used_at=session.last_used_at,
         expires_at=session.expires_at,
-        portal=None if session.portal is None else _portal_text(session.portal),
+        portal=None if portal is None else json.dumps(asdict(portal) | {"lifetime": portal.lifetime.total_seconds()}),
     )
 
 
@@ -386,11 +387,6 @@ def _token_from(row: Row) -> ApiToken:
     named = tuple(json.loads(sources))
     where = tuple(json.loads(networks)), last_used_from
     return ApiToken(identity, name, Scope(scope), created_at, expires_at, last_used_at, named, beyond, *where)
-
-
-def _portal_text(portal: Portal) -> str:
-    fields = asdict(portal) | {"lifetime": portal.lifetime.total_seconds()}
-    return json.dumps(fields)
 
 
 def _portal_from(text: str) -> Portal:

@@ -65,6 +65,7 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
         if not value:
             raise ConfigError(f"{where} names no {missing}.", f"Write it like {_EXAMPLES[engine]}. {_ENCODING}")
     (_, port), *others = _servers(named, engine, where)
+    mode = tls_mode(values["mode"], where) if "mode" in values else "prefer"
     return ConnectionInfo(
         engine=engine,
         database=database,
@@ -73,7 +74,7 @@ def parse_database_url(url: str, where: str) -> ConnectionInfo:
         host="127.0.0.1" if host.startswith("/") or not host else host,
         port=port,
         socket=values.get("socket", host if host.startswith("/") else ""),
-        tls=_tls(values, where),
+        tls=Tls(mode, values.get("ca", ""), values.get("certificate", ""), values.get("key", "")),
         others=tuple(others),
         writable=_writable(values, where) or bool(others),
     )
@@ -99,11 +100,6 @@ def _servers(named: list[str], engine: Engine, where: str) -> list[tuple[str, in
             "Only a PostgreSQL URL may name several, each with a host: postgresql://user:password@one:5432,two:5432/db",
         )
     return [(_host(each), _port(each, engine, where)) for each in named]
-
-
-def _tls(values: Mapping[str, str], where: str) -> Tls:
-    mode = tls_mode(values["mode"], where) if "mode" in values else "prefer"
-    return Tls(mode, values.get("ca", ""), values.get("certificate", ""), values.get("key", ""))
 
 
 def tls_mode(word: str, where: str) -> str:

@@ -177,15 +177,11 @@ def standing(grants: Iterable[Granted], database: str) -> Standing:
         if each.schema == "*":
             if each.privileges & {"SELECT", "TRIGGER"}:
                 return Standing.SHARED
-        elif each.schema not in _SERVERS_OWN and not _only(each, database):
-            return Standing.SHARED
+        elif each.schema not in _SERVERS_OWN:
+            pattern = re.sub(r"\\([%_])", "", each.schema)
+            if not each.covers(database) or (each.table == "*" and re.search("[%_]", pattern)):
+                return Standing.SHARED  # it covers others, too
     return Standing.OWN
-
-
-def _only(each: Granted, database: str) -> bool:
-    """Return whether it covers this database and no other."""
-    pattern = re.sub(r"\\([%_])", "", each.schema)
-    return each.covers(database) and (each.table != "*" or not re.search("[%_]", pattern))
 
 
 def account_of(

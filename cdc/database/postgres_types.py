@@ -51,7 +51,10 @@ def local(text: str, zone: Zone) -> Value:
     if found is None:
         return without_zone(text)
     year = 1 - int(found[1]) if found[4] else int(found[1])
-    shift = _shift(year)
+    # a whole number of cycles, so that a day more or less is still within Python's years
+    shift = (2 - year + _CYCLE - 1) // _CYCLE * _CYCLE if year <= 1 else 0
+    if year >= _LAST:
+        shift = -((year - _LAST + _CYCLE) // _CYCLE * _CYCLE)
     moment = datetime.fromisoformat(f"{year + shift:04}{found[2]}{found[3]}").astimezone(zone()).replace(tzinfo=None)
     year = moment.year - shift
     written = normal.timestamp(f"{year if year > 0 else 1 - year:04}{moment.isoformat()[4:]}")
@@ -60,15 +63,6 @@ def local(text: str, zone: Zone) -> Value:
 
 def without_zone(text: str) -> Value:
     return f"{normal.timestamp(text[:-3])} BC" if text.endswith(" BC") else normal.timestamp(text)
-
-
-def _shift(year: int) -> int:
-    """Years to add, a whole number of cycles, so that a day more or less is still within Python's years."""
-    if year <= 1:
-        return (2 - year + _CYCLE - 1) // _CYCLE * _CYCLE
-    if year >= _LAST:
-        return -((year - _LAST + _CYCLE) // _CYCLE * _CYCLE)
-    return 0
 
 
 def _logged_boolean(text: str) -> Value:

@@ -51,7 +51,12 @@ def seed(flavour: Flavour) -> str:
     if flavour != "postgresql":
         return text
     seeded = set(re.findall(r"INSERT INTO (\w+)", text))
-    return "\n".join([text, *(_advance_sequence(spec) for spec in specs() if spec.serial and spec.name in seeded)])
+    lines = [text]
+    for spec in specs():
+        if spec.serial and spec.name in seeded:  # past the numbers of the seed rows
+            highest = f'(SELECT max("{spec.serial}") FROM "{spec.name}")'  # noqa: S608 - identifiers come from our own table file
+            lines.append(f"SELECT setval(pg_get_serial_sequence('{spec.name}', '{spec.serial}'), {highest});")
+    return "\n".join(lines)
 
 
 def _create(spec: TableSpec, quote: str, constraints: tuple[str, ...], suffix: str = "") -> str:
@@ -70,12 +75,6 @@ def _quote_names(item: str, quote: str) -> str:
         return ", ".join(f"{quote}{name}{quote}" for name in match[0].split(", "))
 
     return _NAMES.sub(quoted, item)
-
-
-def _advance_sequence(spec: TableSpec) -> str:
-    """Return the statement that moves a sequence past the numbers of the seed rows."""
-    highest = f'(SELECT max("{spec.serial}") FROM "{spec.name}")'  # noqa: S608 - identifiers come from our own table file
-    return f"SELECT setval(pg_get_serial_sequence('{spec.name}', '{spec.serial}'), {highest});"
 
 
 DATABASE = "facturascripts"

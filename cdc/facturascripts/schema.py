@@ -47,7 +47,9 @@ class TableSpec:
 
     @property
     def as_table(self) -> Table:
-        columns = tuple(Column(name, _kind(rest)) for name, rest in self.columns)
+        types = [(name, _TYPE.match(rest)) for name, rest in self.columns]
+        columns = tuple(Column(name, _KINDS[found[0]]) for name, found in types if found is not None)
+        assert len(columns) == len(types), self.name
         primary = next((found[1] for key in self.keys if (found := _PRIMARY_KEY.match(key))), "")
         return Table(self.name, columns, tuple(primary.split(", ") if primary else ()))
 
@@ -76,12 +78,6 @@ def _spec(name: str, body: str) -> TableSpec:
             column, rest = item.split(" ", 1)
             columns.append((column, rest))
     return TableSpec(name, tuple(columns), tuple(keys), tuple(foreign_keys))
-
-
-def _kind(rest: str) -> ColumnKind:
-    found = _TYPE.match(rest)
-    assert found is not None, rest
-    return _KINDS[found[0]]
 
 
 @cache

@@ -152,7 +152,14 @@ class SourceUsers:
                     f"FacturaScripts' users in {self._info.describe()} cannot be read.",
                     "Let the source's account SELECT from the table users, or empty [web] facturascripts_login.",
                 ) from error
-        return _user_from(found[0]) if found else None
+        if not found:
+            return None
+        from cdc.access.password import FacturaScriptsUser
+
+        name, admin, enabled, password, *second = found[0]
+        on, secret = second or (False, None)
+        totp_secret = (secret or _NO_SECRET) if on else ""
+        return FacturaScriptsUser(name, bool(admin), bool(enabled), password or "", totp_secret)
 
     async def _user(self, nick: str) -> list[Sequence[Any]]:
         """Read a user; a second time on a new connection, if the former one was lost.  It is idle for days between two
@@ -169,14 +176,6 @@ class SourceUsers:
 
     async def close(self) -> None:
         await self._database.close()
-
-
-def _user_from(row: Sequence[Any]) -> FacturaScriptsUser:
-    from cdc.access.password import FacturaScriptsUser
-
-    nick, admin, enabled, password, *second = row
-    on, secret = second or (False, None)
-    return FacturaScriptsUser(nick, bool(admin), bool(enabled), password or "", (secret or _NO_SECRET) if on else "")
 
 
 class _Postgres:

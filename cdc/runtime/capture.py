@@ -388,7 +388,10 @@ def _source(source: SourceConfig, text: str) -> DescribedSource | None:
     """Describe a source with this text in its name or database; None: it has not."""
     reads, problem = "", ""
     try:
-        reads = _reads(source)
+        if source.capture == "nats":
+            reads = source.nats.stream().where
+        else:
+            reads = source.rest.url or "" if source.capture == "rest" else source.connection().describe()
     except ConfigError as error:
         problem = error.message
     if text not in f"{source.name}\n{reads}".lower():
@@ -398,13 +401,6 @@ def _source(source: SourceConfig, text: str) -> DescribedSource | None:
     except ConfigError as error:
         problem = problem or error.message
     return DescribedSource(source.name, source.capture, reads, source.tables, problem)
-
-
-def _reads(source: SourceConfig) -> str:
-    """Raises `ConfigError`."""
-    if source.capture == "nats":
-        return source.nats.stream().where
-    return source.rest.url or "" if source.capture == "rest" else source.connection().describe()
 
 
 def described_tables(source: SourceConfig) -> list[DescribedTable]:

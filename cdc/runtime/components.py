@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -214,11 +214,6 @@ def sending_key(config: Config) -> object:
     """Return a key that changes with anything that sending needs, files included: a certificate is renewed under its
     old name."""
     files = [*config.dispatch.client_certificates.values(), config.mail.ca_file]
-    return config.dispatch, config.mail, config.mail.password(), tuple(_contents(files)), config.log
-
-
-def _contents(files: Iterable[Path | None]) -> Iterable[bytes]:
-    """Yield the contents of the readable files; the part that needs another one reports it."""
-    for path in files:
-        if path is not None and path.is_file():
-            yield path.read_bytes()
+    # of the readable files: the part that needs another one reports it
+    contents = tuple(path.read_bytes() for path in files if path is not None and path.is_file())
+    return config.dispatch, config.mail, config.mail.password(), contents, config.log

@@ -306,8 +306,13 @@ def file_findings(config: Config) -> list[Finding]:
     takes its files from everyone but their owner."""
     files = [each for each in _files(config) if each.path.exists()]
     findings = [finding for each in files for finding in _findings(each, _trusted(config))]
-    folders = dict.fromkeys(each.path.resolve().parent for each in files)
-    return findings + [finding for folder in folders for finding in _folder(folder)]
+    for folder in dict.fromkeys(each.path.resolve().parent for each in files):
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            detail = f"Every account can replace files in {folder} (mode {mode:04o})."
+            fix = f"chmod o-w {shlex.quote(str(folder))}"
+            findings.append(Finding("folder mode", Severity.WARNING, detail, fix))
+    return findings
 
 
 #: Free bytes of the outbox's disk: with less than the first it can hardly be written, the second is soon used up.
@@ -360,14 +365,6 @@ def _findings(checked: _SecretFile, trusted: set[int]) -> Iterator[Finding]:
     if found.st_uid not in trusted:
         detail = f"{checked.path} belongs to {_account(found.st_uid)}, who can change it."
         yield Finding(f"{checked.title} owner", Severity.WARNING, detail, f"chown {_account(os.geteuid())} {path}")
-
-
-def _folder(folder: Path) -> Iterator[Finding]:
-    """Check who may replace files in a folder: every account that may write to it, unless it is sticky."""
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        detail = f"Every account can replace files in {folder} (mode {mode:04o})."
-        yield Finding("folder mode", Severity.WARNING, detail, f"chmod o-w {shlex.quote(str(folder))}")
 
 
 def _trusted(config: Config) -> set[int]:
@@ -445,10 +442,12 @@ def _mysql(server: _Server) -> dict[str, _Reach]:
     from cdc.database.mysql_connection import connect, errors_of
     from cdc.database.mysql_inspect import granted, readable_databases
 
-    names = _names(server)
+    names: dict[str, list[str]] = defaultdict(list)  # database → its sources
+    for source, accounts in server.databases.items():
+        names[accounts[0].database].append(source)
     reach: dict[str, _Reach] = {}
-    accounts = {(each.user, each.password): each for several in server.databases.values() for each in several}
-    for info in accounts.values():
+    logins = {(each.user, each.password): each for several in server.databases.values() for each in several}
+    for info in logins.values():
         try:
             with errors_of(info), closing(connect(replace(info, database=""))) as connection:
                 found = readable_databases(connection, sorted(names))
@@ -482,14 +481,6 @@ def _postgres(server: _Server) -> dict[str, _Reach]:
         except psycopg.OperationalError:
             continue
     return {user: _Reach(found[user], user in log) for user in users}
-
-
-def _names(server: _Server) -> dict[str, list[str]]:
-    """Return the sources of each database."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for source, accounts in server.databases.items():
-        names[accounts[0].database].append(source)
-    return names
 
 
 def _reach_findings(server: _Server, reach: Mapping[str, _Reach]) -> Iterator[Finding]:

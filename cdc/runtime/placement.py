@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -193,13 +193,23 @@ class Placement:
             self._expiry.cancel()
         self._expiry = asyncio.get_running_loop().call_at(begun + _VALID_SECONDS, self._expire)
         self._read_leased(census)
-        plan = moves(self._worker, sources, census, self._neglected(sources, census))
+
+        now = self._clock.monotonic()
+        free = [source for source in sources if census.leases[source].worker is None]
+        self._free_since = {source: self._free_since.get(source, now) for source in free}
+        # free for longer than other workers need to take them
+        neglected = {source for source, since in self._free_since.items() if now - since > 2 * SIGN_SECONDS}
+        plan = moves(self._worker, sources, census, neglected)
         for source in plan.give:
             holding = self._holdings.get(source)
             if holding is not None and holding.epoch is not None:
                 holding.handed_over = True
                 holding.end.set()
-        if take := plan.take[: self._most(len(sources))]:
+
+        if self._joined is None:
+            self._joined = now
+        most = len(sources) if now - self._joined > _JOINING else max(_FIRST, len(sources) // _AT_ONCE)
+        if take := plan.take[:most]:
             taken = await self._store.take(self._worker, take)
             for source, epoch in taken.items():
                 self._receive(source, epoch)
@@ -207,13 +217,6 @@ class Placement:
                 self._soon.set()
         if plan.want:
             await self._store.want(self._worker, plan.want)
-
-    def _most(self, sources: int) -> int:
-        """Return how many sources to take at once."""
-        now = self._clock.monotonic()
-        if self._joined is None:
-            self._joined = now
-        return sources if now - self._joined > _JOINING else max(_FIRST, sources // _AT_ONCE)
 
     def _expire(self) -> None:
         log.error("leases expired", worker=self._worker, reason="the outbox was not reached for too long")
@@ -243,10 +246,3 @@ class Placement:
             return
         holding.epoch = epoch
         holding.leased.set()
-
-    def _neglected(self, sources: Sequence[str], census: Census) -> Collection[str]:
-        """Return the sources that have been free for longer than other workers need to take them."""
-        now = self._clock.monotonic()
-        free = [source for source in sources if census.leases[source].worker is None]
-        self._free_since = {source: self._free_since.get(source, now) for source in free}
-        return {source for source, since in self._free_since.items() if now - since > 2 * SIGN_SECONDS}

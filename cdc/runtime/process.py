@@ -160,6 +160,8 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
         )
     reloads = settings.systemd >= RELOADS_SINCE
     program = " ".join(map(_word, settings.program))
+    outbox = config.outbox.path
+    written = [] if outbox is None or outbox.parent == STATE else [outbox.parent]
     values = {
         "HOWTO": f"""#
 #   useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {settings.user}
@@ -173,7 +175,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
         "USER": settings.user,
         "NICE": str(config.process.nice),
         "MEMORY": str(MEMORY_MB + MEMORY_MB_SOURCE * len(config.source)),
-        "WRITES": "".join(f"ReadWritePaths={_quoted(_path(folder))}\n" for folder in _written(config)),
+        "WRITES": "".join(f"ReadWritePaths={_quoted(_path(folder))}\n" for folder in written),
         "CREDENTIALS": "".join(_credentials(config)) or "# (This configuration names none.)\n",
         "HOME": "read-only" if any(map(_at_home, _read(config, settings))) else "yes",
     }
@@ -186,12 +188,6 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
 def homes_of(config: Config, settings: UnitSettings) -> list[Path]:
     """Return the paths in home folders that the service's account must be able to read."""
     return [path for path in _read(config, settings) if _at_home(path)]
-
-
-def _written(config: Config) -> Iterator[Path]:
-    path = config.outbox.path
-    if path is not None and path.parent != STATE:
-        yield path.parent
 
 
 def _read(config: Config, settings: UnitSettings) -> Iterator[Path]:

@@ -78,7 +78,9 @@ def source_of(source: SourceConfig, store: OutboxStore, share: Share | None = No
     mode = CaptureMode.JOURNAL if source.capture == "triggers" else CaptureMode.LOG
     make = {
         CaptureMode.JOURNAL: lambda: _as_source_error(lambda: _journal_source(source, store, shared)),
-        CaptureMode.LOG: lambda: _as_source_error(lambda: _log_source(source, store, shared)),
+        CaptureMode.LOG: lambda: _as_source_error(
+            lambda: (_logical_source if _is_postgres(source) else _binlog_source)(source, store, shared)
+        ),
     }
     return MovingSource(source.name, mode, make, lambda: _as_source_error(lambda: _bridge(source, shared)))
 
@@ -139,10 +141,6 @@ def _journal_source(source: SourceConfig, readers: ReaderStore, share: Share) ->
         reread_lost=source.on_purged == "reread",
         readers=readers,
     )
-
-
-def _log_source(source: SourceConfig, readers: ReaderStore, share: Share) -> Source:
-    return _logical_source(source, readers, share) if _is_postgres(source) else _binlog_source(source, readers, share)
 
 
 def _bridge(source: SourceConfig, share: Share) -> Bridge:

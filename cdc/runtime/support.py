@@ -24,7 +24,6 @@ from cdc.config import Config
 from cdc.config.model import SOURCE_TABLES
 from cdc.config.section import LimitsConfig, Section
 from cdc.model.connection import ConnectionInfo
-from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding
 from cdc.outbox.base import OutboxStore
@@ -189,21 +188,17 @@ async def outbox_facts(config: Config, store: OutboxStore, now: datetime) -> dic
     """Counts, lags, positions, endpoints without their addresses, and the schema."""
     counts = await store.counts()
     due = await store.oldest_due(now)
+    endpoints = [
+        {name: getattr(each, name) for name in _OPEN_FIELDS}
+        | {"patterns": len(each.events), "filter": bool(each.condition), "headers": len(each.headers)}
+        for each in await store.endpoints()
+    ]
     return {
-        "endpoints": [_open_endpoint(each) for each in await store.endpoints()],
+        "endpoints": endpoints,
         "deliveries": counts,
         "lag_seconds": {name: (now - since).total_seconds() for name, since in due.items()},
         "positions": {name: await store.position(name) for name in config.source},
         "schema": await describe_schema(config.outbox),
-    }
-
-
-def _open_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    facts = {name: getattr(endpoint, name) for name in _OPEN_FIELDS}
-    return facts | {
-        "patterns": len(endpoint.events),
-        "filter": bool(endpoint.condition),
-        "headers": len(endpoint.headers),
     }
 
 

@@ -94,14 +94,14 @@ def limited(app: web.Application, web: WebConfig) -> Connections:
         many = trusts(web.trusted_proxies, address) or is_local(address, forwarded=False)
         return "" if many else network_of(address)
 
+    def client(request: Request) -> str:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return client_address(web.trusted_proxies, request.remote or "", forwarded)
+
     connections = Connections(Limits(web.connections, web.connections_per_address, web.request_seconds, group))
-    app.middlewares.insert(0, counting(connections, lambda request: _client(web, request)))
+    app.middlewares.insert(0, counting(connections, client))
     app[REQUEST_SECONDS] = web.request_seconds
     return connections
-
-
-def _client(web: WebConfig, request: Request) -> str:
-    return client_address(web.trusted_proxies, request.remote or "", request.headers.getall("X-Forwarded-For", []))
 
 
 def add_management(
