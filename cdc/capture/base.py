@@ -233,7 +233,7 @@ class ConsumerLock:
         self.awaited = False
         self.blocked = ""
 
-    async def take(
+    async def acquire(
         self,
         try_lock: Callable[[float], Awaitable[bool]],
         pause: float,

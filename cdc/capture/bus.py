@@ -129,7 +129,7 @@ class BusSource(SingleReader):
 
     async def open(self, position: Position | None) -> None:
         known = None if position is None else StreamPosition.load(position)
-        await self._lock.take(self._become_reader, 1.0)
+        await self._lock.acquire(self._become_reader, 1.0)
         self._stream = await self._connect()
         state = await self._stream.state()
         if known is None:

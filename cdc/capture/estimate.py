@@ -68,18 +68,18 @@ async def _postgres(info: ConnectionInfo, table: str, where: str) -> int | None:
 
 async def _mysql(info: ConnectionInfo, table: str, where: str) -> int | None:
     session = ProbeSession(info)
+
+    def explained(connection: Connection[Any]) -> int:
+        with connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute(_EXPLAIN.format(table=quote_mysql(table), where=where))
+            plan = cursor.fetchone() or {}
+        return int(float(plan.get("rows") or 0) * float(plan.get("filtered") or 100) / 100)
+
     try:
-        return await session.run(lambda connection: _explained(connection, table, where))
+        return await session.run(explained)
     except SourceError as error:
         if isinstance(error.__cause__, pymysql.err.MySQLError) and code_of(error.__cause__) == MISSING_TABLE:
             return None
         raise
     finally:
         await session.close()
-
-
-def _explained(connection: Connection[Any], table: str, where: str) -> int:
-    with connection.cursor(pymysql.cursors.DictCursor) as cursor:
-        cursor.execute(_EXPLAIN.format(table=quote_mysql(table), where=where))
-        plan = cursor.fetchone() or {}
-    return int(float(plan.get("rows") or 0) * float(plan.get("filtered") or 100) / 100)

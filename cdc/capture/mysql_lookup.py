@@ -246,7 +246,7 @@ class MySQLLookup:
     def _page(self, connection: Connection[Any], found: MySQLTable, wanted: PageRequest) -> TablePage:
         """With a condition two statements: where the page ends, then the rows that meet it.  In one, each of the others
         would be sent as well."""
-        where, parameters = _behind(found.key, wanted.after)
+        where, parameters = _after_condition(found.key, wanted.after)
         condition = wanted.condition(quote).replace("%", "%%")
         read_key, last = _key_decoder(found), None
         if condition:
@@ -254,7 +254,7 @@ class MySQLLookup:
             sql = sqlfile.render("mysql/page_end.sql", **names, where=where)
             for (end,) in rows(connection, sql, (*parameters, wanted.most - 1)):
                 last = read_key(end)
-                until, more = _until(found.key, last)
+                until, more = _until_condition(found.key, last)
                 where, parameters = f"{where} AND {until}", [*parameters, *more]
             where = f"{where} AND ({condition})"
         images = _images(connection, found, where, parameters, most=wanted.most)
@@ -339,12 +339,12 @@ def _decoder(table: MySQLTable) -> Decoder:
     return decoder(JournalShape(table.name, table.as_table.columns, table.key))
 
 
-def _behind(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:
+def _after_condition(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:
     """The condition that a row comes behind a key, written so that the primary key's index serves it."""
     return ("TRUE", []) if after is None else _compared(key, after, ">", ">")
 
 
-def _until(key: Sequence[str], last: Row) -> tuple[str, list[Any]]:
+def _until_condition(key: Sequence[str], last: Row) -> tuple[str, list[Any]]:
     """The condition that a row does not come behind a key, written likewise."""
     return _compared(key, last, "<", "<=")
 

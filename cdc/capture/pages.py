@@ -268,7 +268,7 @@ class PageReader:
     def under_way(self) -> bool:
         return self._wanted is not None
 
-    async def wanted(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> PageRequest | None:
+    async def next_request(self, rereads: Sequence[Reread], tables: Mapping[str, Table]) -> PageRequest | None:
         """Return the table to read now.  ``rereads``: those that may be gone on with.  ``tables``: those that can be
         read."""
         reread = self._due(rereads)
@@ -335,8 +335,8 @@ class PageReader:
         self._window = Window(wanted.table.name, wanted.table.key, page.rows)
 
     def ahead(self, step: BackfillStep | None, read: Callable[[], Awaitable[None]]) -> None:
-        """Read the next page while ``step``, which is about to be yielded, is stored.  ``read`` asks `wanted` for it.
-        Nothing else is emitted before `settled`."""
+        """Read the next page while ``step``, which is about to be yielded, is stored.  ``read`` asks `next_request`
+        for it.  Nothing else is emitted before `settled`."""
         if step is not None and not step.finished and not self._pace.gentle:
             self._step = step
             self._ahead = asyncio.ensure_future(read())
@@ -381,10 +381,15 @@ class PageReader:
         ended = self._page.looked < wanted.most
         last = wanted.after if self._page.last is None else _key(self._page.last, wanted.table)
         if wanted.reread is not None:
-            changes = self._of_new(self._changes(wanted.table, wanted.reread.count))
+            changes = tuple(
+                change._replace(operation=Operation.CREATE)
+                if (keys := self._emitted.get(change.table)) is not None and tuple(change.key.values()) not in keys
+                else change
+                for change in self._changes(wanted.table, wanted.reread.count)
+            )
             self._note(changes)
             transaction = Transaction(f"reread/{wanted.reread.token}", changes)
-            left = self._behind(wanted.reread, rereads, None if ended else last)
+            left = self._remaining(wanted.reread, rereads, None if ended else last)
             return EmittedPage((transaction,) if changes else (), left, None, self._unread(wanted.table))
         assert wanted.backfill is not None, "of a backfill, then"
         self._pace.emitted()
@@ -395,16 +400,15 @@ class PageReader:
         return EmittedPage((transaction,) if changes else (), tuple(rereads), step, self._unread(wanted.table))
 
     def _unread(self, table: Table) -> tuple[Gap, ...]:
+        gaps, now = [], self._clock.now()
         for key in self._page.unread:
             log.error("row not read", source=self._source, table=table.name, key=dict(key), reason=TOO_LONG)
-        now = self._clock.now()
-        return tuple(Gap(table.name, Operation.READ, now, self._reason(table, key), key) for key in self._page.unread)
+            row = ", ".join(f"{column} = {value}" for column, value in key.items())
+            reason = f"The row {row} of the table {table.name} of source {self._source} is left out: {TOO_LONG}."
+            gaps.append(Gap(table.name, Operation.READ, now, reason, key))
+        return tuple(gaps)
 
-    def _reason(self, table: Table, key: Row) -> str:
-        row = ", ".join(f"{column} = {value}" for column, value in key.items())
-        return f"The row {row} of the table {table.name} of source {self._source} is left out: {TOO_LONG}."
-
-    def _behind(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
+    def _remaining(self, reread: Reread, rereads: Sequence[Reread], last: Row | None) -> tuple[Reread, ...]:
         """Return the remaining re-reads.  ``last``: the key after which this one continues; None: it has ended."""
         if reread not in rereads:  # another gap of the table was found in between: it begins again
             return tuple(rereads)
@@ -425,15 +429,6 @@ class PageReader:
                 RowChange(Operation.READ, name, {column: row[column] for column in key}, None, row, now, number)
                 for number, row in enumerate(self._window.rows(), first)
             ]
-        )
-
-    def _of_new(self, changes: tuple[RowChange, ...]) -> tuple[RowChange, ...]:
-        """Return the changes, those of rows of a new table that were not emitted before as ``CREATE``."""
-        return tuple(
-            change._replace(operation=Operation.CREATE)
-            if (keys := self._emitted.get(change.table)) is not None and tuple(change.key.values()) not in keys
-            else change
-            for change in changes
         )
 
 

@@ -208,7 +208,7 @@ def matching(layout: JournalLayout, column: str) -> str:
     return f"{quote(column)} = ANY (CAST(%(values)s::text[] AS {cast.replace('%', '%%')}[]))"
 
 
-def behind(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str | None]]:
+def after_key(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str | None]]:
     """Condition: the primary key is greater than ``after``; with its parameters."""
     if after is None:
         return "true", {}

@@ -143,7 +143,14 @@ class PostgresConnection:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await _give_up(connection, running)
+            # cancel the statement; of a server that does not answer, close the connection (psycopg's own cancellation
+            # waits for ten seconds)
+            with suppress(psycopg.Error):  # the server does not answer
+                await connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            await asyncio.wait({running}, timeout=_CANCEL_SECONDS)
+            if not running.done():
+                shut_down(connection.fileno())
+            await asyncio.gather(running, return_exceptions=True)  # how it ended matters to nobody
             raise
         finally:
             timer.cancel()
@@ -175,17 +182,6 @@ class PostgresConnection:
             yield
         except psycopg.Error as error:
             raise in_our_words(self._info, error) from error
-
-
-async def _give_up(connection: psycopg.AsyncConnection[Any], running: asyncio.Future[Any]) -> None:
-    """Cancel the statement that is ``running``; of a server that does not answer, close the connection.  (psycopg's own
-    cancellation waits for ten seconds.)"""
-    with suppress(psycopg.Error):  # the server does not answer
-        await connection.cancel_safe(timeout=_CANCEL_SECONDS)
-    await asyncio.wait({running}, timeout=_CANCEL_SECONDS)
-    if not running.done():
-        shut_down(connection.fileno())
-    await asyncio.gather(running, return_exceptions=True)  # how it ended matters to nobody
 
 
 def _may_quote_values(error: psycopg.Error) -> bool:

@@ -17,10 +17,10 @@ from cdc.capture.pages import PageRequest, TablePage
 from cdc.capture.postgres_catalogue import (
     JournalLayout,
     TableCatalogue,
+    after_key,
     as_text,
     at_once,
     begin,
-    behind,
     build_catalogue,
     matching,
     prepare,
@@ -133,7 +133,7 @@ class PostgresLookup:
             await self.read_catalogue()
 
         def statement(layout: JournalLayout) -> tuple[str, dict[str, Any]]:
-            condition, key = behind(layout, wanted.after)
+            condition, key = after_key(layout, wanted.after)
             sql = select_page(layout, wanted.condition(quote), condition, load(f"postgres/{marks}"))
             return sql, {**key, **parameters, "limit": wanted.most}
 

@@ -144,7 +144,9 @@ class NewTables:
         if uncaptured:
             log.info("new tables", source=self._source, tables=[capture.table for capture in uncaptured])
         self._left = {table: left for table, left in self._left.items() if table in there}
-        self._forget_installed(captured)
+        # without those that somebody else has installed: an account that may not install cannot do it again
+        for table in [table for table, left in self._left.items() if table in captured and not left.recorded]:
+            self._done(table)
         self._left |= {capture.table: _Left(capture, capture.table in captured) for capture in uncaptured}
         self._again |= bool(uncaptured)
         if new and seen is not None:
@@ -159,11 +161,6 @@ class NewTables:
         if seen is None:
             return Appeared(new, uncaptured, sorted(set(self._patterns.required) - there.keys()))
         return Appeared(new, uncaptured, [*gone, *(capture.table for capture in new)])
-
-    def _forget_installed(self, captured: Collection[str]) -> None:
-        """Drop the tables that somebody else has installed: an account that may not install cannot do it again."""
-        for table in [table for table, left in self._left.items() if table in captured and not left.recorded]:
-            self._done(table)
 
     def extended(self) -> bool:
         """Return whether any table was captured since the last call."""
@@ -392,7 +389,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
         """Return whether there was another one to wait for."""
         self._begun = False
         try_lock = partial(self._database.try_lock, silent=self._limits.silent)
-        return await self._lock.take(try_lock, self._limits.standby, self._database.lock_holder)
+        return await self._lock.acquire(try_lock, self._limits.standby, self._database.lock_holder)
 
     async def begin(self) -> Batch | None:
         if self._begun:
@@ -422,7 +419,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
         if (first := await self.begin()) is not None:
             yield first
         while True:
-            async for batch in self._changes(self._patience(self._limits.idle)):
+            async for batch in self._changes(self._longest_wait(self._limits.idle)):
                 self._follow(batch)
                 yield batch
             await self._read_page()
@@ -437,7 +434,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
         """Yield the content of the stream, once through; with nothing there, wait for ``seconds`` at most.  Look after
         tables, triggers and the consumer lock on the way."""
 
-    def _patience(self, idle: float) -> float:
+    def _longest_wait(self, idle: float) -> float:
         """Seconds to wait for changes at most: a moment, where a page is to be read or emitted behind them."""
         if self._refused or self._page_ready():
             return SOON
@@ -467,7 +464,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
         self._refused = False
         if self._pages.under_way or not self._caught_up:
             return
-        wanted = await self._pages.wanted(self._rereads(), self._tables)
+        wanted = await self._pages.next_request(self._rereads(), self._tables)
         if wanted is not None:
             self._refused = not await self._pages.read(wanted, partial(self._page, wanted))
 
@@ -523,7 +520,7 @@ class CaptureSource(SingleReader, ABC, Generic[P]):
 
     # -- new tables -------------------------------------------------------------------------------------------------
 
-    async def _meet(self) -> Appeared:
+    async def _find_new_tables(self) -> Appeared:
         """Tables that the rules need and that were not there before: they are captured from now on."""
         if not self._new_tables.due():
             return NOTHING_NEW

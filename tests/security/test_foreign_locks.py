@@ -86,7 +86,7 @@ class Server:
         else:
             await session.connect(lambda _connection: None)
         lock = ConsumerLock("main", self.outbox)
-        taking = asyncio.create_task(lock.take(session.try_lock, 0.1, session.lock_holder))
+        taking = asyncio.create_task(lock.acquire(session.try_lock, 0.1, session.lock_holder))
         taking.add_done_callback(lambda _: self.outbox.news.set())
         self.outbox.taking = taking
         try:

@@ -88,7 +88,7 @@ class MemoryJournal:
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
         return self._answer([row for row in self.visible if row.token in set(tokens)])
 
-    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+    async def rows_after(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
         return self._answer(
             [row for row in self.visible if row.token == token and row.change.ordinal > ordinal][:limit]
         )

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from cdc.capture.journal.database import JournalRow
 from cdc.capture.journal.mysql import MySQLJournal
-from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
+from cdc.capture.triggers.mysql import LockTries, MySQLInstaller
 from cdc.model.column import Capture
 from support.database import Database
 
 T = TypeVar("T")
-IMPATIENT = LockPatience(seconds=1, attempts=2)
+IMPATIENT = LockTries(seconds=1, attempts=2)
 
 
 def installer(database: Database) -> MySQLInstaller:

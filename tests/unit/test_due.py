@@ -174,7 +174,7 @@ async def page_of(rows: list[Row], *changes: Transaction) -> list[Event]:
     async def page() -> TablePage:
         return TablePage(rows, rows[-1], len(rows))
 
-    wanted = await reader.wanted((), {"recibospagoscli": TABLE})
+    wanted = await reader.next_request((), {"recibospagoscli": TABLE})
     assert isinstance(wanted, PageRequest)
     read: Callable[[], Awaitable[TablePage]] = page
     assert await reader.read(wanted, read)

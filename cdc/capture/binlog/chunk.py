@@ -280,7 +280,8 @@ class ChunkReader:
             elif isinstance(item, SchemaChange):
                 yield from self._statement(item)
             else:
-                self._missed(item)
+                for table in self.secrets:
+                    self._lose(table, Operation.UPDATE, item, item.reason)
                 self._position = item.position
 
     def _flush(self, *, caught_up: bool = False) -> LogChunk:
@@ -289,10 +290,6 @@ class ChunkReader:
         self._rows = self._bytes = 0
         self._flushed_at = time.monotonic()
         return chunk
-
-    def _waiting(self) -> Iterator[LogChunk]:
-        if self._pending or self._lost:
-            yield self._flush()
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -432,10 +429,6 @@ class ChunkReader:
             )
             self._lost[table] = LostChanges(item.token, Gap(table, operation, item.time, message))
 
-    def _missed(self, item: Missed) -> None:
-        for table in self.secrets:
-            self._lose(table, Operation.UPDATE, item, item.reason)
-
     def _statement(self, item: SchemaChange) -> Iterator[LogChunk]:
         if item.changes_rows:
             for table in mentioned(item.statement, item.database, self.database, self.secrets):
@@ -445,7 +438,8 @@ class ChunkReader:
         altered = concerned(item.statement, item.database, self.database, self.secrets)
         emptied = truncated(item.statement, item.database, self.database, self.secrets)
         if altered:
-            yield from self._waiting()
+            if self._pending or self._lost:
+                yield self._flush()
             yield self._altered(item, altered)
         elif emptied is not None:
             self._pending.append(_emptied(item, [emptied]))

@@ -130,26 +130,26 @@ def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> Colum
     """The form of a column that the log and information_schema describe alike (see `cdc.capture.binlog.layout`)."""
     form = stored(log)
     if log.type in _INTEGER_BYTES:
-        return _integer(log, known)
+        width = _INTEGER_BYTES[log.type]
+        unsigned, expression = _NUMBERS[width]
+        if known.boolean:
+            others = range(2, 256) if known.unsigned else (*range(2, 128), *range(-128, 0))
+            return ColumnCodec(unsigned, expression=_LOOK_UP, helper=(*_BOOLEANS, *others))
+        return ColumnCodec(unsigned if known.unsigned else _SIGNED[width], expression=expression)
     if log.type in _MOMENT_BYTES:
         return form.read_by(_LOOK_UP, _moments(log.type, options))
     if form.length:
         return _bytes(form, log, known, options)
     if log.type in (ColumnType.ENUM, ColumnType.SET):
-        return _listed(form, log)
+        names = log.members or ()
+        if log.type == ColumnType.ENUM:  # 0 is what is no member
+            return form.read_by(_LOOK_UP, ("", *names))
+        number = _NUMBERS[log.meta][1]
+        return form.read_by(f"{{h}}[{number}]", values.Cache(values.members(names)))
     if log.type == ColumnType.DECIMAL:
         zerofill = "zerofill" in known.column_type
         return form.read_by(_LOOK_UP, _decimals(log.meta >> 8, log.meta & 0xFF, zerofill))
     return _small(form, log, known, options)
-
-
-def _integer(log: LogColumn, known: MySQLColumn) -> ColumnCodec:
-    width = _INTEGER_BYTES[log.type]
-    unsigned, expression = _NUMBERS[width]
-    if known.boolean:
-        others = range(2, 256) if known.unsigned else (*range(2, 128), *range(-128, 0))
-        return ColumnCodec(unsigned, expression=_LOOK_UP, helper=(*_BOOLEANS, *others))
-    return ColumnCodec(unsigned if known.unsigned else _SIGNED[width], expression=expression)
 
 
 #: One for the columns of all tables: the same moments come in many.
@@ -180,26 +180,14 @@ def _decimals(digits: int, scale: int, zerofill: bool) -> values.Cache[bytes]:
     return values.Cache(values.decimal(digits, scale, zerofill=zerofill))
 
 
-def _listed(form: ColumnCodec, log: LogColumn) -> ColumnCodec:
-    names = log.members or ()
-    if log.type == ColumnType.ENUM:  # 0 is what is no member
-        return form.read_by(_LOOK_UP, ("", *names))
-    number = _NUMBERS[log.meta][1]
-    return form.read_by(f"{{h}}[{number}]", values.Cache(values.members(names)))
-
-
-def _rounded(digits: int) -> Callable[[float], float]:
-    """Return how a DOUBLE(m, ``digits``) is read: MariaDB may store 1.36 as 1.3599999999999999, and prints 1.360."""
-    return lambda number: round(number, digits) or 0.0
-
-
 def _small(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
     if log.type == ColumnType.FLOAT:
         return form.read_by(_LOOK_UP, _REALS)
     if log.type == ColumnType.DOUBLE:
         scale = re.search(r"\(\d+,(\d+)\)", known.column_type)
         if scale and options.flavour is Flavour.MARIADB:
-            return form.read_by(_CALL, _rounded(int(scale[1])))
+            digits = int(scale[1])  # MariaDB may store 1.36 as 1.3599999999999999, and prints 1.360
+            return form.read_by(_CALL, lambda number: round(number, digits) or 0.0)
         return form.read_by("({0} or 0.0)")  # zero without a sign, as in `cdc.model.normal`
     if log.type == ColumnType.YEAR:
         two_digits = "(2)" in known.column_type

@@ -55,7 +55,7 @@ class VisibilityCheck(NamedTuple):
         return row != self.before
 
 
-def last_witness(transactions: Sequence[Transaction]) -> VisibilityCheck | None:
+def last_visible_change(transactions: Sequence[Transaction]) -> VisibilityCheck | None:
     """Return the visibility check of the last change that made a difference; what made none cannot be seen, nor need it
     be."""
     for transaction in reversed(transactions):
@@ -105,7 +105,7 @@ class BinlogPages:
     def follow(self, transactions: Sequence[Transaction], reached: LogPosition) -> None:
         """The log has these, up to ``reached``."""
         self._reached = reached.place()
-        self._visibility = last_witness(transactions) or self._visibility
+        self._visibility = last_visible_change(transactions) or self._visibility
 
     async def read(self, wanted: PageRequest) -> TablePage | None:
         """Return the page; None while it does not show everything that was emitted."""

@@ -355,19 +355,16 @@ def read_meta(code: int, reader: EventCursor) -> tuple[int, int]:
 
 def _meta(code: int, raw: bytes) -> tuple[int, int]:
     if code in (ColumnType.STRING, ColumnType.ENUM, ColumnType.SET):
-        return _string(*raw)
+        # the type, and the length, whose two highest bits (inverted) are in two bits of the type
+        first, second = raw
+        if first & _SHORT_STRING != _SHORT_STRING:
+            return first | _SHORT_STRING, second | ((first & _SHORT_STRING) ^ _SHORT_STRING) << 4
+        return first, second
     if code == ColumnType.BIT:
         return code, raw[1] * 8 + raw[0]
     if code == ColumnType.DECIMAL:
         return code, raw[0] << 8 | raw[1]
     return code, int.from_bytes(raw, "little")
-
-
-def _string(first: int, second: int) -> tuple[int, int]:
-    """The type, and the length, whose two highest bits (inverted) are in two bits of the type."""
-    if first & _SHORT_STRING != _SHORT_STRING:
-        return first | _SHORT_STRING, second | ((first & _SHORT_STRING) ^ _SHORT_STRING) << 4
-    return first, second
 
 
 _TABLE_ID_BYTES = 6
@@ -464,7 +461,9 @@ def _read_optional(reader: EventCursor, columns: list[LogColumn], flavour: Flavo
     _read_signedness(fields.get(_SIGNEDNESS), columns)
     _read_collations(fields.get(_DEFAULT_CHARSET), fields.get(_COLUMN_CHARSET), columns, _CHARACTER_OF[flavour])
     _read_collations(fields.get(_LIST_DEFAULT_CHARSET), fields.get(_LIST_COLUMN_CHARSET), columns, _LISTS)
-    _read_names(fields.get(_COLUMN_NAME), columns)
+    if (names := fields.get(_COLUMN_NAME)) is not None:
+        for index, column in enumerate(columns):
+            columns[index] = replace(column, name=names.text(names.packed()))
     _read_members(fields.get(_SET_MEMBERS), columns, ColumnType.SET)
     _read_members(fields.get(_ENUM_MEMBERS), columns, ColumnType.ENUM)
     return _read_key(fields, len(columns))
@@ -504,13 +503,6 @@ def _read_collations(
         columns[index] = replace(columns[index], collation=collation)
 
 
-def _read_names(field: EventCursor | None, columns: list[LogColumn]) -> None:
-    if field is None:
-        return
-    for index, column in enumerate(columns):
-        columns[index] = replace(column, name=field.text(field.packed()))
-
-
 def _read_members(field: EventCursor | None, columns: list[LogColumn], of_type: ColumnType) -> None:
     if field is None:
         return
@@ -519,14 +511,10 @@ def _read_members(field: EventCursor | None, columns: list[LogColumn], of_type: 
         if count > field.left:  # each takes a byte at least
             raise MalformedEvent("A table in the log has more members of an enumeration than bytes for them.")
         members = tuple(field.take(field.packed()) for _ in range(count))
-        columns[index] = replace(columns[index], members=_texts(members, columns[index].collation))
-
-
-def _texts(members: Sequence[bytes], collation: int | None) -> tuple[str, ...] | None:
-    """Decode members from the column's own character set; None when that is not known."""
-    charset = None if collation is None else charset_of(collation)
-    decode = None if charset is None else text_decoder(charset)
-    return None if decode is None else tuple(map(decode, members))
+        collation = columns[index].collation
+        charset = None if collation is None else charset_of(collation)
+        decode = None if charset is None else text_decoder(charset)
+        columns[index] = replace(columns[index], members=None if decode is None else tuple(map(decode, members)))
 
 
 def _read_key(fields: Mapping[int, EventCursor], count: int) -> tuple[int, ...] | None:

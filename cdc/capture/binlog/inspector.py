@@ -165,7 +165,7 @@ def advised(settings: Mapping[str, str]) -> Iterator[Finding]:
             detail,
             f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}",
         )
-    kept = kept_seconds(settings)
+    kept = retention_seconds(settings)
     if kept is not None and kept < _DAY:
         detail = f"The log is kept for {kept / 3600:.2g} hours: a consumer that is away for longer loses changes."
         fix = "SET GLOBAL binlog_expire_logs_seconds = 604800"
@@ -178,7 +178,7 @@ def advised(settings: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def kept_seconds(settings: Mapping[str, str]) -> float | None:
+def retention_seconds(settings: Mapping[str, str]) -> float | None:
     """Return for how long the server keeps its log; None: until it is purged."""
     if settings.get("binlog_expire_logs_auto_purge", "ON") != "ON":
         return None
@@ -332,14 +332,25 @@ class BinlogInspector:
             server, settings = server_of(connection), read_settings(connection)
             findings = [Finding("server", Severity.OK, f"{server.flavour} {server.version}")]
             if next(refused(settings), None) is None:
-                findings.append(Finding("log", Severity.OK, _kept(settings)))
+                seconds = retention_seconds(settings)
+                period = "until it is purged" if seconds is None else f"for {seconds / 86_400:.3g} days"
+                findings.append(Finding("log", Severity.OK, f"on, kept {period}"))
             findings += log_findings(connection, self._info.database, settings, replica=self._replica)
             if written(settings):
-                findings.append(self._log_privilege(connection, server))
+                if problem := self._refused(connection):
+                    fix = _log_grant(server, _account(connection))
+                    findings.append(Finding("log privileges", Severity.WRONG, problem, fix))
+                else:
+                    findings.append(Finding("log privileges", Severity.OK, "the account may read the log"))
                 findings += _cascades(connection, settings, captures)
             findings += self._table_privileges(connection, captures)
-            findings += _keys(read_tables(connection), captures)
-            return findings
+            existing = read_tables(connection)
+        for capture in captures:
+            if capture.table in existing and not existing[capture.table].key:
+                detail = f"Table {capture.table} has no primary key: its records have no names."
+                fix = "Give it one, or take it out of the rules"
+                findings.append(Finding(f"key of {capture.table}", Severity.WRONG, detail, fix))
+        return findings
 
     def position_findings(self, position: Position) -> list[Finding]:
         """Return whether the log still holds what comes after the consumer's position; nothing where no log can be
@@ -349,14 +360,14 @@ class BinlogInspector:
                 return []
             return [self._stand(connection, position)]
 
-    def _log_privilege(self, connection: Connection[Any], server: MySQLServer) -> Finding:
-        if problem := self._refused(connection):
-            return Finding("log privileges", Severity.WRONG, problem, _log_grant(server, _account(connection)))
-        return Finding("log privileges", Severity.OK, "the account may read the log")
-
     def _refused(self, connection: Connection[Any]) -> str:
         """Return the reason why the account may not read the log, found by reading it; empty when it may."""
-        return _refusal(self._info, lambda: self._first(log_head(connection)))
+        try:
+            with explained(self._info):
+                self._first(log_head(connection))
+        except SourceError as error:
+            return error.message
+        return ""
 
     def _table_privileges(self, connection: Connection[Any], captures: Sequence[Capture]) -> Iterator[Finding]:
         account = _account(connection)
@@ -390,16 +401,6 @@ class BinlogInspector:
         return _distance(stand, head, _unread(connection, stand))
 
 
-def _refusal(info: ConnectionInfo, work: Callable[[], object]) -> str:
-    """Return the reason why this cannot be done; empty when it can."""
-    try:
-        with explained(info):
-            work()
-    except SourceError as error:
-        return error.message
-    return ""
-
-
 def _account(connection: Connection[Any]) -> str:
     ((account,),) = rows(connection, "SELECT CURRENT_USER()")
     user, _, host = account.rpartition("@")
@@ -426,13 +427,6 @@ def _hidden(connection: Connection[Any], captures: Sequence[Capture]) -> Iterato
                 yield capture.table
 
 
-def _keys(existing: Mapping[str, MySQLTable], captures: Sequence[Capture]) -> Iterator[Finding]:
-    for capture in captures:
-        if capture.table in existing and not existing[capture.table].key:
-            detail = f"Table {capture.table} has no primary key: its records have no names."
-            yield Finding(f"key of {capture.table}", Severity.WRONG, detail, "Give it one, or take it out of the rules")
-
-
 def _cascades(
     connection: Connection[Any], settings: Mapping[str, str], captures: Sequence[Capture]
 ) -> Iterator[Finding]:
@@ -457,11 +451,6 @@ def _is_cascaded(connection: Connection[Any], table: str) -> bool:
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
         return False  # gone, or may not be read, which is a finding of its own
     return _CASCADE.search(str(text)) is not None
-
-
-def _kept(settings: Mapping[str, str]) -> str:
-    seconds = kept_seconds(settings)
-    return f"on, kept {'until it is purged' if seconds is None else f'for {seconds / 86_400:.3g} days'}"
 
 
 def _unread(connection: Connection[Any], stand: LogPosition) -> int:

@@ -312,15 +312,12 @@ class TransactionRows:
             self._rows.append(rows)
             return
         with self._disk():
-            self._spill(rows)
-
-    def _spill(self, rows: LogRows) -> None:
-        if self._spilled is None:
-            self._spilled = SpilledRows()
-            for each in self._rows:
-                self._spilled.append(each)
-            self._rows.clear()
-        self._spilled.append(rows)
+            if self._spilled is None:
+                self._spilled = SpilledRows()
+                for each in self._rows:
+                    self._spilled.append(each)
+                self._rows.clear()
+            self._spilled.append(rows)
 
     def savepoint(self, name: bytes) -> None:
         self._savepoints.append((name, len(self)))

@@ -205,37 +205,24 @@ def members_of(column_type: str) -> tuple[str, ...]:
 def expected(known: MySQLColumn, flavour: Flavour) -> tuple[int, int] | None:
     """Return (type, meta) as the log should have it; None for a type that this version does not know, or a fraction in
     an old format, of which the log does not say enough."""
-    of, (first, second) = known.type, _arguments(known.column_type)
+    of, numbers = known.type, _ARGUMENTS.search(known.column_type)
+    first, second = (int(numbers[1]), int(numbers[2] or 0)) if numbers else (0, 0)
     if of.old_log is not None and _OLD_FORMAT in known.column_type:
         return None if first else (of.old_log, 0)
     if of.log is None:
         return None
     if of.log in (ColumnType.ENUM, ColumnType.SET):
-        return _list(of.log, len(members_of(known.column_type)))
+        count = len(members_of(known.column_type))
+        if of.log is ColumnType.ENUM:
+            return of.log, 1 if count <= _MOST_SHORT_ENUM else 2
+        size = (count + 7) // 8
+        return of.log, size if size <= _MOST_SHORT_SET else 8
     if of.log is ColumnType.VECTOR and flavour is Flavour.MARIADB:
         return ColumnType.VARCHAR, 4 * first
     meta = of.meta if isinstance(of.meta, int) else of.meta(first, second, width(known.charset))
-    return _compressed(known, of.log, meta)
-
-
-def _arguments(column_type: str) -> tuple[int, int]:
-    """The numbers in parentheses; 0 where there is none."""
-    found = _ARGUMENTS.search(column_type)
-    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
-
-
-def _compressed(known: MySQLColumn, of_type: ColumnType, meta: int) -> tuple[int, int]:
-    """A compressed string has a byte in front that says how."""
-    if "COMPRESSED" not in known.column_type:
-        return of_type, meta
-    return _COMPRESSED[of_type], meta + (of_type == ColumnType.VARCHAR)
-
-
-def _list(of_type: ColumnType, count: int) -> tuple[int, int]:
-    if of_type is ColumnType.ENUM:
-        return of_type, 1 if count <= _MOST_SHORT_ENUM else 2
-    size = (count + 7) // 8
-    return of_type, size if size <= _MOST_SHORT_SET else 8
+    if "COMPRESSED" in known.column_type:  # such a string has a byte in front that says how
+        return _COMPRESSED[of.log], meta + (of.log == ColumnType.VARCHAR)
+    return of.log, meta
 
 
 def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:
@@ -247,12 +234,7 @@ def fits(log: LogColumn, known: MySQLColumn, flavour: Flavour) -> bool:
     if log.members is not None and log.members != members_of(known.column_type):
         return False
     charset = None if log.collation is None else charset_of(log.collation)
-    return charset in (None, _charset(known))
-
-
-def _charset(known: MySQLColumn) -> str:
-    """Return the character set as `charset_of` names it."""
-    return "utf8mb3" if known.charset == "utf8" else known.charset or "binary"
+    return charset in (None, "utf8mb3" if known.charset == "utf8" else known.charset or "binary")
 
 
 def described(log: LogColumn, flavour: Flavour) -> MySQLColumn | None:
@@ -556,7 +538,7 @@ def _by_name(table_map: TableMap, known: KnownTable) -> list[_Described]:
             column = None if hidden else described(log, known.flavour)
             if column is None and not hidden:
                 raise SchemaMismatch(f"Column {name} of table {known.name} is not in the log as it is in the database.")
-        columns.append(_wanted(log, column, known.flavour))
+        columns.append(_as_read(log, column, known.flavour))
     return columns
 
 
@@ -573,10 +555,10 @@ def _by_position(table_map: TableMap, known: KnownTable) -> list[_Described]:
                 f"Column {column.name} of table {known.name} is not in the log as it is in the database."
             )
     columns = (*known.columns, *[None] * known.hidden)
-    return [_wanted(log, column, known.flavour) for log, column in zip(table_map.columns, columns, strict=True)]
+    return [_as_read(log, column, known.flavour) for log, column in zip(table_map.columns, columns, strict=True)]
 
 
-def _wanted(log: LogColumn, column: MySQLColumn | None, flavour: Flavour) -> _Described:
+def _as_read(log: LogColumn, column: MySQLColumn | None, flavour: Flavour) -> _Described:
     if column is None or (flavour is Flavour.MARIADB and _GENERATED.search(column.extra)):
         return _Described(log, None)
     if log.members is None and column.data_type in ("enum", "set"):

@@ -115,14 +115,12 @@ class GtidSet:
             server = reader.take(_UUID_BYTES)
             tag = reader.text(_number(reader)) if tagged else ""
             for _ in range(reader.integer(8)):
-                made._add_encoded(server, tag, *_INTERVAL.unpack(reader.take(_INTERVAL.size)))
+                start, end = _INTERVAL.unpack(reader.take(_INTERVAL.size))
+                try:
+                    made.add_interval(server, tag, start, end)
+                except ValueError as error:
+                    raise MalformedEvent("A GTID set in the log has an invalid interval.") from error
         return made
-
-    def _add_encoded(self, server: bytes, tag: str, start: int, end: int) -> None:
-        try:
-            self.add_interval(server, tag, start, end)
-        except ValueError as error:
-            raise MalformedEvent("A GTID set in the log has an invalid interval.") from error
 
     def encode(self) -> bytes:
         """Return the bytes for the dump command: with tags only if there are any, which servers before 8.3 do not
@@ -260,7 +258,8 @@ def parse_tagged_gtid(body: bytes) -> MySQLGtid:
             case 1:
                 server = bytes(_number(reader) & 0xFF for _ in range(_UUID_BYTES))
             case 2:
-                number = _signed(reader)
+                packed = _number(reader)
+                number = packed >> 1 ^ -(packed & 1)
             case 3:
                 tag = reader.text(_number(reader))
             case 0 | 4 | 5:
@@ -284,11 +283,6 @@ def _number(reader: EventCursor) -> int:
     while first >> more & 1:
         more += 1
     return (first | reader.integer(more) << 8) >> more + 1
-
-
-def _signed(reader: EventCursor) -> int:
-    number = _number(reader)
-    return number >> 1 ^ -(number & 1)
 
 
 _GTID_LIST_ENTRY = Struct("<IIQ")
@@ -432,7 +426,11 @@ def _missing_in_domains(connection: Connection[Any], position: LogPosition) -> S
             )
     for domain, (server, number) in _asked(logged, position).items():
         if logged.get((domain, server), 0) < number:
-            return _not_logged(f"{domain}-{server}-{number}", server == int(own), _last_of(logged, domain) < number)
+            return _not_logged(
+                f"{domain}-{server}-{number}",
+                server == int(own),
+                max((number for (of, _), number in logged.items() if of == domain), default=0) < number,
+            )
     return None
 
 
@@ -460,10 +458,6 @@ def _asked(logged: dict[tuple[int, int], int], position: LogPosition) -> dict[in
     domains = {domain for domain, _ in logged}
     last = DomainState.parse(position.gtids).last
     return {domain: each for domain, each in last.items() if domain in domains or not domains}
-
-
-def _last_of(logged: dict[tuple[int, int], int], domain: int) -> int:
-    return max((number for (of, _), number in logged.items() if of == domain), default=0)
 
 
 def _purged(sentence: str) -> LogPurged:

@@ -236,7 +236,9 @@ class RowsReader:
         try:
             layout = self._tables[data[at + _BODY : at + _TABLE_ID_END]]
         except KeyError:
-            return self._unknown_table(data, at)
+            if data[at + _BODY : at + _TABLE_ID_END] != _NO_TABLE:
+                raise MalformedEvent("The log has rows of a table that it did not announce.") from None
+            return ()
         if layout is not None:
             self._verify(data, at, end)
             begun = int.from_bytes(data[at : at + 4], "little")
@@ -262,11 +264,6 @@ class RowsReader:
         if self._rows is None:
             self._rows = TransactionRows(self._spill_bytes)
         self._rows.add(rows)
-
-    def _unknown_table(self, data: bytes, at: int) -> Iterable[Item]:
-        if data[at + _BODY : at + _TABLE_ID_END] != _NO_TABLE:
-            raise MalformedEvent("The log has rows of a table that it did not announce.")
-        return ()
 
     def _verify(self, data: bytes, at: int, end: int) -> None:
         """Verify the checksum of events whose content is used: a log may be damaged on the server's disk, and the
@@ -346,7 +343,7 @@ class LogReader(RowsReader, ABC):
             return self.reached()
         return next(iter(self._prepared.values()))[0]
 
-    def is_behind(self, start: LogPosition) -> bool:
+    def has_passed(self, start: LogPosition) -> bool:
         return self._file != start.file or self._offset > start.offset
 
     def pause(self) -> Iterable[Item]:
@@ -355,14 +352,6 @@ class LogReader(RowsReader, ABC):
             return ()
         self._moved = False
         return (Idle(self.position(), self.reached()),)
-
-    def _advance(self, log_pos: int) -> None:
-        """Advance to the end of a group of events so long that the lower 32 bits, which the log has, are not enough; or
-        the log does not say (0)."""
-        if log_pos:
-            step = (log_pos - self._offset) % _4_GB
-            self._offset += step + max(0, (self.unplaced - step + _2_GB) // _4_GB) * _4_GB
-        self.unplaced = 0
 
     def _place_token(self, micros: int) -> str:
         """The time is in it because files get the same names again after a RESET."""
@@ -386,7 +375,11 @@ class LogReader(RowsReader, ABC):
         self._count()
         log_pos = self._outer or _LOG_POS.unpack_from(data, at)[0]
         if self.unplaced > _2_GB or not log_pos:
-            self._advance(log_pos)
+            # the group is too long for the lower 32 bits, which the log has; or the log does not say (0)
+            if log_pos:
+                step = (log_pos - self._offset) % _4_GB
+                self._offset += step + max(0, (self.unplaced - step + _2_GB) // _4_GB) * _4_GB
+            self.unplaced = 0
         else:
             self._offset += (log_pos - self._offset) % _4_GB
             self.unplaced = 0
@@ -403,11 +396,6 @@ class LogReader(RowsReader, ABC):
     def _committed(self, rows: TransactionRows, data: bytes, at: int) -> Iterable[Item]:
         taken = rows.taken()
         return (LogTransaction(*self._name(data, at), self.position(), taken),) if taken else ()
-
-    def _roll_back(self, data: bytes, at: int) -> None:
-        """The log has such a transaction for what a roll-back does not undo: no rows."""
-        self._rows = None
-        self._end_group(data, at)
 
     # XA transactions
 
@@ -464,9 +452,11 @@ class LogReader(RowsReader, ABC):
             case [b"COMMIT"]:
                 return self._commit(data, at, at)
             case [b"ROLLBACK"]:
-                self._roll_back(data, at)
+                # the log has such a transaction for what a roll-back does not undo: no rows
+                self._rows = None
+                self._end_group(data, at)
             case [b"XA", verb] if words[2:]:
-                return self._xa(verb, _xid(words[2]), data, at)
+                return self._xa(verb, words[2].decode("ascii", "replace").strip("\0; ").lower(), data, at)
             case [b"ROLLBACK", b"TO"] | [b"SAVEPOINT", _] | [b"RELEASE", b"SAVEPOINT"]:
                 self._savepoint(words)
             case _:
@@ -551,11 +541,6 @@ class LogReader(RowsReader, ABC):
         raise MalformedEvent(
             f"The log has an event of the unknown kind {data[at + 4]}.", "The server is newer than this version knows."
         )
-
-
-def _xid(text: bytes) -> str:
-    """Return the XID as `parse_xa_prepare` gives it."""
-    return text.decode("ascii", "replace").strip("\0; ").lower()
 
 
 def moment(micros: int) -> datetime:

@@ -100,7 +100,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         self._caught_up = False
         await self._database.connect()
         await self._become_consumer()
-        await self._meet_keyed()
+        await self._new_keyed_tables()
         self._tables = await self.tables()
         self._database.check_keys(self._tables)
         if position is None:
@@ -147,7 +147,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         self._reader = reader = LogThread(self._database.info, self._database.log_tables.concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._chunks, stand, reader))
         if new:
-            version = await self._version_behind(stand.log, new)
+            version = await self._version_after(stand.log, new)
             self._database.log_tables.history = SchemaHistory(version)
         captured = tuple(sorted(self._database.secrets))
         self._position = replace(stand, captured=captured, schema=version.dump(), huge=huge)
@@ -195,7 +195,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
 
     # -- the schema -------------------------------------------------------------------------------------------------
 
-    async def _version_behind(self, behind: LogPosition, names: frozenset[str]) -> Version:
+    async def _version_after(self, behind: LogPosition, names: frozenset[str]) -> Version:
         """Return the schema version with these tables as they are now.  Those that the log alters again between
         ``behind`` and now are marked uncertain."""
         assert self._reader is not None, "reading"
@@ -211,8 +211,13 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     # -- reading ----------------------------------------------------------------------------------------------------
 
     async def _changes(self, seconds: float) -> AsyncIterator[Batch]:
-        if new := await self._meet_keyed():
-            yield await self._from_here(new)
+        if new := await self._new_keyed_tables():
+            # the new tables too, from this position; what was written into them before is read
+            await self._close_log()
+            self._caught_up = False
+            self._pages.soon(new)
+            token = f"new/{self._position.log.file}/{self._position.log.offset}"
+            yield self._batch((), self._position.with_gaps(dict.fromkeys(new, token)))
             await self._open_log()
             return
         try:
@@ -246,8 +251,11 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         assert self._reader is not None, "reading"
         transactions = chunk.transactions
         if chunk.altered and chunk.reached is not None:
-            transactions = self._of_known(transactions)
-            version = await self._version_behind(chunk.reached, chunk.altered)
+            # without changes of tables that do not exist at this place of the log: DROP TABLE IF EXISTS
+            known = self._database.log_tables.history.current.known
+            kept = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
+            transactions = tuple(each for each in kept if each.changes)
+            version = await self._version_after(chunk.reached, chunk.altered)
             self._database.log_tables.history.change(version, chunk.reached)
         gaps = {lost.gap.table: lost.token for lost in chunk.lost}
         schema = self._database.log_tables.history.text_at(chunk.position)
@@ -256,12 +264,6 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         if transactions or chunk.lost or chunk.altered or (moved and self._due_progress()):
             return self._batch(transactions, position, tuple(lost.gap for lost in chunk.lost))
         return None
-
-    def _of_known(self, transactions: Sequence[Transaction]) -> tuple[Transaction, ...]:
-        """Leave out changes of tables that do not exist at this place of the log: DROP TABLE IF EXISTS."""
-        known = self._database.log_tables.history.current.known
-        kept = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
-        return tuple(each for each in kept if each.changes)
 
     # -- pages of tables --------------------------------------------------------------------------------------------
 
@@ -279,21 +281,13 @@ class BinlogSource(CaptureSource[BinlogPosition]):
 
     # -- new tables -------------------------------------------------------------------------------------------------
 
-    async def _meet_keyed(self) -> list[str]:
+    async def _new_keyed_tables(self) -> list[str]:
         """Tables that were not captured before, and are from now on: those without a primary key have no records."""
         self._new_tables.extended()
-        met = [capture.table for capture in (await self._meet()).tables]
+        met = [capture.table for capture in (await self._find_new_tables()).tables]
         keyless = {table for table in met if table not in self._tables or not self._tables[table].key}
         self._database.leave_out(keyless)
         return [table for table in met if table not in keyless]
-
-    async def _from_here(self, tables: Sequence[str]) -> Batch:
-        """New tables too, from where we are; what was written into them before is read."""
-        await self._close_log()
-        self._caught_up = False
-        self._pages.soon(tables)
-        token = f"new/{self._position.log.file}/{self._position.log.offset}"
-        return self._batch((), self._position.with_gaps(dict.fromkeys(tables, token)))
 
 
 #: Seconds to wait for a transaction that is open; then others get a turn.

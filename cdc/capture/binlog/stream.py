@@ -241,7 +241,7 @@ def read_log(
     reader = make(layouts, start, server, spill_bytes)
     items = _items(chunks, reader)
     if start.offset >= FIRST_UNASKABLE and not start.gtids:
-        return (item for item in items if reader.is_behind(start))
+        return (item for item in items if reader.has_passed(start))
     return items
 
 
@@ -318,7 +318,12 @@ class _Packets:
     def _other(self, packet: bytes) -> Iterable[Item]:
         """A packet that is no whole event."""
         if self._long or len(packet) == _CONTINUED:
-            return self._part(packet)
+            # events over 16 MB come in several packets; of those of no interest only the beginning is stored
+            self._long.append(packet if not self._long or self._reader.wants(self._long[0][1:_LOOK]) else b"")
+            if len(packet) == _CONTINUED:
+                return ()
+            parts, self._long[:] = [self._long[0][1:], *self._long[1:]], []
+            return self._reader.whole(b"".join(parts)) if self._reader.wants(parts[0][:_LOOK]) else ()
         if not packet:  # behind an event that was exactly as long as a packet may be
             return ()
         if packet[0] == _END_OF_LOG:
@@ -327,11 +332,3 @@ class _Packets:
         if packet[0] == _ERROR:
             raise refusal(packet)
         raise MalformedEvent("The server sent something that is not an event of its log.")
-
-    def _part(self, packet: bytes) -> Iterable[Item]:
-        """Events over 16 MB come in several packets.  Of those of no interest only the beginning is kept."""
-        self._long.append(packet if not self._long or self._reader.wants(self._long[0][1:_LOOK]) else b"")
-        if len(packet) == _CONTINUED:
-            return ()
-        parts, self._long[:] = [self._long[0][1:], *self._long[1:]], []
-        return self._reader.whole(b"".join(parts)) if self._reader.wants(parts[0][:_LOOK]) else ()

@@ -177,7 +177,7 @@ class JournalDatabase(SourceDatabase, Protocol):
         """All rows of these transactions, each transaction's rows by ordinal."""
         ...
 
-    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+    async def rows_after(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
         """The next rows of one transaction with a greater ordinal (start with -1)."""
         ...
 
@@ -283,7 +283,9 @@ class ReadAhead:
     async def next(self) -> list[JournalRow] | TransactionHead | None:
         """Return the rows of the next part, or a huge transaction: nothing after that one is read before it is emitted.
         None after the last part."""
-        self._read_on()
+        while self._parts and len(self._begun) < _AT_ONCE and not isinstance(self._last, TransactionHead):
+            part = self._parts.popleft()
+            self._begun.append(part if isinstance(part, TransactionHead) else asyncio.create_task(self._read(part)))
         if not self._begun:
             return None
         first = self._begun[0]
@@ -294,11 +296,6 @@ class ReadAhead:
             return rows
         self._begun.popleft()
         return first
-
-    def _read_on(self) -> None:
-        while self._parts and len(self._begun) < _AT_ONCE and not isinstance(self._last, TransactionHead):
-            part = self._parts.popleft()
-            self._begun.append(part if isinstance(part, TransactionHead) else asyncio.create_task(self._read(part)))
 
     @property
     def _last(self) -> asyncio.Task[list[JournalRow]] | TransactionHead | None:
@@ -329,7 +326,9 @@ class RowDeletion:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Transactions that the journal may still hold: a position must name them."""
-        return () if self._task is None or _succeeded(self._task) else self._tokens
+        task = self._task
+        ended = task is None or (task.done() and not task.cancelled() and task.exception() is None)
+        return () if ended else self._tokens
 
     async def begin(self, tokens: Sequence[str], marker: Marker) -> None:
         """Begin as soon as the previous deletion has ended, without the rows that it deleted."""
@@ -353,7 +352,3 @@ class RowDeletion:
             await asyncio.wait({task}, timeout=_CLOSING)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)  # how it ended matters to nobody
-
-
-def _succeeded(task: asyncio.Task[None]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None

@@ -42,7 +42,7 @@ from cdc.database.mysql_connection import (
     open_registry,
     rows,
 )
-from cdc.database.mysql_inspect import MySQLTable, read_replication, replica_of_triggers
+from cdc.database.mysql_inspect import read_replication, replica_of_triggers
 from cdc.database.mysql_journal import (
     CASCADES_ROW,
     JOURNAL,
@@ -201,7 +201,10 @@ class RowReader:
             self.latest = max(self.latest, *(int(short[0]) for short, _, _ in found))
             self.read_at = time.monotonic()
             if not most or len(found) < most:
-                self.complete.update(_ids_of(found))
+                ids: dict[str, list[int]] = {}
+                for (number, token, *_), _before, _after in found:
+                    ids.setdefault(token, []).append(int(number))
+                self.complete.update(ids)
         return found
 
     def rows(self, found: list[Record]) -> Iterator[JournalRow]:
@@ -228,13 +231,6 @@ class RowReader:
         error = SourceError(f"A row of the journal names shape {shape}, which is not in cdc_shape.")
         for table in sorted({known.shape.table for known in self._shapes.values()}) or ["?"]:
             yield unreadable(token, table, datetime.now(UTC), number, error)
-
-
-def _ids_of(found: Iterable[Record]) -> dict[str, list[int]]:
-    ids: dict[str, list[int]] = {}
-    for (number, token, *_), _, _ in found:
-        ids.setdefault(token, []).append(int(number))
-    return ids
 
 
 _INTERRUPTED = 1317
@@ -384,7 +380,7 @@ class MySQLJournal:
             return []
         return await self._journal_rows("WHERE `txn` IN %s ORDER BY `txn`, `id`", (_numbers(tokens),))
 
-    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+    async def rows_after(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
         which = "WHERE `txn` = %s AND `id` > %s ORDER BY `id` LIMIT %s"
         return await self._journal_rows(which, (int(token), max(ordinal, 0), limit), 1)
 
@@ -435,12 +431,9 @@ class MySQLJournal:
         return found
 
     async def tables(self) -> dict[str, Table]:
-        found = await self._session.run(self._read_tables)
+        found = await self._session.run(self._lookup.tables)
         captured = {capture.table for capture in (*self._installed, *self._captures)}
         return {name: table.as_table for name, table in found.items() if name in captured}
-
-    def _read_tables(self, connection: Connection[Any]) -> dict[str, MySQLTable]:
-        return self._lookup.tables(connection)
 
     # -- forgetting and waiting -------------------------------------------------------------------------------------
 

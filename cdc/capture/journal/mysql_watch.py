@@ -216,24 +216,20 @@ def _look(connection: Connection[Any], members: Sequence[Watched]) -> tuple[list
     for start in range(0, len(members), _TOGETHER):
         some = members[start : start + _TOGETHER]
         try:
-            found += _with_rows(connection, some)
+            each = "(SELECT {} FROM {}.`cdc_journal` FORCE INDEX (PRIMARY) WHERE `id` > {} LIMIT 1)"
+            terms = (
+                each.format(number, quote(member.info.database), max(member.seen - LATE, 0))
+                for number, member in enumerate(some)
+            )
+            found += [some[number] for (number,) in rows(connection, " UNION ALL ".join(terms))]
         except pymysql.err.MySQLError as error:
             if code_of(error) in UNAVAILABLE:
                 raise
             if len(some) == 1:
                 refused += some
                 continue
-            for each in some:
-                more = _look(connection, [each])
+            for member in some:
+                more = _look(connection, [member])
                 found += more[0]
                 refused += more[1]
     return found, refused
-
-
-def _with_rows(connection: Connection[Any], members: Sequence[Watched]) -> list[Watched]:
-    each = "(SELECT {} FROM {}.`cdc_journal` FORCE INDEX (PRIMARY) WHERE `id` > {} LIMIT 1)"
-    terms = (
-        each.format(number, quote(member.info.database), max(member.seen - LATE, 0))
-        for number, member in enumerate(members)
-    )
-    return [members[number] for (number,) in rows(connection, " UNION ALL ".join(terms))]

@@ -158,7 +158,7 @@ class PostgresJournal:
         xids = _array(_split(token)[0] for token in tokens)
         return await self._rows("xid = ANY (%(xids)s::xid8[])", {"xids": xids}, None)
 
-    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+    async def rows_after(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
         parameters = {"xid": _split(token)[0], "lsn": lsn_text(max(ordinal, 0))}
         return await self._rows("xid = %(xid)s::xid8 AND lsn > %(lsn)s::pg_lsn", parameters, limit, token)
 
@@ -206,7 +206,7 @@ class PostgresJournal:
             ordinal = int.from_bytes(lsn, "big")
             if xid != last:
                 last = xid
-                current = token or _token(_number(xid), ordinal)
+                current = token or _token(int.from_bytes(xid, "big"), ordinal)
                 self._read.add(current)
             reader = readers.get(table, _UNKNOWN)
             try:
@@ -257,10 +257,6 @@ class PostgresJournal:
 
 def _sql(name: str) -> str:
     return load(f"postgres/journal/{name}.sql")
-
-
-def _number(binary: bytes) -> int:
-    return int.from_bytes(binary, "big")
 
 
 def _token(xid: int, first: int) -> str:

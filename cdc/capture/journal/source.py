@@ -40,7 +40,7 @@ from cdc.capture.journal.database import (
 from cdc.capture.pages import EmittedPage, PageRequest, TablePage
 from cdc.capture.source import CaptureSource, Check, Patterns, Repair
 from cdc.capture.spool import RecordIndex, record_names
-from cdc.model.change import Batch, Operation, Position, ReaderStore, Row, RowChange, Transaction, Value
+from cdc.model.change import Batch, Operation, Position, ReaderStore, Row, Transaction, Value
 from cdc.model.clock import Clock
 from cdc.model.errors import CdcError, JournalMissing, OutboxOutdated, SourceError
 from cdc.model.image import key_of
@@ -85,7 +85,7 @@ class JournalSource(CaptureSource[JournalPosition]):
         self._backlog = self._seen = True
         await self._connect()
         self._took_over = await self._become_consumer()
-        await self._meet()
+        await self._find_new_tables()
         self._tables = await self.tables()
 
     async def _resume(self) -> Batch | None:
@@ -179,7 +179,7 @@ class JournalSource(CaptureSource[JournalPosition]):
             began = self._clock.monotonic()
             definitions = await self._database.definitions()
             self._trigger_check.saw(definitions, self._clock.monotonic() - began)
-        await self._meet()
+        await self._find_new_tables()
         if self._trigger_check.repaired() or self._new_tables.extended():
             self._tables = await self.tables()
 
@@ -285,13 +285,17 @@ class JournalSource(CaptureSource[JournalPosition]):
         """Fill the index; the gap rows met on the way (they belong to no record; one a table is enough)."""
         gaps: dict[str, JournalRow] = {}
         ordinal = -1
-        while rows := await self._database.rows_behind(token, ordinal, self._limits.batch):
+        while rows := await self._database.rows_after(token, ordinal, self._limits.batch):
             ordinal = rows[-1].change.ordinal
             for row in await self._named(rows):
                 if row.gap:
                     gaps.setdefault(row.change.table, row)
-                deleted = row.change.operation is Operation.DELETE
-                index.add(row.change.ordinal, *_names(row.change), deleted=deleted)
+                change, former = row.change, None
+                if change.before is not None and change.after is not None:
+                    former = key_of(change.before, tuple(change.key))
+                former_key = None if former is None else list(former.values())
+                names = record_names(change.table, list(change.key.values()), former_key)
+                index.add(change.ordinal, *names, deleted=change.operation is Operation.DELETE)
         return list(gaps.values())
 
     # -- pages of tables --------------------------------------------------------------------------------------------
@@ -326,14 +330,6 @@ def outdated(source: str) -> OutboxOutdated:
         f"Restore the right outbox, or accept this one with cdc source adopt {source}, which reads the captured tables "
         'again; on_purged = "reread" does so by itself.',
     )
-
-
-def _names(change: RowChange) -> tuple[str, str | None]:
-    """Return the index's names of the change's record now, and before this very change."""
-    former = None
-    if change.before is not None and change.after is not None:
-        former = key_of(change.before, tuple(change.key))
-    return record_names(change.table, list(change.key.values()), None if former is None else list(former.values()))
 
 
 def _gaps(rows: Sequence[JournalRow]) -> dict[str, str]:

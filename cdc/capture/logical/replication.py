@@ -320,7 +320,12 @@ class ReplicationStream:
                     server.consume_input()
                     continue
                 if size < 0:
-                    self._ended(server)
+                    result = None if server.is_busy() else server.get_result()
+                    if result is not None and result.status == ExecStatus.FATAL_ERROR:
+                        raise psycopg.errors.error_from_result(result)
+                    raise SourceUnavailable(
+                        f"{self._info.describe()} ended the replication.", "Was the server stopped?"
+                    )
                 self._silent = 0.0
                 message = self._message(bytes(data))
                 if message is not None:
@@ -337,13 +342,6 @@ class ReplicationStream:
                 self._send_status(answer=False)
             return None
         raise MalformedEvent("The replication connection says something that is not in its protocol.")
-
-    def _ended(self, server: psycopg.pq.abc.PGconn) -> None:
-        """The server stopped: say why."""
-        result = None if server.is_busy() else server.get_result()
-        if result is not None and result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
-        raise SourceUnavailable(f"{self._info.describe()} ended the replication.", "Was the server stopped?")
 
     async def wait(self, seconds: float) -> None:
         with self._translated():

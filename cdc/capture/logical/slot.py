@@ -207,7 +207,7 @@ class SlotCare:
         )
 
 
-def lost_behind(given: LogicalPosition, state: SlotState) -> str:
+def lost_after(given: LogicalPosition, state: SlotState) -> str:
     """Return what the slot lacks after the position, as a predicate; empty when it has everything."""
     if given.system != state.system:
         return "is on another server than the one that was read so far"
@@ -237,7 +237,7 @@ async def position_findings(info: ConnectionInfo, stored: Callable[[], Awaitable
         if position is None or before.problem or state.problem:
             return []
         stand = LogicalPosition.load(position)
-        lost = lost_behind(stand, replace(state, confirmed=before.confirmed))
+        lost = lost_after(stand, replace(state, confirmed=before.confirmed))
         if not lost and await _is_another(info, link, stand, state):
             lost = ANOTHER_HISTORY
     if lost:

@@ -38,7 +38,7 @@ from cdc.capture.logical.slot import (
     SlotCare,
     SlotDatabase,
     SlotState,
-    lost_behind,
+    lost_after,
     publishing,
     read_state,
 )
@@ -114,7 +114,7 @@ class SlotPages:
         """The log is read from there on."""
         self._mark, self._reached = 0, reached
 
-    def patience(self, idle: float) -> float:
+    def longest_wait(self, idle: float) -> float:
         """Seconds to wait for changes at most while a page waits: until the log is to be written out."""
         return min(idle, max(SOON, self._hurry_at - self._clock.monotonic()))
 
@@ -131,7 +131,8 @@ class SlotPages:
         page, ((snapshot, end),) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
         if not self._unseen.all_in(Snapshot.parse(snapshot)):
             return None
-        self._mark = _end_of_record(lsn_number(end))
+        insert = lsn_number(end)  # the next record may begin after the header of a page that is not written yet
+        self._mark = insert - _LOG_HEADER if insert % _LOG_PAGE == _LOG_HEADER else insert
         self._hurry_at = self._clock.monotonic() + _PATIENCE
         return page
 
@@ -149,11 +150,6 @@ class SlotPages:
     def emitted(self) -> bool:
         """Return whether everything that the last page shows was emitted."""
         return self._reached >= self._mark
-
-
-def _end_of_record(insert: int) -> int:
-    """Return the end of a record: the next one may begin after the header of a page that is not written yet."""
-    return insert - _LOG_HEADER if insert % _LOG_PAGE == _LOG_HEADER else insert
 
 
 log = structlog.get_logger()
@@ -226,7 +222,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             await self._database.link.query(load("postgres/slot/disconnect_reader.sql"), [self._slot])
         self._watch = asyncio.create_task(self._care.watch(self._limits.check_pause))
         await self._database.use_schema(self._schema)
-        self._unseen = await self._meet_new()
+        self._unseen = await self._new_captures()
         self._tables = await self.tables()
         self._position = self._given or LogicalPosition(state.confirmed, state.system)
 
@@ -234,7 +230,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         """The position is compared here, not in `open`: what a standby is given there may be behind the slot, which the
         consumer before it has moved."""
         given, state = self._given, self._opened
-        lost = "" if given is None else lost_behind(given, state)
+        lost = "" if given is None else lost_after(given, state)
         if not lost and not await self._read_log(state):
             await self._end_log()
             lost = ANOTHER_HISTORY
@@ -310,9 +306,9 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         self._snapshots.reach(max(self._position.lsn, chunk.progress))
         await self._snapshots.hurry()
 
-    def _patience(self, idle: float) -> float:
+    def _longest_wait(self, idle: float) -> float:
         waits = self._pages.under_way and not self._emitted()
-        return self._snapshots.patience(idle) if waits else super()._patience(idle)
+        return self._snapshots.longest_wait(idle) if waits else super()._longest_wait(idle)
 
     async def _still_consumer(self) -> None:
         """The lock lives as long as its connection, which is looked after now and then."""
@@ -380,7 +376,11 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         process is stopped.
         """
         unseen, self._unseen = self._unseen, ()
-        if new := self._keyed([*unseen, *await self._meet_new()]):
+        if new := [
+            each.table
+            for each in [*unseen, *await self._new_captures()]
+            if each.table in self._tables and self._tables[each.table].key
+        ]:
             yield self._batch((), self._position.blind_to(new), self._gaps_of(new))
         now = self._clock.monotonic()
         if now < self._check_at and not self._new_tables.extended():
@@ -410,14 +410,11 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             left = tuple(name for name in self._position.blind if name in self._flaws)
             yield self._batch((), replace(self._position, blind=left).with_gaps(tokens))
 
-    async def _meet_new(self) -> Sequence[Capture]:
+    async def _new_captures(self) -> Sequence[Capture]:
         """Return tables that are to be captured and whose changes the log did not show until now."""
-        appeared = await self._meet()
+        appeared = await self._find_new_tables()
         self._captures |= {capture.table: capture for capture in appeared.tables}
         return appeared.uncaptured
-
-    def _keyed(self, captures: Sequence[Capture]) -> list[str]:
-        return [each.table for each in captures if each.table in self._tables and self._tables[each.table].key]
 
     async def _published(self) -> tuple[dict[str, Publishing], set[str]]:
         """Return how the tables are published that are installed, or of which the log has lost sight; and which are

@@ -112,7 +112,7 @@ class GuardState:
         lost = self.given if call.status == HTTPStatus.UNAUTHORIZED else {call.resource}
         return replace(self.with_call(call), given=self.given - lost)
 
-    def with_given(self, resource: str) -> GuardState:
+    def with_granted(self, resource: str) -> GuardState:
         return replace(self, given=self.given | {resource})
 
     def with_ban(self, now: float) -> GuardState:
@@ -176,7 +176,7 @@ class BanGuard:
             if counted:
                 memory = memory.with_refusal(RefusedCall(now, status or 0, resource, permit or secrets.token_hex(8)))
             if status == HTTPStatus.OK:
-                memory = memory.with_given(resource)
+                memory = memory.with_granted(resource)
             return (memory.with_ban(now) if banned else memory).dump()
 
         await self._store.change_refusals(self._api, note)
@@ -361,7 +361,9 @@ class ApiClient:
     async def _request(self, resource: str, query: Query, below: str) -> _Raw:
         url = self._url / "api/3" / resource / below if below else self._url / "api/3" / resource
         try:
-            async with self._open_session().get(url.with_query(query), allow_redirects=False) as answer:
+            if self._session is None:
+                self._session = aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT)
+            async with self._session.get(url.with_query(query), allow_redirects=False) as answer:
                 pause = _pause(answer)
                 if pause:
                     self._budget.hold(pause)
@@ -380,11 +382,6 @@ class ApiClient:
             if len(body) > _LONGEST:
                 raise SourceError(f"The API at {self.place} answers more than {_LONGEST >> 20} MB.", "Lower page_size.")
         return bytes(body)
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT)
-        return self._session
 
     async def close(self) -> None:
         session, self._session = self._session, None

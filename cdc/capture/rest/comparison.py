@@ -57,7 +57,7 @@ class RestPosition:
     progress: Mapping[str, ResourceProgress] = field(default_factory=dict)
     refused: tuple[float, ...] = ()
 
-    def of(self, table: str) -> ResourceProgress:
+    def progress_of(self, table: str) -> ResourceProgress:
         return self.progress.get(table, ResourceProgress())
 
     def with_progress(self, table: str, progress: ResourceProgress) -> RestPosition:
@@ -196,7 +196,7 @@ class Tools:
     async def moment(self) -> None:
         await self.clock.wait(asyncio.Event(), _MOMENT)
 
-    async def kept_rows(self, resource: Resource, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+    async def stored_rows(self, resource: Resource, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
         return await self.kept.kept_rows(self.source, resource.table, keys) if keys else {}
 
 
@@ -293,7 +293,7 @@ class Numbered:
 
     async def _compared(self, page: ResourcePage, digests: Mapping[bytes, bytes]) -> ComparisonStep:
         changed = [row for row in page.rows if digests.get(row.key) != row.kept.digest]
-        before = await self._tools.kept_rows(self._resource, [row.key for row in changed])
+        before = await self._tools.stored_rows(self._resource, [row.key for row in changed])
         look = self._tools.look(self._resource, self._progress)
         step = ComparisonStep(look.changed(changed, before), page.until, page.until is None)
         if page.until is not None:
@@ -332,7 +332,7 @@ class Unnumbered:
         page = await self._tools.reader.page(self._resource, self._after)
         self._doubtful = self._doubtful or page.empty
         self._note(page.rows)
-        before = await self._tools.kept_rows(self._resource, [row.key for row in page.rows])
+        before = await self._tools.stored_rows(self._resource, [row.key for row in page.rows])
         look = self._tools.look(self._resource, self._progress)
         step = ComparisonStep(look.changed(page.rows, before), None, done=False)
         self._after = page.until
@@ -390,6 +390,6 @@ class Deletions:
 
     async def step(self) -> ComparisonStep:
         some, self._gone = self._gone[:_AT_ONCE], self._gone[_AT_ONCE:]
-        before = await self._tools.kept_rows(self._resource, some)
+        before = await self._tools.stored_rows(self._resource, some)
         soon = self._tools.doubts.recheck(self._resource.table)
         return ComparisonStep(self._look.changed((), before, some), None, not self._gone, soon=soon)

@@ -103,7 +103,10 @@ def _value(table: Table, column: Column, value: Any) -> Value:
         if column.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
             value = _iso(str(value))
         elif column.kind is ColumnKind.DECIMAL:
-            return _decimal(column, value)
+            # the API gives a number, and other sources the digits of the database: as many as the type says
+            number = Decimal(str(value))
+            scale = _SCALE.search(column.database_type)
+            return decimal(number.quantize(Decimal(1).scaleb(-int(scale[1]))) if scale else number)
         elif isinstance(value, dict | list):
             value = orjson.dumps(value).decode()
         return NORMALISERS[column.kind](value)
@@ -121,13 +124,6 @@ def _iso(text: str) -> str | None:
         return text
     day, month, year = match.groups()
     return f"{year}-{month}-{day}{text[match.end() :]}" if int(year) > 0 else None
-
-
-def _decimal(column: Column, value: Any) -> Value:
-    """The API gives a number, and other sources the digits of the database: as many as the type says."""
-    number = Decimal(str(value))
-    scale = _SCALE.search(column.database_type)
-    return decimal(number.quantize(Decimal(1).scaleb(-int(scale[1]))) if scale else number)
 
 
 def pack(row: Row) -> tuple[bytes, bytes]:
@@ -198,7 +194,7 @@ class MissingRows:
         if table is None or table in self._since:
             self._moved = self._now()
 
-    def looked_up(self, table: str, *, rows: bool) -> bool:
+    def believes(self, table: str, *, rows: bool) -> bool:
         """Return whether to believe a table of which events look rows up: that it has ``rows``, or none although it
         had."""
         if rows or table not in self._lookups:
@@ -293,10 +289,15 @@ class ResourceReader:
 
     async def page(self, resource: Resource, after: bytes | None = None) -> ResourcePage:
         """The next rows in the order of their keys: ours if they are numbers, else the database's."""
-        answer, complete = await self._rows(resource, _from(resource, after), self._size)
+        query = [_sort(resource)]
+        if after is not None:  # from that row on, which is known: an answer without any row is that of a failed query
+            query.insert(0, (f"filter[{resource.key}_gte]", str(key_value(after))))
+        answer, complete = await self._rows(resource, query, self._size)
         rows = tuple(_seen(resource, row) for row in answer)
         keys = [row.key for row in rows]
-        unsorted = resource.numbered and not _ascending(after, keys)
+        unsorted = resource.numbered and not (
+            all(one < other for one, other in pairwise(keys)) and (after is None or not keys or after <= keys[0])
+        )
         if len(set(keys)) < len(keys) or unsorted or (not complete and keys[-1] == after):
             raise SourceError(
                 f"The API gives rows of {resource.path} that are not sorted by {resource.key}, or not behind a key.",
@@ -374,19 +375,8 @@ def _table(resource: Resource, schema: Any) -> Table:
     return Table(resource.table, columns, (resource.key,))
 
 
-def _from(resource: Resource, after: bytes | None) -> Query:
-    """Return the query from the row ``after`` on, which is known: an answer without any row is that of a failed
-    query."""
-    sort = [_sort(resource)]
-    return sort if after is None else [(f"filter[{resource.key}_gte]", str(key_value(after))), *sort]
-
-
 def _sort(resource: Resource) -> tuple[str, str]:
     return f"sort[{resource.key}]", "ASC"
-
-
-def _ascending(after: bytes | None, keys: Sequence[bytes]) -> bool:
-    return all(one < other for one, other in pairwise(keys)) and (after is None or not keys or after <= keys[0])
 
 
 def _seen(resource: Resource, row: Row) -> SeenRow:
@@ -426,7 +416,7 @@ class ApiLookup:
         return sorted(rows, key=lambda row: key_bytes(row[resource.key]))
 
     def _check(self, resource: Resource, *, rows: bool) -> None:
-        if not self._doubts.looked_up(resource.table, rows=rows):
+        if not self._doubts.believes(resource.table, rows=rows):
             raise SourceError(
                 f"The API gives no rows of {resource.path}, which had some; events wait for them for fifteen minutes.",
                 "FacturaScripts' own log says more.",

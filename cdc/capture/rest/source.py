@@ -190,14 +190,14 @@ class RestSource(SingleReader):
 
     async def open(self, position: Position | None) -> None:
         loaded = RestPosition.load(position)
-        await self._lock.take(self._become_reader, STANDBY_SECONDS)
+        await self._lock.acquire(self._become_reader, STANDBY_SECONDS)
         self._foreign = loaded is None
         self._position, self._stored = loaded or RestPosition(), position
         self._comparisons.clear()
         if self._unstored is not None:
             self._schedule.repeat(self._unstored)
         for resource in self._polled.resources:
-            if self._position.of(resource.table).known:
+            if self._position.progress_of(resource.table).known:
                 self._schedule.known(resource.table)
         client = self._connect()
         if self._position.refused:
@@ -308,14 +308,14 @@ class RestSource(SingleReader):
             raise error
 
     async def _new_rows(self, turn: ScheduledRead) -> Batch | None:
-        resource, progress = turn.resource, self._position.of(turn.resource.table)
+        resource, progress = turn.resource, self._position.progress_of(turn.resource.table)
         page = await self._api.tools.reader.page(resource, progress.newest)
         difference = self._api.tools.look(resource, progress).changed(page.rows, {})
         self._schedule.served(turn, done=page.until is None)
         return self._batch(resource, difference, replace(progress, newest=_newest(progress, difference)))
 
     async def _compare(self, turn: ScheduledRead) -> Batch | None:
-        resource, progress = turn.resource, self._position.of(turn.resource.table)
+        resource, progress = turn.resource, self._position.progress_of(turn.resource.table)
         table = resource.table
         if table not in self._comparisons:
             progress = self._begun(progress)
@@ -351,7 +351,7 @@ class RestSource(SingleReader):
         of a comparison whose progress is stored is stored too, or else a later one would continue there."""
         position = self._position.with_progress(resource.table, reached)
         content = difference.changes or difference.written or difference.gone or gaps
-        stored = (RestPosition.load(self._stored) or RestPosition()).of(resource.table)
+        stored = (RestPosition.load(self._stored) or RestPosition()).progress_of(resource.table)
         over = reached.after is None and stored.after is not None
         if not content and not reset and not over and reached.known == stored.known:
             self._position = position
@@ -442,7 +442,10 @@ class ApiInspector:
         for resource in [each for each in withheld if each.path in refused]:
             yield _refused(refused[resource.path], withheld.pop(resource))
         if withheld:
-            yield _not_asked(withheld)
+            names, first = ", ".join(each.path for each in withheld), next(iter(withheld.values()))
+            detail = f"{len(withheld)} resources were not asked for: {names}. {first.message}"
+            fix = f"Run cdc doctor again after {first.until:%H:%M:%S} UTC."
+            yield Finding("rights", Severity.WARNING, detail, fix)
         if allowed:
             yield Finding("rights", Severity.OK, f"{allowed} of {len(resources)} resources can be read")
 
@@ -461,10 +464,3 @@ def _refused(call: RefusedCall, error: Withheld) -> Finding:
     time = datetime.fromtimestamp(call.at, UTC)
     detail = f"{call.resource} was refused at {time:%H:%M:%S} UTC, and was not asked for again."
     return Finding("rights", Severity.WRONG, detail, f"{ALLOW} It is asked for again after {error.until:%H:%M:%S} UTC.")
-
-
-def _not_asked(resources: Mapping[Resource, Withheld]) -> Finding:
-    names = ", ".join(each.path for each in resources)
-    error = next(iter(resources.values()))
-    detail = f"{len(resources)} resources were not asked for: {names}. {error.message}"
-    return Finding("rights", Severity.WARNING, detail, f"Run cdc doctor again after {error.until:%H:%M:%S} UTC.")

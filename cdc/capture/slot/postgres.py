@@ -196,7 +196,8 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
         with self._session() as connection:
             found = inspect(connection)
             known = found.memory.identities if found.memory is not None else {}
-            there = [table for table in known if table in found.tables and not _is_leaf(found, table)]
+            leaves = {leaf for table in found.tables.values() for leaf in table.leaves}
+            there = [table for table in known if table in found.tables and table not in leaves]
             plan = slot_plan.plan_repair(found, there if tables is None else tables)
             self._apply(connection, plan, lambda _title: None)
         return Repaired(tuple(step.title for step in plan.steps))
@@ -208,18 +209,15 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
         return [step.title for step in plan.steps]
 
     def _findings(self, _connection: Connection, found: SlotInstallation, captures: Sequence[Capture]) -> list[Finding]:
-        return findings(found, captures, self._limit, self._no_replication())
-
-    def _survey(self, connection: Connection, found: SlotInstallation) -> list[SurveyedTable]:
-        return survey(connection, found.schema, found.memory.identities if found.memory is not None else ())
-
-    def _no_replication(self) -> str:
-        """Return the reason why the consumer's account gets no replication connection; empty when it does."""
+        no_replication = ""
         try:
             connect(self._consumer, "cdc doctor", replication="database").close()
         except psycopg.OperationalError as error:
-            return own_words(error)
-        return ""
+            no_replication = own_words(error)
+        return findings(found, captures, self._limit, no_replication)
+
+    def _survey(self, connection: Connection, found: SlotInstallation) -> list[SurveyedTable]:
+        return survey(connection, found.schema, found.memory.identities if found.memory is not None else ())
 
     def _restoring(self, found: SlotInstallation, before: SlotInstallation) -> Plan:
         return slot_plan.restoring(found, before)
@@ -252,7 +250,3 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
             f"{what}: it waits for open transactions, and {holder} ({described}) has had one for {age:.0f} s.",
             f"Let it finish, or end it with {end}; then run the command again.",
         )
-
-
-def _is_leaf(found: SlotInstallation, name: str) -> bool:
-    return any(name in table.leaves for table in found.tables.values())

@@ -22,7 +22,7 @@ from pymysql.connections import Connection
 from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, Step, hide_nothing, require_proof, within
 from cdc.capture.triggers.mysql_findings import capture_findings, cascade_findings, findings_of, prove, unread_changes
 from cdc.capture.triggers.mysql_plan import Proof, extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
-from cdc.capture.triggers.mysql_state import Installation, MySQLState, MySQLTrigger, grants_text, inspect, installation
+from cdc.capture.triggers.mysql_state import Installation, MySQLState, grants_text, inspect, installation
 from cdc.database import sqlfile
 from cdc.database.mysql_connection import (
     BAD_COLUMN,
@@ -64,7 +64,7 @@ _ALTERED = frozenset({BAD_COLUMN, MISSING_TABLE, 1360, 1050, 1304, 1359})
 
 
 @dataclass(frozen=True, slots=True)
-class LockPatience:
+class LockTries:
     """The time that DDL may wait for a table (and make the ERP queue behind it), and how often it tries."""
 
     seconds: int = 2
@@ -74,7 +74,7 @@ class LockPatience:
 def run(
     connection: Connection[Any],
     plan: Plan,
-    lock_wait: LockPatience,
+    lock_wait: LockTries,
     progress: Progress,
     *,
     prove: Callable[[Proof], Finding],
@@ -108,7 +108,7 @@ def run(
 def _run_independent(
     connection: Connection[Any],
     groups: Sequence[Sequence[Step]],
-    lock_wait: LockPatience,
+    lock_wait: LockTries,
     progress: Progress,
     another: Callable[[], AbstractContextManager[Connection[Any]]],
 ) -> None:
@@ -173,7 +173,7 @@ def _apart(steps: Iterable[Step], found: MySQLState) -> list[list[Step]]:
     return list(groups.values())
 
 
-def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockPatience) -> Repaired:
+def run_each(connection: Connection[Any], plan: Plan, before: MySQLState, lock_wait: LockTries) -> Repaired:
     """Run all steps in order, each table's by itself: a failure is taken back for its table alone.  ``before``: the
     state from which the plan was made.  Raises an error of the journal, without which no table can be captured."""
     done: list[str] = []
@@ -221,7 +221,7 @@ def _being_restored(connection: Connection[Any], tables: Sequence[str]) -> set[s
     return locked
 
 
-def _prepare(connection: Connection[Any], lock_wait: LockPatience) -> None:
+def _prepare(connection: Connection[Any], lock_wait: LockTries) -> None:
     seconds = int(lock_wait.seconds)
     waits = (f"SET SESSION lock_wait_timeout = {seconds}", f"SET SESSION innodb_lock_wait_timeout = {seconds}")
     for sql in (*SESSION, *waits):
@@ -235,13 +235,13 @@ class _Unfinished(NamedTuple):
     error: LockTimeout
 
 
-def _run_step(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> None:
+def _run_step(connection: Connection[Any], step: Step, lock_wait: LockTries) -> None:
     unfinished = _attempted(connection, step, lock_wait)
     if unfinished is not None:
         raise unfinished.error
 
 
-def _attempted(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> _Unfinished | None:
+def _attempted(connection: Connection[Any], step: Step, lock_wait: LockTries) -> _Unfinished | None:
     """Run the statements; return the rest if a lock was not had in time.  After a lock conflict they are tried again
     from the first that is not final: a statement is final by itself, those under LOCK TABLES together."""
     final = failures = 0
@@ -260,7 +260,12 @@ def _attempted(connection: Connection[Any], step: Step, lock_wait: LockPatience)
             if code_of(error) not in LOCK_CONFLICTS:
                 raise _explained(error, step) from error
             if failures == lock_wait.attempts:
-                timeout = _lock_timeout(connection, step, lock_wait)
+                table = step.table or _last_table(step)
+                tries = f"{lock_wait.attempts} times {lock_wait.seconds} s"
+                timeout = LockTimeout(
+                    f"Could not {step.title}: table {table} stayed locked for {tries}, {_blocker(connection, table)}.",
+                    "Wait until that connection ends its transaction, or end it with KILL, then run this again.",
+                )
                 timeout.__cause__ = error
                 return _Unfinished(replace(step, statements=step.statements[final:]), timeout)
     return None
@@ -296,15 +301,6 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
     return InstallError(f"{where}: error {code}: {error.args[-1]}.")
 
 
-def _lock_timeout(connection: Connection[Any], step: Step, lock_wait: LockPatience) -> LockTimeout:
-    table = step.table or _last_table(step)
-    tries = f"{lock_wait.attempts} times {lock_wait.seconds} s"
-    return LockTimeout(
-        f"Could not {step.title}: table {table} stayed locked for {tries}, {_blocker(connection, table)}.",
-        "Wait until that connection ends its transaction, or end it with KILL, then run this again.",
-    )
-
-
 def _last_table(step: Step) -> str:
     names = re.findall(r"TABLE (?:IF EXISTS )?`([^`]+)`", step.statements[0])
     return names[-1] if names else "of the journal"
@@ -328,7 +324,7 @@ def _blocker(connection: Connection[Any], table: str) -> str:
 
 
 def _take_back(
-    connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, cause: CdcError, table: str | None = None
+    connection: Connection[Any], before: MySQLState, lock_wait: LockTries, cause: CdcError, table: str | None = None
 ) -> None:
     """Undo; the error names what cannot be undone now.  ``table``: only its triggers; None: everything."""
     try:
@@ -340,26 +336,24 @@ def _take_back(
         ) from cause
 
 
-def _undo(connection: Connection[Any], before: MySQLState, lock_wait: LockPatience, table: str | None) -> None:
+def _undo(connection: Connection[Any], before: MySQLState, lock_wait: LockTries, table: str | None) -> None:
     """Triggers and journal as they were before this run; shapes that remain are unused and harmless."""
     now = inspect(connection)
     old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
     undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
-    undo += [_create(trigger) for trigger in old - new if trigger.table in now.tables]
+    undo += [
+        f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
+        f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
+        for trigger in old - new
+        if trigger.table in now.tables
+    ]
     for name in sorted(now.own_objects - before.own_objects) if table is None else ():
         undo.append(f"DROP TABLE {quote(name)}")
     for sql in undo:
         _retry(partial(_execute, connection, sql), lock_wait)
 
 
-def _create(trigger: MySQLTrigger) -> str:
-    return (
-        f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
-        f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
-    )
-
-
-def _retry(action: Callable[[], None], lock_wait: LockPatience) -> None:
+def _retry(action: Callable[[], None], lock_wait: LockTries) -> None:
     for attempt in range(1, lock_wait.attempts + 1):
         try:
             action()
@@ -381,14 +375,14 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     def __init__(
         self,
         info: ConnectionInfo,
-        lock_wait: LockPatience | None = None,
+        lock_wait: LockTries | None = None,
         hiding: Hiding = hide_nothing,
         *,
         replica: bool = False,
     ) -> None:
         self._info = info
         self._replica = replica
-        self._lock_wait = lock_wait or LockPatience()
+        self._lock_wait = lock_wait or LockTries()
         self._hiding = hiding
 
     @contextmanager

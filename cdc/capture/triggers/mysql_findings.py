@@ -9,7 +9,7 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.triggers.mysql_plan import Proof, dialect_of, proof, targets_of, wanted_triggers
+from cdc.capture.triggers.mysql_plan import Proof, dialect_of, planned_triggers, proof, targets_of
 from cdc.capture.triggers.mysql_render import shape_of
 from cdc.capture.triggers.mysql_state import TRANSACTIONS, Instrumentation, MySQLState, obstacle_of, refuse
 from cdc.database import sqlfile
@@ -60,7 +60,11 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         return [*findings, Finding("journal", Severity.WRONG, detail, _INSTALL), *_definers(found)]
     if found.installation is None or not {JOURNAL, SHAPES, INSTALLATION} <= found.own_objects:
         return [*findings, Finding("journal", Severity.WRONG, "The journal is not installed.", _INSTALL)]
-    findings += [_version(found.installation.version), _tokens(found), *_wait(found)]
+    findings += [_version(found.installation.version), _tokens(found)]
+    if WAIT in found.own_objects:
+        detail = f"Procedure {WAIT} is left from an earlier version: nothing calls it any more."
+        fix = _INSTALL if found.rights.may("ALTER ROUTINE") else f"DROP PROCEDURE {WAIT}"
+        findings.append(Finding("waiting", Severity.WARNING, detail, fix))
     if found.installation.cascades_only:
         detail = "Only the triggers for cascades are installed, for a consumer that reads the binlog."
         findings.append(Finding("triggers", Severity.WRONG, detail, _INSTALL))
@@ -69,7 +73,13 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
     findings += (*_trigger_findings(found, captures, cascades_only=False), *_created_again(found, _INSTALL))
     findings += _definers(found)
-    findings += (*_silent_cascades(found), *_registry(found))
+    findings += _silent_cascades(found)
+    if found.installation.tokens is Tokens.ROW_START and not found.versioned_probe:
+        detail = (
+            "A KILL at the wrong moment makes MariaDB refuse all commits to captured tables (error 4133), "
+            "and this installation, of an earlier version, cannot end that."
+        )
+        findings.append(Finding("registry", Severity.WARNING, detail, _INSTALL))
     findings.append(_backlog(connection, found))
     return findings
 
@@ -133,28 +143,12 @@ def _tokens(found: MySQLState) -> Finding:
     return Finding("transactions", Severity.OK, f"distinguished by {tokens}")
 
 
-def _registry(found: MySQLState) -> Iterator[Finding]:
-    if found.installation is not None and found.installation.tokens is Tokens.ROW_START and not found.versioned_probe:
-        detail = (
-            "A KILL at the wrong moment makes MariaDB refuse all commits to captured tables (error 4133), "
-            "and this installation, of an earlier version, cannot end that."
-        )
-        yield Finding("registry", Severity.WARNING, detail, _INSTALL)
-
-
-def _wait(found: MySQLState) -> Iterator[Finding]:
-    if WAIT in found.own_objects:
-        detail = f"Procedure {WAIT} is left from an earlier version: nothing calls it any more."
-        fix = _INSTALL if found.rights.may("ALTER ROUTINE") else f"DROP PROCEDURE {WAIT}"
-        yield Finding("waiting", Severity.WARNING, detail, fix)
-
-
 def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascades_only: bool) -> Iterator[Finding]:
     """A line for each table whose triggers are not as they should be; one line when all are."""
     fix = _INSTALL_CASCADES if cascades_only else _INSTALL
     captures = [capture for capture in captures if capture.table in found.tables]
     dialect = dialect_of(found, cascades_only=cascades_only)
-    wanted = wanted_triggers(found, targets_of(found, captures), dialect)
+    wanted = planned_triggers(found, targets_of(found, captures), dialect)
     there = {trigger.name: trigger for trigger in found.own_triggers}
     lost: dict[str, list[str]] = {}
     strays: dict[str, set[str]] = {}
@@ -177,7 +171,9 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
     for table, others in strays.items():
         detail = f"The table was swapped by RENAME: its triggers are on {', '.join(sorted(others))}."
         yield Finding(f"triggers of {table}", Severity.WRONG, detail, fix)
-    crashing = _crashing(found)
+    # tables whose triggers have a cursor that MariaDB may parse again and not survive
+    mariadb = found.server.flavour is Flavour.MARIADB
+    crashing = {trigger.table for trigger in found.own_triggers if mariadb and _CRASHING.search(trigger.body)}
     for table in sorted(stale - lost.keys() - strays.keys() | crashing):
         detail = (
             _CRASH if table in crashing else _drift(found.tables[table], rules.get(table), compiled.get(table), new)
@@ -189,12 +185,6 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
         yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", fix)
     if not (lost or strays or stale or superfluous or crashing):
         yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
-
-
-def _crashing(found: MySQLState) -> set[str]:
-    """Return the tables whose triggers have a cursor that MariaDB may parse again and not survive."""
-    mariadb = found.server.flavour is Flavour.MARIADB
-    return {trigger.table for trigger in found.own_triggers if mariadb and _CRASHING.search(trigger.body)}
 
 
 def _created_again(found: MySQLState, fix: str) -> Iterator[Finding]:
@@ -327,7 +317,12 @@ def prove(info: ConnectionInfo, step: Proof) -> Finding:
                         return failure
                     tokens |= {str(token) for _, token, _ in recorded}
         except pymysql.err.MySQLError as error:
-            return _failed(error, step)
+            code, said = code_of(error), error.args[-1]
+            detail = f"A write to {PROBE} fails, and so do those to captured tables (error {code}: {said})."
+            if code in NO_PRIVILEGE or code == _NO_SUCH_USER:
+                remedy = f"Give {step.definer}, as which the triggers run, what cdc grants prints; roles do not count"
+                return Finding(_CHECK, Severity.WRONG, detail, remedy)
+            return Finding(_CHECK, Severity.WRONG, f"Not proved: error {code}: {said}.", "cdc doctor again")
         finally:
             connection.close()
         done += 1
@@ -412,15 +407,6 @@ def _wrong(step: Proof, detail: str) -> Finding:
         Tokens.GTID: "Switch log_bin on, and let the binlog hold this database (binlog_do_db, binlog_ignore_db)",
     }
     return Finding(_CHECK, Severity.WRONG, detail, remedies.get(step.tokens, "cdc install-triggers"))
-
-
-def _failed(error: pymysql.err.MySQLError, step: Proof) -> Finding:
-    code, said = code_of(error), error.args[-1]
-    detail = f"A write to {PROBE} fails, and so do those to captured tables (error {code}: {said})."
-    if code in NO_PRIVILEGE or code == _NO_SUCH_USER:
-        remedy = f"Give {step.definer}, as which the triggers run, what cdc grants prints; roles do not count"
-        return Finding(_CHECK, Severity.WRONG, detail, remedy)
-    return Finding(_CHECK, Severity.WRONG, f"Not proved: error {code}: {said}.", "cdc doctor again")
 
 
 def capture_findings(info: ConnectionInfo, found: MySQLState) -> list[Finding]:

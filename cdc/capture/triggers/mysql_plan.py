@@ -4,7 +4,7 @@ replaced may have missed a change.  Pure: a plan depends on its arguments only."
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -17,7 +17,7 @@ from cdc.capture.triggers.mysql_render import (
     MOST_PATHS,
     CascadeTarget,
     Dialect,
-    WantedTrigger,
+    PlannedTrigger,
     delete_paths,
     gap,
     parent_trigger,
@@ -68,7 +68,7 @@ from cdc.model.errors import InstallError
 
 
 def missed(
-    found: MySQLState, targets: Mapping[str, CascadeTarget], wanted: Iterable[WantedTrigger], dialect: Dialect
+    found: MySQLState, targets: Mapping[str, CascadeTarget], wanted: Iterable[PlannedTrigger], dialect: Dialect
 ) -> dict[str, set[str]]:
     """Return the captured tables of which a change may have been missed, by the table whose triggers are replaced."""
     there = found.installation
@@ -262,7 +262,7 @@ def dialect_of(found: MySQLState, *, cascades_only: bool) -> Dialect:
     )
 
 
-def wanted_triggers(found: MySQLState, targets: dict[str, CascadeTarget], dialect: Dialect) -> list[WantedTrigger]:
+def planned_triggers(found: MySQLState, targets: dict[str, CascadeTarget], dialect: Dialect) -> list[PlannedTrigger]:
     """Every trigger that should exist, parents' included."""
     wanted = []
     if not dialect.cascades_only:
@@ -289,10 +289,11 @@ def install_plan(found: MySQLState, captures: Sequence[Capture], *, cascades_onl
         )
     targets = targets_of(found, captures)
     dialect = dialect_of(found, cascades_only=cascades_only)
-    triggers = wanted_triggers(found, targets, dialect)
+    triggers = planned_triggers(found, targets, dialect)
     again = missed(found, targets, triggers, dialect)
     before = [*_journal_steps(found, targets), *_shape_steps(found, targets), *probe_steps(found, dialect)]
-    changes = _trigger_steps(found, triggers, {t: _rereads(names, targets, dialect) for t, names in again.items()})
+    rereads = {t: [reread_of(targets[name], dialect) for name in sorted(names)] for t, names in again.items()}
+    changes = _trigger_steps(found, triggers, rereads)
     recorded = _record_steps(found, captures, cascades_only=cascades_only)
     # where the installation itself is lost, a run that is interrupted must leave it behind
     steps = [*recorded, *changes] if found.journal_lost else [*changes, *recorded]
@@ -312,7 +313,9 @@ def _record_steps(found: MySQLState, captures: Sequence[Capture], *, cascades_on
         return []
     records = [_record(found.tokens, wanted)]
     if cascades_only is not bool(there and there.cascades_only):
-        records.append(_record_mode(cascades_only=cascades_only))
+        insert = f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608 - all parts are constants
+        delete = f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 - all parts are constants
+        records.append(insert if cascades_only else delete)
     return [Step(RECORD, "", tuple(records))]
 
 
@@ -321,7 +324,12 @@ def repair_plan(found: MySQLState, installation: Installation, tables: Collectio
     name the same columns; other tables' steps are left out.  A table that cannot be captured any more is refused alone.
     """
     there = [capture for capture in installation.captures if capture.table in found.tables]
-    refused = dict(_refused(found, there))
+    refused: dict[str, InstallError] = {}
+    for capture in there:
+        try:
+            refuse_tables(found, [capture])
+        except InstallError as error:
+            refused[capture.table] = error
     captures = [capture for capture in there if capture.table not in refused]
     captured = {capture.table for capture in captures}
     tables = {capture.table for capture in there} if tables is None else set(tables)
@@ -364,14 +372,6 @@ def restore_plan(found: MySQLState, captures: Sequence[Capture]) -> Plan:
     if there is not None:
         return repair_plan(found, there, None)
     return install_plan(found, [capture for capture in captures if capture.table in found.tables])
-
-
-def _refused(found: MySQLState, captures: Iterable[Capture]) -> Iterator[tuple[str, InstallError]]:
-    for capture in captures:
-        try:
-            refuse_tables(found, [capture])
-        except InstallError as error:
-            yield capture.table, error
 
 
 def _left_to_install(found: MySQLState) -> tuple[str, ...]:
@@ -434,7 +434,7 @@ def _shape_steps(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[S
 
 
 def _trigger_steps(
-    found: MySQLState, wanted: Iterable[WantedTrigger], rereads: Mapping[str, Sequence[RereadSteps]]
+    found: MySQLState, wanted: Iterable[PlannedTrigger], rereads: Mapping[str, Sequence[RereadSteps]]
 ) -> list[Step]:
     """One step a table, all its triggers under one lock: nobody writes between an old trigger and its successor.
 
@@ -492,10 +492,6 @@ def _by_table(actions: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]
     return [(table, [sql for _, sql in group]) for table, group in groupby(ordered, key=itemgetter(0))]
 
 
-def _rereads(tables: Iterable[str], targets: Mapping[str, CascadeTarget], dialect: Dialect) -> list[RereadSteps]:
-    return [reread_of(targets[table], dialect) for table in sorted(tables)]
-
-
 def _made_steps(found: MySQLState, foreign: Sequence[MySQLTrigger], unseen: Iterable[str]) -> list[Step]:
     """Record when triggers were created, where that is not known.  ``foreign``: those that somebody else created again;
     ``unseen``: the tables of which these have missed changes, which are announced first."""
@@ -533,7 +529,7 @@ def _same_columns(table: MySQLTable) -> str:
     return f"SELECT {columns} FROM {quote(table.name)} LIMIT 0"  # noqa: S608 - `quote` quotes all names
 
 
-def _equal(found: MySQLTrigger, wanted: WantedTrigger) -> bool:
+def _equal(found: MySQLTrigger, wanted: PlannedTrigger) -> bool:
     place = (found.table, found.timing, found.event)
     return place == (wanted.table, wanted.timing, wanted.event) and found.body.strip() == wanted.body.strip()
 
@@ -545,12 +541,6 @@ def _record(tokens: Tokens, captures: str) -> str:
         "ON DUPLICATE KEY UPDATE `version` = VALUES(`version`), `tokens` = VALUES(`tokens`), "
         "`captures` = VALUES(`captures`)"
     )
-
-
-def _record_mode(*, cascades_only: bool) -> str:
-    if cascades_only:
-        return f"INSERT INTO {quote(INSTALLATION)} VALUES ({CASCADES_ROW}, {VERSION}, 'cascades only', '')"  # noqa: S608 - all parts are constants
-    return f"DELETE FROM {quote(INSTALLATION)} WHERE `id` = {CASCADES_ROW}"  # noqa: S608 - all parts are constants
 
 
 def _notes(found: MySQLState, targets: dict[str, CascadeTarget]) -> list[str]:

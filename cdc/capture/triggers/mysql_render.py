@@ -117,7 +117,7 @@ _TOKEN_FILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class WantedTrigger:
+class PlannedTrigger:
     name: str
     table: str
     timing: str
@@ -226,7 +226,7 @@ def _same(columns: Iterable[MySQLColumn], flavour: Flavour) -> str:
     return " AND ".join(same(c, flavour, f"OLD.{quote(c.name)}", f"NEW.{quote(c.name)}") for c in columns) or "TRUE"
 
 
-def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[WantedTrigger]:
+def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[PlannedTrigger]:
     """The three triggers of a captured table."""
     table, shape = target.table, target.shape
     visible = [table.column(column.name) for column in shape.columns]
@@ -245,13 +245,13 @@ def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[WantedTrigger]
         if operation is not Operation.CREATE:
             own["gap_key"] = _gap_key(target, operation, own)
         text = statement(f"mysql/triggers.sql#trigger_{event.lower()}", **own)
-        triggers.append(WantedTrigger(name, table.name, "AFTER", event, text))
+        triggers.append(PlannedTrigger(name, table.name, "AFTER", event, text))
     return triggers
 
 
 def parent_trigger(
     parent: MySQLTable, event: str, paths: Sequence[Path], targets: Mapping[str, CascadeTarget], dialect: Dialect
-) -> WantedTrigger:
+) -> PlannedTrigger:
     """The trigger that journals what deleting (or re-keying) a row of ``parent`` does to captured rows elsewhere.
 
     Every table that a trigger names is opened by every statement that may run it.  So where the key is a number that
@@ -289,7 +289,7 @@ def parent_trigger(
         end=end,
         blocks="\n".join(blocks),
     )
-    return WantedTrigger(name, parent.name, "BEFORE", event, text)
+    return PlannedTrigger(name, parent.name, "BEFORE", event, text)
 
 
 def _gaps(paths: Sequence[Path], targets: Mapping[str, CascadeTarget], dialect: Dialect) -> str:

@@ -254,7 +254,9 @@ def inspect(connection: Connection[Any]) -> MySQLState:
     mysql = server.flavour is Flavour.MYSQL
     tables = read_tables(connection)
     rows(connection, "SET SESSION time_zone = '+00:00'")  # of the times at which triggers were created
-    triggers = _triggers(connection)
+    triggers = tuple(
+        MySQLTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/queries.sql#inspect_triggers"))
+    )
     own, taken = _own_objects(connection, left=any(trigger.ours for trigger in triggers))
     installation, rereads, made = _installation(connection) if INSTALLATION in own else (None, frozenset(), None)
     ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in SUFFIXES}
@@ -294,12 +296,6 @@ def _foreign_keys(connection: Connection[Any]) -> tuple[ForeignKey, ...]:
         if (table, name) in rules:  # else it was dropped between the two questions
             keys.append(ForeignKey(name, table, own, parent, referenced, *rules[table, name]))
     return tuple(keys)
-
-
-def _triggers(connection: Connection[Any]) -> tuple[MySQLTrigger, ...]:
-    return tuple(
-        MySQLTrigger(*map(text, row)) for row in rows(connection, sqlfile.load("mysql/queries.sql#inspect_triggers"))
-    )
 
 
 def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], set[str]]:

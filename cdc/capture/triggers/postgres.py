@@ -206,9 +206,15 @@ _CHANGES = (
 
 def findings(found: PostgresState, captures: Sequence[Capture], waiting: Waiting | None) -> list[Finding]:
     """``waiting``: None without a journal."""
-    checks = [_server(found), _journal(found)]
+    sound = f"PostgreSQL {found.server.version // 10000}, schema {found.schema}"
+    checks = [unfit_server(found.server) or Finding("server", Severity.OK, sound), _journal(found)]
     if waiting is not None:
-        checks += [*_tables(found, captures), _consumer(waiting)]
+        checks += _tables(found, captures)
+        if waiting.consumer:  # whose: another check
+            checks.append(Finding("consumer", Severity.OK, "a session holds its lock"))
+        else:
+            detail = "no consumer reads this database"
+            checks.append(Finding("consumer", Severity.WARNING, detail, "cdc run"))
         checks.append(backlog(waiting.changes, waiting.age, waiting.disk))
     if roles := ", ".join(found.server.silent_roles):
         detail = f"no trigger fires in sessions of {roles}: session_replication_role is replica there by default"
@@ -216,11 +222,6 @@ def findings(found: PostgresState, captures: Sequence[Capture], waiting: Waiting
             Finding("silent sessions", Severity.WARNING, detail, "ALTER ROLE … RESET session_replication_role")
         )
     return checks
-
-
-def _server(found: PostgresState) -> Finding:
-    sound = f"PostgreSQL {found.server.version // 10000}, schema {found.schema}"
-    return unfit_server(found.server) or Finding("server", Severity.OK, sound)
 
 
 def _journal(found: PostgresState) -> Finding:
@@ -273,12 +274,6 @@ def _table(found: PostgresState, capture: Capture) -> list[str]:
         return [error.message]
     changed = [] if installed.secrets == capture.secrets else ["its list of secret columns is not as configured"]
     return changed or postgres_plan.drift(found, capture)
-
-
-def _consumer(waiting: Waiting) -> Finding:
-    if waiting.consumer:
-        return Finding("consumer", Severity.OK, "a session holds its lock")  # whose: another check
-    return Finding("consumer", Severity.WARNING, "no consumer reads this database", "cdc run")
 
 
 def capture_findings(connection: Connection, found: PostgresState) -> Iterator[Finding]:

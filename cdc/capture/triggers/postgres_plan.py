@@ -118,7 +118,11 @@ def _refuse_names(found: PostgresState) -> None:
 def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
     names = [capture.table for capture in captures]
     refuse_relations(found.server.database, found.schema, found.tables, names, lambda name: refuse_table(found, name))
-    forbidden = [name for name in names if not found.tables[name].may_trigger and _needs_triggers(found, name)]
+    forbidden = [
+        name
+        for name in names
+        if not found.tables[name].may_trigger and (len(found.triggers.get(name, ())) < len(sql.TRIGGERS))
+    ]
     if forbidden:
         listed = ", ".join(each for name in forbidden for each in sql.with_partitions(found, name))
         raise InstallError(
@@ -136,10 +140,6 @@ def refuse_table(found: PostgresState, name: str) -> None:
                 f"Table {name} has a trigger {trigger.name} that is not this product's.",
                 "Rename that trigger.",
             )
-
-
-def _needs_triggers(found: PostgresState, table: str) -> bool:
-    return len(found.triggers.get(table, ())) < len(sql.TRIGGERS)
 
 
 #: Without statements: changes of the probe must be journaled as its triggers should.
@@ -265,13 +265,14 @@ def drift(found: PostgresState, capture: Capture) -> list[str]:
     if function is None:
         return [f"its trigger function {MISSING}"]
     wrong = []
+    styled = capture.table in found.tables and found.tables[capture.table].styled
     if function.definer and "cdc.cdc_journal" in function.source:
         wrong.append(_EXPOSED)
     elif not _calls_append(found, capture.table):
         wrong.append(f"its trigger function {SILENT}")
     elif function.source != sql.function_source(capture, partitioned=_partitioned(found, capture.table)):
         wrong.append("its trigger function was changed")
-    elif function.definer or {each.lower() for each in function.settings} != _settings(found, capture.table):
+    elif function.definer or {each.lower() for each in function.settings} != sql.function_settings(styled=styled):
         wrong.append("the settings of its trigger function were changed")
     wrong += _trigger_drift(found, capture.table)
     if capture.table in found.changed and not _was_blind(wrong):
@@ -291,10 +292,6 @@ def _trigger_drift(found: PostgresState, table: str) -> Iterator[str]:
             trigger.condition and sql.COMPARES in found.functions[table].source
         ):
             yield f"trigger {shape.name} {OTHER}"
-
-
-def _settings(found: PostgresState, table: str) -> frozenset[str]:
-    return sql.function_settings(styled=table in found.tables and found.tables[table].styled)
 
 
 def _partitioned(found: PostgresState, table: str) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.mysql_lookup import MySQLLookup
 from cdc.capture.pages import PageRequest
-from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
+from cdc.capture.triggers.mysql import LockTries, MySQLInstaller
 from cdc.database.mysql_connection import connect, rows
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole, Tls
@@ -151,9 +151,9 @@ async def test_reading_by_transaction(items: Database) -> None:
         written = [str(row.change.after["name"]) for row in rows if row.change.after]
         assert sorted(written) == ["2.0", "2.1", "3.0", "3.1", "3.2"]
         token = heads[0].token
-        first = await journal.rows_behind(token, -1, 2)
+        first = await journal.rows_after(token, -1, 2)
         assert [row.change.after["name"] for row in first if row.change.after] == ["3.0", "3.1"]
-        rest = await journal.rows_behind(token, first[-1].change.ordinal, 2)
+        rest = await journal.rows_after(token, first[-1].change.ordinal, 2)
         assert [row.change.after["name"] for row in rest if row.change.after] == ["3.2"]
         chosen = [first[0].change.ordinal, rest[0].change.ordinal]
         assert [row.change.ordinal for row in await journal.rows_at(token, chosen)] == chosen
@@ -434,7 +434,7 @@ async def test_the_printed_grants_are_enough_and_no_more(db: Database) -> None:
     owner = MySQLInstaller(db.info)
     printed = PrintedGrants.read(owner.grants(captures, AccountChoice(db.name)))
     db.script(printed.before)
-    made = MySQLInstaller(printed.account(db.info, AccountRole.INSTALLER), LockPatience(1, 1))
+    made = MySQLInstaller(printed.account(db.info, AccountRole.INSTALLER), LockTries(1, 1))
     made.apply(made.plan_install(captures), lambda _: None)
     assert made.plan_install(captures).steps == ()
     db.script(printed.after)

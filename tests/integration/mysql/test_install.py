@@ -11,7 +11,7 @@ import pymysql
 import pytest
 
 from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
+from cdc.capture.triggers.mysql import LockTries, MySQLInstaller
 from cdc.database.mysql_inspect import APPLIER
 from cdc.database.mysql_journal import Tokens
 from cdc.model.column import Capture
@@ -152,7 +152,7 @@ def account(database: Database, name: str, *grants: str) -> MySQLInstaller:
     database.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'p4ssw0rd!'")
     for grant in grants:
         database.execute(f"GRANT {grant} TO '{user}'@'%'")
-    return MySQLInstaller(database.info.as_user(user, "p4ssw0rd!"), LockPatience(1, 1))
+    return MySQLInstaller(database.info.as_user(user, "p4ssw0rd!"), LockTries(1, 1))
 
 
 def test_refused_without_privileges(db: Database) -> None:

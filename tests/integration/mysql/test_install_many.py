@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from cdc.capture.triggers.base import Plan
-from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
+from cdc.capture.triggers.mysql import LockTries, MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.errors import LockTimeout
 from support.database import Database
@@ -37,7 +37,7 @@ def triggers(db: Database) -> int:
 
 
 def test_other_sessions_go_on_while_one_waits_for_its_table(many: Database) -> None:
-    there = MySQLInstaller(many.info, LockPatience(30, 2))
+    there = MySQLInstaller(many.info, LockTries(30, 2))
     erp = many.connect()
     erp.cursor().execute(f"SELECT * FROM {TABLES[0]}")
     titles: list[str] = []
@@ -78,7 +78,7 @@ def test_account_with_few_connections_installs(many: Database) -> None:
     rights += ["SELECT ON performance_schema.*"] if many.flavour == "mysql" else []
     for right in rights:
         many.execute(f"GRANT {right} TO '{user}'@'%'")
-    there = MySQLInstaller(many.info.as_user(user, "p4ssw0rd!"), LockPatience(30, 2))
+    there = MySQLInstaller(many.info.as_user(user, "p4ssw0rd!"), LockTries(30, 2))
     there.apply(there.plan_install(CAPTURES), lambda _: None)
     assert there.plan_install(CAPTURES) == Plan(())
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cdc.capture.triggers.mysql import LockPatience, MySQLInstaller
+from cdc.capture.triggers.mysql import LockTries, MySQLInstaller
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError
@@ -25,7 +25,7 @@ def account(database: Database, name: str, *grants: str) -> MySQLInstaller:
     database.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'p4ssw0rd!'")
     for grant in grants:
         database.execute(f"GRANT {grant} TO '{user}'@'%'")
-    return MySQLInstaller(database.info.as_user(user, "p4ssw0rd!"), LockPatience(1, 1))
+    return MySQLInstaller(database.info.as_user(user, "p4ssw0rd!"), LockTries(1, 1))
 
 
 def user_of(database: Database, name: str) -> str:

@@ -163,7 +163,7 @@ async def test_one_transaction_piece_by_piece(shop: Shop, journal: PostgresJourn
     token = (await journal.heads(1))[0].token
     pieces: list[JournalRow] = []
     ordinal = -1
-    while rows := await journal.rows_behind(token, ordinal, 4):
+    while rows := await journal.rows_after(token, ordinal, 4):
         pieces += rows
         ordinal = rows[-1].change.ordinal
     assert [row.change.after["id"] for row in pieces if row.change.after] == [*range(1, 11)]

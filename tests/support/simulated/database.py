@@ -146,11 +146,11 @@ class JournalSession:
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
         return await self._ask("rows", lambda: [row for row in self._server.journal if row.token in tokens])
 
-    async def rows_behind(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
+    async def rows_after(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
         def behind(row: JournalRow) -> bool:
             return row.token == token and row.change.ordinal > ordinal
 
-        return await self._ask("rows_behind", lambda: list(filter(behind, self._server.journal))[:limit])
+        return await self._ask("rows_after", lambda: list(filter(behind, self._server.journal))[:limit])
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
         def wanted(row: JournalRow) -> bool:

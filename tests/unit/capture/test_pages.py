@@ -19,7 +19,7 @@ async def _read(reader: PageReader) -> None:
     async def page() -> TablePage:
         return TablePage((), None, 0)
 
-    wanted = await reader.wanted(GAP, {"clientes": TABLE})
+    wanted = await reader.next_request(GAP, {"clientes": TABLE})
     assert isinstance(wanted, PageRequest)
     assert await reader.read(wanted, page)
     assert reader.emit(GAP).rereads == ()
@@ -46,7 +46,7 @@ async def test_rereads_are_limited_to_a_rate() -> None:
     async def page() -> TablePage:
         return TablePage(rows, rows[-1], len(rows))
 
-    wanted = await reader.wanted(GAP, {"clientes": TABLE})
+    wanted = await reader.next_request(GAP, {"clientes": TABLE})
     assert wanted is not None
     assert await reader.read(wanted, page)
     left = (*reader.emit(GAP).rereads, Reread("proveedores", "lost/1"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.capture.binlog.database import VisibilityCheck, last_witness
+from cdc.capture.binlog.database import VisibilityCheck, last_visible_change
 from cdc.capture.logical.source import Snapshot, Unseen
 from cdc.capture.pages import Window
 from cdc.model.change import Operation, Row, RowChange, Transaction
@@ -130,7 +130,7 @@ class World:
 
 
 def by_witness(world: World) -> bool:
-    witness = last_witness(world.log[: world.emitted])
+    witness = last_visible_change(world.log[: world.emitted])
     return witness is None or witness.shown(world.visible.get(int(str(witness.key["id"]))))
 
 
@@ -196,9 +196,9 @@ def test_a_witness_is_a_row_that_a_transaction_left_otherwise_than_it_found_it()
     undone = transaction(change(row(2, 0), row(2, 1)), change(row(2, 1), row(2, 0)))
     inserted_and_gone = transaction(change(None, row(3, 1)), change(row(3, 1), None))
     renamed = transaction(change(row(4, 1), row(5, 1)))
-    assert last_witness([undone, inserted_and_gone]) is None
-    assert last_witness([renamed, undone]) == VisibilityCheck("item", {"id": 5}, None)
-    assert last_witness([transaction(change(row(1, 0), row(1, 1)), change(row(1, 1), row(1, 2)))]) == VisibilityCheck(
-        "item", {"id": 1}, row(1, 0)
-    )
-    assert last_witness([transaction(change(row(1, 0), None))]) == VisibilityCheck("item", {"id": 1}, row(1, 0))
+    assert last_visible_change([undone, inserted_and_gone]) is None
+    assert last_visible_change([renamed, undone]) == VisibilityCheck("item", {"id": 5}, None)
+    assert last_visible_change(
+        [transaction(change(row(1, 0), row(1, 1)), change(row(1, 1), row(1, 2)))]
+    ) == VisibilityCheck("item", {"id": 1}, row(1, 0))
+    assert last_visible_change([transaction(change(row(1, 0), None))]) == VisibilityCheck("item", {"id": 1}, row(1, 0))

@@ -48,7 +48,7 @@ async def pages(clock: ManualClock, server: Server) -> SlotPages:
     pages = SlotPages(cast("PostgresLookup", server), clock)
     assert await pages.read(WANTED) is not None
     assert not pages.emitted()
-    assert pages.patience(idle=1.0) == pytest.approx(0.01), "it looks again when it would ask"
+    assert pages.longest_wait(idle=1.0) == pytest.approx(0.01), "it looks again when it would ask"
     return pages
 
 
@@ -68,7 +68,7 @@ async def test_a_page_that_waits_asks_once(pages: SlotPages, server: Server, clo
     await pages.hurry()
     clock.advance(1)
     await pages.hurry()
-    assert pages.patience(idle=1.0) == 1.0, "the server says when"
+    assert pages.longest_wait(idle=1.0) == 1.0, "the server says when"
     (sql,) = server.asked
     assert "pg_logical_emit_message" in sql
     assert not pages.emitted()

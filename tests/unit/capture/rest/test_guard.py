@@ -158,7 +158,7 @@ def test_three_calls_at_most_are_refused_within_any_window(calls: list[tuple[flo
     clock, store = ManualClock(), MemoryOutbox()
 
     def given_clientes(text: str) -> str:
-        return GuardState.load(text, clock.now().timestamp()).with_given("clientes").dump()
+        return GuardState.load(text, clock.now().timestamp()).with_granted("clientes").dump()
 
     async def made() -> list[float]:
         times = []
