@@ -25,6 +25,8 @@ from cdc.model.image import TYPES, ImageReader, Unexpected, object_key_reader, o
 from cdc.model.normal import DecimalText
 
 Decode = Callable[[str], Row]
+#: Name of a prepared statement, and its parameters.
+Execution = tuple[str, list[str | None]]
 _Convert = Callable[[Any], Value]
 
 #: Kinds that the parsed JSON already has in the normal form.
@@ -155,12 +157,18 @@ def begin(layout: JournalLayout, settings: str = "") -> str:
     )
 
 
-def at_once(layout: JournalLayout, prepared: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Statements that read a table that is not ``exposed`` as `begin` and a `select` do, and their parameters.
+def at_once(layout: JournalLayout, prepared: str, parameters: Mapping[str, Any]) -> tuple[str, list[Execution]]:
+    """What `begin` and a `select` do, for a table that is not ``exposed``: the statement that locks it, and those to
+    execute.  If it is not the table in memory, cdc_check (check.sql) fails, and the last one is not even planned.
     ``prepared``: the name under which `prepare` prepared that."""
-    statements = render("postgres/read/at_once.sql", table=layout.name, prepared=prepared)
-    known = {"oid": layout.oid, "name": layout.name.replace("%%", "%"), "version": layout.version}
-    return statements, {"values": None, **parameters, **known}
+    name = layout.name.replace("%%", "%")
+    values: Sequence[str] | None = parameters.get("values")
+    quoted = ('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values or ())
+    array = None if values is None else "{" + ",".join(quoted) + "}"
+    return f"SELECT FROM {name}", [
+        ("cdc_check", [str(layout.oid), name, layout.version]),
+        (prepared, [array, parameters["limit"]]),
+    ]
 
 
 def prepare(sql: str, name: str, unused: str = "") -> str:

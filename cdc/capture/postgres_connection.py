@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors, generators
 from psycopg.pq import ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
 
 from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
@@ -82,40 +82,57 @@ class PostgresConnection:
             finally:
                 await self._roll_back()
 
-    async def read_at_once(self, statements: str, parameters: Mapping[str, Any]) -> list[tuple[str]] | None:
-        """Run statements from BEGIN to ROLLBACK in one round trip; the server runs none after one that fails.  Return
-        the rows of the last query, which have one text each; None when a statement failed.  Nothing of ``statements``
-        is from outside; values are quoted."""
+    async def read_prepared(
+        self, lock: str, executions: Sequence[tuple[str, Sequence[str | None]]]
+    ) -> list[tuple[str]] | None:
+        """Execute prepared statements in a transaction that can write nothing, in one round trip; the server runs none
+        after one that fails.  ``lock``: a statement that the server parses, which locks what it names, and never plans.
+        ``executions``: names and parameters.  Return the rows of the last one, which have one text each; None when one
+        failed."""
+        if any(text is not None and "\0" in text for _, texts in executions for text in texts):
+            return None  # libpq would cut it off there
+        encoded = [
+            (name.encode(), [None if text is None else text.encode() for text in texts]) for name, texts in executions
+        ]
+
+        async def run() -> list[PGresult]:
+            async with connection.lock:
+                server.enter_pipeline_mode()
+                server.send_query_params(b"BEGIN READ ONLY", None)
+                server.send_prepare(b"", lock.encode())
+                for name, texts in encoded:
+                    server.send_query_prepared(name, texts)
+                server.send_query_params(b"ROLLBACK", None)
+                server.pipeline_sync()
+                results = await connection.wait(_until_sync(server))
+                server.exit_pipeline_mode()
+                return results
+
         async with self._turn:
             with self._translated():
+                connection = self._open()
+                server = connection.pgconn
                 try:
-                    text = psycopg.AsyncClientCursor(self._open()).mogrify(statements, parameters)
-                except psycopg.DataError:  # a value that no text can hold
-                    return None
-            try:
-                results = await self._send(text)
-                if any(each.status == ExecStatus.FATAL_ERROR for each in results):
-                    return None
-                *_, last = (each for each in results if each.status == ExecStatus.TUPLES_OK)
-                return [((last.get_value(row, 0) or b"").decode(),) for row in range(last.ntuples)]
-            finally:
-                await self._roll_back()
+                    *_, last, _rollback, _sync = await self._answer(connection, run(), STATEMENT_SECONDS)
+                    if last.status != ExecStatus.TUPLES_OK:
+                        return None
+                    return [((last.get_value(row, 0) or b"").decode(),) for row in range(last.ntuples)]
+                finally:
+                    await self._roll_back()
 
     async def _roll_back(self) -> None:
-        if self._connection is not None and self._connection.info.transaction_status in _IN_TRANSACTION:
-            await self._send("ROLLBACK")
-
-    async def _send(self, statements: str) -> list[PGresult]:
-        """Run statements past psycopg, which drops all that the session has prepared when it sees a ROLLBACK."""
-        connection = self._open()
+        """End a transaction past psycopg, which drops all that the session has prepared when it sees a ROLLBACK."""
+        connection = self._connection
+        if connection is None or connection.info.transaction_status not in _IN_TRANSACTION:
+            return
 
         async def send() -> list[PGresult]:
             async with connection.lock:
-                connection.pgconn.send_query(statements.encode())
+                connection.pgconn.send_query(b"ROLLBACK")
                 return await connection.wait(generators.execute(connection.pgconn))
 
         with self._translated():
-            return await self._answer(connection, send(), STATEMENT_SECONDS)
+            await self._answer(connection, send(), STATEMENT_SECONDS)
 
     async def _query(
         self,
@@ -182,6 +199,16 @@ class PostgresConnection:
             yield
         except psycopg.Error as error:
             raise in_our_words(self._info, error) from error
+
+
+def _until_sync(server: PGconn) -> Generator[Any, Any, list[PGresult]]:
+    """Send what waits in a pipeline; return the results up to that of its end."""
+    results: list[PGresult] = []
+    while received := (yield from generators.execute(server)):
+        results += received
+        if received[-1].status == ExecStatus.PIPELINE_SYNC:
+            return results
+    raise psycopg.OperationalError("the connection is lost")
 
 
 def _may_quote_values(error: psycopg.Error) -> bool:

@@ -68,6 +68,7 @@ class PostgresLookup:
         self._catalogue_at = 0.0
         self._prepared: dict[str, str] = {}  # statement → its name in this session
         self._numbers = count()
+        self._selects: dict[tuple[str, str], tuple[JournalLayout, str]] = {}  # table, column → statement for a layout
 
     async def connect(self) -> None:
         await self.link.connect()
@@ -149,10 +150,10 @@ class PostgresLookup:
         texts = [as_text(value) for value in values if value is not None]
         if not texts:
             return []
-        return await self._rows(table, lambda layout: matching(layout, column), {"values": texts, "limit": None})
+        return await self._rows(table, column, texts)
 
     async def all_rows(self, table: str) -> list[Row]:
-        return await self._rows(table, lambda _: "true", {"limit": None})
+        return await self._rows(table, "", None)
 
     async def site_url(self) -> str:
         if SETTINGS not in await self.table_names():
@@ -188,12 +189,17 @@ class PostgresLookup:
         this one."""
         return await self.link.read(begin(layout, settings), partial(_check, layout), sql, parameters, prepare)
 
-    async def _rows(
-        self, table: str, condition: Callable[[JournalLayout], str], parameters: dict[str, Any]
-    ) -> list[Row]:
-        layout, records = await self._read(
-            table, lambda layout: (select(layout, condition(layout)), parameters), repeated=True
-        )
+    async def _rows(self, table: str, column: str, values: list[str | None] | None) -> list[Row]:
+        """Return the rows with one of these ``values`` in ``column``; all if it is empty."""
+
+        def statement(layout: JournalLayout) -> tuple[str, dict[str, Any]]:
+            of, sql = self._selects.get((table, column), (None, ""))
+            if of is not layout:
+                sql = select(layout, matching(layout, column) if column else "true")
+                self._selects[table, column] = layout, sql
+            return sql, {"values": values, "limit": None}
+
+        layout, records = await self._read(table, statement, repeated=True)
         return [layout.images.decode(text) for (text,) in records]
 
     async def _read(
@@ -212,7 +218,7 @@ class PostgresLookup:
             repeated = repeated and not layout.exposed
             if repeated and (name := self._prepared.pop(sql, None)) is not None:
                 self._prepared[sql] = name  # as the last one that was used
-                found = await self.link.read_at_once(*at_once(layout, name, parameters))
+                found = await self.link.read_prepared(*at_once(layout, name, parameters))
                 if found is not None:
                     return layout, found
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from cdc.capture import postgres_lookup
 from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture
-from cdc.model.errors import SourceError
+from cdc.model.errors import SourceError, SourceUnavailable
 from support.database import Database
 
 VALUES = [
@@ -75,6 +76,36 @@ async def test_repeated_lookup_is_one_round_trip(postgres_db: Database, tmp_path
         assert await _counted(lookup, tmp_path, 1) == (rows, 1)
 
 
+async def test_check_before_a_lookup_reads_no_entries_of_other_tables(postgres_db: Database) -> None:
+    async with reading(postgres_db) as lookup:
+        layout = lookup.catalogue.layout("item")
+        check = f"EXECUTE cdc_check ({layout.oid}, 'public.item', '{layout.version}')"
+        for _ in range(10):  # from the sixth on, the plan is one for all values
+            assert await lookup.link.query(check) == [(1,)]
+        plan = "\n".join(line for (line,) in await lookup.link.query(f"EXPLAIN {check}"))
+        assert "pg_index" in plan
+        assert "Seq Scan" not in plan
+
+
+async def test_lookups_survive_cancellation_and_report_the_end_of_their_session(postgres_db: Database) -> None:
+    async with reading(postgres_db) as lookup:
+        postgres_db.execute("INSERT INTO item VALUES (1, 'a')")
+        rows = await lookup.rows("item", "id", [1])
+        with postgres_db.connect() as session:
+            session.execute("LOCK TABLE item")
+            looking = asyncio.ensure_future(lookup.rows("item", "id", [1]))
+            waiting = "SELECT 1 FROM pg_locks WHERE relation = 'item'::regclass AND NOT granted"
+            while not await asyncio.to_thread(postgres_db.execute, waiting):
+                pass
+            looking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await looking
+        assert await lookup.rows("item", "id", [1]) == rows == [{"id": 1, "name": "a"}]
+        postgres_db.execute(f"SELECT pg_terminate_backend({lookup.link._open().info.backend_pid})")
+        with pytest.raises(SourceUnavailable):
+            await lookup.rows("item", "id", [1])
+
+
 @pytest.mark.parametrize("strings", ["on", "off"])
 async def test_looked_up_values_are_only_values(postgres_db: Database, strings: str) -> None:
     postgres_db.execute(f"ALTER DATABASE {postgres_db.name} SET standard_conforming_strings = {strings}")
@@ -83,6 +114,8 @@ async def test_looked_up_values_are_only_values(postgres_db: Database, strings: 
             postgres_db.execute("INSERT INTO item VALUES (%s, %s)", [number, value])
         for number, value in enumerate(VALUES):
             assert await lookup.rows("item", "name", [value, "other"]) == [{"id": number, "name": value}]
+        with pytest.raises(SourceError):
+            await lookup.rows("item", "name", ["a\0b"])
 
 
 async def test_session_prepares_few_lookups(postgres_db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
