@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import orjson
@@ -23,7 +24,8 @@ from cdc.model import selection
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import Event
-from cdc.model.filter.values import AVERAGE, BURST, STEPS, FilterLimit, Meter
+from cdc.model.filter.regex import regex
+from cdc.model.filter.values import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
 from cdc.model.selection import Condition, ConditionTest, Filtered, FilterProblems
 from cdc.outbox.base import OutboxStore
 from support.dispatching import WatchedOutbox
@@ -156,6 +158,20 @@ def test_a_text_that_is_too_long_is_no_number_and_no_time(text: str) -> None:
 def test_boundaries_of_ascii_and_classes_are_no_boundaries_of_unicode() -> None:
     for pattern in (r"(?-u:\b)B-7(?-u:\b)", r"(?-u)\bB-7\b", r"(?:(?-u:\bB))-7", r"\\bB|B-7"):
         assert Condition(f"data.code.matches({orjson.dumps(pattern).decode()})").judge(rows(1, code="B-7")).holds
+
+
+def test_short_searches_are_timed_only_when_few_steps_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the clock takes longer than they do; without it each is charged for the worst case."""
+    code = regex("^[A-Z]{3}[0-9]{4}A[0-9]+$")
+    monkeypatch.setattr(time, "thread_time_ns", count(0, 500).__next__)
+    meter = Meter()
+    assert code.found_in("FAC2026A17", meter)
+    assert STEPS - meter.left == 1 + code.per_character * len("FAC2026A17") // 8
+    meter = Meter(1000)
+    assert code.found_in("FAC2026A17", meter)
+    assert 1000 - meter.left == 1 + 5
+    with pytest.raises(OutOfSteps):
+        code.found_in("FAC2026A17", Meter(1))
 
 
 @pytest.mark.parametrize(

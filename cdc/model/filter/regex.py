@@ -34,8 +34,10 @@ _FEW_STATES: Final = 4096
 #: The most work of one search for each step that is left, in atoms times characters, of 12 to 20 ns at worst.  With all
 #: `STEPS`, a search takes at most 20 ms.
 WORK_PER_STEP: Final = 20
-#: Less work than this is not worth being timed: a step each so often.
+#: Less work than this, or than this part of the steps that are left, is not worth being timed, which takes longer than
+#: the search: a step each so often.
 _UNTIMED: Final = 64
+_UNTIMED_PART: Final = 64
 _UNTIMED_PER_STEP: Final = 8
 _NANOSECONDS_PER_STEP: Final = 100
 
@@ -124,7 +126,7 @@ class Regex(NamedTuple):
         work = self.per_character * len(text)
         if work > WORK_PER_STEP * meter.left:
             raise OutOfSteps
-        if work <= _UNTIMED:
+        if work <= _UNTIMED or work <= meter.left // _UNTIMED_PART:
             meter.spend(1 + work // _UNTIMED_PER_STEP)
             return _search(self.pattern)(text)
         before = time.thread_time_ns()
