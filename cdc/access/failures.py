@@ -93,7 +93,7 @@ class Throttle:
         self._users = _Counter(user)
         self._addresses = _Counter(address)
 
-    def begin(self, name: str, address: str, now: float) -> None:
+    def count_attempt(self, name: str, address: str, now: float) -> None:
         """Count an attempt at ``now`` (monotonic seconds).  Raises `TooManyAttempts` when none may be made yet."""
         user, network = _keys(name, address)
         wait = max(self._users.wait(user, now), self._addresses.wait(network, now))

@@ -126,7 +126,7 @@ class OpenIdConnect:
 
     # -- begin and end ------------------------------------------------------------------------------------------------
 
-    async def begin(self, to: str, random: Random) -> tuple[str, str]:
+    async def start(self, to: str, random: Random) -> tuple[str, str]:
         """Return the provider's address that the browser goes to, and the cookie of this sign-in.  Raises
         `ProviderError`."""
         target = _text(to.encode()) if len(to) <= _LONGEST_TARGET else ""

@@ -124,12 +124,12 @@ class SignIn:
         if found.origin is Origin.FACTURASCRIPTS and not found.totp_secret and self.needs_second_factor(found.role):
             await self.failures.record("code", address, account)
             raise AccessRefused("A second factor is required here: turn it on in FacturaScripts, then sign in again.")
-        return await self._begin(found, address, former_cookie)
+        return await self._start_session(found, address, former_cookie)
 
     async def _admit(self, name: str, address: str, by: str) -> None:
         """Count an attempt.  Raises `TooManyAttempts`."""
         try:
-            self._throttle.begin(name, address, self._clock.monotonic())
+            self._throttle.count_attempt(name, address, self._clock.monotonic())
         except TooManyAttempts:
             await self.failures.record(by, address)
             raise
@@ -165,7 +165,7 @@ class SignIn:
                 "The proxy names a user who does not exist here.", "cdc user add NAME --role viewer --no-password"
             )
         found = _Candidate(user.name, user.role, Origin.HEADER, user.stamp)
-        return await self._begin(found, address, cookie)
+        return await self._start_session(found, address, cookie)
 
     async def with_oidc(
         self, flow_cookie: str, answer: Mapping[str, Sequence[str]], *, address: str
@@ -184,7 +184,7 @@ class SignIn:
             raise
         self._throttle.succeeded(attempt, address)
         candidate = _Candidate(found.name, found.role, Origin.OIDC, found.stamp, lifetime=self._oidc_lifetime)
-        return await self._begin(candidate, address, ""), found.to
+        return await self._start_session(candidate, address, ""), found.to
 
     async def _use_once(self, actor: str, nonce: str) -> None:
         """Raise `AccessRefused` when a session began by this ``nonce`` before, in any process."""
@@ -211,7 +211,7 @@ class SignIn:
                 expires_at=now + link.portal.lifetime,
                 sources=link.portal.sources,
             )
-            if await self._store.take_portal_link(link.digest, begun, _begun(begun)):
+            if await self._store.take_portal_link(link.digest, begun, _session_entry(begun)):
                 await self.sign_out(former_cookie)
                 return SignedIn(begun, cookie)
         log.warning("portal link refused", address=address)
@@ -334,15 +334,15 @@ class SignIn:
         digest = secret_digest(cookie)
         return None if digest is None else await self._store.use_session(digest, now, self._idle)
 
-    async def _begin(self, found: _Candidate, address: str, former_cookie: str) -> SignedIn:
-        """Begin a session, always with a new cookie: one that was planted in the browser before is worth nothing."""
+    async def _start_session(self, found: _Candidate, address: str, former_cookie: str) -> SignedIn:
+        """Start a session, always with a new cookie: one that was planted in the browser before is worth nothing."""
         now = self._clock.now()
         await self.sign_out(former_cookie)
         cookie = new_secret(self._random)
         digest = secret_digest(cookie)
         assert digest is not None
         session = self._new_session(found, digest, address, now)
-        note = [] if found.origin is Origin.HEADER else [_begun(session)]  # a proxy has a log of its own
+        note = [] if found.origin is Origin.HEADER else [_session_entry(session)]  # a proxy has a log of its own
         await self._store.add_session(session, note)
         return SignedIn(session, cookie)
 
@@ -360,7 +360,7 @@ class SignIn:
         )
 
 
-def _begun(session: PageSession) -> AuditEntry:
+def _session_entry(session: PageSession) -> AuditEntry:
     actor = actor_of(session.origin, session.user)
     how = {"by": session.origin.value, "address": session.address}
     return AuditEntry(session.created_at, actor, "session.begin", actor, how)

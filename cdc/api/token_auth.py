@@ -147,7 +147,7 @@ class TokenAuth:
             return await work()
         if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
             raise Problem(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 printable characters.")
-        most = self._in_use.limits.of(Limited.IDEMPOTENCY_KEYS)[1]
+        most = self._in_use.limits.for_kind(Limited.IDEMPOTENCY_KEYS)[1]
         within = quotas(self._in_use.limits, Limited.IDEMPOTENCY_KEYS, caller.principal.sources, "")
         fingerprint, now = _fingerprint(request, body), self._clock.now()
         claim = await self.store.claim(caller.id, key, fingerprint, now, most=most, within=within)

@@ -192,7 +192,7 @@ class LimitsConfig(Section):
     previews_per_source: _Most = 8
     previews_per_principal: _Most = 4
 
-    def of(self, kind: Limited) -> tuple[int, int]:
+    def for_kind(self, kind: Limited) -> tuple[int, int]:
         """Implement `cdc.model.quota.QuotaLimits`.  Tokens have none: administrators add them."""
         values = self.model_dump()
         per_source: int = values[f"{kind}_per_source"]

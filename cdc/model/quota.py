@@ -80,14 +80,14 @@ class Usage(NamedTuple):
 
 
 class QuotaLimits(Protocol):
-    def of(self, kind: Limited) -> tuple[int, int]:
+    def for_kind(self, kind: Limited) -> tuple[int, int]:
         """Return the most of one source, and of one principal."""
         ...
 
 
 def quotas(limits: QuotaLimits, kind: Limited, sources: Sequence[str], principal: str) -> list[Quota]:
     """Return the limits that one more object must respect.  ``sources``: its sources; none: it is for all."""
-    per_source, per_principal = limits.of(kind)
+    per_source, per_principal = limits.for_kind(kind)
     return [
         *(Quota(kind, per_source, source=each) for each in dict.fromkeys(sources or [""])),
         *([Quota(kind, per_principal, principal=principal)] if principal else []),
@@ -98,7 +98,7 @@ def at_limit(limits: QuotaLimits, usage: Sequence[Usage]) -> list[Quota]:
     """Return the limits that are reached."""
     reached = []
     for kind, source, principal, number in usage:
-        most = limits.of(kind)[principal is not None]
+        most = limits.for_kind(kind)[principal is not None]
         if 0 < most <= number:
             reached.append(Quota(kind, most, source, principal))
     return reached

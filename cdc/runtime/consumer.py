@@ -424,7 +424,7 @@ async def _become_dispatcher(
     await dispatcher.run()
 
 
-class _Begun(Observer):
+class _ReadingStart(Observer):
     """Calls ``begun`` when the source is read: no other process reads it then."""
 
     def __init__(self, begun: Callable[[], None]) -> None:
@@ -441,7 +441,7 @@ async def capturing(source: SourceConfig, store: OutboxStore, begun: Callable[[]
     from cdc.relay import nobody
 
     stop = asyncio.Event()
-    relay = relay_of(source, store, nobody, _Begun(begun), alone())
+    relay = relay_of(source, store, nobody, _ReadingStart(begun), alone())
     settled()
     try:
         async with asyncio.TaskGroup() as group:

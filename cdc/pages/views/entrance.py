@@ -62,7 +62,7 @@ async def oidc_begin(page: Page) -> web.StreamResponse:
     door, to = page.site.door, page.query("to")
     oidc = _oidc(page)
     try:
-        where, cookie = await oidc.begin(to, secrets.token_bytes)
+        where, cookie = await oidc.start(to, secrets.token_bytes)
     except ProviderError as error:
         return _sign_in_page(page, _status(error), to=to, wrong=page.language.error(error))
     await door.sign_in.sign_out(page.request.cookies.get(COOKIE, ""))

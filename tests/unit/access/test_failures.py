@@ -15,7 +15,7 @@ from support.manual_clock import ManualClock
 def refused(guard: Throttle, clock: ManualClock, name: str = "ann", address: str = "192.0.2.1") -> float:
     """The seconds to wait, 0 when the attempt was counted."""
     try:
-        guard.begin(name, address, clock.monotonic())
+        guard.count_attempt(name, address, clock.monotonic())
     except TooManyAttempts as error:
         return error.seconds
     return 0.0
@@ -112,7 +112,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "_MOST", 10)
     guard = Throttle(address=ThrottleLimits(free=10**6, longest=1))
     for number in range(100):
-        guard.begin(f"user-{number}" + "x" * 1000, f"192.0.2.{number}", 0.0)
+        guard.count_attempt(f"user-{number}" + "x" * 1000, f"192.0.2.{number}", 0.0)
     assert len(guard._users._failures) == len(guard._addresses._failures) == 10
 
 

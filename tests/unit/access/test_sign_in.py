@@ -240,7 +240,7 @@ async def test_a_sign_in_that_overlaps_a_change_of_password_opens_nothing() -> N
     candidate, _ = await door.sign_in._candidate("ann", GOOD)
     assert candidate is not None
     await door.accounts.change_password("cli:root", "ann", "another good one")
-    entered = await door.sign_in._begin(candidate, ADDRESS, "")
+    entered = await door.sign_in._start_session(candidate, ADDRESS, "")
     assert await door.sign_in.session(entered.cookie) is None
 
 
