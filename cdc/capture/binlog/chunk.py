@@ -144,7 +144,15 @@ def builder(layout: LogLayout, secrets: frozenset[str]) -> Build:
     table = layout.table
     key = tuple((name, layout.names.index(name)) for name in layout.key)
     hidden = tuple((name, index) for index, name in enumerate(layout.names) if name in secrets)
-    row = _plain_row(layout.names) if not hidden else _stripped_row(layout.names, secrets)
+    names, shown = layout.names, tuple((name, n) for n, name in enumerate(layout.names) if name not in secrets)
+
+    def plain(image: Image) -> _Row:
+        return dict(zip(names, image, strict=True))
+
+    def stripped(image: Image) -> _Row:
+        return {name: image[index] for name, index in shown}
+
+    row = stripped if hidden else plain
 
     def build(pairs: Iterable[_Pair], ordinal: int, time: datetime) -> list[RowChange]:
         changes = []
@@ -181,22 +189,6 @@ def builder(layout: LogLayout, secrets: frozenset[str]) -> Build:
 
 _NONE: frozenset[str] = frozenset()
 _Row = dict[str, Value]
-
-
-def _plain_row(names: tuple[str, ...]) -> Callable[[Image], _Row]:
-    def row(image: Image) -> _Row:
-        return dict(zip(names, image, strict=True))
-
-    return row
-
-
-def _stripped_row(names: tuple[str, ...], secrets: frozenset[str]) -> Callable[[Image], _Row]:
-    shown = tuple((name, index) for index, name in enumerate(names) if name not in secrets)
-
-    def row(image: Image) -> _Row:
-        return {name: image[index] for name, index in shown}
-
-    return row
 
 
 _STATEMENT_FORMAT = (

@@ -398,7 +398,11 @@ class BinlogInspector:
         except LogPurged as error:
             fix = 'on_purged = "reread" in the configuration, then cdc run'
             return Finding("position", Severity.WRONG, error.message, fix)
-        return _distance(stand, head, _unread(connection, stand))
+        sizes = {str(name): int(count) for name, count, *_ in rows(connection, "SHOW BINARY LOGS")}
+        unread = 0  # where its file is another server's
+        if stand.file in sizes:
+            unread = max(sum(count for name, count in sizes.items() if name >= stand.file) - stand.offset, 0)
+        return _distance(stand, head, unread)
 
 
 def _account(connection: Connection[Any]) -> str:
@@ -451,14 +455,6 @@ def _is_cascaded(connection: Connection[Any], table: str) -> bool:
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
         return False  # gone, or may not be read, which is a finding of its own
     return _CASCADE.search(str(text)) is not None
-
-
-def _unread(connection: Connection[Any], stand: LogPosition) -> int:
-    """Return the bytes of the log after a position; 0 where its file is another server's."""
-    sizes = {str(name): int(count) for name, count, *_ in rows(connection, "SHOW BINARY LOGS")}
-    if stand.file not in sizes:
-        return 0
-    return max(sum(count for name, count in sizes.items() if name >= stand.file) - stand.offset, 0)
 
 
 def _distance(stand: LogPosition, head: LogPosition, unread: int) -> Finding:

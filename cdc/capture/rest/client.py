@@ -369,19 +369,16 @@ class ApiClient:
                     self._budget.hold(pause)
                 total = answer.headers.get(_TOTAL, "")
                 banned = answer.status == HTTPStatus.TOO_MANY_REQUESTS and pause is None
-                body = await self._body(answer)
-                return _Raw(answer.status, body, int(total) if total.isdecimal() else None, banned)
+                body = bytearray()
+                async for part in answer.content.iter_chunked(1 << 16):
+                    body += part
+                    if len(body) > _LONGEST:
+                        most = f"answers more than {_LONGEST >> 20} MB"
+                        raise SourceError(f"The API at {self.place} {most}.", "Lower page_size.")
+                return _Raw(answer.status, bytes(body), int(total) if total.isdecimal() else None, banned)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
             raise SourceUnavailable(f"The API at {self.place} does not answer ({why}).") from error
-
-    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for part in answer.content.iter_chunked(1 << 16):
-            body += part
-            if len(body) > _LONGEST:
-                raise SourceError(f"The API at {self.place} answers more than {_LONGEST >> 20} MB.", "Lower page_size.")
-        return bytes(body)
 
     async def close(self) -> None:
         session, self._session = self._session, None

@@ -293,7 +293,7 @@ class ResourceReader:
         if after is not None:  # from that row on, which is known: an answer without any row is that of a failed query
             query.insert(0, (f"filter[{resource.key}_gte]", str(key_value(after))))
         answer, complete = await self._rows(resource, query, self._size)
-        rows = tuple(_seen(resource, row) for row in answer)
+        rows = tuple(SeenRow(row, SnapshotRow(key_bytes(row[resource.key]), *pack(row))) for row in answer)
         keys = [row.key for row in rows]
         unsorted = resource.numbered and not (
             all(one < other for one, other in pairwise(keys)) and (after is None or not keys or after <= keys[0])
@@ -377,11 +377,6 @@ def _table(resource: Resource, schema: Any) -> Table:
 
 def _sort(resource: Resource) -> tuple[str, str]:
     return f"sort[{resource.key}]", "ASC"
-
-
-def _seen(resource: Resource, row: Row) -> SeenRow:
-    key: Value = row[resource.key]
-    return SeenRow(row, SnapshotRow(key_bytes(key), *pack(row)))
 
 
 #: Numbers with gaps no greater than this are asked for together: some rows too many cost less than a request each.

@@ -466,6 +466,7 @@ def _trigger_steps(
             steps.append(Step(f"remove triggers of {table}", table, tuple(statements), independent=True))
             continue
         unreadable = unknown_shapes(found, dropped.get(table, ()))
+        columns = ", ".join(quote(column.name) for column in found.tables[table].columns)
         steps.append(
             Step(
                 f"create triggers of {table}",
@@ -473,7 +474,9 @@ def _trigger_steps(
                 (
                     *(each.announcement for each in rereads.get(table, ())),
                     f"LOCK TABLES {quote(table)} WRITE",
-                    _same_columns(found.tables[table]),
+                    # fails before anything is dropped when the table was altered since the plan was made: new triggers
+                    # could not be created then, and the old ones not again
+                    f"SELECT {columns} FROM {quote(table)} LIMIT 0",  # noqa: S608 - `quote` quotes all names
                     *statements,
                     "UNLOCK TABLES",
                     *(f"DELETE FROM {quote(JOURNAL)} WHERE `shape` = {number}" for number in sorted(unreadable)),  # noqa: S608 - JOURNAL is a constant, `number` an int
@@ -520,13 +523,6 @@ def _reread_steps(
         for table, each in rereads.items()
         if each.note[1] not in noted
     ]
-
-
-def _same_columns(table: MySQLTable) -> str:
-    """Fails before anything is dropped when the table was altered since the plan was made: new triggers could not be
-    created then, and the old ones not again."""
-    columns = ", ".join(quote(column.name) for column in table.columns)
-    return f"SELECT {columns} FROM {quote(table.name)} LIMIT 0"  # noqa: S608 - `quote` quotes all names
 
 
 def _equal(found: MySQLTrigger, wanted: PlannedTrigger) -> bool:

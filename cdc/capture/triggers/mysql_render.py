@@ -265,7 +265,9 @@ def parent_trigger(
         conditions.append(f"({native}NOT @@enable_cascade_triggers)")
     if event == "UPDATE":
         conditions.append(f"NOT ({_same([columns[name] for name in sorted(columns)], dialect.flavour)})")
-    gaps = _gaps(paths, targets, dialect)
+    # a gap for every table and operation at the end of these paths
+    noted = {_gap(targets[path.table], _operation(path), dialect) for path in paths}
+    gaps = "".join(f"    {each};\n" for each in sorted(noted))
     if event == "UPDATE" and all(column.automatic for column in columns.values()):
         begin, blocks, end = "", [gaps], ""
     else:
@@ -290,12 +292,6 @@ def parent_trigger(
         blocks="\n".join(blocks),
     )
     return PlannedTrigger(name, parent.name, "BEFORE", event, text)
-
-
-def _gaps(paths: Sequence[Path], targets: Mapping[str, CascadeTarget], dialect: Dialect) -> str:
-    """A gap for every table and operation at the end of these paths."""
-    gaps = {_gap(targets[path.table], _operation(path), dialect) for path in paths}
-    return "".join(f"    {gap};\n" for gap in sorted(gaps))
 
 
 def _operation(path: Path) -> Operation:

@@ -545,12 +545,8 @@ def consumer_grants(found: MySQLState, captures: Sequence[Capture], database: st
     secrets = {capture.table: capture.secrets for capture in captures}
     for name in sorted(secrets):
         table = found.tables.get(name)
-        columns = _columns(table, secrets[name]) if table else ""
+        columns = ""
+        if table and secrets[name] & {column.name for column in table.columns}:
+            columns = f" ({', '.join(quote(c.name) for c in table.columns if c.name not in secrets[name])})"
         grants.append(("" if table else UNSEEN) + f"GRANT SELECT{columns} ON {schema}.{quote(name)} TO {to};")
     return grants
-
-
-def _columns(table: MySQLTable, secrets: frozenset[str]) -> str:
-    if not secrets & {column.name for column in table.columns}:
-        return ""
-    return f" ({', '.join(quote(c.name) for c in table.columns if c.name not in secrets)})"

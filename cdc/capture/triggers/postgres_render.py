@@ -101,7 +101,12 @@ def function_source(capture: Capture, *, partitioned: bool = False) -> str:
     """The function's body as pg_proc.prosrc holds it.  Triggers of a partitioned table fire on its partitions."""
     _, body, _ = _function_parts(capture)
     name = literal(capture.table) if partitioned else "TG_TABLE_NAME"
-    return Template(body).substitute(name=name, secrets=text_array(capture.secrets), found=_has_key(capture.secrets))
+    # whether a row's image has one of the secret keys, written as row_to_json writes them: no space before the
+    # colon; the comparison is of bytes, independent of the database's collation
+    image = 'COALESCE(new_image, old_image) COLLATE pg_catalog."C"'
+    keys = (literal(f"{orjson.dumps(secret).decode()}:") for secret in sorted(capture.secrets))
+    found = " OR ".join(f"pg_catalog.strpos({image}, {key}) OPERATOR(pg_catalog.>) 0" for key in keys)
+    return Template(body).substitute(name=name, secrets=text_array(capture.secrets), found=found)
 
 
 def append(schema: str, owners: Collection[str]) -> str:
@@ -122,14 +127,6 @@ def append_source(schema: str, owners: Collection[str]) -> str:
         lock_class=str(LOCK_CLASS),
         lock_idle=str(LOCK_IDLE),
     )
-
-
-def _has_key(names: Iterable[str]) -> str:
-    """Return the condition that a row's image has one of these keys, written as row_to_json writes them: no space
-    before the colon.  The comparison is of bytes, independent of the database's collation."""
-    image = 'COALESCE(new_image, old_image) COLLATE pg_catalog."C"'
-    keys = (literal(f"{orjson.dumps(name).decode()}:") for name in sorted(names))
-    return " OR ".join(f"pg_catalog.strpos({image}, {key}) OPERATOR(pg_catalog.>) 0" for key in keys)
 
 
 def _function_parts(capture: Capture) -> tuple[str, str, str]:
