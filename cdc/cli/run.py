@@ -96,20 +96,28 @@ def service() -> None:
 
 
 @service.command()
+@click.option(
+    "--role",
+    type=click.Choice(list(ProcessRole), case_sensitive=False),
+    default=ProcessRole.ALL,
+    show_default=False,
+    help="What the service does: a unit of its own for each role, or all [all].",
+)
 @click.option("--user", default="facturascripts-cdc", show_default=True, help="Account of the service.")
 @click.option(
     "--systemd", type=click.IntRange(240), metavar="VERSION", help="Version of systemd to write for [this machine's]."
 )
 @pass_session
-def unit(session: CommandSession, user: str, systemd: int | None) -> None:
+def unit(session: CommandSession, role: ProcessRole, user: str, systemd: int | None) -> None:
     """Print a systemd unit that runs this configuration.
 
-    Save it as /etc/systemd/system/facturascripts-cdc.service.  The unit is hardened; systemd reads the files with
-    secrets and passes them to the service only.
+    Save it as /etc/systemd/system/facturascripts-cdc.service, that of a role as facturascripts-cdc-ROLE.service; each
+    may have a configuration and a database account of its own (cdc outbox grants).  The unit is hardened; systemd reads
+    the files with secrets and passes them to the service only.
     """
     config = quiet_configuration(session)
     select_sources(config, ())
-    settings = UnitSettings(program_words(), user, systemd or systemd_here())
+    settings = UnitSettings(program_words(), user, systemd or systemd_here(), role)
     print_script(unit_text(config, settings))
     for path in homes_of(config, settings):
         say(f"{path} is in a home folder: the account {user} must be able to read it there, or move it elsewhere.")

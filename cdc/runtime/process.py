@@ -20,6 +20,7 @@ from cdc.config import Config
 from cdc.config.load import variable_name
 from cdc.model.clock import Clock
 from cdc.model.errors import UsageError
+from cdc.model.worker import ProcessRole
 
 log = structlog.get_logger()
 
@@ -145,11 +146,25 @@ _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 @dataclass(frozen=True, slots=True)
 class UnitSettings:
     """``program``: the words of the command ``cdc``, absolute.  ``user``: the account that it runs as.  ``systemd``:
-    the version that the unit is for."""
+    the version that the unit is for.  ``role``: the work of the process, after which the unit is named."""
 
     program: tuple[str, ...]
     user: str = "facturascripts-cdc"
     systemd: int = RELOADS_SINCE
+    role: ProcessRole = ProcessRole.ALL
+
+    @property
+    def option(self) -> str:
+        return "" if self.role is ProcessRole.ALL else f" --role {self.role}"
+
+    @property
+    def unit(self) -> str:
+        return UNIT if self.role is ProcessRole.ALL else UNIT.replace(".", f"-{self.role}.")
+
+    @property
+    def state(self) -> Path:
+        """The folder that systemd creates for the unit."""
+        return STATE.with_name(self.unit.removesuffix(".service"))
 
 
 def unit_text(config: Config, settings: UnitSettings) -> str:
@@ -161,17 +176,20 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
     reloads = settings.systemd >= RELOADS_SINCE
     program = " ".join(map(_word, settings.program))
     outbox = config.outbox.path
-    written = [] if outbox is None or outbox.parent == STATE else [outbox.parent]
+    written = [] if outbox is None or outbox.parent == settings.state else [outbox.parent]
     values = {
         "HOWTO": f"""#
 #   useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {settings.user}
-#   cdc service unit > /etc/systemd/system/{UNIT}
-#   systemctl daemon-reload && systemctl enable --now {UNIT}
+#   cdc service unit{settings.option} > /etc/systemd/system/{settings.unit}
+#   systemctl daemon-reload && systemctl enable --now {settings.unit}
 """,
         "CONFIG": str(config.file),
         "CONFIG_WORD": _word(str(config.file)),
         "TYPE": "Type=notify-reload" if reloads else "Type=notify\nExecReload=/bin/kill -HUP $MAINPID",
         "PROGRAM": program,
+        "COMMAND": f"service unit{settings.option}",
+        "ROLE": settings.option,
+        "STATE": settings.state.name,
         "USER": settings.user,
         "NICE": str(config.process.nice),
         "MEMORY": str(MEMORY_MB + MEMORY_MB_SOURCE * len(config.source)),

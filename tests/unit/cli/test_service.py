@@ -60,6 +60,20 @@ def test_secrets_are_credentials_and_only_the_outbox_is_written(unit: Callable[.
     ]
 
 
+@pytest.mark.parametrize("role", ["capture", "dispatch", "web"])
+def test_each_role_has_a_unit_of_its_own(unit: Callable[..., str], role: str) -> None:
+    printed = unit("--role", role)
+    assert f"--log-format json run --role {role}\n" in printed
+    assert f"StateDirectory=facturascripts-cdc-{role}\n" in printed
+    saved = f"cdc service unit --role {role} > /etc/systemd/system/facturascripts-cdc-{role}.service\n"
+    assert saved in printed
+    assert f"enable --now facturascripts-cdc-{role}.service\n" in printed
+    for whole in (unit(), unit("--role", "all")):
+        assert "--log-format json run\n" in whole
+        assert "StateDirectory=facturascripts-cdc\n" in whole
+        assert "service unit > /etc/systemd/system/facturascripts-cdc.service\n" in whole
+
+
 def test_an_older_systemd_is_told_how_to_reload(unit: Callable[..., str]) -> None:
     assert "Type=notify-reload\n" in unit("--systemd", "253")
     older = unit("--systemd", "252")
