@@ -28,7 +28,7 @@ _OUTLINE = (
     "number,id,events,sources,enabled,disabled_reason,created_at,removed_at,delivery_order,condition,failing_since"
 )
 #: Table → what capture, dispatch and web may do: S(ELECT), I(NSERT), U(PDATE), D(ELETE); after a colon the columns, if
-#: not all.  Nobody may do anything else: TRUNCATE, REFERENCES, TRIGGER.
+#: not all.  Nobody may do anything else: TRUNCATE, REFERENCES, TRIGGER, MAINTAIN.
 ALLOWED: dict[str, tuple[str, str, str]] = {
     "migration": ("S", "S", "S"),
     "event": ("S I", "S I D U:payload,label_code,label_name", "S I U:payload,label_code,label_name"),
@@ -104,7 +104,8 @@ class Thief:
 
     def rights(self, table: str) -> Iterator[str]:
         """Yield the rights on a table, or any of its columns, that PostgreSQL knows of."""
-        for right in (*WORDS.values(), "TRUNCATE", "REFERENCES", "TRIGGER"):
+        newer = ("MAINTAIN",) if self.connection.info.server_version >= 170000 else ()
+        for right in (*WORDS.values(), "TRUNCATE", "REFERENCES", "TRIGGER", *newer):
             of = "any_column" if right in ("SELECT", "INSERT", "UPDATE", "REFERENCES") else "table"
             row = self.connection.execute(f"SELECT has_{of}_privilege(%s, %s)".encode(), [table, right]).fetchone()
             if row == (True,):
@@ -155,6 +156,7 @@ def _tries(name: str, columns: Sequence[str], *, is_view: bool) -> Iterator[tupl
     if not is_view:
         yield "D", "", f"DELETE FROM {name} WHERE false"
         yield "TRUNCATE", "", f"TRUNCATE {name}"
+        yield "MAINTAIN", "", f"REINDEX TABLE {name}"
         function = "pg_catalog.suppress_redundant_updates_trigger"
         yield "TRIGGER", "", f"CREATE TRIGGER x AFTER INSERT ON {name} EXECUTE FUNCTION {function}()"
     yield "RULE", "", f"CREATE RULE x AS ON INSERT TO {name} DO ALSO NOTHING"

@@ -62,7 +62,10 @@ SELECT to_regclass('cdc_outbox.source_position')::text
 -- empty), a column only where the table does not include it.  No function of a trigger: nobody calls those.
 SELECT relname::text, privilege, ''
 FROM pg_catalog.pg_class
-CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
+CROSS JOIN unnest(
+    ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']
+    || CASE WHEN current_setting('server_version_num')::integer >= 170000 THEN ARRAY['MAINTAIN'] ELSE ARRAY[]::text[] END
+) AS privilege
 WHERE relnamespace = 'cdc_outbox'::regnamespace AND relkind IN ('r', 'p', 'v') AND has_table_privilege(pg_class.oid, privilege)
 UNION ALL
 SELECT relname::text, privilege, attname::text
