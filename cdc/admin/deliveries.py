@@ -296,7 +296,11 @@ class Statistics(UseCases):
         else:
             asked = owned if endpoint_id is None else [endpoint_id]
             found = await self._store.activity(edges, None if asked is None else sorted(asked), source)
-            counted = [each for each in found if self._sees(each, owned)]
+            counted = [
+                each
+                for each in found
+                if owned is None or (each.endpoint_id in owned and self._principal.sees(each.source))
+            ]
             for each in counted:
                 endpoints[each.endpoint_id].add(each)
                 sources[each.source].add(each)
@@ -318,6 +322,3 @@ class Statistics(UseCases):
         if not self._principal.sources:
             return None
         return frozenset(each.id for each in await self._store.endpoints() if self._principal.owns(each.sources))
-
-    def _sees(self, counted: Activity, owned: frozenset[str] | None) -> bool:
-        return owned is None or (counted.endpoint_id in owned and self._principal.sees(counted.source))

@@ -103,7 +103,13 @@ def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handle
             answered = await operation.handle(call)
             if not isinstance(answered, Response):
                 return answered
-            return _encoded(answered, operation)
+            headers = {"Cache-Control": "no-store", **answered.headers}
+            if answered.content is None:
+                return web.Response(status=operation.status, headers=headers)
+            body = orjson.dumps(answered.content.model_dump(mode="json", by_alias=True))
+            return web.Response(
+                body=body, status=operation.status, headers={"Content-Type": "application/json", **headers}
+            )
 
         try:
             with gate.streaming(caller) if operation.long else nullcontext():
@@ -206,14 +212,6 @@ def _storable(value: object) -> bool:
 
 def _no_text(kind: str) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"A text of the {kind} holds a NUL or half a character.")
-
-
-def _encoded(answer: Response, operation: ApiOperation) -> web.Response:
-    headers = {"Cache-Control": "no-store", **answer.headers}
-    if answer.content is None:
-        return web.Response(status=operation.status, headers=headers)
-    body = orjson.dumps(answer.content.model_dump(mode="json", by_alias=True))
-    return web.Response(body=body, status=operation.status, headers={"Content-Type": "application/json", **headers})
 
 
 OPERATIONS: tuple[ApiOperation, ...] = (

@@ -358,6 +358,7 @@ def body_of(each: Previewed) -> BodyResource:
 
 def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str, Any]:
     same = {name: getattr(endpoint, name) for name in EndpointResource.model_fields if hasattr(endpoint, name)}
+    former = endpoint.former_secret
     return {
         **same,
         **{shown: getattr(endpoint, name) for shown, name in FIELD_NAMES.items()},
@@ -370,13 +371,6 @@ def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str,
         "origin": endpoint.origin or None,
         "managed_by": endpoint.managed_by or None,
         "deliveries": {state: counts.get(state, 0) for state in DeliveryState},
-        **_signature(endpoint),
-    }
-
-
-def _signature(endpoint: Endpoint) -> dict[str, Any]:
-    former = endpoint.former_secret
-    return {
         "signature": signature_of(endpoint.secret).value,
         "public_key": public_key(endpoint.secret),
         "former_public_key": None if former is None else public_key(former),

@@ -58,7 +58,8 @@ def sequence_of(text: str | None) -> int:
 async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
     """Send events until the client disconnects, reads too slowly, or its token no longer works."""
     pattern = None if call.query.event is None else check_pattern(call.query.event)
-    after = await _begin(call)
+    last = call.request.headers.get("Last-Event-ID", "")
+    after = sequence_of(last) if last else await call.admin.events.newest()
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
@@ -71,12 +72,6 @@ async def stream(call: OperationCall[StreamQuery, None]) -> web.StreamResponse:
         log.warning("a stream ended", error=str(error))
     response.force_close()
     return response
-
-
-async def _begin(call: OperationCall[StreamQuery, None]) -> int:
-    """Return the event after which to begin: the one that a returning client saw last, else the newest."""
-    last = call.request.headers.get("Last-Event-ID", "")
-    return sequence_of(last) if last else await call.admin.events.newest()
 
 
 async def _follow(

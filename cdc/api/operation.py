@@ -130,18 +130,14 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except CdcError as error:
         return of_error(error).answer()
     except web.HTTPException as error:
-        return _of_http(error)
+        # aiohttp's own refusals: no such path, no such method, too large a body.
+        headers = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return Problem(error.status, _SENTENCES.get(error.status, f"{error.reason}."), headers=headers).answer()
     except ConnectionError:
         raise  # the client is gone
     except Exception:
         log.exception("a request broke off", method=request.method, path=request.path)
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request broke off; see the log.").answer()
-
-
-def _of_http(error: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals: no such path, no such method, too large a body."""
-    headers = {name: value for name, value in error.headers.items() if name == "Allow"}
-    return Problem(error.status, _SENTENCES.get(error.status, f"{error.reason}."), headers=headers).answer()
 
 
 _SENTENCES: Mapping[int, str] = {

@@ -149,8 +149,8 @@ class TokenAuth:
             raise Problem(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 printable characters.")
         most = self._in_use.limits.for_kind(Limited.IDEMPOTENCY_KEYS)[1]
         within = quotas(self._in_use.limits, Limited.IDEMPOTENCY_KEYS, caller.principal.sources, "")
-        fingerprint, now = _fingerprint(request, body), self._clock.now()
-        claim = await self.store.claim(caller.id, key, fingerprint, now, most=most, within=within)
+        fingerprint = hashlib.sha256(orjson.dumps([request.method, request.path_qs]) + body).hexdigest()
+        claim = await self.store.claim(caller.id, key, fingerprint, self._clock.now(), most=most, within=within)
         if claim.state is ClaimState.OTHER:
             raise Problem(HTTPStatus.CONFLICT, "This Idempotency-Key was used for another request.")
         if claim.state is ClaimState.RUNNING:
@@ -188,10 +188,6 @@ def _kept(response: web.Response) -> nouns.IdempotentResponse | None:
     if len(body) > _LONGEST_ANSWER:
         return None
     return nouns.IdempotentResponse(response.status, response.content_type, body, response.headers.get("Location"))
-
-
-def _fingerprint(request: web.Request, body: bytes) -> str:
-    return hashlib.sha256(orjson.dumps([request.method, request.path_qs]) + body).hexdigest()
 
 
 def _again(claim: Claim) -> web.Response:

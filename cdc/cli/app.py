@@ -144,14 +144,26 @@ class Application(LazyGroup):
             sys.exit(INTERRUPTED)
         except click.ClickException as error:
             if session.as_json:
-                _report(session, error.format_message(), _help_hint(error), error.exit_code)
+                context = error.ctx if isinstance(error, click.UsageError) else None
+                _report(
+                    session,
+                    error.format_message(),
+                    f"{context.command_path} --help" if context else "",
+                    error.exit_code,
+                )
             error.show()
             sys.exit(error.exit_code)
         except CdcError as error:
             _report(session, error.message, error.hint, error.exit_code)
         except Exception as error:  # noqa: BLE001 - outermost frame: one sentence and exit code 1
             reported = reportable_error(error)
-            _report(session, reported.message, reported.hint or _defect_hint(session), 1)
+            _report(
+                session,
+                reported.message,
+                reported.hint
+                or ("" if session.verbose else "This is a defect; `cdc --verbose …` shows what was raised and where."),
+                1,
+            )
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -165,15 +177,6 @@ def _report(session: CommandSession, message: str, hint: str, exit_code: int) ->
         lines += [f"Error: {message}", *(f"  {line}" for line in hint.splitlines())]
     click.echo(printable("\n".join(lines)), err=True)
     sys.exit(exit_code)
-
-
-def _help_hint(error: click.ClickException) -> str:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{context.command_path} --help" if context else ""
-
-
-def _defect_hint(session: CommandSession) -> str:
-    return "" if session.verbose else "This is a defect; `cdc --verbose …` shows what was raised and where."
 
 
 @click.command(cls=Application, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

@@ -164,14 +164,22 @@ def _print(backfills: Sequence[Backfill], *, as_json: bool) -> None:
         return
     titles = ("id", "source", "table", "where", "endpoint", "state", "rows", "of about", "begun", "ended", "error")
     rows = [
-        (one.id, one.source, one.table, one.where, one.endpoint, one.state, one.rows, one.estimate, *_ending(one))
+        (
+            one.id,
+            one.source,
+            one.table,
+            one.where,
+            one.endpoint,
+            one.state,
+            one.rows,
+            one.estimate,
+            one.created_at,
+            one.finished_at,
+            one.error,
+        )
         for one in backfills
     ]
     print_table(titles, rows, "There is no backfill yet.")
-
-
-def _ending(backfill: Backfill) -> tuple[object, ...]:
-    return backfill.created_at, backfill.finished_at, backfill.error
 
 
 def as_fields(backfill: Backfill) -> dict[str, object]:

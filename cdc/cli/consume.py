@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from tempfile import TemporaryFile
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import aiohttp
 import click
@@ -234,16 +234,12 @@ class _ConsumerClient:
                 f"The API at {self.url} does not answer: {str(error) or type(error).__name__}."
             ) from None
         if status != HTTPStatus.OK:
-            _refused(status, content, after)
+            detail = str(content.get("detail", f"The API answered {status}."))
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _BUSY:
+                raise _Unavailable(detail, float(after) if after.isdigit() else 0.0)
+            raise UsageError(detail, str(content.get("hint", "")))
         answer: Mapping[str, Any] = content
         return answer
-
-
-def _refused(status: int, problem: Mapping[str, Any], after: str) -> NoReturn:
-    detail = str(problem.get("detail", f"The API answered {status}."))
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _BUSY:
-        raise _Unavailable(detail, float(after) if after.isdigit() else 0.0)
-    raise UsageError(detail, str(problem.get("hint", "")))
 
 
 class _Run:

@@ -79,7 +79,12 @@ def preview(
         looked_at = with_bodies(looked_at, shape, partial(label, config))
     _print(looked_at, as_json)
     if shape.transform and not as_json:
-        _print_bodies(looked_at)
+        delivered = [each for each in looked_at if each.delivered]
+        for each in delivered[-_BODIES:]:
+            echo(f"\n{each.event.name} {each.event.record}")
+            echo(f"{each.body.content_type}: {each.body.content.decode()}" if each.body else each.failure)
+        if delivered:
+            say(_failures(delivered))
 
 
 async def _look(
@@ -109,13 +114,18 @@ def _print(looked_at: Sequence[Previewed], as_json: bool) -> None:
             }
         )
         return
-    rows = [(e.event.time, e.event.name, e.event.source, e.event.record, _word(e)) for e in named]
+    rows = [
+        (
+            e.event.time,
+            e.event.name,
+            e.event.source,
+            e.event.record,
+            (f"yes: {e.judgement.problem}" if e.judgement.problem else "yes" if e.delivered else "no"),
+        )
+        for e in named
+    ]
     print_table(("time", "event", "source", "record", "delivered"), rows, "No event matches the patterns.")
     say(_counted(looked_at))
-
-
-def _word(each: Previewed) -> str:
-    return f"yes: {each.judgement.problem}" if each.judgement.problem else "yes" if each.delivered else "no"
 
 
 def _as_json(each: Previewed) -> dict[str, Any]:
@@ -133,15 +143,6 @@ def _as_json(each: Previewed) -> dict[str, Any]:
 
 #: Bodies that are shown.
 _BODIES = 3
-
-
-def _print_bodies(looked_at: Sequence[Previewed]) -> None:
-    delivered = [each for each in looked_at if each.delivered]
-    for each in delivered[-_BODIES:]:
-        echo(f"\n{each.event.name} {each.event.record}")
-        echo(f"{each.body.content_type}: {each.body.content.decode()}" if each.body else each.failure)
-    if delivered:
-        say(_failures(delivered))
 
 
 def _failures(delivered: Sequence[Previewed]) -> str:

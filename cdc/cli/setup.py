@@ -522,14 +522,11 @@ def _offer_unit(guide: Guide, config: Config, unit: Path | None) -> None:
         guide.say_command(f"{command} > /etc/systemd/system/{UNIT}")
     else:
         guide.say_command(f"{command} > {shlex.quote(str(unit))}")
-        _write_unit(unit, unit_text(config, UnitSettings(program_words(), systemd=systemd_here())))
+        text = unit_text(config, UnitSettings(program_words(), systemd=systemd_here()))
+        try:
+            unit.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"The unit {unit} cannot be written: {error.strerror}.", "Name another file: cdc setup --unit FILE"
+            ) from error
         say("The head of that file says what starts it.")
-
-
-def _write_unit(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"The unit {path} cannot be written: {error.strerror}.", "Name another file: cdc setup --unit FILE"
-        ) from error

@@ -108,16 +108,11 @@ def hangs(monitor: Monitor, bounds: HealthLimits, now: datetime) -> list[str]:
         for what, since, twice in asked
         if now - since >= max(2 * bounds.stalled, 2 * twice)
     ]
-    if _nothing_is_sent(monitor, bounds, now):
-        found += _deliveries(monitor, bounds, now)
-    return found
-
-
-def _nothing_is_sent(monitor: Monitor, bounds: HealthLimits, now: datetime) -> bool:
-    """Return whether this process dispatches, the outbox works, and no attempt has ended for too long."""
     reported = monitor.reported
     quiet = reported.attempted_at is None or now - reported.attempted_at >= bounds.overdue + bounds.attempt
-    return bool(reported.active) and not reported.outbox_failures and quiet
+    if reported.active and not reported.outbox_failures and quiet:
+        found += _deliveries(monitor, bounds, now)
+    return found
 
 
 def _stores(report: SourceReport, bounds: HealthLimits, now: datetime) -> bool:

@@ -48,7 +48,12 @@ class _ConsumerCollector(Collector):
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        yield _gauge("cdc_build_info", "The version that runs.", ("version", "python"), [(_build(), 1)])
+        yield _gauge(
+            "cdc_build_info",
+            "The version that runs.",
+            ("version", "python"),
+            [((__version__, platform.python_version()), 1)],
+        )
         ready = not reasons(self._monitor, self._bounds, self._clock.now())
         yield _gauge("cdc_ready", "1 when /health/ready says so.", (), [((), ready)])
         yield from self._source_metrics()
@@ -281,7 +286,3 @@ def _buckets(counts: Sequence[int]) -> Iterator[tuple[str, float]]:
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), counts, strict=True):
         sum_so_far += count
         yield bound, sum_so_far
-
-
-def _build() -> tuple[str, str]:
-    return __version__, platform.python_version()

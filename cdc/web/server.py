@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -201,19 +202,14 @@ def counting(connections: Connections, client: Callable[[web.Request], str]) -> 
             if address == (request.remote or ""):
                 return await handler(request)
             with connections.request(connections.limits.group(address) or address) as admitted:
-                return await handler(request) if admitted else _too_many()
+                if admitted:
+                    return await handler(request)
+                text, headers = "Too many requests of this address are under way.\n", {"Retry-After": "10"}
+                return web.Response(status=HTTPStatus.TOO_MANY_REQUESTS, text=text, headers=headers)
         finally:
             connection.ended()
 
     return count
-
-
-def _too_many() -> web.Response:
-    return web.Response(
-        status=HTTPStatus.TOO_MANY_REQUESTS,
-        text="Too many requests of this address are under way.\n",
-        headers={"Retry-After": "10"},
-    )
 
 
 #: Connections that the system holds until they are accepted.
@@ -232,21 +228,18 @@ async def listening_sockets(listen: str) -> list[socket.socket]:
     try:
         for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
             sockets.append(socket.socket(family, socket.SOCK_STREAM))
-            _listen(sockets[-1], address)
+            made = sockets[-1]
+            made.setblocking(False)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if made.family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind(address)
+            made.listen(_BACKLOG)
     except BaseException:
         for each in sockets:
             each.close()
         raise
     return sockets
-
-
-def _listen(made: socket.socket, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> None:
-    made.setblocking(False)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if made.family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    made.bind(address)
-    made.listen(_BACKLOG)
 
 
 async def accept(listening: socket.socket, connections: Connections, make: Callable[[], Connection]) -> None:
@@ -257,7 +250,11 @@ async def accept(listening: socket.socket, connections: Connections, make: Calla
         while True:
             try:
                 made, _ = await loop.sock_accept(listening)
-                await _connect(loop, made, make)
+                try:
+                    await loop.connect_accepted_socket(make, made)
+                except BaseException:
+                    made.close()
+                    raise
                 failed = False
             except OSError as error:
                 if not failed:
@@ -265,14 +262,6 @@ async def accept(listening: socket.socket, connections: Connections, make: Calla
                 failed = True
                 connections.displace()
                 await asyncio.sleep(_PAUSE)
-
-
-async def _connect(loop: asyncio.AbstractEventLoop, made: socket.socket, make: Callable[[], Connection]) -> None:
-    try:
-        await loop.connect_accepted_socket(make, made)
-    except BaseException:
-        made.close()
-        raise
 
 
 NOT_READY = 503
@@ -361,15 +350,21 @@ async def serve(
         try:
             sockets = await listening_sockets(listen)
         except OSError as error:
+            # the system's own words: asyncio's name the address once more
+            reason = os.strerror(number) if (number := error.errno or 0) > 0 else str(error.strerror or error)
             log.error(
                 "page, API, health and metrics are not served",
                 listen=listen,
-                error=f"The address cannot be had: {_reason(error)}.",
+                error=f"The address cannot be had: {reason}.",
                 fix="Give [web] listen another port, or stop what uses it; the consumer works without.",
             )
         else:
             log.info("serving the page, the API, health and metrics", url=f"http://{listen}/")
-            make = _maker(runner, connections)
+            handling = runner.server
+            assert handling is not None, "set up"
+            logger = logging.getLogger(__name__)
+            logger.addFilter(_said_in_http)
+            make = partial(connections.make, handling, access_log=None, logger=logger)
             accepting = asyncio.gather(*(accept(each, connections, make) for each in sockets))
             listening()
         await stop.wait()
@@ -380,21 +375,7 @@ async def serve(
         await runner.cleanup()
 
 
-def _maker(runner: web.AppRunner, connections: Connections) -> Callable[[], Connection]:
-    handling = runner.server
-    assert handling is not None, "set up"
-    logger = logging.getLogger(__name__)
-    logger.addFilter(_said_in_http)
-    return lambda: connections.make(handling, access_log=None, logger=logger)
-
-
 def _said_in_http(record: logging.LogRecord) -> bool:
     """Return whether a record belongs in the log.  Invalid HTTP is answered and not repeated there: anybody can send
     it, and it may hold a token."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-def _reason(error: OSError) -> str:
-    """The system's own words; asyncio's name the address once more."""
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else str(error.strerror or error)

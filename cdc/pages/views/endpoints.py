@@ -111,6 +111,7 @@ def empty_form() -> EndpointForm:
 
 def form_of_endpoint(endpoint: Endpoint, known: frozenset[str], written: Callable[[float], str]) -> EndpointForm:
     """``written``: how the reader's language writes a number.  ``known``: the names and patterns that have a box."""
+    delays = [written(delay) for delay in endpoint.retry_schedule]
     values = {
         "url": endpoint.url,
         "description": endpoint.description,
@@ -122,7 +123,7 @@ def form_of_endpoint(endpoint: Endpoint, known: frozenset[str], written: Callabl
         "format": endpoint.format.value,
         "order": endpoint.order.value,
         "timeout": written(endpoint.timeout),
-        "retries": _schedule([written(delay) for delay in endpoint.retry_schedule]),
+        "retries": ("; " if any("," in each for each in delays) else ", ").join(delays),
         "concurrency": str(endpoint.concurrency),
         "rate": written(endpoint.rate),
         "batch_size": str(endpoint.batch_size),
@@ -246,10 +247,6 @@ def _authentication(values: Mapping[str, str], sent: MultiMapping[str]) -> dict[
     return {"authentication": settings_text({"type": kind, **given})} | ({"credential": secret} if secret else {})
 
 
-def _schedule(delays: Sequence[str]) -> str:
-    return ("; " if any("," in each for each in delays) else ", ").join(delays)
-
-
 def _delays(text: str) -> tuple[float, ...]:
     """Seconds with commas, semicolons or spaces between; between semicolons a comma is that of decimals."""
     return tuple(parsed_number(word) for word in (text.replace(";", " ").split() if ";" in text else _words(text)))
@@ -350,11 +347,6 @@ class ShownConsumer:
     waiting_since: datetime | None
 
 
-async def _consumer(page: Page, endpoint: Endpoint) -> ShownConsumer | None:
-    """Return what is shown of a consumer; None for an endpoint that gets its events sent."""
-    return ShownConsumer(await page.admin.consumers.waiting_since(endpoint)) if is_pull(endpoint.url) else None
-
-
 async def endpoint(page: Page) -> web.StreamResponse:
     endpoint_id, admin = page.path("id"), page.admin.endpoints
     known = await admin.of([endpoint_id])
@@ -378,7 +370,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         signature=_signature(found),
         authentication=authentication_of(found.authentication),
         jwk=public_jwk(found),
-        consumer=await _consumer(page, found),
+        consumer=ShownConsumer(await page.admin.consumers.waiting_since(found)) if is_pull(found.url) else None,
         trial=trial,
         shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),
         testable=page.admin.endpoints.testable(found) if page.manages else [],
@@ -405,7 +397,9 @@ async def create(page: Page) -> web.StreamResponse:
 
 async def edit(page: Page) -> web.StreamResponse:
     found = await page.admin.endpoints.get(page.path("id"))
-    return _form(page, form_of_endpoint(found, _known(page), page.language.input), found)
+    kinds = page.admin.events.event_types()
+    boxes = frozenset(box for kind in kinds for box in (kind.name, whole_of(kind.entity)))
+    return _form(page, form_of_endpoint(found, boxes, page.language.input), found)
 
 
 async def update(page: Page) -> web.StreamResponse:
@@ -464,11 +458,6 @@ def _form(
         proxies=[] if limited else list(config.dispatch.proxies),
         certificates=[] if limited else list(config.dispatch.client_certificates),
     )
-
-
-def _known(page: Page) -> frozenset[str]:
-    kinds = page.admin.events.event_types()
-    return frozenset(box for kind in kinds for box in (kind.name, whole_of(kind.entity)))
 
 
 async def rotate(page: Page) -> web.StreamResponse:

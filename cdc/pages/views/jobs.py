@@ -73,7 +73,11 @@ async def new_replay(page: Page) -> web.StreamResponse:
     dry_run, problem = None, ""
     if page.query("count"):
         try:
-            dry_run = await _dry_run(page, given, rate)
+            # deliveries later than now are not part of the replay, also when it is started later
+            wanted = _replay_form(page, given, rate)
+            until = wanted.which.until
+            form = {**given, "until": until.isoformat() if until else "", "rate": rate}
+            dry_run = DryRun(await page.admin.deliveries.count_replay(wanted.which), wanted, form)
         except UsageError as error:
             problem = page.language.error(error)
     return page.render(
@@ -90,14 +94,6 @@ async def new_replay(page: Page) -> web.StreamResponse:
         choice=choice,
         suggestions=await choices_meant(page, ("replays", "new"), given, choice),
     )
-
-
-async def _dry_run(page: Page, given: Mapping[str, str], rate: str) -> DryRun:
-    """Count the deliveries of a replay.  Later ones are not part of it, also when it is begun later."""
-    wanted = _replay_form(page, given, rate)
-    until = wanted.which.until
-    form = {**given, "until": until.isoformat() if until else "", "rate": rate}
-    return DryRun(await page.admin.deliveries.count_replay(wanted.which), wanted, form)
 
 
 def _replay_form(page: Page, given: Mapping[str, str], rate: str) -> ReplayForm:

@@ -76,15 +76,11 @@ def plot_line(values: Sequence[float | None], most: float = 0.0) -> tuple[str, f
         if value is not None:
             lone = before is None and after is None
             x = (place if lone else place + 0.5) * step
-            path.append(f"{'M' if before is None else 'L'}{x:.1f} {_y(value, most):.1f}")
+            path.append(f"{'M' if before is None else 'L'}{x:.1f} {HEIGHT - value / most * HEIGHT:.1f}")
             if lone:
                 path.append(f"h{step:.1f}")
         before = value
     return " ".join(path), most
-
-
-def _y(value: float, most: float) -> float:
-    return HEIGHT - value / most * HEIGHT
 
 
 @dataclass(frozen=True, slots=True)
