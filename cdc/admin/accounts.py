@@ -250,7 +250,7 @@ _LONGEST_URL: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class PortalWanted:
+class NewPortal:
     """``tenant``: for the page and the audit log.  ``sources``: none, those of a caller of some sources.
     ``allowed``: what the session may do beyond its sources.  ``networks``: from which link and session work; none: from
     anywhere."""
@@ -276,7 +276,7 @@ class PortalLinks:
         self._random = random
 
     async def create(
-        self, principal: Principal, wanted: PortalWanted, scope: Scope = Scope.MANAGE, token_id: str = ""
+        self, principal: Principal, wanted: NewPortal, scope: Scope = Scope.MANAGE, token_id: str = ""
     ) -> tuple[PageSession, str]:
         """Return the link and its URL, which is stored nowhere.  ``scope``: of the caller; with `Scope.READ` the tenant
         only reads.  ``token_id``: of the token with whose removal link and session end.  Raises `UsageError`."""
@@ -310,7 +310,7 @@ class PortalLinks:
         entry = AuditEntry(self._clock.now(), principal.name, "portal.revoke", name)
         return await self._store.end_portal(name, principal.sources, entry)
 
-    def _portal(self, principal: Principal, wanted: PortalWanted) -> Portal:
+    def _portal(self, principal: Principal, wanted: NewPortal) -> Portal:
         sources = tuple(dict.fromkeys(wanted.sources)) or tuple(sorted(principal.sources))
         if not sources or not principal.owns(sources):
             there_are = principal.source_list or ", ".join(sorted(self._config.source))

@@ -278,7 +278,7 @@ class Backfills(UseCases):
         )
         return [Planned(each, await receivers(self._store, chosen, each)) for each in found]
 
-    async def begin(self, source: str, asked: Asked) -> list[Planned]:
+    async def start(self, source: str, asked: Asked) -> list[Planned]:
         """Store what is planned so; it continues while its source is captured.  Raises as `plan`."""
         begun = await self.plan(source, asked)
         within = self._quotas(Limited.BACKFILLS, [source])

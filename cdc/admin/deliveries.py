@@ -158,7 +158,7 @@ class Deliveries(UseCases):
         `NotFound` for its endpoint."""
         return await self._count(await self._replayed(which))
 
-    async def begin_replay(self, which: DeliveryFilter, rate: float) -> Replay:
+    async def start_replay(self, which: DeliveryFilter, rate: float) -> Replay:
         """Store a replay, which this process continues, or another one that serves.  Raises as `count_replay`."""
         which = await self._replayed(which)
         found = await self._count(which)
@@ -275,7 +275,7 @@ def slot_edges(period: Period, now: datetime, zone: tzinfo) -> list[datetime]:
 
 
 class Statistics(UseCases):
-    async def of(
+    async def figures(
         self, period: Period, zone: tzinfo, *, endpoint_id: str | None = None, source: str | None = None
     ) -> PeriodFigures:
         """Return the figures of what the principal sees; of one endpoint or source if it is named."""

@@ -318,7 +318,7 @@ def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
     )
 
 
-class ShapeWanted(NamedTuple):
+class PreviewShape(NamedTuple):
     """The options of an endpoint that shape its payload, as in `cdc.model.endpoint.Endpoint`."""
 
     transform: str
@@ -349,14 +349,14 @@ def preview(subscriber: Subscriber, events: Iterable[StoredEvent]) -> list[Previ
     return [_previewed(subscriber, condition, stored) for stored in events if not stored.expunged]
 
 
-def with_bodies(previewed: Iterable[Previewed], wanted: ShapeWanted, labels: Labels) -> list[Previewed]:
+def with_bodies(previewed: Iterable[Previewed], wanted: PreviewShape, labels: Labels) -> list[Previewed]:
     """Add the bodies of those that would be delivered.  Raises `UsageError` for a transform that is none, or exceeds a
     limit."""
     check_transform(wanted.transform)
     return [_with_body(each, wanted, labels) if each.delivered else each for each in previewed]
 
 
-def _with_body(each: Previewed, wanted: ShapeWanted, labels: Labels) -> Previewed:
+def _with_body(each: Previewed, wanted: PreviewShape, labels: Labels) -> Previewed:
     event, shape = narrowed(dict(each.event.payload), wanted.fields), Shape(wanted.transform, wanted.language)
     try:
         return each._replace(body=shaped(event, each.event.record, shape, labels))
@@ -380,7 +380,7 @@ def tried_bodies(config: Config, endpoint: Endpoint) -> list[Previewed]:
     names = Subscriber(0, endpoint.events).names
     kinds = [kind for kind in event_types(config) if names(kind.name, kind.example["source"])]
     examples = [Previewed(_stored(kind), True, Judgement(holds=True)) for kind in kinds]
-    wanted = ShapeWanted(endpoint.transform, endpoint.language, endpoint.fields)
+    wanted = PreviewShape(endpoint.transform, endpoint.language, endpoint.fields)
     return with_bodies(examples, wanted, partial(label, config))
 
 

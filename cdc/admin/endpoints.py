@@ -13,7 +13,7 @@ from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import (
     GREETING,
     Previewed,
-    ShapeWanted,
+    PreviewShape,
     check_endpoint,
     check_patterns,
     moved_credentials,
@@ -74,7 +74,7 @@ class Endpoints(UseCases):
         text = which.text.lower()
         return await self._store.search_endpoints(theirs, limit, budget, after, fits=lambda each: text in _words(each))
 
-    async def of(self, endpoint_ids: Iterable[str | None]) -> dict[str, Endpoint]:
+    async def by_ids(self, endpoint_ids: Iterable[str | None]) -> dict[str, Endpoint]:
         """Return those of these endpoints that there are, by id."""
         wanted = [each for each in dict.fromkeys(endpoint_ids) if each]
         found = await self._store.endpoints_of(wanted) if wanted else []
@@ -233,7 +233,7 @@ class Endpoints(UseCases):
         raise UsageError(f"There is no example of {event_name}.", "cdc event list shows the events.")
 
     async def fitting(
-        self, wanted: Mapping[str, Any], events: Sequence[StoredEvent], shape: ShapeWanted | None = None
+        self, wanted: Mapping[str, Any], events: Sequence[StoredEvent], shape: PreviewShape | None = None
     ) -> list[Previewed]:
         """Return those that an endpoint would get with these ``events``, ``sources`` and ``condition``; with their
         bodies where it has a transform.  Raises `UsageError`."""

@@ -134,4 +134,4 @@ class RunningProcess:
 
     def backfill_speed(self, backfill: Backfill) -> float | None:
         report = self.monitor.reported.sources.get(backfill.source)
-        return None if report is None else report.backfill.of(backfill.id, self.clock.now())
+        return None if report is None else report.backfill.rows_per_second(backfill.id, self.clock.now())

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cdc.access.model import LONGEST_NAME, Allowance, AuditFilter, Role, Scope
 from cdc.access.proxy import MOST_NETWORKS
-from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, PortalWanted
+from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, NewPortal
 from cdc.admin.audit_log import entry_as_json
 from cdc.api.operation import ApiOperation, OperationCall, Response
 from cdc.api.resource import MOST, NEXT, Moment, RequestModel, ResponseModel, Time
@@ -66,9 +66,7 @@ class PortalEnded(ResponseModel):
 
 async def _create(call: OperationCall[None, NewPortalLink]) -> Response:
     sent = call.body
-    wanted = PortalWanted(
-        **sent.model_dump(exclude={"allow_mail"}), allowed=(Allowance.MAIL,) if sent.allow_mail else ()
-    )
+    wanted = NewPortal(**sent.model_dump(exclude={"allow_mail"}), allowed=(Allowance.MAIL,) if sent.allow_mail else ())
     link, url = await call.portal_links().create(call.caller.principal, wanted, call.caller.scope, call.caller.id)
     return Response(
         PortalLinkResource(

@@ -36,23 +36,23 @@ REQUEST_SECONDS = web.AppKey("request_seconds", float)
 BODY_SECONDS = 15.0
 
 
-def api_application(service: Service, gate: TokenAuth) -> web.Application:
+def api_application(service: Service, auth: TokenAuth) -> web.Application:
     app = web.Application(middlewares=[problems])
-    app.router.add_get("/openapi.json", _openapi(service, gate))
-    app.router.add_get("/endpoints/{endpoint}/jwks.json", _jwks(service, gate))
+    app.router.add_get("/openapi.json", _openapi(service, auth))
+    app.router.add_get("/endpoints/{endpoint}/jwks.json", _jwks(service, auth))
     for each in OPERATIONS:
-        route = _route(each, service, gate)
+        route = _route(each, service, auth)
         app.router.add_route(each.method, each.path, route)
         if each.method == "GET" and not each.long:
             app.router.add_route("HEAD", each.path, route)
     return app
 
 
-def _openapi(service: Service, gate: TokenAuth) -> Handler:
+def _openapi(service: Service, auth: TokenAuth) -> Handler:
     """Serve the description of the API to everyone; with the webhooks to callers who may read the catalogue."""
 
     async def described(request: web.Request) -> web.StreamResponse:
-        caller = await gate.known(request)
+        caller = await auth.known(request)
         if caller is not None and caller.scope.allows(Scope.READ):
             principal = caller.principal
         elif service.config.web.public_catalogue:
@@ -65,12 +65,12 @@ def _openapi(service: Service, gate: TokenAuth) -> Handler:
     return described
 
 
-def _jwks(service: Service, gate: TokenAuth) -> Handler:
+def _jwks(service: Service, auth: TokenAuth) -> Handler:
     """Serve the public key of an endpoint's JWTs to everyone.  A set of its own for each endpoint: in one of all, the
     owner of one endpoint's private key could sign what the receivers of others accept."""
 
     async def keys(request: web.Request) -> web.StreamResponse:
-        await gate.known(request)  # limits how often
+        await auth.known(request)  # limits how often
         name = request.match_info["endpoint"]
         found = await service.store.endpoint(name) if name.isprintable() else None
         public = None if found is None else public_jwk(found)
@@ -91,15 +91,15 @@ def openapi(types: Sequence[EventType]) -> bytes:
     return orjson.dumps(document(OPERATIONS, PREFIX, types))
 
 
-def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handler:
+def _route(operation: ApiOperation, service: Service, auth: TokenAuth) -> Handler:
     async def route(request: web.Request) -> web.StreamResponse:
-        caller = await gate.caller(request)
+        caller = await auth.caller(request)
         if not caller.scope.allows(operation.scope):
             raise Problem(HTTPStatus.FORBIDDEN, f"This needs the scope {operation.scope}, and the token has less.")
         raw = await _read(request)
 
         async def work() -> web.StreamResponse:
-            call = _call(operation, request, raw, service=service, gate=gate, caller=caller)
+            call = _call(operation, request, raw, service=service, auth=auth, caller=caller)
             answered = await operation.handle(call)
             if not isinstance(answered, Response):
                 return answered
@@ -112,8 +112,8 @@ def _route(operation: ApiOperation, service: Service, gate: TokenAuth) -> Handle
             )
 
         try:
-            with gate.streaming(caller) if operation.long else nullcontext():
-                return await (gate.once(request, caller, raw, work) if operation.once else work())
+            with auth.streaming(caller) if operation.long else nullcontext():
+                return await (auth.once(request, caller, raw, work) if operation.once else work())
         except LimitReached as error:
             if service.process is not None:
                 service.process.refused(error)
@@ -140,7 +140,7 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _call(
-    operation: ApiOperation, request: web.Request, raw: bytes, *, service: Service, gate: TokenAuth, caller: Caller
+    operation: ApiOperation, request: web.Request, raw: bytes, *, service: Service, auth: TokenAuth, caller: Caller
 ) -> OperationCall[BaseModel | None, BaseModel | None]:
     path = dict(request.match_info)
     if not all(value.isprintable() for value in path.values()):
@@ -153,9 +153,9 @@ def _call(
         path=path,
         query=_query(operation, request),
         body=_body(operation, request, raw),
-        admitted=lambda: gate.admitted(request),
-        portal_links=lambda: PortalLinks(gate.store, service.clock, service.config),
-        access=gate.store,
+        admitted=lambda: auth.admitted(request),
+        portal_links=lambda: PortalLinks(auth.store, service.clock, service.config),
+        access=auth.store,
     )
 
 

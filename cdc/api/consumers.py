@@ -47,7 +47,7 @@ class FetchedEvent(ResponseModel):
     payload: Any = Field(description="The event, as a request to an endpoint of this format has it as body.")
 
     @classmethod
-    def of(cls, fetched: Fetched, consumer: Endpoint) -> Self:
+    def from_fetched(cls, fetched: Fetched, consumer: Endpoint) -> Self:
         leased = fetched.delivery
         return cls(
             receipt=fetched.receipt,
@@ -103,7 +103,7 @@ async def _fetch(call: OperationCall[FetchQuery, None]) -> Response:
         query.wait,
         lambda: transport is None or transport.is_closing(),
     )
-    return Response(FetchedEvents(items=[FetchedEvent.of(each, consumer) for each in fetched]))
+    return Response(FetchedEvents(items=[FetchedEvent.from_fetched(each, consumer) for each in fetched]))
 
 
 async def _acknowledge(call: OperationCall[None, Acknowledgement]) -> Response:

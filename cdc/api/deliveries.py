@@ -39,7 +39,9 @@ async def _list(call: OperationCall[DeliveriesQuery, None]) -> Response:
         page = await call.admin.deliveries.search(query.filter(), query.limit, query.cursor)
     except NotFound:
         raise foreign_cursor() from None
-    return Response(DeliveryPage(items=[DeliveryResource.of(view) for view in page.found], next=page.further))
+    return Response(
+        DeliveryPage(items=[DeliveryResource.from_delivery(view) for view in page.found], next=page.further)
+    )
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
@@ -126,7 +128,7 @@ class ReplaySelection(ResponseModel):
     state: DeliveryState | None
 
     @classmethod
-    def of(cls, which: DeliveryFilter) -> Self:
+    def from_filter(cls, which: DeliveryFilter) -> Self:
         return cls(
             event=which.event_id or which.event_pattern,
             record=which.record,
@@ -155,12 +157,12 @@ class ReplayResource(ResponseModel):
     error: str | None
 
     @classmethod
-    def of(cls, replay: Replay, now: datetime) -> Self:
+    def from_replay(cls, replay: Replay, now: datetime) -> Self:
         return cls(
             id=replay.id,
             state=replay.state,
             waiting=replay.waiting(now),
-            selection=ReplaySelection.of(replay.which),
+            selection=ReplaySelection.from_filter(replay.which),
             rate=replay.rate,
             total=replay.total,
             deliveries=replay.deliveries,
@@ -187,27 +189,27 @@ async def _count_replay(call: OperationCall[None, ReplayWanted]) -> Response:
 async def _begin_replay(call: OperationCall[None, NewReplay]) -> Response:
     which = call.body.meant(call.clock.now())
     with named_in_the_body():
-        begun = await call.admin.deliveries.begin_replay(which, call.body.rate)
+        begun = await call.admin.deliveries.start_replay(which, call.body.rate)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Response(ReplayResource.of(begun, call.clock.now()), headers)
+    return Response(ReplayResource.from_replay(begun, call.clock.now()), headers)
 
 
 async def _list_replays(call: OperationCall[PageQuery, None]) -> Response:
     query, now = call.query, call.clock.now()
     found = await call.admin.deliveries.replays(query.limit + 1, query.cursor)
     shown = found[: query.limit]
-    items = [ReplayResource.of(each, now) for each in shown]
+    items = [ReplayResource.from_replay(each, now) for each in shown]
     return Response(ReplayPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
 
 
 async def _show_replay(call: OperationCall[None, None]) -> Response:
     found = await call.admin.deliveries.replay(call.path["id"])
-    return Response(ReplayResource.of(found, call.clock.now()))
+    return Response(ReplayResource.from_replay(found, call.clock.now()))
 
 
 async def _cancel_replay(call: OperationCall[None, None]) -> Response:
     ended = await call.admin.deliveries.cancel_replay(call.path["id"])
-    return Response(ReplayResource.of(ended, call.clock.now()))
+    return Response(ReplayResource.from_replay(ended, call.clock.now()))
 
 
 REPLAY_OPERATIONS = (

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr
 
 from cdc.access.model import Scope
-from cdc.admin.endpoint_checks import Previewed, ShapeWanted
+from cdc.admin.endpoint_checks import Previewed, PreviewShape
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.events import sequence_of
 from cdc.api.operation import ApiOperation, OperationCall, Response
@@ -104,7 +104,7 @@ class AuthenticationFields(RequestModel):
     lifetime: Annotated[int | None, Field(ge=SHORTEST, le=LONGEST, description="JWT: seconds.")] = None
     header: Annotated[str | None, Field(max_length=200, description="JWT: the header that carries it.")] = None
 
-    def given(self) -> dict[str, Any]:
+    def endpoint_fields(self) -> dict[str, Any]:
         """Fields of `Endpoint` for what was given.  Raises `UsageError`."""
         values = self.model_dump(exclude_none=True)
         secrets = {name: values.pop(name).get_secret_value() for name in SECRET_NAMES.values() if name in values}
@@ -131,7 +131,7 @@ class AuthenticationResource(ResponseModel):
     public_jwk: dict[str, str] | None = None
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> Self | None:
+    def from_endpoint(cls, endpoint: Endpoint) -> Self | None:
         settings = authentication_of(endpoint.authentication)
         if settings is None:
             return None
@@ -168,7 +168,7 @@ class EndpointFields(RequestModel):
         float | None, Field(ge=0, le=31_536_000, description="Seconds without one success; 0: never.")
     ] = None
 
-    def given(self) -> dict[str, Any]:
+    def endpoint_fields(self) -> dict[str, Any]:
         """Fields of `Endpoint` for what was given."""
         values = {FIELD_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
         values.pop("secret", None)
@@ -178,7 +178,7 @@ class EndpointFields(RequestModel):
         if (chosen := values.pop("preset", None)) is not None:
             values["transform"] = preset(chosen)
         if (authentication := values.pop("authentication", None)) is not None:
-            values |= authentication.given()
+            values |= authentication.endpoint_fields()
         headers: Mapping[str, SecretStr] | None = values.pop("headers", None)
         if headers is not None:
             values["headers"] = tuple((name, value.get_secret_value()) for name, value in headers.items())
@@ -279,7 +279,7 @@ class EndpointResource(ResponseModel):
     )
 
     @classmethod
-    def of(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
+    def from_endpoint(cls, endpoint: Endpoint, counts: Mapping[DeliveryState, int], scope: Scope) -> Self:
         """Return the endpoint as a caller of this scope may see it."""
         shown = _shown(endpoint, counts)
         if scope is Scope.MANAGE:
@@ -365,7 +365,7 @@ def _shown(endpoint: Endpoint, counts: Mapping[DeliveryState, int]) -> dict[str,
         "disabled_reason": endpoint.disabled_reason or None,
         "filter_problem": endpoint.filter_problem or None,
         "headers": [name for name, _ in endpoint.headers],
-        "authentication": AuthenticationResource.of(endpoint),
+        "authentication": AuthenticationResource.from_endpoint(endpoint),
         "proxy": endpoint.proxy or None,
         "client_certificate": endpoint.client_certificate or None,
         "origin": endpoint.origin or None,
@@ -388,7 +388,7 @@ async def _list(call: OperationCall[EndpointsQuery, None]) -> Response:
         page = await admin.search(query.filter(), MOST, int(page.further))
         found += page.found
     counts = await admin.counts(MOST_COUNTED, [each.id for each in found])
-    shown = [EndpointResource.of(each, counts.get(each.id, {}), call.caller.scope) for each in found]
+    shown = [EndpointResource.from_endpoint(each, counts.get(each.id, {}), call.caller.scope) for each in found]
     return Response(EndpointList(items=shown, next=page.further))
 
 
@@ -396,7 +396,7 @@ async def _create(call: OperationCall[None, NewEndpoint]) -> Response:
     body = call.body
     secret = body.secret.get_secret_value() if body.secret else None
     signature = body.signature if "signature" in body.model_fields_set else None
-    made = await call.admin.endpoints.add(call.admin.endpoints.new(body.given(), secret, signature))
+    made = await call.admin.endpoints.add(call.admin.endpoints.new(body.endpoint_fields(), secret, signature))
     created = EndpointWithSecret.revealing(made, {})
     return Response(created, {"Location": f"{call.request.path}/{made.id}"})
 
@@ -407,7 +407,7 @@ async def _show(call: OperationCall[None, None]) -> Response:
 
 async def _update(call: OperationCall[None, EndpointPatch]) -> Response:
     found = await call.admin.endpoints.get(call.path["id"])
-    return Response(await _resource(call, await call.admin.endpoints.change(found, call.body.given())))
+    return Response(await _resource(call, await call.admin.endpoints.change(found, call.body.endpoint_fields())))
 
 
 async def _remove(call: OperationCall[None, None]) -> Response:
@@ -433,7 +433,7 @@ async def _rotate(call: OperationCall[None, Rotation]) -> Response:
 
 async def _test(call: OperationCall[None, TestEvent]) -> Response:
     attempt = await call.admin.endpoints.send_test(call.path["id"], call.body.event)
-    shown: dict[str, Any] = AttemptResource.of(attempt).model_dump()
+    shown: dict[str, Any] = AttemptResource.from_attempt(attempt).model_dump()
     return Response(TestResult(**shown, accepted=not attempt.error))
 
 
@@ -441,12 +441,12 @@ async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
     body = call.body
     wanted = {"events": tuple(body.events), "sources": tuple(body.sources), "condition": body.filter}
     last = await call.admin.events.last(body.last)
-    shape = ShapeWanted(body.transform, body.language, tuple(body.fields))
+    shape = PreviewShape(body.transform, body.language, tuple(body.fields))
     fitting = await call.admin.endpoints.fitting(wanted, last, shape)
     return Response(
         Preview(
             looked_at=len(last),
-            fitting=[EventResource.of(each.event) for each in fitting],
+            fitting=[EventResource.from_event(each.event) for each in fitting],
             bodies=[body_of(each) for each in fitting] if body.transform else [],
         )
     )
@@ -454,7 +454,7 @@ async def _preview(call: OperationCall[None, PreviewWanted]) -> Response:
 
 async def _resource(call: OperationCall[Any, Any], endpoint: Endpoint) -> EndpointResource:
     counts = await call.admin.endpoints.counts(MOST_COUNTED, [endpoint.id])
-    return EndpointResource.of(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
+    return EndpointResource.from_endpoint(endpoint, counts.get(endpoint.id, {}), call.caller.scope)
 
 
 OPERATIONS = (

@@ -106,7 +106,7 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
 
 
 def _message(stored: StoredEvent) -> bytes:
-    payload = orjson.dumps(EventResource.of(stored).model_dump(mode="json"))
+    payload = orjson.dumps(EventResource.from_event(stored).model_dump(mode="json"))
     return b"id: %d\nevent: event\ndata: %s\n\n" % (stored.sequence, payload)
 
 
@@ -143,7 +143,7 @@ async def _list(call: OperationCall[EventsQuery, None]) -> Response:
     query = call.query
     which, after = EventFilter(**query.fields()), sequence_of(query.cursor)
     page = await call.admin.events.search(which, query.limit, after, oldest_first=True)
-    return Response(EventPage(items=[EventResource.of(stored) for stored in page.found], next=page.further))
+    return Response(EventPage(items=[EventResource.from_event(stored) for stored in page.found], next=page.further))
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
@@ -151,7 +151,7 @@ async def _show(call: OperationCall[None, None]) -> Response:
     stored = await call.admin.events.get(event_id)
     if stored is None:
         raise NotFound(f"There is no event {event_id}.", "GET /api/v1/events lists those that are kept.")
-    return Response(EventResource.of(stored))
+    return Response(EventResource.from_event(stored))
 
 
 OPERATIONS = (

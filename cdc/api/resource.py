@@ -110,7 +110,7 @@ class AttemptResource(ResponseModel):
     answer: str = Field(description="The first 1,000 bytes of the answer's body.")
 
     @classmethod
-    def of(cls, attempt: Attempt) -> Self:
+    def from_attempt(cls, attempt: Attempt) -> Self:
         return cls(
             delivery=attempt.delivery_id,
             number=attempt.number,
@@ -144,7 +144,7 @@ class DeliveryResource(ResponseModel):
     expunged: bool = Field(description="What it carried is gone: it cannot be sent again.")
 
     @classmethod
-    def of(cls, view: DeliveryView) -> Self:
+    def from_delivery(cls, view: DeliveryView) -> Self:
         return cls(**_delivery(view))
 
 
@@ -153,7 +153,7 @@ class DeliveryDetail(DeliveryResource):
 
     @classmethod
     def with_log(cls, view: DeliveryView, attempts: list[Attempt]) -> Self:
-        return cls(**_delivery(view), log=[AttemptResource.of(attempt) for attempt in attempts])
+        return cls(**_delivery(view), log=[AttemptResource.from_attempt(attempt) for attempt in attempts])
 
 
 def _delivery(view: DeliveryView) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class EventResource(ResponseModel):
     payload: Mapping[str, Any] | None = Field(description="As it is sent in the default format; null once expunged.")
 
     @classmethod
-    def of(cls, stored: StoredEvent) -> Self:
+    def from_event(cls, stored: StoredEvent) -> Self:
         return cls(
             sequence=stored.sequence,
             id=stored.id,

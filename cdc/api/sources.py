@@ -150,7 +150,7 @@ class BackfillResource(ResponseModel):
     error: str | None
 
     @classmethod
-    def of(cls, backfill: Backfill, admin: Admin) -> Self:
+    def from_backfill(cls, backfill: Backfill, admin: Admin) -> Self:
         speed = admin.backfills.speed(backfill)
         return cls(
             id=backfill.id,
@@ -180,22 +180,22 @@ async def _begin(call: OperationCall[None, NewBackfill]) -> Response:
     body = call.body
     asked = Asked((body.table,), body.where.strip(), body.endpoint or "", body.rate)
     with named_in_the_body():
-        ((begun, _),) = await call.admin.backfills.begin(body.source, asked)
+        ((begun, _),) = await call.admin.backfills.start(body.source, asked)
     headers = {"Location": f"{call.request.path}/{begun.id}"}
-    return Response(BackfillResource.of(begun, call.admin), headers)
+    return Response(BackfillResource.from_backfill(begun, call.admin), headers)
 
 
 async def _list_backfills(call: OperationCall[PageQuery, None]) -> Response:
     query = call.query
     found = await call.admin.backfills.newest(query.limit + 1, query.cursor)
     shown = found[: query.limit]
-    items = [BackfillResource.of(each, call.admin) for each in shown]
+    items = [BackfillResource.from_backfill(each, call.admin) for each in shown]
     return Response(BackfillPage(items=items, next=shown[-1].id if len(found) > query.limit else None))
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
     found = await call.admin.backfills.get(call.path["id"])
-    return Response(BackfillResource.of(found, call.admin))
+    return Response(BackfillResource.from_backfill(found, call.admin))
 
 
 def _changing(name: str, summary: str) -> ApiOperation:
@@ -203,7 +203,7 @@ def _changing(name: str, summary: str) -> ApiOperation:
 
     async def change(call: OperationCall[None, None]) -> Response:
         changed = await call.admin.backfills.change(call.path["id"], name)
-        return Response(BackfillResource.of(changed, call.admin))
+        return Response(BackfillResource.from_backfill(changed, call.admin))
 
     path, operation = f"/backfills/{{id}}/{name}", f"{name}Backfill"
     return ApiOperation("POST", path, operation, summary, Scope.MANAGE, change, answer=BackfillResource, tag=_TAG)

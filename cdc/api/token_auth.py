@@ -37,7 +37,7 @@ class RateLimit:
         self._burst = burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # those used last at the end
 
-    def take(self, key: str, now: float) -> float:
+    def reserve(self, key: str, now: float) -> float:
         """Return 0.0, and count the request; or the seconds after which it may be made, and do not count it.  ``now``:
         monotonic seconds."""
         level, since = self._buckets.pop(key, (self._burst, now))
@@ -132,7 +132,7 @@ class TokenAuth:
                 self._streams -= 1
 
     def _limit(self, bucket: RateLimit, key: str) -> None:
-        wait = bucket.take(key, self._clock.monotonic())
+        wait = bucket.reserve(key, self._clock.monotonic())
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", headers=retry)
@@ -175,13 +175,13 @@ class TokenAuth:
         try:
             response = await work()
             if isinstance(response, web.Response) and response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                answer = _kept(response)
+                answer = _storable_answer(response)
             return response
         finally:  # a request that failed may be made again with the same key
             await self.store.answer(caller.id, key, claim, answer)
 
 
-def _kept(response: web.Response) -> nouns.IdempotentResponse | None:
+def _storable_answer(response: web.Response) -> nouns.IdempotentResponse | None:
     """Return what is stored of a response; None for one that is too long, as events that were fetched may be: then the
     key is free, and the request may be made again."""
     body = response.text or ""

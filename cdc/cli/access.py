@@ -13,7 +13,7 @@ import click
 
 from cdc.access import credential
 from cdc.access.model import TOKEN_LIFETIME, Allowance, ApiToken, AuditFilter, Role, Scope, User
-from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, Accounts, PortalLinks, PortalWanted
+from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, Accounts, NewPortal, PortalLinks
 from cdc.admin.audit_log import FORMATS, FileCheck, entry_as_json, exported, verify, verify_export
 from cdc.admin.principal import Principal
 from cdc.cli.admin import actor, opened_access, with_accounts
@@ -393,7 +393,7 @@ def add_link(
     The link works once.  It opens endpoints, deliveries and events of the sources, and nothing else.
     """
     allowed = (Allowance.MAIL,) if allow_mail else ()
-    wanted = PortalWanted(
+    wanted = NewPortal(
         tenant,
         sources,
         minutes,

@@ -101,7 +101,7 @@ def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
 def _described(name: str, entry: EndpointEntry, places: Places, secrets: _Secrets) -> Described:
     place = places.of(("endpoint", name))
     try:
-        given = {key: value for key, value in entry.given().items() if key not in _ABOUT}
+        given = {key: value for key, value in entry.endpoint_fields().items() if key not in _ABOUT}
         if "credential" in given:
             given["credential"] = _credential(given["credential"], secrets)
         if "headers" in given:

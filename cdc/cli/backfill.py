@@ -122,7 +122,7 @@ def backfill(
         if dry_run:
             _print_plan(with_admin(config, lambda admin: admin.backfills.plan(name, asked)), as_json=as_json)
             return
-        planned = with_admin(config, lambda admin: admin.backfills.begin(name, asked))
+        planned = with_admin(config, lambda admin: admin.backfills.start(name, asked))
         begun = [each.backfill for each in planned]
         _warn_of_nobody(planned)
         if detach:

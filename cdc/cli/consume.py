@@ -50,7 +50,7 @@ def listen(*, host: str, port: int, secret: str | None, status: int | None, coun
         check_verifier(secret)
     printer = _ArrivalPrinter(as_json, count)
     refusals = None if status is None else Refusals(count=_EVERY, status=status)
-    app = receiver_app(secret, printer.take, refusals)
+    app = receiver_app(secret, printer.show, refusals)
     run_async(_serve(app, host, port, printer.done))
     return 1 if printer.wrong else 0
 
@@ -64,7 +64,7 @@ class _ArrivalPrinter:
         self.wrong = 0
         self.done = asyncio.Event()
 
-    async def take(self, received: Received) -> None:
+    async def show(self, received: Received) -> None:
         self.wrong += not received.verified and received.answered == HTTPStatus.UNAUTHORIZED
         if self._as_json:
             print_json_line(_as_json(received))

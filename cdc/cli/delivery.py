@@ -135,7 +135,7 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
     config = quiet_configuration(session)
     views = run_async(_list(config, delivery_filter(SystemClock().now(), **which), limit, before))
     if as_json:
-        print_json({"deliveries": [DeliveryResource.of(view).model_dump(mode="json") for view in views]})
+        print_json({"deliveries": [DeliveryResource.from_delivery(view).model_dump(mode="json") for view in views]})
         return
     titles = ["id", "event", "record", "endpoint", "state", "attempts", "status", "due", "created"]
     rows = [
@@ -168,8 +168,8 @@ def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
     view, attempts = with_admin(quiet_configuration(session), one)
     if as_json:
         print_json(
-            DeliveryResource.of(view).model_dump(mode="json")
-            | {"log": [AttemptResource.of(attempt).model_dump(mode="json") for attempt in attempts]}
+            DeliveryResource.from_delivery(view).model_dump(mode="json")
+            | {"log": [AttemptResource.from_attempt(attempt).model_dump(mode="json") for attempt in attempts]}
         )
         return
     print_fields(
@@ -230,8 +230,11 @@ async def _export(config: Config, which: DeliveryFilter) -> None:
         while page := await store.deliveries(which, _PAGE, before):
             attempts = await store.attempts_of([view.id for view in page])
             for view in page:
-                log = [AttemptResource.of(attempt).model_dump(mode="json") for attempt in attempts.get(view.id, [])]
-                print_json_line(DeliveryResource.of(view).model_dump(mode="json") | {"log": log})
+                log = [
+                    AttemptResource.from_attempt(attempt).model_dump(mode="json")
+                    for attempt in attempts.get(view.id, [])
+                ]
+                print_json_line(DeliveryResource.from_delivery(view).model_dump(mode="json") | {"log": log})
             before = page[-1].id
 
 

@@ -20,16 +20,16 @@ from cdc.cli.endpoint_fields import (
     endpoint_fields,
     endpoint_json,
     endpoint_options,
-    given_authentication,
-    given_fields,
-    given_headers,
-    kept_headers,
+    parse_authentication,
+    parse_fields,
+    parse_headers,
     read_secret,
     revealed,
     say_revealed,
     secret_json,
     secret_option,
     signature_option,
+    unchanged_headers,
     validate_option,
 )
 from cdc.cli.endpoint_preview import LAST, TRIED, check_expressions, preview
@@ -107,9 +107,9 @@ def add(
     terminal).
     """
     config = quiet_configuration(session)
-    authentication = given_authentication(given)
-    fields = given_fields(**given) | (authentication("") if authentication else {})
-    if headers := given_headers(header_texts, bearer, basic):
+    authentication = parse_authentication(given)
+    fields = parse_fields(**given) | (authentication("") if authentication else {})
+    if headers := parse_headers(header_texts, bearer, basic):
         fields["headers"] = headers
     made = run_async(_add(config, fields, read_secret(secret), signature, validate=bool(validate)))
     if as_json:
@@ -260,10 +260,10 @@ def update(
     terminal you are asked before headers are deleted.
     """
     config = quiet_configuration(session)
-    authentication = given_authentication(given, none=no_authentication)
-    fields = given_fields(**given)
+    authentication = parse_authentication(given, none=no_authentication)
+    fields = parse_fields(**given)
     fields |= _removed(fields, all_sources=all_sources, no_transform=no_transform)
-    headers = given_headers(header_texts, bearer, basic)
+    headers = parse_headers(header_texts, bearer, basic)
     about_headers = bool(headers or removed or no_headers)
     if not fields and not about_headers and not authentication and validate is None:
         raise UsageError("There is nothing to change.", "See: cdc endpoint update --help")
@@ -277,7 +277,7 @@ def update(
             fields.update(authentication(found.authentication))
         if about_headers:
             fields["headers"] = changed_headers(found.headers, headers, removed, none=no_headers)
-            fields["kept_headers"] = kept_headers(fields["headers"], headers)
+            fields["kept_headers"] = unchanged_headers(fields["headers"], headers)
         wanted = admin.endpoints.changed(found, fields)
         if not fields.keys().isdisjoint(TRIED):
             check_expressions(config, wanted, await admin.events.last(LAST))
@@ -415,7 +415,7 @@ def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) ->
     """
     attempt = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.send_test(endpoint_id, name))
     if as_json:
-        print_json(AttemptResource.of(attempt).model_dump(mode="json"))
+        print_json(AttemptResource.from_attempt(attempt).model_dump(mode="json"))
     else:
         result = f"answered {attempt.status}" if attempt.status is not None else "did not answer"
         echo(f"{attempt.url} {result} after {attempt.duration * 1000:.0f} ms.")

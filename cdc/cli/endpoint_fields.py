@@ -58,7 +58,7 @@ def header_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def given_headers(header_texts: Sequence[str], bearer_from: str | None, basic_from: str | None) -> tuple[Header, ...]:
+def parse_headers(header_texts: Sequence[str], bearer_from: str | None, basic_from: str | None) -> tuple[Header, ...]:
     """The headers given, with their values.  Raises `UsageError`."""
     given = [_parsed(text) for text in header_texts]
     if bearer_from is not None:
@@ -93,7 +93,7 @@ def changed_headers(
     return check_headers([*(header for header in kept if header[0].lower() not in gone), *given])
 
 
-def kept_headers(changed: Iterable[Header], given: Iterable[Header]) -> tuple[str, ...]:
+def unchanged_headers(changed: Iterable[Header], given: Iterable[Header]) -> tuple[str, ...]:
     """The names of those of the changed headers that were not given now."""
     entered = {name.lower() for name, _ in given}
     return tuple(name for name, _ in changed if name.lower() not in entered)
@@ -132,7 +132,7 @@ _AUTHENTICATION: Final = (
 )  # fmt: skip
 
 
-def given_authentication(given: dict[str, Any], *, none: bool = False) -> Callable[[str], dict[str, str]] | None:
+def parse_authentication(given: dict[str, Any], *, none: bool = False) -> Callable[[str], dict[str, str]] | None:
     """Take the options of authentication out of those given, and read the secret.  Return what makes fields of the
     present settings, on top of which they are where the type stays; None without any option.  Raises `UsageError`."""
     taken = {name: given.pop(name, None) for name in _AUTHENTICATION}
@@ -196,7 +196,7 @@ def transform_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def given_transform(file: Path | None, chosen: str | None) -> str | None:
+def read_transform(file: Path | None, chosen: str | None) -> str | None:
     """The expression given; None without any.  Raises `UsageError`."""
     if file is not None and chosen is not None:
         raise UsageError("--transform and --preset exclude each other.", "Give one of them.")
@@ -263,7 +263,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def given_fields(
+def parse_fields(
     *,
     url: str | None = None,
     events: str | None = None,
@@ -292,7 +292,7 @@ def given_fields(
         "fields": None if fields is None else tuple(dict.fromkeys(_pieces(fields))),
         "order": None if order is None else Order(order),
         "batch_size": batch,
-        "transform": given_transform(transform_file, preset),
+        "transform": read_transform(transform_file, preset),
         "disable_after": None if disable_after is None else disable_after * _HOUR,
         **others,
     }
@@ -390,7 +390,7 @@ def authentication_fields(found: Endpoint) -> list[tuple[str, object]]:
 def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
     """Return the endpoint as the HTTP API shows it, for programs."""
     left_out = {"deliveries"} if counts is None else None
-    return EndpointResource.of(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)
+    return EndpointResource.from_endpoint(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)
 
 
 _STANDARD_INPUT = "-"

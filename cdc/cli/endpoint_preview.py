@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from cdc.admin.endpoint_checks import Previewed, ShapeWanted, check_patterns, tried, tried_bodies, with_bodies
+from cdc.admin.endpoint_checks import Previewed, PreviewShape, check_patterns, tried, tried_bodies, with_bodies
 from cdc.admin.endpoint_checks import preview as preview_events
 from cdc.cli.app import CommandSession, pass_session
-from cdc.cli.endpoint_fields import given_transform, parse_events, transform_options
+from cdc.cli.endpoint_fields import parse_events, read_transform, transform_options
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import echo, json_option, print_json, print_table, say
 from cdc.config import Config
@@ -69,11 +69,11 @@ def preview(
     config = quiet_configuration(session)
     patterns = None if events is None else check_patterns(config, parse_events(events))
     config.known_sources(sources)
-    transform = given_transform(transform_file, preset)
+    transform = read_transform(transform_file, preset)
     present, shape, stored = run_async(_look(config, endpoint_id, last))
     wanted: dict[str, Any] = {"patterns": patterns, "sources": tuple(sources) or None, "condition": condition}
     subscriber = replace(present, **{name: value for name, value in wanted.items() if value is not None})
-    shape = ShapeWanted(transform or shape.transform, language or shape.language, shape.fields)
+    shape = PreviewShape(transform or shape.transform, language or shape.language, shape.fields)
     looked_at = preview_events(subscriber, stored)
     if shape.transform:
         looked_at = with_bodies(looked_at, shape, partial(label, config))
@@ -89,14 +89,14 @@ def preview(
 
 async def _look(
     config: Config, endpoint_id: str | None, last: int
-) -> tuple[Subscriber, ShapeWanted, list[StoredEvent]]:
+) -> tuple[Subscriber, PreviewShape, list[StoredEvent]]:
     async with opened_outbox(config) as store:
         if endpoint_id is None:
-            return Subscriber(0, ()), ShapeWanted(""), await store.events(last)
+            return Subscriber(0, ()), PreviewShape(""), await store.events(last)
         found = await store.endpoint(endpoint_id)
         if found is None:
             raise no_endpoint(endpoint_id)
-        shape = ShapeWanted(found.transform, found.language, found.fields)
+        shape = PreviewShape(found.transform, found.language, found.fields)
         return subscriber_of(found), shape, await store.events(last)
 
 

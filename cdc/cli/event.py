@@ -55,7 +55,7 @@ async def _export(config: Config, which: EventFilter) -> None:
         after = 0
         while page := await store.find_events(which, _PAGE, after):
             for stored in page:
-                print_json_line(EventResource.of(stored).model_dump(mode="json"))
+                print_json_line(EventResource.from_event(stored).model_dump(mode="json"))
             after = page[-1].sequence
 
 
@@ -210,7 +210,9 @@ class _EventPrinter:
     def print(self, stored: StoredEvent) -> bool:
         """Print an event.  Return whether enough are printed."""
         if self._as_json:
-            print_json_line(stored.payload if not stored.expunged else EventResource.of(stored).model_dump(mode="json"))
+            print_json_line(
+                stored.payload if not stored.expunged else EventResource.from_event(stored).model_dump(mode="json")
+            )
         else:
             echo(_line(stored))
         if self._left is not None:

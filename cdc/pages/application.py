@@ -93,8 +93,8 @@ def _up(length: int) -> View:
 
 def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        visitor = await site.door.visitor(request)
-        page = Page(request, site, _language(site, request), visitor)
+        principal = await site.auth.principal(request)
+        page = Page(request, site, _language(site, request), principal)
         try:
             response = await _answer(page, route)
         except Refused as error:
@@ -109,8 +109,8 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
             log.exception("a page broke off", method=request.method, path=route.path)  # a real path may hold a link
             broken = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "An error occurred; see the server's log.")
             response = page.problem(broken)
-        if page.of_portal and site.door.frame_ancestors and not response.prepared:
-            ancestors = f"frame-ancestors {site.door.frame_ancestors}"
+        if page.of_portal and site.auth.frame_ancestors and not response.prepared:
+            ancestors = f"frame-ancestors {site.auth.frame_ancestors}"
             response.headers[_POLICY] = HEADERS[_POLICY].replace("frame-ancestors 'none'", ancestors)
         return response
 
@@ -118,28 +118,28 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
 
 
 async def _answer(page: Page, route: Route) -> web.StreamResponse:
-    visitor = page.visitor
-    if visitor is not None and visitor.portal is not None and not route.path.startswith(PORTAL_PATHS):
+    principal = page.principal
+    if principal is not None and principal.portal is not None and not route.path.startswith(PORTAL_PATHS):
         if page.request.path == "/":
             return page.see("/endpoints")
         raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
-    if visitor is not None and visitor.must_enrol and route.role is not None and not route.enrolment:
+    if principal is not None and principal.must_enrol and route.role is not None and not route.enrolment:
         if page.request.method == "GET":
             return page.see("/account")
         raise Refused(HTTPStatus.FORBIDDEN, "Set up two-step verification first.")
-    if route.role is not None and visitor is None:
+    if route.role is not None and principal is None:
         public = route.catalogue and page.site.public_catalogue
         return await (_public(page, route) if public else _welcome(page))
     await _check(page, route)
     response = await route.view(page)
-    if visitor is not None and visitor.cookie and not response.prepared:
-        page.site.door.set_cookie(page.request, response, visitor.cookie)
+    if principal is not None and principal.cookie and not response.prepared:
+        page.site.auth.set_cookie(page.request, response, principal.cookie)
     return response
 
 
 async def _public(page: Page, route: Route) -> web.StreamResponse:
     """Return a page for a stranger, as often as the API would answer one."""
-    wait = page.site.strangers.take(page.site.door.address(page.request), page.site.clock.monotonic())
+    wait = page.site.strangers.reserve(page.site.auth.address(page.request), page.site.clock.monotonic())
     if not wait:
         return await route.view(page)
     response = page.problem(Refused(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests: wait a few seconds."))
@@ -148,29 +148,29 @@ async def _public(page: Page, route: Route) -> web.StreamResponse:
 
 
 async def _welcome(page: Page) -> web.StreamResponse:
-    """Return the page to which visitors are sent who have not signed in."""
+    """Return the page to which users are sent who have not signed in."""
     if PORTAL_COOKIE in page.request.cookies and COOKIE not in page.request.cookies:
         return page.see("/portal/ended")
-    if not await page.site.door.open_to_others():
+    if not await page.site.auth.open_to_others():
         return page.see("/set-up")
     return page.see("/sign-in", **({"to": page.request.path_qs} if page.request.method == "GET" else {}))
 
 
 async def _check(page: Page, route: Route) -> None:
-    visitor = page.visitor
-    if route.role is not None and (visitor is None or not visitor.may(route.role, every_source=False)):
+    principal = page.principal
+    if route.role is not None and (principal is None or not principal.may(route.role, every_source=False)):
         raise Refused(HTTPStatus.FORBIDDEN, "For managers only.")
-    if route.every_source and visitor is not None and visitor.sources:
+    if route.every_source and principal is not None and principal.sources:
         raise Refused(HTTPStatus.FORBIDDEN, "For managers of all sources only.")
     if page.request.method == "POST":
         if page.request.content_type != _FORM:
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A form is expected here.")
         origin = page.request.headers.get("Origin", "")
-        of_portal = visitor is not None and visitor.portal is not None  # whose cookie other sites' forms may carry
+        of_portal = principal is not None and principal.portal is not None  # whose cookie other sites' forms may carry
         if (origin or of_portal) and urlsplit(origin).netloc != page.request.host:
             raise Refused(HTTPStatus.FORBIDDEN, "This form was sent from another site.")
         token = (await page.form()).get("csrf", "")
-        if visitor is not None and not page.site.door.proves(page.request, visitor, token):
+        if principal is not None and not page.site.auth.proves(page.request, principal, token):
             raise Refused(HTTPStatus.FORBIDDEN, "This form is not yours, or too old: go back, reload, and try again.")
 
 

@@ -166,7 +166,7 @@ def messages(language: str) -> Messages:
 #: By code; the first is for those who ask for none of them.
 LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
-#: Keeps what a visitor has chosen.
+#: Keeps what a principal has chosen.
 LANGUAGE_COOKIE = "cdc_language"
 #: Keeps the browser's time zone.
 ZONE_COOKIE = "cdc_zone"
@@ -277,7 +277,7 @@ def _translations(code: str) -> NullTranslations:
 
 
 def negotiate(chosen: str | None, accepted: str) -> str:
-    """``chosen``: by the visitor, if ever.  ``accepted``: the header ``Accept-Language``."""
+    """``chosen``: by the principal, if ever.  ``accepted``: the header ``Accept-Language``."""
     if chosen in LANGUAGES:
         return chosen
     wanted = sorted(_accepted(accepted), key=lambda each: -each[1])

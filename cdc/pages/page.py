@@ -1,4 +1,4 @@
-"""One request by one visitor: the input of a view, its answer, and the resources that all requests share."""
+"""One request by one principal: the input of a view, its answer, and the resources that all requests share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cdc.model.endpoint import public_url, shown_url
 from cdc.model.errors import CdcError
 from cdc.outbox.base import OutboxStore
 from cdc.pages.language import LANGUAGES, Language
-from cdc.pages.session_auth import SessionAuth, Visitor
+from cdc.pages.session_auth import SessionAuth, SessionPrincipal
 
 #: The lightest surface of the dark theme of ``page.css`` that links are on.
 _DARK_SURFACE: Final = "#2a2f35"
@@ -119,7 +119,7 @@ class Site:
 
     service: Service
     process: RunningProcess
-    door: SessionAuth
+    auth: SessionAuth
     zone: tzinfo | None
     sections: Sequence[NavigationEntry]
     strangers: RateLimit
@@ -159,7 +159,7 @@ NOTICES: Final[Mapping[str, str]] = {
 
 
 class Refused(Exception):
-    """The request is answered with a page that says why, in the visitor's language."""
+    """The request is answered with a page that says why, in the user's language."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -169,47 +169,47 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``visitor``: None where nobody needs to have signed in."""
+    """``principal``: None where nobody needs to have signed in."""
 
     request: web.Request
     site: Site
     language: Language
-    visitor: Visitor | None
+    principal: SessionPrincipal | None
 
     @property
     def manages(self) -> bool:
-        return self.visitor is not None and self.visitor.manages
+        return self.principal is not None and self.principal.manages
 
     @property
     def actor(self) -> str:
         """Return the actor for the audit log."""
-        assert self.visitor is not None, "a route with a role has a visitor"
-        return self.visitor.actor
+        assert self.principal is not None, "a route with a role has a principal"
+        return self.principal.actor
 
     @property
     def admin(self) -> Admin:
-        """The use cases, for the visitor."""
-        visitor = self.visitor
-        if visitor is None:
+        """The use cases, for the principal."""
+        principal = self.principal
+        if principal is None:
             return Admin(self.site.service, STRANGER)
-        allowed = visitor.portal.allowed if visitor.portal else ()
-        return Admin(self.site.service, Principal(self.actor, visitor.sources, allowed))
+        allowed = principal.portal.allowed if principal.portal else ()
+        return Admin(self.site.service, Principal(self.actor, principal.sources, allowed))
 
     @property
     def of_portal(self) -> bool:
         """Return whether the page is a portal's: it has the host's name and colours, and may be in a frame."""
-        return bool(self.visitor and self.visitor.portal) or self.request.path.startswith("/portal/")
+        return bool(self.principal and self.principal.portal) or self.request.path.startswith("/portal/")
 
     @property
     def several_sources(self) -> bool:
-        """Return whether the visitor sees several sources, so that a record alone does not say whose it is."""
+        """Return whether the principal sees several sources, so that a record alone does not say whose it is."""
         visible = (name for name in self.site.service.config.source if self.admin.sources.visible(name))
         return len(list(islice(visible, 2))) > 1
 
     @property
-    def visitor_name(self) -> str:
-        assert self.visitor is not None, "a route with a role has a visitor"
-        return self.visitor.name
+    def principal_name(self) -> str:
+        assert self.principal is not None, "a route with a role has a principal"
+        return self.principal.name
 
     def path(self, name: str) -> str:
         """A value in the path."""
@@ -232,7 +232,7 @@ class Page:
         text = self.site.templates.get_template(template).render(
             **values,
             page=self,
-            visitor=self.visitor,
+            principal=self.principal,
             lang=self.language,
             languages=LANGUAGES,
             _=self.language.text,
@@ -274,8 +274,8 @@ View = Callable[[Page], Awaitable[web.StreamResponse]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """``role``: who may; None: everyone, signed in or not.  ``every_source``: only users of all sources.
-    ``catalogue``: where the catalogue is public, everyone.  ``enrolment``: visitors too who must set up a second
-    factor.  A POST must carry the visitor's CSRF token."""
+    ``catalogue``: where the catalogue is public, everyone.  ``enrolment``: users too who must set up a second
+    factor.  A POST must carry the user's CSRF token."""
 
     method: str
     path: str

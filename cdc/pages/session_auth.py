@@ -19,10 +19,10 @@ from cdc.model.errors import AccessRefused
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class SessionPrincipal:
     """A signed-in user.  ``csrf``: the token that forms must carry.  ``cookie``: a new one, for the browser to store.
-    ``sources``: those that the visitor sees and manages; empty: all.  ``portal``: of a tenant without a user.
-    ``must_enrol``: the visitor may do nothing but set up a second factor."""
+    ``sources``: those that the principal sees and manages; empty: all.  ``portal``: of a tenant without a user.
+    ``must_enrol``: the principal may do nothing but set up a second factor."""
 
     name: str
     role: Role
@@ -49,7 +49,7 @@ class Visitor:
         return self.name.removeprefix(OIDC_NAME) if self.origin is Origin.OIDC else self.name
 
     def may(self, role: Role, *, every_source: bool) -> bool:
-        """Return whether the visitor may see what needs this role, or this role for all sources."""
+        """Return whether the principal may see what needs this role, or this role for all sources."""
         return self.role.scope.allows(role.scope) and not (every_source and self.sources)
 
 
@@ -72,7 +72,7 @@ class Proxies:
 
 
 class SessionAuth:
-    """The authentication of visitors, and the cookies of their sessions."""
+    """The authentication of users, and the cookies of their sessions."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class SessionAuth:
         self.frame_ancestors = " ".join(frame_ancestors)
         self._random = random
 
-    async def visitor(self, request: web.Request) -> Visitor | None:
+    async def principal(self, request: web.Request) -> SessionPrincipal | None:
         """Return the sender of this request, if they signed in."""
         portal = await self._portal(request)
         if portal is not None:
@@ -111,23 +111,23 @@ class SessionAuth:
                 signed_in = await self.sign_in.with_header(vouched, address=self.address(request), cookie=cookie)
             except AccessRefused:
                 return None
-            return self._visitor(signed_in.session, signed_in.cookie, fresh=signed_in.cookie != cookie)
+            return self._principal(signed_in.session, signed_in.cookie, fresh=signed_in.cookie != cookie)
         session = await self.sign_in.session(cookie)
-        return None if session is None else self._visitor(session, cookie, fresh=False)
+        return None if session is None else self._principal(session, cookie, fresh=False)
 
-    async def _portal(self, request: web.Request) -> Visitor | None:
+    async def _portal(self, request: web.Request) -> SessionPrincipal | None:
         """Return the tenant of a portal, of the sources that there still are; none left would mean all."""
         cookie = request.cookies.get(PORTAL_COOKIE)
         session = await self.sign_in.session(cookie, address=self.address(request)) if cookie else None
         if session is None or session.portal is None:
             return None
         left = tuple(each for each in session.sources if each in self._sources)
-        visitor = self._visitor(session, cookie or "", fresh=False)
-        return replace(visitor, sources=left, portal=session.portal) if left else None
+        principal = self._principal(session, cookie or "", fresh=False)
+        return replace(principal, sources=left, portal=session.portal) if left else None
 
-    def _visitor(self, session: PageSession, cookie: str, *, fresh: bool) -> Visitor:
+    def _principal(self, session: PageSession, cookie: str, *, fresh: bool) -> SessionPrincipal:
         csrf = csrf_token(cookie, self._random)
-        return Visitor(
+        return SessionPrincipal(
             session.user,
             session.role,
             csrf,
@@ -142,10 +142,10 @@ class SessionAuth:
             return None
         return vouched_name(self._proxies.networks, _peer(request), request.headers.getall(self._proxies.header, []))
 
-    def proves(self, request: web.Request, visitor: Visitor, token: str) -> bool:
-        """Return whether a form with this CSRF token is the visitor's own."""
-        stored = request.cookies.get(PORTAL_COOKIE if visitor.portal else COOKIE, "")
-        return is_csrf_token(token, visitor.cookie or stored)
+    def proves(self, request: web.Request, principal: SessionPrincipal, token: str) -> bool:
+        """Return whether a form with this CSRF token is the user's own."""
+        stored = request.cookies.get(PORTAL_COOKIE if principal.portal else COOKIE, "")
+        return is_csrf_token(token, principal.cookie or stored)
 
     async def open_to_others(self) -> bool:
         """Return whether anybody can sign in; else there is only the set-up."""

@@ -327,7 +327,7 @@ class ConsumerParts:
 
         clock, bounds = SystemClock(), _bounds(config)
         page_only = self.role is ProcessRole.WEB
-        self.reported.follow(config.source if page_only else relays)
+        self.reported.set_sources(config.source if page_only else relays)
         if not self.role.sends:
             self.reported.dispatching(active=False)
         reads = (lambda _source: True) if self._placement is None else self._placement.reads

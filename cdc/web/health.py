@@ -16,7 +16,7 @@ import structlog
 
 from cdc.capture.probe import Backlog
 from cdc.model.clock import Clock, ClockWatch
-from cdc.model.errors import CdcError, OutboxError
+from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.model.operation import clock_sentence, clock_set, component_failed, source_resumed, source_stalled
 from cdc.outbox.base import LogStore, Replication
@@ -87,7 +87,7 @@ def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
     failing = {name: report.failing(now) for name, report in sorted(monitor.reported.components.items())}
     return {
         name: Stall(
-            failure.since, f"Component {name} has failed since {_since(failure.since, now)}: {_told(failure.error)}"
+            failure.since, f"Component {name} has failed since {_since(failure.since, now)}: {failure.error.message}"
         )
         for name, failure in failing.items()
         if failure is not None
@@ -143,7 +143,7 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
         return
     failure = report.failing(now)
     if failure:
-        why = f"Source {name} has not been readable since {_since(failure.since, now)}: {_told(failure.error)}"
+        why = f"Source {name} has not been readable since {_since(failure.since, now)}: {failure.error.message}"
         yield Stall(failure.since, why)
         return
     if report.open_since is None:
@@ -154,7 +154,7 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
         return
     # however short the bounds: no answer comes before the next question
     if now - answers.answered_at >= max(bounds.stalled, monitor.asked_twice(name)):
-        why = _told(answers.failure.error) if answers.failure else "its database does not answer."
+        why = answers.failure.error.message if answers.failure else "its database does not answer."
         since = answers.answered_at
         yield Stall(since, f"Source {name} has not answered since {_since(since, now)}: {why}")
     elif answers.last is not None and _stalled(report, answers.last, bounds, now):
@@ -185,7 +185,7 @@ def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[s
         failures.append(monitor.queue.failure)
     if failures:
         first = min(failures, key=lambda failure: failure.since)
-        yield f"The outbox has failed since {_since(first.since, now)}: {_told(first.error)}"
+        yield f"The outbox has failed since {_since(first.since, now)}: {first.error.message}"
     elif now - monitor.queue.answered_at >= bounds.stalled:
         yield f"The outbox has not answered since {_since(monitor.queue.answered_at, now)}."
 
@@ -220,10 +220,6 @@ def _since(moment: datetime, now: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({(now - moment).total_seconds():.0f} s)"
 
 
-def _told(error: CdcError) -> str:
-    return error.message
-
-
 #: Announcements are searched among so many of the newest events: while a source is stalled, few come.
 LOOKED_BACK: Final = 20_000
 
@@ -250,11 +246,11 @@ class Alarm:
         """Run until ``stop``."""
         while not await self._clock.wait(stop, INTERVAL):
             try:
-                await self.look()
+                await self.check()
             except OutboxError as error:
                 log.error("sources not looked at", error=str(error), retry_in=INTERVAL)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check the clock, all sources and components once.  Raises `OutboxError`."""
         now = self._clock.now()
         if jump := self._wall.jump():

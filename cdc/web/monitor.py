@@ -48,7 +48,7 @@ class Speed:
         self._steps.append((now, step.rows))
         self._forget(now)
 
-    def of(self, job: str, now: datetime) -> float | None:
+    def rows_per_second(self, job: str, now: datetime) -> float | None:
         """Return the rows a second; None when none, or too few, of this one were stored lately."""
         self._forget(now)
         if job != self._job or not self._steps:
@@ -159,7 +159,7 @@ class Reported(Observer):
     def _source(self, name: str) -> SourceReport:
         return self.sources.setdefault(name, SourceReport(self._clock.now()))
 
-    def follow(self, sources: Collection[str]) -> None:
+    def set_sources(self, sources: Collection[str]) -> None:
         """Take over the list of sources; others are forgotten."""
         now = self._clock.now()
         self.sources = {name: self.sources.get(name) or SourceReport(now) for name in sources}

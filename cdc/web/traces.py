@@ -47,7 +47,7 @@ class Traces(Observer):
 
     def __init__(self, exporter: SpanExporter, sample: float, clock: Clock) -> None:
         self._clock = clock
-        self._ids = _GivenIds()
+        self._ids = _PresetIds()
         self._sampler = TraceIdRatioBased(sample)
         self._provider = TracerProvider(
             sampler=ParentBased(self._sampler),
@@ -119,22 +119,22 @@ class Traces(Observer):
         ending.join(_ENDING)
 
 
-class _GivenIds(RandomIdGenerator):
-    """The ids given for the next span; else random ones."""
+class _PresetIds(RandomIdGenerator):
+    """The ids set for the next span; else random ones."""
 
     def __init__(self) -> None:
-        self._given: tuple[int, int] | None = None
+        self._next: tuple[int, int] | None = None
 
     def give(self, trace: int, span: int) -> None:
-        self._given = trace, span
+        self._next = trace, span
 
     def generate_trace_id(self) -> int:
-        return self._given[0] if self._given else super().generate_trace_id()
+        return self._next[0] if self._next else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
         """Return the id, and forget it: the trace's is asked for before."""
-        given, self._given = self._given, None
-        return given[1] if given else super().generate_span_id()
+        preset, self._next = self._next, None
+        return preset[1] if preset else super().generate_span_id()
 
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)

@@ -389,7 +389,7 @@ async def main(given: argparse.Namespace) -> None:
         names = [*SOURCES, *(f"tenant{number}" for number in range(1, given.sources + 1))]
         sources = dict.fromkeys(names, CONFIGURATION["source"]["main"])
         async with managing(outbox, access=access, source=sources) as managed, visiting(managed, "ann") as visitor:
-            managed.watch.reported.follow(names)
+            managed.watch.reported.set_sources(names)
             for name in names:
                 managed.watch.reported.opening(name)
                 managed.watch.reported.reading(name, Position("0"))

@@ -16,7 +16,7 @@ from cdc.access.base import AccessStore
 from cdc.access.model import Scope
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.admin.accounts import Accounts, PortalLinks, PortalWanted
+from cdc.admin.accounts import Accounts, NewPortal, PortalLinks
 from cdc.admin.admin import Admin
 from cdc.admin.findings import limit_checks
 from cdc.admin.managed import Action, EndpointStep
@@ -259,12 +259,12 @@ async def test_processes_do_not_exceed_a_limit_together(
                     case Limited.ENDPOINTS | Limited.CONSUMERS:
                         await admin.endpoints.add(admin.endpoints.new(wanted(kind, number, OWN)[1]))
                     case Limited.PORTAL_LINKS:
-                        await PortalLinks(access, clock, config).create(principal, PortalWanted(f"t{number}"))
+                        await PortalLinks(access, clock, config).create(principal, NewPortal(f"t{number}"))
                     case Limited.REPLAYS:
-                        await admin.deliveries.begin_replay(DeliveryFilter(event_pattern="*"), 1.0)
+                        await admin.deliveries.start_replay(DeliveryFilter(event_pattern="*"), 1.0)
                     case Limited.BACKFILLS:
                         operator = Admin(service_of(config, outbox, clock), Principal(principal.name))
-                        await operator.backfills.begin(OWN, Asked(("facturascli",)))
+                        await operator.backfills.start(OWN, Asked(("facturascli",)))
                     case _:
                         accounts = Accounts(access, clock, limits=config.limits)
                         await accounts.add_token("cli:root", f"t{number}", Scope.READ, sources=[OWN])
@@ -289,10 +289,10 @@ async def test_backfill_of_many_tables_is_refused_whole(request: pytest.FixtureR
     async with served(request, tmp_path, backfills_per_principal=10) as managed:
         operator = Admin(managed.service, Principal("cli:root", operator=True))
         with pytest.raises(LimitReached, match=f"The source {OWN} has reached the limit backfills_per_source"):
-            await operator.backfills.begin(OWN, Asked(("facturascli", "clientes", "productos", "proveedores")))
+            await operator.backfills.start(OWN, Asked(("facturascli", "clientes", "productos", "proveedores")))
         assert await managed.store.backfills(10) == []
-        assert len(await operator.backfills.begin(OWN, Asked(("facturascli", "clientes", "productos")))) == MOST
-        assert len(await operator.backfills.begin(OTHER, Asked(("facturascli",)))) == 1
+        assert len(await operator.backfills.start(OWN, Asked(("facturascli", "clientes", "productos")))) == MOST
+        assert len(await operator.backfills.start(OTHER, Asked(("facturascli",)))) == 1
 
 
 async def test_applied_file_and_changed_sources_are_limited(request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ async def test_open_streams_of_a_tenant_are_limited(
             if path.startswith(API):
                 return opened, await new_token(managed, source, Scope.READ)
             link = await PortalLinks(managed.access, managed.clock, managed.service.config).create(
-                Principal("cli:root"), PortalWanted(name, [source])
+                Principal("cli:root"), NewPortal(name, [source])
             )
             assert (await opened.open(urlsplit(link[1]).path)).status == 303
             return opened, {}

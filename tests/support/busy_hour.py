@@ -107,7 +107,7 @@ async def _read_on(managed: Managed, name: str, rows: int, *, finished: bool = F
 async def _replay(managed: Managed, which: DeliveryFilter, rate: float, part: float) -> None:
     """One that is so far; nothing is sent."""
     now = managed.clock.now()
-    begun = await Admin(managed.service, Principal("user:ann")).deliveries.begin_replay(replace(which, until=now), rate)
+    begun = await Admin(managed.service, Principal("user:ann")).deliveries.start_replay(replace(which, until=now), rate)
     until = now + timedelta(seconds=600)
     await managed.store.lease_replay("pictures", now, until)
     done = Replayed(round((begun.total or 0) * part), 0, None if part >= 1 else "there")

@@ -92,7 +92,7 @@ async def endpoint_choice(page: Page, entered: str, named: Iterable[str | None] 
     admin, text = page.admin.endpoints, entered
     first = await admin.search(EndpointFilter(), MOST_OFFERED)
     offered = {each.id: each for each in first.found}
-    known = await admin.of(each for each in (entered, *named) if each not in offered)
+    known = await admin.by_ids(each for each in (entered, *named) if each not in offered)
     if entered and first.further is not None and entered not in offered and entered not in known:
         found = (await admin.search(EndpointFilter(entered), 2)).found
         known |= {each.id: each for each in found}
@@ -249,12 +249,15 @@ async def deliveries(page: Page) -> web.StreamResponse:
         deliveries=searched.found,
         names=await names_of(page, (each.event_id for each in searched.found)),
         removed=await page.admin.endpoints.removed([given["endpoint"], *named]),
-        endpoints={**choice.known, **await page.admin.endpoints.of(each for each in named if each not in choice.known)},
+        endpoints={
+            **choice.known,
+            **await page.admin.endpoints.by_ids(each for each in named if each not in choice.known),
+        },
         choice=choice,
         given=given,
         states=list(DeliveryState),
         older=page.link("deliveries", **given, before=searched.further) if searched.further else "",
-        looked=await looked_back_to(page, searched),
+        looked=await oldest_scanned_at(page, searched),
         newest=page.link("deliveries", **given) if page.query("before") else "",
         problem=problem,
         again="" if problem else _again(page, given),
@@ -263,7 +266,7 @@ async def deliveries(page: Page) -> web.StreamResponse:
     )
 
 
-async def looked_back_to(page: Page, searched: SearchPage[Any]) -> datetime | None:
+async def oldest_scanned_at(page: Page, searched: SearchPage[Any]) -> datetime | None:
     """The time of the oldest event that a search looked at, when it ended there with more behind it."""
     if searched.looked is None:
         return None
@@ -353,7 +356,7 @@ async def events(page: Page) -> web.StreamResponse:
         events=searched.found,
         names=names(page, searched.found),
         older=page.link("events", **given, before=searched.further) if searched.further else "",
-        looked=await looked_back_to(page, searched),
+        looked=await oldest_scanned_at(page, searched),
         newest=page.link("events", **given) if before else "",
         given=given,
         problem=problem,
@@ -382,7 +385,7 @@ async def event(page: Page) -> web.StreamResponse:
         removed=await admin.endpoints.removed(each.endpoint_id for each in deliveries),
         names=names(page, [found]),
         deliveries=deliveries,
-        endpoints=await admin.endpoints.of(each.endpoint_id for each in deliveries),
+        endpoints=await admin.endpoints.by_ids(each.endpoint_id for each in deliveries),
         payload=pretty(found.payload) if shown else "",
         differences=differences(found) if shown else [],
     )
@@ -423,7 +426,7 @@ async def document(page: Page) -> web.StreamResponse:
 _EVERY = 1.0
 #: A page is notified at least this often (seconds): other processes may have done something.
 _AT_LEAST = 5.0
-#: Open pages that are notified, of all visitors.
+#: Open pages that are notified, of all users.
 _MOST = 100
 
 
@@ -440,8 +443,8 @@ class Live:
     async def _serve(self, page: Page, what: str) -> web.StreamResponse:
         if self._open >= _MOST:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Too many pages are open: reload this one by hand.")
-        assert page.visitor is not None, "a route with a role has a visitor"
-        with page.site.service.in_use.counted(Limited.LIVE_PAGES, page.visitor.sources, page.actor):
+        assert page.principal is not None, "a route with a role has a principal"
+        with page.site.service.in_use.counted(Limited.LIVE_PAGES, page.principal.sources, page.actor):
             return await self._notify(page, what)
 
     async def _notify(self, page: Page, what: str) -> web.StreamResponse:
@@ -457,13 +460,13 @@ class Live:
 
 
 async def _send_news(page: Page, what: str, response: web.StreamResponse) -> None:
-    """Send news until the visitor goes away, has signed out, or must set up a second factor."""
+    """Send news until the principal goes away, has signed out, or must set up a second factor."""
     never, quiet, before = asyncio.Event(), _AT_LEAST, page.site.process.progress()[what]
-    while (visitor := await page.site.door.visitor(page.request)) is not None and not visitor.must_enrol:
+    while (principal := await page.site.auth.principal(page.request)) is not None and not principal.must_enrol:
         now = page.site.process.progress()[what]
         if now != before or quiet >= _AT_LEAST:
             # The count is of all sources, so users of some do not get it.
-            number = 0 if page.visitor is None or page.visitor.sources else round((now - before) / _EVERY)
+            number = 0 if page.principal is None or page.principal.sources else round((now - before) / _EVERY)
             await response.write(b"data: %s\n\n" % orjson.dumps({"number": number}))
             before, quiet = now, 0.0
         await page.site.clock.wait(never, _EVERY)

@@ -17,7 +17,7 @@ from multidict import MultiMapping
 
 from cdc.access.model import Role
 from cdc.admin.deliveries import Period
-from cdc.admin.endpoint_checks import GREETING, Previewed, ShapeWanted
+from cdc.admin.endpoint_checks import GREETING, Previewed, PreviewShape
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import public_key, signature_of
@@ -349,7 +349,7 @@ class ShownConsumer:
 
 async def endpoint(page: Page) -> web.StreamResponse:
     endpoint_id, admin = page.path("id"), page.admin.endpoints
-    known = await admin.of([endpoint_id])
+    known = await admin.by_ids([endpoint_id])
     if endpoint_id in known:
         return await _endpoint(page, known[endpoint_id])
     meant = await endpoints_meant(page, endpoint_id)
@@ -422,7 +422,7 @@ async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> we
         return _form(page, form, found)
     last = await page.admin.events.last(_PREVIEW)
     wanted = {name: form.fields[name] for name in ("events", "sources", "condition")}
-    shape = ShapeWanted(form.fields["transform"], form.fields["language"], form.fields["fields"])
+    shape = PreviewShape(form.fields["transform"], form.fields["language"], form.fields["fields"])
     try:
         fitting = await page.admin.endpoints.fitting(wanted, last, shape)
     except UsageError as error:
@@ -440,7 +440,7 @@ def _form(
     status: HTTPStatus | None = None,
 ) -> web.StreamResponse:
     problems, config = (*form.wrong, *wrong), page.site.service.config
-    limited = page.visitor is None or bool(page.visitor.sources)  # who may not use the operator's, nor know of them
+    limited = page.principal is None or bool(page.principal.sources)  # who may not use the operator's, nor know of them
     return page.render(
         "endpoint_form.html",
         status or (HTTPStatus.UNPROCESSABLE_ENTITY if problems else HTTPStatus.OK),
@@ -478,7 +478,7 @@ async def switch(page: Page) -> web.StreamResponse:
     if enabled:
         await page.admin.endpoints.enable(endpoint_id)
     else:
-        reason = f"Disabled by {page.visitor_name}."
+        reason = f"Disabled by {page.principal_name}."
         await page.admin.endpoints.disable(endpoint_id, reason)
     return page.see(page.link("endpoints", endpoint_id), notice="enabled" if enabled else "disabled")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def sign_in_form(page: Page) -> web.StreamResponse:
-    if not await page.site.door.open_to_others():
+    if not await page.site.auth.open_to_others():
         return page.see("/set-up")
     return _sign_in_page(page, to=page.query("to"))
 
@@ -40,11 +40,11 @@ async def sign_in(page: Page) -> web.StreamResponse:
     sent = await page.form()
     name, to = sent.get("name", ""), sent.get("to", "")
     try:
-        signed_in = await page.site.door.sign_in.with_password(
+        signed_in = await page.site.auth.sign_in.with_password(
             name,
             sent.get("password", ""),
             sent.get("code", ""),
-            address=page.site.door.address(page.request),
+            address=page.site.auth.address(page.request),
             former_cookie=page.request.cookies.get(COOKIE, ""),
         )
     except CdcError as error:  # refused, or FacturaScripts' users cannot be asked
@@ -59,37 +59,37 @@ def _status(error: CdcError) -> HTTPStatus:
 async def oidc_begin(page: Page) -> web.StreamResponse:
     """Send the browser to the provider.  A former session ends here: its cookie does not come with the provider's
     answer."""
-    door, to = page.site.door, page.query("to")
+    auth, to = page.site.auth, page.query("to")
     oidc = _oidc(page)
     try:
         where, cookie = await oidc.start(to, secrets.token_bytes)
     except ProviderError as error:
         return _sign_in_page(page, _status(error), to=to, wrong=page.language.error(error))
-    await door.sign_in.sign_out(page.request.cookies.get(COOKIE, ""))
+    await auth.sign_in.sign_out(page.request.cookies.get(COOKIE, ""))
     response = page.see(where)
-    door.set_flow_cookie(page.request, response, cookie)
+    auth.set_flow_cookie(page.request, response, cookie)
     return response
 
 
 async def oidc_callback(page: Page) -> web.StreamResponse:
     """Take the provider's answer.  The page that follows continues by itself: browsers send the session's cookie only
     with requests that this site began."""
-    door, request = page.site.door, page.request
+    auth, request = page.site.auth, page.request
     _oidc(page)
     answer = {name: request.query.getall(name) for name in request.query}
     try:
-        signed_in, to = await door.sign_in.with_oidc(door.flow_cookie(request), answer, address=door.address(request))
+        signed_in, to = await auth.sign_in.with_oidc(auth.flow_cookie(request), answer, address=auth.address(request))
     except CdcError as error:
         response = _sign_in_page(page, _status(error), wrong=page.language.error(error))
     else:
         response = page.render("continue.html", to=to if own_path(to) else "/")
-        door.admit(request, response, signed_in)
-    door.set_flow_cookie(request, response, "")
+        auth.admit(request, response, signed_in)
+    auth.set_flow_cookie(request, response, "")
     return response
 
 
 def _oidc(page: Page) -> OpenIdConnect:
-    oidc = page.site.door.sign_in.oidc
+    oidc = page.site.auth.sign_in.oidc
     if oidc is None:
         raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
     return oidc
@@ -97,21 +97,21 @@ def _oidc(page: Page) -> OpenIdConnect:
 
 def _let_in(page: Page, signed_in: SignedIn, path: str) -> web.StreamResponse:
     response = page.see(path)
-    page.site.door.admit(page.request, response, signed_in)
+    page.site.auth.admit(page.request, response, signed_in)
     return response
 
 
 async def sign_out(page: Page) -> web.StreamResponse:
-    oidc, visitor = page.site.door.sign_in.oidc, page.visitor
-    there = await oidc.end() if oidc is not None and visitor is not None and visitor.origin is Origin.OIDC else ""
+    oidc, principal = page.site.auth.sign_in.oidc, page.principal
+    there = await oidc.end() if oidc is not None and principal is not None and principal.origin is Origin.OIDC else ""
     response = page.render("continue.html", to=there) if there else page.see("/sign-in", notice="signed-out")
-    await page.site.door.dismiss(page.request, response)
+    await page.site.auth.dismiss(page.request, response)
     return response
 
 
 async def set_up_needed(page: Page) -> web.StreamResponse:
     """Show how to get in for the first time; nothing else is served until then."""
-    if await page.site.door.open_to_others():
+    if await page.site.auth.open_to_others():
         return page.see("/sign-in")
     return page.render("set_up_needed.html")
 
@@ -125,19 +125,19 @@ async def set_up(page: Page) -> web.StreamResponse:
     await _only_here(page)
     sent = await page.form()
     name, password = sent.get("name", ""), sent.get("password", "")
-    door = page.site.door
+    auth = page.site.auth
     try:
         if password != sent.get("again", ""):
             raise UsageError(page.language.text("The two passwords differ."))
-        user = await door.accounts.set_up(page.path("link"), name, password)
+        user = await auth.accounts.set_up(page.path("link"), name, password)
     except CdcError as error:
         return page.render("set_up.html", HTTPStatus.UNPROCESSABLE_ENTITY, name=name, wrong=page.language.error(error))
-    signed_in = await door.sign_in.with_password(user.name, password, address=door.address(page.request))
+    signed_in = await auth.sign_in.with_password(user.name, password, address=auth.address(page.request))
     return _let_in(page, signed_in, "/")
 
 
 async def _only_here(page: Page) -> None:
-    if not page.site.door.local(page.request):
+    if not page.site.auth.local(page.request):
         raise Refused(HTTPStatus.FORBIDDEN, "The set-up is for a browser on this machine (or through an SSH tunnel).")
 
 
@@ -147,23 +147,23 @@ _CACHED: Final = {"Cache-Control": "max-age=300"}
 async def ask(page: Page) -> web.StreamResponse:
     """Ask to open the portal: programs that follow links, as mail scanners do, send no form and so use up no link.  The
     page's script sends it, unless a user has signed in."""
-    at_once = page.visitor is None or page.visitor.portal is not None
+    at_once = page.principal is None or page.principal.portal is not None
     return page.render("portal.html", at_once=at_once)
 
 
 async def enter(page: Page) -> web.StreamResponse:
-    door, request = page.site.door, page.request
+    auth, request = page.site.auth, page.request
     try:
-        signed_in = await door.sign_in.with_portal_link(
-            page.path("link"), address=door.address(request), former_cookie=request.cookies.get(PORTAL_COOKIE, "")
+        signed_in = await auth.sign_in.with_portal_link(
+            page.path("link"), address=auth.address(request), former_cookie=request.cookies.get(PORTAL_COOKIE, "")
         )
     except AccessRefused as error:
         return page.render("portal_ended.html", HTTPStatus.FORBIDDEN, message=page.language.error(error), back="")
     response = page.see("/endpoints")
-    door.set_portal_cookie(request, response, PORTAL_COOKIE, signed_in.cookie)
+    auth.set_portal_cookie(request, response, PORTAL_COOKIE, signed_in.cookie)
     portal = signed_in.session.portal
     if portal is not None and portal.language:
-        door.set_portal_cookie(request, response, LANGUAGE_COOKIE, portal.language)
+        auth.set_portal_cookie(request, response, LANGUAGE_COOKIE, portal.language)
     return response
 
 
@@ -174,12 +174,12 @@ async def ended(page: Page) -> web.StreamResponse:
 
 async def leave(page: Page) -> web.StreamResponse:
     """Sign out.  The way back is a link, whose address the host gave: no request says where it leads."""
-    portal = page.visitor.portal if page.visitor else None
+    portal = page.principal.portal if page.principal else None
     if portal is None:
         raise Refused(HTTPStatus.NOT_FOUND, "Page not found.")
     message = page.language.text("You have signed out.")
-    response = replace(page, visitor=None).render("portal_ended.html", message=message, back=portal.return_url)
-    await page.site.door.leave_portal(page.request, response)
+    response = replace(page, principal=None).render("portal_ended.html", message=message, back=portal.return_url)
+    await page.site.auth.leave_portal(page.request, response)
     return response
 
 

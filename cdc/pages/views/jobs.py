@@ -57,7 +57,7 @@ async def replays(page: Page) -> web.StreamResponse:
         replays=found[:_PAGE],
         names=await names_of_records(page, (each.which.record for each in found[:_PAGE])),
         removed=await page.admin.endpoints.removed(each.which.endpoint_id for each in found[:_PAGE]),
-        endpoints=await page.admin.endpoints.of(each.which.endpoint_id for each in found[:_PAGE]),
+        endpoints=await page.admin.endpoints.by_ids(each.which.endpoint_id for each in found[:_PAGE]),
         now=page.site.clock.now(),
         older=page.link("replays", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("replays") if before else "",
@@ -120,10 +120,10 @@ def _replay_rate(page: Page, text: str) -> float:
     return rate
 
 
-async def begin_replay(page: Page) -> web.StreamResponse:
+async def start_replay(page: Page) -> web.StreamResponse:
     sent = await page.form()
     wanted = _replay_form(page, {name: sent.get(name, "").strip() for name in FIELDS}, sent.get("rate", ""))
-    await page.admin.deliveries.begin_replay(wanted.which, wanted.rate)
+    await page.admin.deliveries.start_replay(wanted.which, wanted.rate)
     return page.see("/replays", notice="replaying")
 
 
@@ -154,7 +154,7 @@ async def backfills(page: Page) -> web.StreamResponse:
         "backfills.html",
         backfills=[_going(page, each) for each in found[:_PAGE]],
         removed=await page.admin.endpoints.removed(each.endpoint for each in found[:_PAGE]),
-        endpoints=await page.admin.endpoints.of(each.endpoint for each in found[:_PAGE]),
+        endpoints=await page.admin.endpoints.by_ids(each.endpoint for each in found[:_PAGE]),
         older=page.link("backfills", before=found[_PAGE - 1].id) if len(found) > _PAGE else "",
         newest=page.link("backfills") if before else "",
     )
@@ -169,9 +169,9 @@ async def new_backfill(page: Page) -> web.StreamResponse:
     return await _form(page, {name: page.query(name) for name in _FIELDS})
 
 
-async def look(page: Page) -> web.StreamResponse:
+async def preview_backfill(page: Page) -> web.StreamResponse:
     """Show what the backfill would do."""
-    given = await _given(page)
+    given = await _form_fields(page)
     try:
         (planned,) = await page.admin.backfills.plan(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
@@ -179,16 +179,16 @@ async def look(page: Page) -> web.StreamResponse:
     return await _form(page, given, planned)
 
 
-async def begin_backfill(page: Page) -> web.StreamResponse:
-    given = await _given(page)
+async def start_backfill(page: Page) -> web.StreamResponse:
+    given = await _form_fields(page)
     try:
-        await page.admin.backfills.begin(given["source"], _asked(page, given))
+        await page.admin.backfills.start(given["source"], _asked(page, given))
     except (UsageError, SourceError) as error:
         return await _form(page, given, problem=page.language.error(error))
     return page.see("/backfills", notice="backfill-begun")
 
 
-async def _given(page: Page) -> Mapping[str, str]:
+async def _form_fields(page: Page) -> Mapping[str, str]:
     sent = await page.form()
     given = {name: sent.get(name, "").strip() for name in _FIELDS}
     return {**given, "endpoint": (await endpoint_choice(page, given["endpoint"])).chosen}
@@ -246,12 +246,12 @@ def _changing(name: str) -> View:
 
 ROUTES = (
     Route("GET", "/replays", replays, Role.MANAGER),
-    Route("POST", "/replays", begin_replay, Role.MANAGER),
+    Route("POST", "/replays", start_replay, Role.MANAGER),
     Route("GET", "/replays/new", new_replay, Role.MANAGER),
     Route("POST", "/replays/{id}/stop", stop, Role.MANAGER),
     Route("GET", "/backfills", backfills, Role.MANAGER),
-    Route("POST", "/backfills", begin_backfill, Role.MANAGER),
+    Route("POST", "/backfills", start_backfill, Role.MANAGER),
     Route("GET", "/backfills/new", new_backfill, Role.MANAGER),
-    Route("POST", "/backfills/new", look, Role.MANAGER),
+    Route("POST", "/backfills/new", preview_backfill, Role.MANAGER),
     *(Route("POST", f"/backfills/{{id}}/{name}", _changing(name), Role.MANAGER) for name in ACTIONS),
 )

@@ -36,8 +36,8 @@ async def overview(page: Page) -> web.StreamResponse:
     waiting, more = await admin.endpoints.waiting(counts, complete=complete)
     sources, shown = admin.sources.slowest(_SOURCES), await statistics(page)
     longest = plot_top([seconds for each in sources for seconds in each.lags if seconds is not None])
-    everything = page.visitor is not None and page.visitor.manages and not page.visitor.sources
-    tokens = await page.site.door.store.tokens() if everything else []
+    everything = page.principal is not None and page.principal.manages and not page.principal.sources
+    tokens = await page.site.auth.store.tokens() if everything else []
     attention = await admin.attention(endpoints, counts, tokens)
     return page.render(
         "overview.html",
@@ -49,7 +49,7 @@ async def overview(page: Page) -> web.StreamResponse:
         cut=more,
         sources=sources,
         all_sources=len(admin.sources.names()),
-        endpoints=await admin.endpoints.of(shown.endpoints),
+        endpoints=await admin.endpoints.by_ids(shown.endpoints),
         any_endpoint=bool(endpoints),
     )
 
@@ -72,7 +72,7 @@ async def change_language(page: Page) -> web.StreamResponse:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such language.")
     response = page.see(back if own_path(back) else "/")
     if page.of_portal:
-        page.site.door.set_portal_cookie(page.request, response, LANGUAGE_COOKIE, code, max_age=_YEAR)
+        page.site.auth.set_portal_cookie(page.request, response, LANGUAGE_COOKIE, code, max_age=_YEAR)
         return response
     response.set_cookie(
         LANGUAGE_COOKIE, code, max_age=_YEAR, httponly=True, samesite="Lax", secure=page.request.secure, path="/"

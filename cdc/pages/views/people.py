@@ -26,7 +26,7 @@ async def people(page: Page) -> web.StreamResponse:
 
 async def _people(page: Page, *, wrong: str = "", token: str = "") -> web.StreamResponse:
     """``token``: a new one, shown this once."""
-    store = page.site.door.store
+    store = page.site.auth.store
     return page.render(
         "people.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
@@ -47,7 +47,7 @@ async def add_user(page: Page) -> web.StreamResponse:
     try:
         role, sources = _role(sent.get("role", "")), _sources(page, sent.get("sources", ""))
         password = sent.get("password", "")
-        await page.site.door.accounts.add_user(page.actor, sent.get("name", ""), role, password, sources)
+        await page.site.auth.accounts.add_user(page.actor, sent.get("name", ""), role, password, sources)
     except UsageError as error:
         return await _people(page, wrong=page.language.error(error))
     return page.see("/people", notice="created")
@@ -57,7 +57,7 @@ async def change_role(page: Page) -> web.StreamResponse:
     sent = await page.form()
     try:
         role, sources = _role(sent.get("role", "")), _sources(page, sent.get("sources", ""))
-        await page.site.door.accounts.change_role(page.actor, page.path("name"), role, sources)
+        await page.site.auth.accounts.change_role(page.actor, page.path("name"), role, sources)
     except UsageError as error:
         return await _people(page, wrong=page.language.error(error))
     return page.see("/people", notice="saved")
@@ -65,9 +65,9 @@ async def change_role(page: Page) -> web.StreamResponse:
 
 async def remove_user(page: Page) -> web.StreamResponse:
     name = page.path("name")
-    if name == page.visitor_name:
+    if name == page.principal_name:
         return await _people(page, wrong=page.language.text("You cannot remove yourself."))
-    await page.site.door.accounts.remove_user(page.actor, name)
+    await page.site.auth.accounts.remove_user(page.actor, name)
     return page.see("/people", notice="removed")
 
 
@@ -86,7 +86,7 @@ async def add_token(page: Page) -> web.StreamResponse:
         lifetime = timedelta(days=days) if days > 0 else None
         sources = _sources(page, sent.get("sources", ""))
         networks = sent.get("networks", "").replace(",", " ").split()
-        _, token = await page.site.door.accounts.add_token(
+        _, token = await page.site.auth.accounts.add_token(
             page.actor, sent.get("name", ""), scope, lifetime, sources, networks=networks
         )
     except CdcError as error:
@@ -110,7 +110,7 @@ def _sources(page: Page, text: str) -> tuple[str, ...]:
 
 
 async def remove_token(page: Page) -> web.StreamResponse:
-    await page.site.door.accounts.remove_token(page.actor, page.path("id"))
+    await page.site.auth.accounts.remove_token(page.actor, page.path("id"))
     return page.see("/people", notice="removed")
 
 
@@ -119,31 +119,31 @@ async def account(page: Page) -> web.StreamResponse:
 
 
 async def _account(page: Page, *, wrong: str = "", totp_secret: str = "") -> web.StreamResponse:
-    user = await page.site.door.store.user(page.visitor_name)
-    own = page.visitor is not None and page.visitor.origin is Origin.PASSWORD
+    user = await page.site.auth.store.user(page.principal_name)
+    own = page.principal is not None and page.principal.origin is Origin.PASSWORD
     secret = totp_secret or credential.new_totp_secret(secrets.token_bytes)
     return page.render(
         "account.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
         user=user if own else None,
         totp_secret=secret,
-        totp_uri=credential.totp_uri(secret, page.visitor_name),
-        totp_qr=credential.qr_code(secret, page.visitor_name).svg_inline(scale=4, light="#fff", omitsize=False),
-        required=page.visitor is not None and page.site.door.sign_in.needs_second_factor(page.visitor.role),
+        totp_uri=credential.totp_uri(secret, page.principal_name),
+        totp_qr=credential.qr_code(secret, page.principal_name).svg_inline(scale=4, light="#fff", omitsize=False),
+        required=page.principal is not None and page.site.auth.sign_in.needs_second_factor(page.principal.role),
         wrong=wrong,
     )
 
 
 async def change_password(page: Page) -> web.StreamResponse:
     """Change the password.  The present one is asked for: a stranger at an open browser does not know it."""
-    sent, door = await page.form(), page.site.door
+    sent, auth = await page.form(), page.site.auth
     try:
         if sent.get("password", "") != sent.get("again", ""):
             raise UsageError(page.language.text("The two passwords differ."))
-        await door.sign_in.check_password(
-            page.visitor_name, sent.get("present", ""), address=door.address(page.request)
+        await auth.sign_in.check_password(
+            page.principal_name, sent.get("present", ""), address=auth.address(page.request)
         )
-        await door.accounts.change_password(page.actor, page.visitor_name, sent.get("password", ""))
+        await auth.accounts.change_password(page.actor, page.principal_name, sent.get("password", ""))
     except CdcError as error:
         return await _account(page, wrong=page.language.error(error))
     return page.see("/sign-in", notice="saved")
@@ -152,26 +152,26 @@ async def change_password(page: Page) -> web.StreamResponse:
 async def totp_on(page: Page) -> web.StreamResponse:
     sent = await page.form()
     secret = sent.get("secret", "")
-    user = await page.site.door.store.user(page.visitor_name)
+    user = await page.site.auth.store.user(page.principal_name)
     try:
         if user is not None and user.totp_secret:  # which only the password replaces
             raise UsageError(page.language.text("Two-step verification is on: turn it off first."))
         code = sent.get("code", "")
-        await page.site.door.accounts.switch_totp_on(page.actor, page.visitor_name, secret, code)
+        await page.site.auth.accounts.switch_totp_on(page.actor, page.principal_name, secret, code)
     except CdcError as error:
         return await _account(page, wrong=page.language.error(error), totp_secret=secret)
     return page.see("/sign-in", notice="saved")
 
 
 async def totp_off(page: Page) -> web.StreamResponse:
-    sent, door = await page.form(), page.site.door
+    sent, auth = await page.form(), page.site.auth
     try:
-        if page.visitor is not None and door.sign_in.needs_second_factor(page.visitor.role):
+        if page.principal is not None and auth.sign_in.needs_second_factor(page.principal.role):
             raise UsageError(page.language.text("Two-step verification is required here and stays on."))
-        await door.sign_in.check_password(
-            page.visitor_name, sent.get("present", ""), address=door.address(page.request)
+        await auth.sign_in.check_password(
+            page.principal_name, sent.get("present", ""), address=auth.address(page.request)
         )
-        await door.accounts.switch_totp_off(page.actor, page.visitor_name)
+        await auth.accounts.switch_totp_off(page.actor, page.principal_name)
     except CdcError as error:
         return await _account(page, wrong=page.language.error(error))
     return page.see("/sign-in", notice="saved")
@@ -190,7 +190,7 @@ async def audit(page: Page) -> web.StreamResponse:
     number = int(before) if _NUMBER.fullmatch(before) else None
     wrong = ""
     try:
-        found = await page.site.door.store.audit(_filter(page, given), _PAGE + 1, number)
+        found = await page.site.auth.store.audit(_filter(page, given), _PAGE + 1, number)
     except UsageError as error:
         found, wrong = [], page.language.error(error)
     older = page.link("audit", **given, before=str(found[_PAGE - 1].number)) if len(found) > _PAGE else ""
@@ -213,7 +213,7 @@ async def export_audit(page: Page) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": FORMATS[kind]})
     response.headers["Content-Disposition"] = f'attachment; filename="audit.{kind}"'
     await response.prepare(page.request)
-    async for text in exported(page.site.door.store, which, kind):
+    async for text in exported(page.site.auth.store, which, kind):
         async with asyncio.timeout(_SLOW_READER):
             await response.write(text.encode())
     await response.write_eof()

@@ -65,7 +65,7 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
         due=await admin.sources.due(name),
         endpoints=receivers.found,
         more=page.link("endpoints", source=name) if receivers.further else "",
-        all_endpoints={**endpoints, **await admin.endpoints.of(shown.endpoints)},
+        all_endpoints={**endpoints, **await admin.endpoints.by_ids(shown.endpoints)},
         events=newest.found,
         names=names(page, newest.found),
         shown=shown,

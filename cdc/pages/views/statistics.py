@@ -124,7 +124,7 @@ async def statistics(
     """Return the statistics of the period that the query names, by default the last day.  ``path``: of the page."""
     asked, language = page.query("period"), page.language
     period = Period(asked) if asked in tuple(Period) else Period.DAY
-    figures = await page.admin.statistics.of(period, language.zone, endpoint_id=endpoint_id, source=source)
+    figures = await page.admin.statistics.figures(period, language.zone, endpoint_id=endpoint_id, source=source)
     slots, labels = figures.slots, [_label(language, period, start) for start in figures.starts]
     bars, most = stacked_bars(
         [Bars("delivered", [each.delivered for each in slots]), Bars("failed", [each.failed for each in slots])]

@@ -50,7 +50,7 @@ class Bench:
             self.watch.clock.advance(5)
             self.watch.queue()
             self.watch.answer(ahead + second if ahead else 0.0, 2 if ahead else 0)
-            await self.alarm.look()
+            await self.alarm.check()
 
     async def told(self) -> list[str]:
         return [event.name for event in await self.events()]
@@ -100,7 +100,7 @@ async def test_one_that_opens_and_fails_at_once_has_not_resumed(bench: Bench) ->
         await bench.look(minutes=0.5)
         bench.watch.reported.opening("main")
         bench.watch.reported.reading("main", None)
-        await bench.alarm.look()
+        await bench.alarm.check()
     assert await bench.told() == ["source.stalled"]
 
 
@@ -145,10 +145,10 @@ async def test_an_unanswered_question_is_one_only_where_nothing_is_stored(bench:
     for number in range(20):
         bench.watch.clock.advance(30)
         bench.watch.reported.stored("main", batch(str(number), change()), (), 1)
-        await bench.alarm.look()
+        await bench.alarm.check()
     assert await bench.told() == []
     bench.watch.clock.advance(60)
-    await bench.alarm.look()
+    await bench.alarm.check()
     assert await bench.told() == ["source.stalled"]
 
 
