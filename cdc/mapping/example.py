@@ -214,7 +214,11 @@ class Examples:
                 rule.event, self._change(MEMBERS_TABLE, Operation.CREATE, None, self._row(MEMBERS_TABLE))
             )
         if rule.date:
-            return self._of_date(rule)
+            day, days = _TIME.date(), rule.days or (-7,)
+            row = {**self._row_of(rule), rule.date: str(day - timedelta(days=days[0]))}
+            row |= {column: _example(column, condition, row) for column, condition in rule.where.items()}
+            existing = Existing(f"due/{rule.event}/{day}", due=DueDay(rule.event, rule.date, days, day))
+            return self._payload(rule.event, self._change(rule.table, Operation.READ, None, row), existing)
         before, after = _images(rule, self._row_of(rule))
         secrets = frozenset({"logkey"} if rule.infer else rule.changed & self._catalogue.secrets_of(rule.table))
         operation = _operation(rule)
@@ -222,13 +226,6 @@ class Examples:
         if operation is not Operation.UPDATE:
             images = (None, after) if operation is Operation.CREATE else (after, None)
         return self._payload(rule.event, self._change(rule.table, operation, *images, secrets=secrets))
-
-    def _of_date(self, rule: Rule) -> dict[str, Any]:
-        day, days = _TIME.date(), rule.days or (-7,)
-        row = {**self._row_of(rule), rule.date: str(day - timedelta(days=days[0]))}
-        row |= {column: _example(column, condition, row) for column, condition in rule.where.items()}
-        existing = Existing(f"due/{rule.event}/{day}", due=DueDay(rule.event, rule.date, days, day))
-        return self._payload(rule.event, self._change(rule.table, Operation.READ, None, row), existing)
 
     def _row(self, table: str) -> Row:
         """Return a row with every known column of a table."""

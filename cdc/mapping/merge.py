@@ -365,7 +365,9 @@ class _Merger:
             case Operation.UPDATE:
                 self._update(change)
             case Operation.CREATE:
-                self._create(change)
+                identity = _identity(change.table, change.key)
+                self._gone.pop(identity, None)
+                self._live.setdefault(identity, []).append(self._start(change))
             case Operation.DELETE:
                 self._delete(change)
             case Operation.TRUNCATE:
@@ -385,11 +387,6 @@ class _Merger:
         merged = _started(change)
         self._changes[id(merged)] = merged
         return merged
-
-    def _create(self, change: RowChange) -> None:
-        identity = _identity(change.table, change.key)
-        self._gone.pop(identity, None)
-        self._live.setdefault(identity, []).append(self._start(change))
 
     def _update(self, change: RowChange) -> None:
         former = _identity(change.table, key_before(change))
@@ -565,14 +562,14 @@ def _owners(plan: TablePlan, change: MergedChange) -> Iterable[Value]:
     """The documents that the line belonged to and belongs to, if it differs in more than noise."""
     assert plan.lines is not None, "a document with lines"
     before, after = change.before, change.after
-    if before is not None and after is not None and not _differ(before, after, plan.lines_noise):
+    if (
+        before is not None
+        and after is not None
+        and not any(before.get(column) != after.get(column) for column in {*before, *after} - plan.lines_noise)
+    ):
         return ()
     owners = (image.get(plan.lines.column) for image in (before, after) if image is not None)
     return [owner for owner in dict.fromkeys(owners) if owner is not None]
-
-
-def _differ(before: Row, after: Row, noise: frozenset[str]) -> bool:
-    return any(before.get(column) != after.get(column) for column in {*before, *after} - noise)
 
 
 class Emitted:

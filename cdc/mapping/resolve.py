@@ -168,18 +168,16 @@ def _config_error(error: ErrorDetails, places: Places) -> ConfigError:
     if error["type"] == "missing":
         return ConfigError(f"{places.of(path)}: the key {path[-1]!r} is missing.", "Add it.")
     name = ".".join(str(part) for part in path if isinstance(part, str) and part not in ("list[str]", "str"))
-    return ConfigError(f"{places.of(path)}: {name} is wrong: {_reason(error)}.", "See docs/events.md for its form.")
+    message = error["msg"].removeprefix("Value error, ")
+    return ConfigError(
+        f"{places.of(path)}: {name} is wrong: {(message[0].lower() + message[1:])}.", "See docs/events.md for its form."
+    )
 
 
 def _known_keys(path: TomlPath) -> list[str]:
     models: dict[int, type[BaseModel]] = {1: CatalogueFile, 3: EntityEntry if path[0] == "entity" else EventEntry}
     model = models.get(len(path), LabelEntry if path[2:3] == ("label",) else ChildEntry)
     return sorted(info.alias or name for name, info in model.model_fields.items())
-
-
-def _reason(error: ErrorDetails) -> str:
-    message = error["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
 
 
 ANY_TABLE = "*"

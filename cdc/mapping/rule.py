@@ -257,18 +257,16 @@ class ValueCondition:
         if self.present is not None:
             return (value is not None and value != "") is self.present
         if self.at_least is not None or self.less_than is not None:
-            return self._in_range(decimal_of(value))
+            number = decimal_of(value)
+            if number is None:
+                return False
+            return (self.at_least is None or number >= self.at_least) and (
+                self.less_than is None or number < self.less_than
+            )
         return (decode_html(value) in self.values or self._is_number(value)) is not self.negated
 
     def _is_number(self, value: Value) -> bool:
         return bool(self.numbers) and type(value) is DecimalText and decimal_of(value) in self.numbers
-
-    def _in_range(self, number: Decimal | None) -> bool:
-        if number is None:
-            return False
-        return (self.at_least is None or number >= self.at_least) and (
-            self.less_than is None or number < self.less_than
-        )
 
     def example(self) -> Value:
         """A value that satisfies the condition (for example payloads)."""

@@ -72,12 +72,10 @@ def row_schema(columns: Mapping[str, Schema]) -> Schema:
 
 def key_schema(table: Table | None, columns: Mapping[str, Schema]) -> Schema:
     key = [name for name in table.key if name in columns] if table is not None else []
-    described = {name: columns[name] | {"type": _without_null(columns[name]["type"])} for name in key}
+    described = {
+        name: columns[name] | {"type": [each for each in columns[name]["type"] if each != "null"]} for name in key
+    }
     return row_schema(described) | ({"required": key} if key else {})
-
-
-def _without_null(types: list[str]) -> list[str]:
-    return [each for each in types if each != "null"]
 
 
 def columns_of(table: Table | None, secrets: SecretColumns) -> dict[str, Schema]:

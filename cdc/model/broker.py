@@ -116,7 +116,9 @@ def broker_url(url: str) -> BrokerUrl:
         raise UsageError("The endpoint's URL has characters that cannot be shown.", hint)
     fields = (*FIELDS, RECORD) if broker is _NATS else FIELDS
     unknown = [name for part in place for name in _FIELD.findall(part) if name not in fields]
-    if unknown or any("{" in part or "}" in part for part in [*place[: broker.fixed], *_without_fields(place)]):
+    if unknown or any(
+        "{" in part or "}" in part for part in [*place[: broker.fixed], *[_FIELD.sub("", part) for part in place]]
+    ):
         known = ", ".join(f"{{{each}}}" for each in fields)
         raise UsageError(
             "The endpoint's URL has braces that name nothing.",
@@ -129,10 +131,6 @@ def broker_url(url: str) -> BrokerUrl:
     if broker is _KAFKA and not _TOPIC.fullmatch(_FIELD.sub("x", place[0])):
         raise UsageError("The endpoint's URL has no topic of Kafka.", hint)
     return BrokerUrl(scheme, parts.hostname, port, place)
-
-
-def _without_fields(place: tuple[str, ...]) -> list[str]:
-    return [_FIELD.sub("", part) for part in place]
 
 
 def record_token(record: str) -> str:

@@ -20,12 +20,11 @@ def contrast(one: str, other: str) -> float:
 
 def lightened(colour: str, background: str) -> str:
     """Return the colour with as much white as it needs to be readable on a dark background."""
-    mixtures = (_mixed(colour, step / _STEPS) for step in range(_STEPS + 1))
+    mixtures = (
+        ("#" + "".join(f"{round(each + (255 - each) * (step / _STEPS)):02x}" for each in _channels(colour)))
+        for step in range(_STEPS + 1)
+    )
     return next((each for each in mixtures if contrast(each, background) >= READABLE), "#ffffff")
-
-
-def _mixed(colour: str, white: float) -> str:
-    return "#" + "".join(f"{round(each + (255 - each) * white):02x}" for each in _channels(colour))
 
 
 def _channels(colour: str) -> list[int]:

@@ -228,7 +228,12 @@ class StoredCondition:
         A condition that this version does not understand, or that exceeds a limit, holds."""
         condition = _understood(self._which.filter)
         if isinstance(condition, UsageError):
-            self._refuse(condition)
+            if isinstance(condition, FilterLimit):
+                self._exceed(condition.message)
+            elif not self._told:
+                self._told = True
+                _log.error("filter not understood, all events delivered", **self._which._asdict(), error=str(condition))
+                FAILED.add(self._which, condition.message)
             return True
         meter = Meter(_STEPS_AFTER if self._which in EXCEEDED.reasons else STEPS)
         before = meter.left
@@ -243,14 +248,6 @@ class StoredCondition:
             _log.warning("filter failed, event delivered", **about, error=judgement.problem)
             FAILED.add(self._which, judgement.problem)
         return judgement.holds
-
-    def _refuse(self, error: UsageError) -> None:
-        if isinstance(error, FilterLimit):
-            self._exceed(error.message)
-        elif not self._told:
-            self._told = True
-            _log.error("filter not understood, all events delivered", **self._which._asdict(), error=str(error))
-            FAILED.add(self._which, error.message)
 
     def _exceed(self, reason: str) -> None:
         if self._which not in EXCEEDED.reasons:

@@ -191,7 +191,12 @@ class SourceMove:
                 self._at("deliveries")
             place = keys[-1]
         for (table,) in await old.read_log(_rows, "kept_tables", source=self._source):
-            await self._copy_kept(table)
+            after = b""
+            page = {"source": self._source, "table": table, "limit": BATCH}
+            while rows := await self._read(_kept, after=after, **page):
+                await self._new.outbox.alter(keep, self._source, table, rows)
+                self._at("kept rows")
+                after = rows[-1][0]
         rest = await old.read_log(_rest, self._source, mover)
         note = self._audited("from", self._old.name)
         await new.alter(noting(note, arrive), self._source, mark, arriving, rest)
@@ -208,14 +213,6 @@ class SourceMove:
         elif there.sources and self._source not in there.sources:
             await new.change_endpoint(endpoint.id, EndpointChange(sources=(*there.sources, self._source)))
         self._at("endpoint")
-
-    async def _copy_kept(self, table: str) -> None:
-        after = b""
-        page = {"source": self._source, "table": table, "limit": BATCH}
-        while rows := await self._read(_kept, after=after, **page):
-            await self._new.outbox.alter(keep, self._source, table, rows)
-            self._at("kept rows")
-            after = rows[-1][0]
 
     async def _leave(self, mark: Departure, numbers: Sequence[int]) -> None:
         """Forget here what the other outbox has."""
@@ -430,17 +427,13 @@ async def _insert_events(db: Database, events: Sequence[Row]) -> dict[int, int]:
     last = await db.value("last_event")
     contents = db.box.contents
     new = [
-        (last + number, *row[1:6], contents.seal(row[6]), *_labels(row, sealing=contents.sealing))
+        (last + number, *row[1:6], contents.seal(row[6]), *((None, None) if contents.sealing else row[7:]))
         for number, row in enumerate((r for r in events if r[1] not in known), 1)
     ]
     if new:
         await db.write_each("insert_event", _columns(_EVENT, new))
     known |= {row[1]: row[0] for row in new}
     return {row[0]: known[row[1]] for row in events}
-
-
-def _labels(row: Row, *, sealing: bool) -> Row:
-    return (None, None) if sealing else row[7:]
 
 
 async def _there(db: Database, placed: Sequence[tuple[int, int, Row]]) -> dict[tuple[int, int], tuple[int, int]]:

@@ -291,15 +291,12 @@ class SubscriberIndex:
         found = self._found.get(key)
         if found is None:
             if event.source == OPERATIONS:  # rare, and not alike
-                return self._operational(event)
+                about = sources_about(event.record, self._sources_of)
+                return [each for each in self._all if each.names(event.name, event.source) and each.concerned(about)]
             if len(self._found) >= _MOST:
                 self._found.clear()
             found = self._found[key] = self._find(*key)
         return found
-
-    def _operational(self, event: Event) -> Sequence[Subscriber]:
-        about = sources_about(event.record, self._sources_of)
-        return [each for each in self._all if each.names(event.name, event.source) and each.concerned(about)]
 
     def _sources_of(self, endpoint_id: str) -> Sequence[str]:
         found = self._by_id.get(endpoint_id)

@@ -139,7 +139,12 @@ def sort_out(what: Retention, looked: Sequence[Looked], newest: int, limit: int)
             if misdated:  # the events that follow may be old
                 continue
             return found
-        if event.sequence <= beyond and _may_go_whole(event, time, what):
+        if event.sequence <= beyond and (
+            not event.unfinished
+            and time < what.settled_before
+            and (event.finished_at is None or event.finished_at < what.settled_before)
+            and (event.dead_at is None or _before(event.dead_at, what.finished_before))
+        ):
             found.surplus.append(event.sequence)
         elif old:
             found.old.append(event.sequence)
@@ -148,15 +153,6 @@ def sort_out(what: Retention, looked: Sequence[Looked], newest: int, limit: int)
     if len(looked) == limit:
         found.after = looked[-1].sequence
     return found
-
-
-def _may_go_whole(event: Looked, time: datetime, what: Retention) -> bool:
-    return (
-        not event.unfinished
-        and time < what.settled_before
-        and (event.finished_at is None or event.finished_at < what.settled_before)
-        and (event.dead_at is None or _before(event.dead_at, what.finished_before))
-    )
 
 
 def _before(time: datetime, limit: datetime | None) -> bool:

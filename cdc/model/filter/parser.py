@@ -399,7 +399,9 @@ class _Parser:
                 node = Index(node, self._expression())
                 self._need("]")
             elif self._take("."):
-                name = self._field()
+                if self._token.kind != "name" or self._token.text in _NOT_FIELDS:
+                    raise self._unexpected()
+                name = self._taken().text
                 if not self._take("("):
                     node = _selected(node, name)
                     continue
@@ -409,11 +411,6 @@ class _Parser:
             links += 1
             if self._depth + links > NESTED:
                 raise NestedTooDeep
-
-    def _field(self) -> str:
-        if self._token.kind != "name" or self._token.text in _NOT_FIELDS:
-            raise self._unexpected()
-        return self._taken().text
 
     def _primary(self) -> Node:
         token = self._token

@@ -210,7 +210,8 @@ class _Measure:
         if found["open"]:
             self._open(found["open"])
         elif found["close"]:
-            self._close()
+            self._atom = self._before.plus(self._atom)
+            self._before, self._unicode = self._outer.pop() if self._outer else (_NOTHING, True)
         elif found["repeat"]:
             counts = [int(digits[:9]) for digits in (found["least"], found["most"]) if digits]
             fixed = "," not in found["repeat"]
@@ -240,10 +241,6 @@ class _Measure:
             self._outer.append((self._before, around))
             self._before = self._atom
             self._atom = _NOTHING
-
-    def _close(self) -> None:
-        self._atom = self._before.plus(self._atom)
-        self._before, self._unicode = self._outer.pop() if self._outer else (_NOTHING, True)
 
     def _class(self, *, negated: bool) -> bool:
         """Read a class of characters to its end, with those in it."""

@@ -7,7 +7,7 @@ unfinished deliveries, are looked up first when they are few.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from string import Template
 from typing import Any, Final, Protocol
@@ -145,7 +145,7 @@ async def _add_terms(db: Queries, which: EventFilter, search: PostgresSearch) ->
     if which.event_id is not None:
         search.add("event.id = %(event)s", event=which.event_id)
     if which.event_pattern is not None and check_pattern(which.event_pattern) != "*":
-        names = await _names(db, which.event_pattern)
+        names = [name for (name,) in await db.rows("event_names") if matches(name, [which.event_pattern])]
         search.add("event.name = ANY (%(names)s::text[])", names=names)
     if which.record is not None:
         search.add("event.record = %(record)s", record=storable(which.record))
@@ -192,7 +192,7 @@ async def _look_up(db: Queries, which: EventFilter, search: PostgresSearch, colu
     names = [_NAMES] if "names" in search.parameters else []
     for terms in (record, time, names):
         narrow = " AND ".join(terms)
-        if terms and await _few(db, narrow, search):
+        if terms and (await _counted_few(db, _COUNT.format(terms=narrow), search.parameters)):
             search.add(_LOOKED_UP.format(column=column, terms=narrow))
             search.few = True
             return
@@ -209,15 +209,6 @@ async def span(db: Queries, which: EventFilter, whole: LogSlice) -> LogSlice:
     return whole if found > MANY else whole.shared(first, last)
 
 
-async def _few(db: Queries, terms: str, search: PostgresSearch) -> bool:
-    return await _counted_few(db, _COUNT.format(terms=terms), search.parameters)
-
-
 async def _counted_few(db: Queries, count: str, parameters: Mapping[str, Any]) -> bool:
     ((found,),) = await db.query(count, {**parameters, "most": FEW + 1})
     return int(found) <= FEW
-
-
-async def _names(db: Queries, pattern: str) -> Sequence[str]:
-    """Return the names of stored events that fit the pattern."""
-    return [name for (name,) in await db.rows("event_names") if matches(name, [pattern])]
