@@ -197,8 +197,8 @@ class Consumers(UseCases):
 
 def _outcomes(consumer: Endpoint, lease: _Lease, now: datetime, reason: str | None, *, error: str) -> list[Outcome]:
     """``reason``: of the failure; None where the delivery is acknowledged."""
-    from cdc.dispatch.attempt import outcomes
     from cdc.dispatch.retry import Answer, judge
+    from cdc.dispatch.sender import outcomes
 
     duration = max((now - lease.began).total_seconds(), 0.0)
     answer = (

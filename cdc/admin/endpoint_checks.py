@@ -274,9 +274,9 @@ async def send_test(
     interrupted the lease expires: `cdc run` sends it then.  Raises `UsageError` when there is no such endpoint, or it
     is disabled: nothing is sent to it then.  For a consumer it waits, as other events do, until it is fetched.
     """
-    from cdc.dispatch.attempt import attempt_once, waiting
     from cdc.dispatch.dispatcher import LEASE_MARGIN
     from cdc.dispatch.outcome_writer import Finished, disablings
+    from cdc.dispatch.sender import attempt_once, waiting
 
     clock = SystemClock()
     worker = f"{socket.gethostname()}-test-{os.getpid()}"

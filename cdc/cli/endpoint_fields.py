@@ -37,7 +37,7 @@ from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
 
 if TYPE_CHECKING:
-    from cdc.dispatch.handshake import Agreement
+    from cdc.dispatch.sender import Agreement
 
 
 AUTHORIZATION = "authorization"

@@ -18,11 +18,10 @@ from cdc.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from cdc.dispatch.address import EgressPolicy
-    from cdc.dispatch.handshake import Agreement
     from cdc.dispatch.mail import MailSender
     from cdc.dispatch.request import WebhookRequest
     from cdc.dispatch.retry import Answer
-    from cdc.dispatch.sender import HttpSender, Sender
+    from cdc.dispatch.sender import Agreement, HttpSender, Sender
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
@@ -164,7 +163,7 @@ def reach(config: Config) -> EgressPolicy:
 
 async def agreement(config: Config, endpoint: Endpoint) -> Agreement:
     """Ask an endpoint whether it agrees to get events from here.  Raises `EndpointRefused`."""
-    from cdc.dispatch.handshake import ask
+    from cdc.dispatch.sender import ask
 
     async with http_sender(config) as sender:
         return await ask(sender, endpoint, config.dispatch.origin or socket.gethostname())

@@ -16,12 +16,11 @@ from typing import Any
 
 import structlog
 
-from cdc.dispatch.attempt import outcomes, removed, unsent
 from cdc.dispatch.outcome_writer import OutcomeWriter
 from cdc.dispatch.request import build_batch, build_request
 from cdc.dispatch.retry import Answer, Random, judge, longest_wait
 from cdc.dispatch.scheduler import Flight, Scheduler
-from cdc.dispatch.sender import Sender
+from cdc.dispatch.sender import Sender, outcomes, removed, unsent
 from cdc.dispatch.shared_limits import SharedLimits
 from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Backoff, Clock

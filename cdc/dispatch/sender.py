@@ -1,4 +1,10 @@
-"""Sends one request and says what came of it: HTTP by aiohttp, errors as one sentence each."""
+"""Sends one request and says what came of it: HTTP by aiohttp, errors as one sentence each; the outcomes of the
+deliveries that travelled in it; and one attempt alone, for `cdc endpoint test`.
+
+`ask` asks an endpoint whether it agrees to get events: the validation of CloudEvents' "HTTP 1.1 Web Hooks for Event
+Delivery" (an OPTIONS request).  It protects hosts that nobody who runs them has registered.  Agreement by
+calling back, which the specification offers too, is not asked for: nothing of ours can be called.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,12 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 from weakref import WeakSet
 
 import aiohttp
@@ -20,11 +29,16 @@ from aiohttp.http import HttpProcessingError
 from cdc.dispatch.address import AddressInfo, EgressPolicy, Network
 from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarget, TunnelConnector, proxy_of
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
-from cdc.dispatch.request import WebhookRequest
-from cdc.dispatch.retry import Answer
+from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest, authenticated, build_request
+from cdc.dispatch.retry import DELIVERED, Answer, Verdict, judge
 from cdc.dispatch.tokens import AccessTokens, authorized
+from cdc.dispatch.transform import TransformFailed
 from cdc.model.broker import scheme_of
-from cdc.model.errors import ConfigError
+from cdc.model.clock import Clock
+from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
+from cdc.model.endpoint import Endpoint, redacted, shown_url
+from cdc.model.errors import ConfigError, EndpointRefused
+from cdc.model.event import Labels, no_labels
 
 
 class Deadline:
@@ -357,3 +371,130 @@ class _Encrypted(Exception):
 def _no_password() -> str:
     """Refuse an encrypted key; without this callback OpenSSL would ask on the terminal."""
     raise _Encrypted
+
+
+def outcomes(
+    batch: Sequence[LeasedDelivery], endpoint: Endpoint, answer: Answer, verdict: Verdict, started_at: datetime
+) -> list[Outcome]:
+    """An attempt of each delivery, all with the same answer and verdict; the first one's carries the reason to disable
+    the endpoint.  A test that fails is cancelled: it is neither tried again nor a dead letter.  Nothing of it holds
+    the path of the URL, also where the answer repeats it."""
+    error, said = redacted(verdict.error, endpoint.url), redacted(answer_text(answer.body), endpoint.url)
+    common = shown_url(endpoint), answer.status, started_at, answer.duration, error, said
+    alike = verdict.state, verdict.due_at, "", len(batch), batch[0].endpoint_id
+    # tuple.__new__: there is one for each event that is ever sent, and calling the classes takes three times as long
+    made = [
+        tuple.__new__(
+            Outcome,
+            (
+                tuple.__new__(Attempt, (each.id, each.attempt, each.event_id, each.event_name, *common)),
+                *alike,
+                each.source,
+                each.record,
+            ),
+        )
+        for each in batch
+    ]
+    if verdict.state is not DeliveryState.DELIVERED and any(each.is_test for each in batch):
+        made = [  # outcomes of one batch are alike, and these are not
+            outcome._replace(state=DeliveryState.CANCELLED, due_at=None, batch=1)
+            if each.is_test
+            else outcome._replace(batch=1)
+            for each, outcome in zip(batch, made, strict=True)
+        ]
+    if verdict.disable_reason:
+        made[0] = made[0]._replace(disable_reason=verdict.disable_reason)
+    return made
+
+
+def removed(delivery: LeasedDelivery, now: datetime) -> Outcome:
+    """Return the outcome of a delivery whose endpoint was removed before a request was made."""
+    attempt = Attempt(
+        delivery_id=delivery.id,
+        number=delivery.attempt,
+        event_id=delivery.event_id,
+        event_name=delivery.event_name,
+        url="",
+        status=None,
+        started_at=now,
+        duration=0.0,
+        error="The endpoint was removed before the request was made.",
+        answer="",
+    )
+    return Outcome(attempt, DeliveryState.CANCELLED)
+
+
+def waiting(delivery: LeasedDelivery, endpoint: Endpoint, now: datetime) -> Outcome:
+    """Return how a test of a consumer begins: it waits to be fetched."""
+    answer = Answer(HTTPStatus.ACCEPTED.value, 0.0, body=b"It waits until the consumer fetches it.")
+    (outcome,) = outcomes((delivery,), endpoint, answer, DELIVERED, now)
+    return outcome
+
+
+def answer_text(body: bytes) -> str:
+    """The first bytes of an answer for the log; NUL, which no text column of PostgreSQL takes, replaced as well."""
+    return body[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd") if body else ""
+
+
+def unsent(failed: TransformFailed) -> Answer:
+    """Return what takes the place of an answer where no request could be made."""
+    return Answer(None, 0.0, error=failed.reason, unsent=True, disable_reason=failed.reason if failed.exceeded else "")
+
+
+async def attempt_once(
+    sender: Sender, delivery: LeasedDelivery, endpoint: Endpoint, clock: Clock, labels: Labels = no_labels
+) -> Outcome:
+    """Send a test and judge the answer.  A failure is final: it is shown at once."""
+    started_at = clock.now()
+    try:
+        answer = await sender.send(build_request(delivery, endpoint, started_at, labels))
+    except TransformFailed as failed:
+        answer = unsent(failed)
+    verdict = judge(answer, (), delivery.attempt, clock.now(), lambda: 0.0)
+    (outcome,) = outcomes((delivery,), endpoint, answer, verdict, started_at)
+    return outcome
+
+
+ALLOWED_ORIGIN = "WebHook-Allowed-Origin"
+ALLOWED_RATE = "WebHook-Allowed-Rate"
+
+
+class Agreement(NamedTuple):
+    """``origin``: what each delivery must carry from now on.  ``rate``: requests a minute; None when any are."""
+
+    origin: str
+    rate: int | None
+
+
+async def ask(sender: HttpSender, endpoint: Endpoint, origin: str) -> Agreement:
+    """Ask the endpoint whether it agrees to deliveries from ``origin``, the host name of this sender, with its headers,
+    its connection and its timeout.  Raises `EndpointRefused` when it does not agree or does not answer."""
+    headers = {"User-Agent": USER_AGENT, ORIGIN_HEADER: origin, **dict(endpoint.headers)}
+    url, way = endpoint.url, (endpoint.proxy, endpoint.client_certificate)
+    request = WebhookRequest(url, headers, b"", endpoint.timeout, *way)
+    request = authenticated(request, endpoint, f"validation_{token_hex(16)}", datetime.now(UTC))
+    try:
+        answered = await sender.ask("OPTIONS", request)  # of any status, which says nothing
+    except Exception as error:
+        raise EndpointRefused(f"The endpoint was not validated: {describe_error(error, request)}") from error
+    agreed = agreement(answered, origin)
+    if agreed is None:
+        raise EndpointRefused(
+            f"The endpoint {shown_url(endpoint)!r} does not agree to receive events from {origin}.",
+            f"It must answer OPTIONS with the header {ALLOWED_ORIGIN}: {origin} (or *); or leave --validate out.",
+        )
+    return agreed
+
+
+def agreement(answered: Mapping[str, str], origin: str) -> Agreement | None:
+    """Return the agreement in the headers of the answer, None without any.  Its status does not count: hosts that know
+    nothing of events answer OPTIONS too."""
+    allowed = answered.get(ALLOWED_ORIGIN, "").strip()
+    if allowed != "*" and allowed.lower() != origin.lower():
+        return None
+    rate = answered.get(ALLOWED_RATE, "").strip()
+    number = int(rate) if rate.isascii() and rate.isdigit() and len(rate) <= _LONGEST_RATE else 0
+    return Agreement(origin, number or None)
+
+
+_LONGEST_RATE = 9  # digits

@@ -15,9 +15,8 @@ import pytest
 import trustme
 
 from cdc.dispatch.connection import LookUp, proxy_of
-from cdc.dispatch.handshake import ask
 from cdc.dispatch.retry import Answer
-from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.sender import HttpSender, ask
 from cdc.dispatch.signing import new_secret
 from support.dispatching import endpoint
 from support.forward_proxy import ForwardProxy, forward_proxy

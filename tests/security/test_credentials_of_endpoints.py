@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 
 from cdc.access.model import Allowance, Scope
 from cdc.cli.app import cdc
-from cdc.dispatch.attempt import attempt_once
-from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.sender import HttpSender, attempt_once
 from cdc.dispatch.signing import new_secret
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, origin_of

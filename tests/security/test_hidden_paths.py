@@ -15,8 +15,8 @@ import pytest
 
 from cdc.access.model import Scope
 from cdc.admin.findings import endpoint_findings
-from cdc.dispatch.attempt import outcomes
 from cdc.dispatch.retry import Answer, judge
+from cdc.dispatch.sender import outcomes
 from cdc.model.delivery import DeliveryFilter
 from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted, settings_text, shown_url
 from cdc.model.errors import OutboxError

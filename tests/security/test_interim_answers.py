@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from cdc.dispatch.handshake import ask
-from cdc.dispatch.sender import INTERIM_ANSWERS, RECEIVE_BUFFER, HttpSender
+from cdc.dispatch.sender import INTERIM_ANSWERS, RECEIVE_BUFFER, HttpSender, ask
 from cdc.model.errors import EndpointRefused
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.http_faults import answer, read_request, receiver

@@ -61,7 +61,7 @@ def _take(database: SqliteDatabase, worker: str, until: datetime, due: Sequence[
     database.connection.execute(
         sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due]))
     )
-    # tuple.__new__: as in `cdc.dispatch.attempt`
+    # tuple.__new__: as in `cdc.dispatch.sender`
     return [
         tuple.__new__(
             LeasedDelivery,

@@ -17,9 +17,9 @@ from cdc.admin.findings import endpoint_findings
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.demo.receiver import Received, receiver_app
-from cdc.dispatch.attempt import outcomes
 from cdc.dispatch.request import batch_id, build_request
 from cdc.dispatch.retry import Answer, Verdict
+from cdc.dispatch.sender import outcomes
 from cdc.dispatch.signing import new_secret
 from cdc.facturascripts.schema import tables
 from cdc.model.change import Position

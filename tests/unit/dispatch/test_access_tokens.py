@@ -12,9 +12,8 @@ from urllib.parse import quote_plus
 import pytest
 from aiohttp import web
 
-from cdc.dispatch.handshake import ask
 from cdc.dispatch.request import WebhookRequest, build_request
-from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.sender import HttpSender, ask
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, settings_text
 from cdc.model.errors import EndpointRefused

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from cdc.dispatch.handshake import Agreement, ask, judge
-from cdc.dispatch.sender import HttpSender
+from cdc.dispatch.sender import Agreement, HttpSender, agreement, ask
 from cdc.model.errors import EndpointRefused
 from support.dispatching import endpoint
 from support.http_servers import served
@@ -58,8 +57,8 @@ async def sender() -> AsyncIterator[HttpSender]:
 )
 def test_what_an_answer_means(allowed: str, rate: str | None, agreed: Agreement | None) -> None:
     headers = {"WebHook-Allowed-Origin": allowed} | ({} if rate is None else {"WebHook-Allowed-Rate": rate})
-    assert judge(headers, ORIGIN) == agreed
-    assert judge({}, ORIGIN) is None
+    assert agreement(headers, ORIGIN) == agreed
+    assert agreement({}, ORIGIN) is None
 
 
 async def test_an_endpoint_agrees(sender: HttpSender) -> None:

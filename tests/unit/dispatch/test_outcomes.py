@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cdc.dispatch.attempt import outcomes, removed
 from cdc.dispatch.retry import DELIVERED, Answer, judge
+from cdc.dispatch.sender import outcomes, removed
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from support.dispatching import no_jitter
 from support.manual_clock import START
