@@ -6,7 +6,7 @@ from cdc.access.database_access import DatabaseAccess, P, T, Work, rekey, seal_s
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.audit import begin, is_behind, noting
+from cdc.outbox.audit import begin, needs_chain, noting
 from cdc.outbox.postgres.database import Lock, PostgresDatabase, PostgresSession
 from cdc.outbox.postgres.schema import migrate_postgres, secret_rights
 from cdc.outbox.secret_box import PLAIN, SecretBox
@@ -26,7 +26,7 @@ class PostgresAccess(DatabaseAccess):
             return
         if await self._session.read(seal_secrets, former=False, dry_run=True):
             await self._write(seal_secrets, former=False)
-        if await self._session.read(is_behind):
+        if await self._session.read(needs_chain):
             await self._write(begin, SystemClock().now())
 
     async def close(self) -> None:

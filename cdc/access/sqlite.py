@@ -8,7 +8,7 @@ from pathlib import Path
 from cdc.access.database_access import DatabaseAccess, P, T, Work, rekey, seal_secrets
 from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
-from cdc.outbox.audit import begin, is_behind, noting
+from cdc.outbox.audit import begin, needs_chain, noting
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite.database import SqliteThread
 from cdc.outbox.sqlite.file import open_file
@@ -28,7 +28,7 @@ class SqliteAccess(DatabaseAccess):
         seal = partial(seal_secrets, former=False)
         await open_file(self._path, self._writer, self._reader, seal)
         try:
-            if await self._reader.read(is_behind):
+            if await self._reader.read(needs_chain):
                 await self._writer.write(begin, SystemClock().now())
         except BaseException:
             await self.close()

@@ -202,7 +202,7 @@ def _authentication(endpoint: Endpoint) -> Iterator[str]:
     settings = authentication_of(endpoint.authentication)
     if settings is None:
         return
-    for name, value in settings.given().items():
+    for name, value in settings.settings().items():
         if isinstance(value, dict):
             yield from (f"authentication.{name}.{_key(each)} = {_toml(text)}" for each, text in value.items())
         else:

@@ -158,7 +158,7 @@ def parse_authentication(given: dict[str, Any], *, none: bool = False) -> Callab
     def fields(present: str) -> dict[str, str]:
         before = authentication_of(present)
         kind = chosen or (before.type if before else OAUTH2)
-        kept = before.given() if before is not None and before.type == kind else {}
+        kept = before.settings() if before is not None and before.type == kind else {}
         return {"authentication": settings_text({**kept, **options, "type": kind}), **credential}
 
     return fields
@@ -378,7 +378,7 @@ def authentication_fields(found: Endpoint) -> list[tuple[str, object]]:
     settings = authentication_of(found.authentication)
     if settings is None:
         return []
-    given = {name: value for name, value in settings.given().items() if name != "type"}
+    given = {name: value for name, value in settings.settings().items() if name != "type"}
     texts = [f"{name} {json.dumps(value) if isinstance(value, dict) else value}" for name, value in given.items()]
     public = public_jwk(found)
     return [

@@ -175,7 +175,7 @@ def move_outbox(
     )
     say(
         f"{name}: {counted(sum(moved.deliveries.values()), 'unfinished delivery', 'unfinished deliveries')}, "
-        f"{counted(moved.kept_rows, 'stored row')}, {counted(moved.states, 'state')}, "
+        f"{counted(moved.snapshot_rows, 'stored row')}, {counted(moved.states, 'state')}, "
         f"{counted(moved.backfills, 'backfill')}, {counted(moved.quarantined, 'skipped change')} "
         f"{'would move' if dry_run else 'moved'} to {moved.outbox}."
     )

@@ -69,7 +69,7 @@ def check_authentication(endpoint: Endpoint, reach: EgressPolicy) -> None:
         raise UsageError(
             f"Authentication of the type {settings.type} needs a {secret_name}.", "It is stored, and never shown again."
         )
-    for name, value in settings.given().items():
+    for name, value in settings.settings().items():
         texts = [*value, *value.values()] if isinstance(value, dict) else [str(value)]
         if not all(text.isprintable() and len(text) <= _LONGEST_TEXT for text in texts):
             raise UsageError(

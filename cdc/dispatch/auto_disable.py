@@ -67,7 +67,7 @@ def percent_due(endpoint: Endpoint, last: LastFailure | None, now: datetime) -> 
     return max((percent for percent in (*WARNINGS, END) if passed >= percent), default=0)
 
 
-def notice_given(endpoint: Endpoint, warned_at: datetime | None, now: datetime) -> bool:
+def warned_in_time(endpoint: Endpoint, warned_at: datetime | None, now: datetime) -> bool:
     """Return whether the last warning is long enough ago.  ``warned_at``: when it was stored."""
     return warned_at is not None and (now - warned_at).total_seconds() >= NOTICE * endpoint.disable_after
 
@@ -151,7 +151,7 @@ class AutoDisable:
     async def _judge(self, failing: Failing, percent: int, now: datetime) -> None:
         warning = endpoint_failing(failing, min(percent, WARNINGS[-1]), now)
         warned = await self._store.event(warning.id) if percent == END else None
-        if percent < END or not notice_given(failing.endpoint, warned.time if warned else None, now):
+        if percent < END or not warned_in_time(failing.endpoint, warned.time if warned else None, now):
             await self._warn(failing, warning, now)
             return
         reason = given_up(failing.endpoint)
@@ -233,13 +233,13 @@ class FilterGuard:
             with self._exceeded.listening(wake), self._failed.listening(wake):
                 while not stop.is_set():
                     woken.clear()
-                    pause = await self._looked()
+                    pause = await self._check_once()
                     if not stop.is_set():
                         await self._clock.wait(woken, pause)
         finally:
             ending.cancel()
 
-    async def _looked(self) -> float | None:
+    async def _check_once(self) -> float | None:
         """Seconds to the next look; None when nothing has exceeded a limit."""
         try:
             await self.look()

@@ -226,7 +226,7 @@ class FlowControl:
         probe_at = None if hold.held is None else now + min(hold.held, LONGEST_PAUSE)
         self._breaker.follow(probe_at, hold.failed_probes, now)
 
-    def wanted(self, requests: int, timeout: float, now: float) -> AdmissionRequest | None:
+    def request(self, requests: int, timeout: float, now: float) -> AdmissionRequest | None:
         """Return what must be admitted so that so many requests may start now; None: nothing, or they may not."""
         if not self._shared or (self._pace is None and self._breaker.closed) or self.unpublished or self.wait(now):
             return None

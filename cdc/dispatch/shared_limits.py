@@ -63,7 +63,7 @@ class SharedLimits:
             return False
         now, channels = self._clock.monotonic(), self._scheduler.channels
         found = {
-            each.endpoint.id: each.flow.wanted(min(each.ready, each.room()), each.endpoint.timeout, now)
+            each.endpoint.id: each.flow.request(min(each.ready, each.room()), each.endpoint.timeout, now)
             for each in self._scheduler.active
             if each.ready
         }

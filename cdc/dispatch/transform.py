@@ -82,7 +82,7 @@ def shaped(event: Mapping[str, Any], record: str, shape: Shape, labels: Labels =
         raise TransformFailed(program.message, exceeded=isinstance(program, FilterLimit))
     meter, plain = Meter(), _Plain()
     try:
-        body = _made(program.execute(_given(program, event, record, shape.language, labels), meter), plain)
+        body = _made(program.execute(_variables(program, event, record, shape.language, labels), meter), plain)
     except OutOfSteps:
         raise TransformFailed(f"The transform takes more than {STEPS:,} steps for one event.", exceeded=True) from None
     except ERRORS as error:
@@ -96,7 +96,9 @@ def shaped(event: Mapping[str, Any], record: str, shape: Shape, labels: Labels =
     return body
 
 
-def _given(program: Program, event: Mapping[str, Any], record: str, language: str, labels: Labels) -> Mapping[str, Any]:
+def _variables(
+    program: Program, event: Mapping[str, Any], record: str, language: str, labels: Labels
+) -> Mapping[str, Any]:
     from cdc.dispatch.message import message, record_title  # noqa: PLC0415 - of transforms alone, which most endpoints lack
 
     given: dict[str, Any] = {

@@ -265,7 +265,7 @@ class Mapper:
                     _map_change(plan, change, context)
             if touched and permissions is not None:
                 events += permissions.of(each)
-        return Mapped(events, {**emitted.changed, **_kept_states(permissions, states)})
+        return Mapped(events, {**emitted.changed, **_stored_states(permissions, states)})
 
     def _lines(
         self, each: MergedTransaction, emitted: Emitted
@@ -294,7 +294,7 @@ class Mapper:
         """Give the events that are held."""
         permissions = self._permission_events(source, states, NO_FACTS, ())
         events = permissions.release() if permissions is not None else []
-        return Mapped(events, _kept_states(permissions, states))
+        return Mapped(events, _stored_states(permissions, states))
 
     def _permission_events(
         self, source: str, states: Mapping[str, str], facts: Facts, batch: Sequence[MergedTransaction]
@@ -305,7 +305,7 @@ class Mapper:
         return PermissionEvents(self._permissions, source, states, self._decode, read)
 
 
-def _kept_states(permissions: PermissionEvents | None, states: Mapping[str, str]) -> dict[str, str | None]:
+def _stored_states(permissions: PermissionEvents | None, states: Mapping[str, str]) -> dict[str, str | None]:
     """Return the states to store.  Without events of permissions, the states for them are stale and go; so do the
     session states of 0.1.0."""
     stale: dict[str, str | None] = {name: None for name in states if name.startswith("session:")}

@@ -78,14 +78,14 @@ class SnapshotStore(RefusalStore, Protocol):
         """Let another process read it; also where this one does not."""
         ...
 
-    async def kept_digests(
+    async def snapshot_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
     ) -> list[tuple[bytes, bytes]]:
         """Keys with their digests in the order of the keys: the first ``limit`` behind ``after``, up to ``until``
         inclusive (None: from the first, to the last)."""
         ...
 
-    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+    async def snapshot_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
         """Return the stored ones of these rows, by their keys."""
         ...
 

@@ -55,7 +55,7 @@ class Authentication:
     lifetime: int = 60
     header: str = "Authorization"
 
-    def given(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults, with the type."""
         plain = asdict(Authentication(self.type))
         return {"type": self.type} | {name: value for name, value in asdict(self).items() if value != plain[name]}
@@ -63,7 +63,7 @@ class Authentication:
     @property
     def text(self) -> str:
         """Return the settings as they are stored."""
-        return json.dumps(self.given(), sort_keys=True)
+        return json.dumps(self.settings(), sort_keys=True)
 
     @property
     def audience_origin(self) -> tuple[str, str]:

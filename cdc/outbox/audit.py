@@ -80,7 +80,7 @@ async def chain_of(db: Database) -> tuple[AuditChain, int]:
     return AuditChain(marks.get("head"), marks.get("anchor"), None if key is None else _opened(db.box, key.seal)), last
 
 
-async def is_behind(db: Database) -> bool:
+async def needs_chain(db: Database) -> bool:
     """Return whether the chain of an existing log has yet to `begin`, or to get its key."""
     chain, last = await chain_of(db)
     return last > 0 and (chain == AuditChain() or (chain.key is None and bool(db.box)))

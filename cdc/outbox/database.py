@@ -56,7 +56,7 @@ class LogSearch(Protocol):
         """Deliveries behind that one of that event, oldest first."""
         ...
 
-    def behind(self, sequence: int) -> LogSearch:
+    def after_event(self, sequence: int) -> LogSearch:
         """Events with a greater sequence."""
         ...
 

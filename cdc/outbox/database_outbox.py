@@ -93,8 +93,8 @@ class DatabaseOutbox(ABC):
     states = _method(_OWN, relay.states)
     reading_session = _method(_OWN, relay.reading_session)
     note_reading_session = _method(_ADD, relay.note_reading_session)
-    kept_digests = _method(_SNAPSHOT, relay.kept_digests)
-    kept_rows = _method(_SNAPSHOT, relay.kept_rows)
+    snapshot_digests = _method(_SNAPSHOT, relay.snapshot_digests)
+    snapshot_rows = _method(_SNAPSHOT, relay.snapshot_rows)
 
     async def store(
         self,

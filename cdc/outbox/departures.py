@@ -23,12 +23,12 @@ from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.audit import noting
 from cdc.outbox.database import Database, Row
 from cdc.outbox.database_outbox import DatabaseOutbox
-from cdc.outbox.dispatch import join_lanes, settle
+from cdc.outbox.dispatch import join_keys, rebalance
 from cdc.outbox.endpoints import OpenedEndpoints, opened
 from cdc.outbox.endpoints import remove as remove_endpoint
 from cdc.outbox.log import ACTIVE, WAITING
 from cdc.outbox.relay import position as position_of
-from cdc.outbox.shared import lane_for, position_moved
+from cdc.outbox.shared import ordering_key, position_moved
 
 #: Deliveries that are copied together, and ids that are looked up together.
 BATCH: Final = 500
@@ -64,7 +64,7 @@ class Moved:
     outbox: str
     endpoints: Sequence[str] = ()
     deliveries: Mapping[str, int] = field(default_factory=dict)
-    kept_rows: int = 0
+    snapshot_rows: int = 0
     states: int = 0
     backfills: int = 0
     quarantined: int = 0
@@ -193,7 +193,7 @@ class SourceMove:
         for (table,) in await old.read_log(_rows, "kept_tables", source=self._source):
             after = b""
             page = {"source": self._source, "table": table, "limit": BATCH}
-            while rows := await self._read(_kept, after=after, **page):
+            while rows := await self._read(_snapshot_page, after=after, **page):
                 await self._new.outbox.alter(keep, self._source, table, rows)
                 self._at("kept rows")
                 after = rows[-1][0]
@@ -258,7 +258,7 @@ async def _rows(db: Database, name: str, /, **parameters: Any) -> list[Row]:
     return await db.rows(name, **parameters)
 
 
-async def _kept(db: Database, /, **page: Any) -> list[Row]:
+async def _snapshot_page(db: Database, /, **page: Any) -> list[Row]:
     rows = await db.rows("kept_page", **page)
     return [(key, digest, db.box.contents.open(content)) for key, digest, content in rows]
 
@@ -278,7 +278,7 @@ async def _hold(db: Database, source: str, mover: str, endpoints: list[int], clo
     """Return how many deliveries are held now that were not, and how many are being sent."""
     now, which = clock.now(), {"source": source, "endpoints": endpoints}
     lanes = await db.rows("hold_deliveries", **which, mover=mover, now=now, limit=_KEYS)
-    await settle(db, {(endpoint, lane) for endpoint, lane in lanes})
+    await rebalance(db, {(endpoint, lane) for endpoint, lane in lanes})
     return len(lanes), await db.value("sent_of_source", **which)
 
 
@@ -495,9 +495,9 @@ async def arrive(db: Database, source: str, mark: Departure, arriving: Position,
         await db.write("insert_quarantined", **dict(zip(_QUARANTINE, sealed, strict=True)))
         await db.write("set_reread", id=row[0], backfill=row[-1])
     for lane, root in rest.lanes:
-        await join_lanes(db, root, lane)
+        await join_keys(db, root, lane)
     await db.write("activate_held", mover=mover_of(mark.move))
     numbers = await db.rows("endpoint_numbers", ids=list(mark.endpoints))
-    whole = lane_for(Order.ENDPOINT, source, "", "")  # the only lane that also has events of other sources
-    await settle(db, {(number, whole) for _, number, _ in numbers})
+    whole = ordering_key(Order.ENDPOINT, source, "", "")  # the only lane that also has events of other sources
+    await rebalance(db, {(number, whole) for _, number, _ in numbers})
     db.due()

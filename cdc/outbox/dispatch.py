@@ -28,27 +28,27 @@ import orjson
 from cdc.model.delivery import DueEndpoints, LeasedDelivery
 from cdc.model.endpoint import Order
 from cdc.outbox.database import Database
-from cdc.outbox.shared import delivery_id, delivery_number, endpoint_moving, lane_for, lane_of
+from cdc.outbox.shared import delivery_id, delivery_number, endpoint_moving, ordering_key, record_key
 
 #: (endpoint's number, lane)
-Lane = tuple[int, int]
+EndpointKey = tuple[int, int]
 #: No endpoint's number is greater.
 _LAST: Final = 2**63 - 1
 
 
-async def merge_lanes(db: Database, source: str, former: str, record: str) -> None:
+async def merge_keys(db: Database, source: str, former: str, record: str) -> None:
     """Let ``record`` share the lane of its ``former`` name, with all that is unfinished."""
-    await join_lanes(db, lane_of(source, former), lane_of(source, record))
+    await join_keys(db, record_key(source, former), record_key(source, record))
 
 
-async def join_lanes(db: Database, into: int, lane: int) -> None:
+async def join_keys(db: Database, into: int, lane: int) -> None:
     into, lane = await _root(db, into), await _root(db, lane)
     if into == lane:
         return
     await db.write("redirect_lanes", into=into, lane=lane)
     await db.write("alias_lane", into=into, lane=lane)
     moved = await db.rows("move_lane", into=into, lane=lane)
-    await settle(db, {(endpoint, into) for (endpoint,) in moved})
+    await rebalance(db, {(endpoint, into) for (endpoint,) in moved})
 
 
 async def _root(db: Database, lane: int) -> int:
@@ -62,32 +62,32 @@ async def reorder(db: Database, endpoint: int, order: Order) -> None:
     rows = await db.rows("unfinished_of_endpoint", endpoint=endpoint)
     if any(held for *_, held in rows):
         raise endpoint_moving()
-    lanes = [lane_for(order, source, record, event_id) for _, source, record, event_id, _ in rows]
+    lanes = [ordering_key(order, source, record, event_id) for _, source, record, event_id, _ in rows]
     await db.write_each("reorder", {"id": [row[0] for row in rows], "lane": lanes})
     await db.write("demote_endpoint", endpoint=endpoint)
     await db.write("promote_endpoint", endpoint=endpoint)
 
 
-async def settle(db: Database, lanes: Collection[Lane]) -> None:
+async def rebalance(db: Database, lanes: Collection[EndpointKey]) -> None:
     """Make the oldest unfinished delivery of each lane the active one, unless one is leased."""
     if lanes:
-        await db.write_each("demote", lane_columns(lanes))
-        await promote(db, lanes)
+        await db.write_each("demote", key_columns(lanes))
+        await activate(db, lanes)
 
 
-async def promote(db: Database, lanes: Collection[Lane]) -> None:
-    """`settle`, where nothing can be pending: behind a finished delivery."""
+async def activate(db: Database, lanes: Collection[EndpointKey]) -> None:
+    """`rebalance`, where nothing can be pending: after a finished delivery."""
     if lanes:
-        await db.write_each("promote", lane_columns(lanes))
+        await db.write_each("promote", key_columns(lanes))
 
 
-def lane_columns(lanes: Collection[Lane]) -> dict[str, list[int]]:
+def key_columns(lanes: Collection[EndpointKey]) -> dict[str, list[int]]:
     return {"endpoint": [each[0] for each in lanes], "lane": [each[1] for each in lanes]}
 
 
 async def release(db: Database, worker: str, now: datetime) -> int:
     held = await db.rows("release", worker=worker, now=now)
-    await settle(db, {(endpoint, lane) for endpoint, lane in held})
+    await rebalance(db, {(endpoint, lane) for endpoint, lane in held})
     if held:
         db.due()
     return len(held)
@@ -113,7 +113,7 @@ async def give_back(db: Database, worker: str, deliveries: Sequence[LeasedDelive
         "number": [each.attempt for each in deliveries],
     }
     held = await db.rows_each("give_back", columns, worker=worker, now=now)
-    await settle(db, {(endpoint, lane) for endpoint, lane in held})
+    await rebalance(db, {(endpoint, lane) for endpoint, lane in held})
     if held:
         db.due()
     return len(held)

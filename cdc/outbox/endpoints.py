@@ -81,14 +81,14 @@ async def search(
     state = which.state.value if which.state else ""
     given = {"text": which.text, "state": state, "source": which.source, "sources": list(which.sources)}
     for part in walk:
-        above, wanted = part.above, walk.wanted
+        above, wanted = part.above, walk.missing
         while wanted > 0:
             rows = await db.rows("search_endpoints", above=above, upto=part.upto, limit=wanted, **given)
             read = [(int(row[0]), db.endpoint_from(row[1:])) for row in rows]
             walk.rows += [each for each in read if fits(each[1])]
             if len(rows) < wanted:
                 break
-            above, wanted = read[-1][0], walk.wanted
+            above, wanted = read[-1][0], walk.missing
     return walk.page(lambda row: row[1], lambda row: str(row[0]), str)
 
 

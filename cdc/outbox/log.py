@@ -103,7 +103,7 @@ async def search_deliveries(
         whole = whole.below(sequence, number)
     walk: LogScan[Row] = LogScan(whole, limit, budget, at_once=search.few)
     for part in walk:
-        walk.rows += await search.within(part).rows("deliveries", walk.wanted)
+        walk.rows += await search.within(part).rows("deliveries", walk.missing)
     return walk.page(view_from, lambda row: place_text(row[15], row[0]), lambda sequence: place_text(sequence, 0))
 
 
@@ -201,7 +201,7 @@ async def newest_events(db: Database, records: Sequence[str], sources: Sequence[
 
 async def find_events(db: Database, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
     search = await db.find_events(which)
-    return [event_from(row, db.box.contents) for row in await search.behind(after).rows("find_events", limit)]
+    return [event_from(row, db.box.contents) for row in await search.after_event(after).rows("find_events", limit)]
 
 
 async def search_events(
@@ -210,11 +210,11 @@ async def search_events(
     search = await db.find_events(which, walked=True)
     whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
     if place is not None:
-        whole = whole.behind(place, oldest_first=oldest_first)
+        whole = whole.part_after(place, oldest_first=oldest_first)
     walk: LogScan[Row] = LogScan(whole, limit, budget, oldest_first=oldest_first, at_once=search.few)
     name = "find_events" if oldest_first else "find_newest"
     for part in walk:
-        walk.rows += await search.within(part).rows(name, walk.wanted)
+        walk.rows += await search.within(part).rows(name, walk.missing)
     return walk.page(lambda row: event_from(row, db.box.contents), lambda row: str(row[0]), str)
 
 

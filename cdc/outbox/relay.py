@@ -17,8 +17,8 @@ from cdc.model.event import Event, event_payload
 from cdc.outbox.audit import record
 from cdc.outbox.base import Fence, Stored
 from cdc.outbox.database import Database, Ledger, Row
-from cdc.outbox.dispatch import merge_lanes
-from cdc.outbox.shared import check_fence, lane_for, no_backfill, position_moved
+from cdc.outbox.dispatch import merge_keys
+from cdc.outbox.shared import check_fence, no_backfill, ordering_key, position_moved
 
 #: The owner of the states that note the readers' sessions; the name of no source.
 READERS: Final = "reading sessions"
@@ -122,12 +122,12 @@ async def insert_deliveries(db: Database, events: Mapping[int, Event], ledger: L
     """A delivery for each of the subscribers that want an event, lanes merged before; how many."""
     for event in events.values():
         if event.renamed_from is not None:
-            await merge_lanes(db, event.source, event.renamed_from, event.record)
+            await merge_keys(db, event.source, event.renamed_from, event.record)
     made: list[tuple[int, int, int]] = []
     turn = monotonic()
     for sequence, event in events.items():
         made += [
-            (sequence, subscriber.number, lane_for(subscriber.order, event.source, event.record, event.id))
+            (sequence, subscriber.number, ordering_key(subscriber.order, event.source, event.record, event.id))
             for subscriber in ledger.subscribers.of(event)
             if subscriber.holds(event)
         ]
@@ -162,14 +162,14 @@ async def keep_rows(db: Database, source: str, change: SnapshotChange) -> None:
         await db.write_each("keep_row", columns, source=source, table=table)
 
 
-async def kept_digests(
+async def snapshot_digests(
     db: Database, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
 ) -> list[tuple[bytes, bytes]]:
     found = await db.rows("kept_digests", source=source, table=table, after=after or b"", until=until, limit=limit)
     return [(key, digest) for key, digest in found]
 
 
-async def kept_rows(db: Database, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+async def snapshot_rows(db: Database, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
     found = await db.rows_each("kept_row", {"key": list(keys)}, source=source, table=table)
     return {key: SnapshotRow(key, digest, db.box.contents.open(content)) for key, digest, content in found}
 

@@ -19,7 +19,7 @@ from cdc.model.endpoint import Order
 from cdc.outbox.audit import record
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.database import Database, Row
-from cdc.outbox.dispatch import settle
+from cdc.outbox.dispatch import rebalance
 from cdc.outbox.endpoints import subscriber as subscriber_of_id
 from cdc.outbox.log import ACTIVE, event_from
 from cdc.outbox.secret_box import Contents
@@ -28,13 +28,13 @@ from cdc.outbox.shared import (
     delivery_number,
     endpoint_removed,
     event_expunged,
-    lane_for,
     no_delivery,
     no_replay,
     not_finished,
+    ordering_key,
     place_of,
     place_text,
-    wanted_still,
+    still_subscribed,
 )
 
 
@@ -173,7 +173,7 @@ def of_endpoint(candidates: Iterable[Candidate], subscriber: Subscriber, limit: 
         if len(reopened) + len(made) == limit:
             return ReplayScan(reopened, made, subscriber.number, expunged, place_text(last, 0))
         looked, last = looked + 1, each.sequence
-        if not _wanted(each, subscriber):
+        if not (each.finished if each.event is None else still_subscribed(subscriber, each.event)):
             continue
         if each.expunged:
             expunged += 1
@@ -182,12 +182,6 @@ def of_endpoint(candidates: Iterable[Candidate], subscriber: Subscriber, limit: 
         else:
             reopened.append(each.delivery)
     return ReplayScan(reopened, made, subscriber.number, expunged, place_text(last, 0) if looked == LOOK else None)
-
-
-def _wanted(candidate: Candidate, subscriber: Subscriber) -> bool:
-    if candidate.event is None:
-        return candidate.finished
-    return wanted_still(subscriber, candidate.event)
 
 
 async def retry(db: Database, delivery_id: str, now: datetime, note: Note = ()) -> None:
@@ -218,7 +212,7 @@ async def scan(db: Database, which: DeliveryFilter, limit: int, after: str | Non
         rows = await search.after(*place).rows("replayable", limit)
         return of_deliveries([(sequence, number, bool(expunged)) for sequence, number, expunged in rows], limit)
     events = await db.find_events(which)
-    rows = await events.behind(place[0]).rows("replayable_events", LOOK, subscriber=subscriber.number)
+    rows = await events.after_event(place[0]).rows("replayable_events", LOOK, subscriber=subscriber.number)
     candidates = (_candidate(row, db.box.contents) for row in rows)
     return await db.aside(of_endpoint, candidates, subscriber, limit)  # filters may take their time
 
@@ -247,10 +241,10 @@ async def _reopen(db: Database, rows: Sequence[Row], now: datetime) -> int:
         "id": [row[0] for row in rows],
         "state": [row[1] for row in rows],
         "endpoint": [row[2] for row in rows],
-        "lane": [lane_for(Order(row[6]), row[3], row[4], row[8]) for row in rows],
+        "lane": [ordering_key(Order(row[6]), row[3], row[4], row[8]) for row in rows],
     }
     lanes = await db.rows_each("reopen", columns, now=now)
-    await settle(db, {(endpoint, lane) for endpoint, lane in lanes})
+    await rebalance(db, {(endpoint, lane) for endpoint, lane in lanes})
     db.due()
     return len(rows)
 
@@ -264,9 +258,9 @@ async def _make(db: Database, endpoint: int, sequences: Sequence[int], now: date
     columns = {
         "event": [row[0] for row in rows],
         "endpoint": [endpoint for _ in rows],
-        "lane": [lane_for(Order(order), source, record, event_id) for _, source, record, event_id, order in rows],
+        "lane": [ordering_key(Order(order), source, record, event_id) for _, source, record, event_id, order in rows],
     }
     await db.write_each("insert_delivery", columns, last=last, now=now)
-    await settle(db, {(number, lane) for number, lane in await db.rows("lanes_behind", last=last)})
+    await rebalance(db, {(number, lane) for number, lane in await db.rows("lanes_behind", last=last)})
     db.due()
     return len(rows)

@@ -81,7 +81,7 @@ def subscriber_of(endpoint: Endpoint, number: int = 0) -> Subscriber:
     return Subscriber(number, endpoint.events, endpoint.sources, endpoint.order, endpoint.condition, endpoint.id)
 
 
-def wanted_still(subscriber: Subscriber, stored: StoredEvent) -> bool:
+def still_subscribed(subscriber: Subscriber, stored: StoredEvent) -> bool:
     """Return whether an endpoint that has no delivery of a stored event is to get one; of an expunged event, whether it
     would have been.  Events that try an endpoint are for nobody else."""
     if not subscriber.names(stored.name, stored.source):
@@ -139,14 +139,14 @@ def refusal_lock(api: str) -> int:
     return _hash(f"\0refusals\0{api}")
 
 
-def lane_for(order: Order, source: str, record: str, event_id: str) -> int:
+def ordering_key(order: Order, source: str, record: str, event_id: str) -> int:
     """The lane of an event at an endpoint with this order; merges are to be followed where it is a record's."""
     if order is Order.RECORD:
-        return lane_of(source, record)
+        return record_key(source, record)
     return _hash(f"\0\0{event_id}") if order is Order.NONE else _WHOLE_ENDPOINT
 
 
-def lane_of(source: str, record: str) -> int:
+def record_key(source: str, record: str) -> int:
     """The lane of a record that nothing was merged into: a signed 64-bit number, the same in every process, and made of
     the name as every store can keep it: PostgreSQL's texts hold no NUL."""
     return _hash(f"{source}\0{storable(record)}")

@@ -77,7 +77,7 @@ class LogSlice:
         """Return the part below a delivery of that event; 0: below all of them."""
         return LogSlice(self.above, min(self.upto, sequence if delivery else sequence - 1))
 
-    def behind(self, sequence: int, *, oldest_first: bool) -> LogSlice:
+    def part_after(self, sequence: int, *, oldest_first: bool) -> LogSlice:
         """Return the part after that sequence: the greater ones, or the smaller ones."""
         if oldest_first:
             return LogSlice(max(self.above, sequence), self.upto)
@@ -110,13 +110,13 @@ class LogScan(Generic[R]):
         self._at_once = at_once
 
     @property
-    def wanted(self) -> int:
+    def missing(self) -> int:
         """Return the rows still wanted: one more than the page has room for, to know whether another page follows."""
         return self._limit + 1 - len(self.rows)
 
     def __iter__(self) -> Iterator[LogSlice]:
         for size in self._budget.sizes():
-            if self.wanted <= 0 or self._left.empty:
+            if self.missing <= 0 or self._left.empty:
                 return
             yield self._cut(size)
 
@@ -137,7 +137,7 @@ class LogScan(Generic[R]):
         after a sequence up to which everything was scanned."""
         shown = self.rows[: self._limit]
         found = [show(row) for row in shown]
-        if self.wanted <= 0:
+        if self.missing <= 0:
             return SearchPage(found, place(shown[-1]))
         if self._left.empty:
             return SearchPage(found, None)

@@ -27,7 +27,7 @@ from cdc.model.event import OPERATIONS
 from cdc.outbox.audit import record
 from cdc.outbox.base import Retained, Retention, RetentionStore
 from cdc.outbox.database import Database
-from cdc.outbox.dispatch import settle
+from cdc.outbox.dispatch import rebalance
 from cdc.outbox.secret_box import UNSEALED, no_key
 from cdc.outbox.shared import no_event
 
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetentionPolicy:
     """The time for which things are stored, as in `[retention]`; 0 for ever, or any number."""
 
     days: int
@@ -64,7 +64,7 @@ class Kept:
         )
 
 
-async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
+async def keep_tidy(store: RetentionStore, kept: RetentionPolicy, clock: Clock, stop: asyncio.Event) -> None:
     """Run a round now and one every hour, until ``stop``."""
     gathered = _NEVER
     while not stop.is_set():
@@ -83,7 +83,7 @@ async def keep_tidy(store: RetentionStore, kept: Kept, clock: Clock, stop: async
             await clock.wait(stop, EVERY)
 
 
-async def _round(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.Event) -> None:
+async def _round(store: RetentionStore, kept: RetentionPolicy, clock: Clock, stop: asyncio.Event) -> None:
     """Remove everything that may be removed now, oldest first."""
     what, after = kept.at(clock.now()), 0
     events = deliveries = payloads = 0
@@ -100,7 +100,7 @@ async def _round(store: RetentionStore, kept: Kept, clock: Clock, stop: asyncio.
         log.info("retention", events=events, deliveries=deliveries, payloads_emptied=payloads)
 
 
-class Looked(NamedTuple):
+class RetentionCandidate(NamedTuple):
     """An event as retention looks at it.  ``kept``: it has a payload.  ``finished_at``, ``dead_at``: when the newest of
     its finished deliveries, and of its dead letters, was finished."""
 
@@ -113,7 +113,7 @@ class Looked(NamedTuple):
 
 
 @dataclass
-class Sorted:
+class RetentionStep:
     """Sequences of events.  ``old``: deliveries of theirs that were finished before `Retention.finished_before` go, and
     they themselves when none is left.  ``surplus``: they go with all they have.  ``emptied``: their payloads go.
     ``after``: the last one looked at, None when nothing is to be done behind it."""
@@ -124,12 +124,12 @@ class Sorted:
     after: int | None = None
 
 
-def sort_out(what: Retention, looked: Sequence[Looked], newest: int, limit: int) -> Sorted:
+def sort_out(what: Retention, looked: Sequence[RetentionCandidate], newest: int, limit: int) -> RetentionStep:
     """``looked``: up to ``limit`` events in order.  ``newest``: the greatest sequence that there is.
 
     Ends at the first event that is too young for everything: those behind it are younger, or will be looked at once it
     is old enough."""
-    found = Sorted()
+    found = RetentionStep()
     beyond = newest - what.most_events if what.most_events else 0
     for event in looked:
         misdated = what.now is not None and event.time > what.now
@@ -164,7 +164,7 @@ async def retain(db: Database, what: Retention, limit: int, after: int = 0) -> R
     runs."""
     newest = int(await db.value("last_event"))
     rows = await db.rows("retention_look", after=after, newest=newest, limit=limit)
-    found = sort_out(what, [Looked(*row) for row in rows], newest, limit)
+    found = sort_out(what, [RetentionCandidate(*row) for row in rows], newest, limit)
     gone = [
         number
         for events, before in ((found.old, what.finished_before or _NEVER), (found.surplus, _EVER))
@@ -193,7 +193,7 @@ async def expunge(db: Database, event_ids: Sequence[str], now: datetime, note: N
             raise no_event(event_id)
     sequences = list(found.values())
     ended = await db.rows("cancel_events", events=sequences, now=now)
-    await settle(db, {(endpoint, lane) for endpoint, lane in ended})
+    await rebalance(db, {(endpoint, lane) for endpoint, lane in ended})
     with db.overwriting():
         await _empty(db, sequences)
     if ended:
@@ -336,7 +336,7 @@ async def _quarantined(db: Database, place: str, limit: int) -> str | None:
     return str(rows[-1][0]) if len(rows) == limit else None
 
 
-async def _kept(db: Database, place: str, limit: int) -> str | None:
+async def _snapshot_rows(db: Database, place: str, limit: int) -> str | None:
     source, table, key = orjson.loads(place) if place else ("", "", "")
     which = {"source": source, "table": table, "key": bytes.fromhex(key)}
     rows = await db.rows("kept_after", **which, limit=limit)
@@ -363,7 +363,12 @@ def _contents_form(db: Database) -> str:
 
 _CONTENTS: Final = {
     name: _Part(rewrite, _contents_form, f"{UNSEALED}:{_DONE}")
-    for name, rewrite in (("payloads", _payloads), ("answers", _answers), ("quarantine", _quarantined), ("kept", _kept))
+    for name, rewrite in (
+        ("payloads", _payloads),
+        ("answers", _answers),
+        ("quarantine", _quarantined),
+        ("kept", _snapshot_rows),
+    )
 }
 _PARTS: Final = {
     "attempts": _Part(_attempts, lambda _: _PUBLIC, f"{_PUBLIC}:"),

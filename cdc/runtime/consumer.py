@@ -30,7 +30,7 @@ from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
 from cdc.model.worker import ProcessRole
 from cdc.outbox.base import OutboxFile, OutboxStore
-from cdc.outbox.upkeep import Kept, keep_tidy
+from cdc.outbox.upkeep import RetentionPolicy, keep_tidy
 from cdc.runtime.components import (
     Components,
     Parts,
@@ -181,7 +181,7 @@ class ConsumerParts:
         parts |= {f"source {name}": ProcessPart(key, self._reading(relay)) for name, (key, relay) in relays.items()}
         if self.role.sends:
             parts[DISPATCH] = self._dispatch(config)
-            retention = Kept(**config.retention.model_dump())
+            retention = RetentionPolicy(**config.retention.model_dump())
             parts[RETENTION] = ProcessPart(
                 retention, lambda stop: keep_tidy(self.store, retention, SystemClock(), stop)
             )

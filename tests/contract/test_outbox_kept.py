@@ -35,19 +35,19 @@ async def keep(outbox: OutboxStore, *rows: SnapshotRow, **fields: Any) -> None:
 
 
 async def keys(outbox: OutboxStore, table: str = "clientes", source: str = "main") -> list[bytes]:
-    return [key for key, _ in await outbox.kept_digests(source, table, 100)]
+    return [key for key, _ in await outbox.snapshot_digests(source, table, 100)]
 
 
 async def test_nothing_is_kept_at_first(outbox: OutboxStore) -> None:
-    assert await outbox.kept_digests("main", "clientes", 10) == []
-    assert await outbox.kept_rows("main", "clientes", [A.key]) == {}
-    assert await outbox.kept_rows("main", "clientes", []) == {}
+    assert await outbox.snapshot_digests("main", "clientes", 10) == []
+    assert await outbox.snapshot_rows("main", "clientes", [A.key]) == {}
+    assert await outbox.snapshot_rows("main", "clientes", []) == {}
 
 
 async def test_rows_are_kept_as_they_are_in_the_order_of_their_keys(outbox: OutboxStore) -> None:
     await keep(outbox, C, A, D, B)
-    assert await outbox.kept_digests("main", "clientes", 100) == [(row.key, row.digest) for row in (A, B, C, D)]
-    assert await outbox.kept_rows("main", "clientes", [D.key, b"?", A.key]) == {A.key: A, D.key: D}
+    assert await outbox.snapshot_digests("main", "clientes", 100) == [(row.key, row.digest) for row in (A, B, C, D)]
+    assert await outbox.snapshot_rows("main", "clientes", [D.key, b"?", A.key]) == {A.key: A, D.key: D}
 
 
 async def test_a_stretch_of_them_is_found(outbox: OutboxStore) -> None:
@@ -61,7 +61,7 @@ async def test_a_stretch_of_them_is_found(outbox: OutboxStore) -> None:
         (D.key, None, 9, []),
         (C.key, B.key, 9, []),
     ):
-        found = await outbox.kept_digests("main", "clientes", limit, after, until)
+        found = await outbox.snapshot_digests("main", "clientes", limit, after, until)
         assert [key for key, _ in found] == [row.key for row in expected]
 
 
@@ -69,7 +69,7 @@ async def test_they_change_go_and_begin_anew(outbox: OutboxStore) -> None:
     await keep(outbox, A, B, C)
     changed = SnapshotRow(B.key, D.digest, D.row)
     await change(outbox, (changed,), (A.key, b"unknown"))
-    assert await outbox.kept_rows("main", "clientes", [A.key, B.key, C.key]) == {B.key: changed, C.key: C}
+    assert await outbox.snapshot_rows("main", "clientes", [A.key, B.key, C.key]) == {B.key: changed, C.key: C}
     await change(outbox, (D,), reset=True)
     assert await keys(outbox) == [D.key]
     await outbox.store("main", Position("p"), [], {}, NOW)

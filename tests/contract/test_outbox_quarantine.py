@@ -12,7 +12,7 @@ from cdc.model.backfill import Backfill
 from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.errors import PositionMoved
 from cdc.outbox.base import Fence, OutboxStore
-from cdc.outbox.upkeep import Kept
+from cdc.outbox.upkeep import RetentionPolicy
 from support.outboxes import at
 
 
@@ -82,7 +82,7 @@ async def test_it_can_be_read_again_and_removed(outbox: OutboxStore) -> None:
 async def test_it_goes_as_old_events_do(outbox: OutboxStore) -> None:
     await store(outbox, [skipped(1)], 0)
     await store(outbox, [skipped(2)], 10)
-    before = Kept(days=1, events=0, payload_days=0).at(at(86_400 + 5)).finished_before
+    before = RetentionPolicy(days=1, events=0, payload_days=0).at(at(86_400 + 5)).finished_before
     assert before is not None
     assert await outbox.forget_quarantined(before) == 1
     assert await ids(outbox, 10) == ["qr_2"]

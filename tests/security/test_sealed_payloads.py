@@ -56,7 +56,7 @@ async def check(outbox: OutboxStore, number: int = 1) -> None:
     assert [each.answer for each in await outbox.attempts(view.id)] == [f"unknown customer {PLANTED}"]
     (skipped,) = await outbox.quarantined(10)
     assert (skipped.key, skipped.before, skipped.after) == (SKIPPED.key, IMAGE, IMAGE)
-    assert await outbox.kept_rows("main", "clientes", [b"key"]) == {b"key": ROW}
+    assert await outbox.snapshot_rows("main", "clientes", [b"key"]) == {b"key": ROW}
     await outbox.retry(view.id, NOW)
     (leased,) = await lease(outbox)
     assert orjson.loads(leased.body_event)["data"] == DATA

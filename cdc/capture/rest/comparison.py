@@ -197,7 +197,7 @@ class Tools:
         await self.clock.wait(asyncio.Event(), _MOMENT)
 
     async def stored_rows(self, resource: Resource, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
-        return await self.kept.kept_rows(self.source, resource.table, keys) if keys else {}
+        return await self.kept.snapshot_rows(self.source, resource.table, keys) if keys else {}
 
 
 def comparison(tools: Tools, resource: Resource, progress: ResourceProgress) -> Comparison:
@@ -262,7 +262,7 @@ class Numbered:
         if self._deletions is not None:
             return await self._deletions.step()
         page = await self._page()
-        kept = await self._tools.kept.kept_digests(
+        kept = await self._tools.kept.snapshot_digests(
             self._tools.source, self._resource.table, _AT_ONCE, self._after, page.until
         )
         if len(kept) == _AT_ONCE:
@@ -364,7 +364,9 @@ class Unnumbered:
         """Return the keys that were not seen, and the number of stored rows."""
         found: set[bytes] = set()
         number, after = 0, None
-        while kept := await self._tools.kept.kept_digests(self._tools.source, self._resource.table, _AT_ONCE, after):
+        while kept := await self._tools.kept.snapshot_digests(
+            self._tools.source, self._resource.table, _AT_ONCE, after
+        ):
             found.update(key for key, _ in kept if key not in self._seen)
             number += len(kept)
             after = kept[-1][0]

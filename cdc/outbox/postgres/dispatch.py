@@ -25,7 +25,7 @@ from cdc.model.delivery import (
 from cdc.model.event import Event
 from cdc.outbox import dispatch
 from cdc.outbox.database import Row, postgres_statements
-from cdc.outbox.dispatch import Lane, lane_columns
+from cdc.outbox.dispatch import EndpointKey, key_columns
 from cdc.outbox.log import ROW_STATE
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.relay import announce, written
@@ -42,7 +42,7 @@ class _Held(NamedTuple):
     """A delivery that an outcome is for, locked; ``number``: of the attempt that its lease counted."""
 
     id: int
-    lane: Lane
+    lane: EndpointKey
     worker: str | None
     number: int
     crowded: bool
@@ -285,7 +285,7 @@ async def finish(
         if outcome.disable_reason:
             await db.write("disable_endpoint", number=each.lane[0], reason=outcome.disable_reason)
             db.due()
-    lanes = lane_columns({each.lane for each, outcome in ending if exclusive or outcome.state.final})
+    lanes = key_columns({each.lane for each, outcome in ending if exclusive or outcome.state.final})
     if exclusive:
         await db.write_each("demote", lanes)
     return await db.rows("promote", **lanes) if lanes["lane"] else []

@@ -109,7 +109,7 @@ class PostgresSearch(LogSearch):
         behind = "(delivery.event, delivery.id) > (%(place)s, %(behind)s)"
         return self.narrowed(behind, place=sequence, behind=delivery)
 
-    def behind(self, sequence: int) -> PostgresSearch:
+    def after_event(self, sequence: int) -> PostgresSearch:
         return self.narrowed("event.sequence > %(after)s", after=sequence)
 
     def within(self, part: LogSlice) -> PostgresSearch:

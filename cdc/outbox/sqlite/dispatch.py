@@ -15,7 +15,7 @@ import orjson
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome, counted
 from cdc.model.event import Event
 from cdc.outbox.database import sqlite_statements
-from cdc.outbox.dispatch import settle
+from cdc.outbox.dispatch import rebalance
 from cdc.outbox.log import ROW_STATE
 from cdc.outbox.relay import announce, written
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
@@ -244,7 +244,7 @@ async def _conclude(database: SqliteDatabase, worker: str, outcome: Outcome, now
     due = micros(outcome.due_at or now)
     new = (ROW_STATE[outcome.state], due, finished_at)
     db.execute(sqlite_statements()["finish"], (*new, _list([number]), worker, attempts))
-    await settle(database, [(endpoint, lane)])  # an older one of the lane may have been retried in between
+    await rebalance(database, [(endpoint, lane)])  # an older one of the lane may have been retried in between
     if outcome.disable_reason:
         await database.write("disable_endpoint", reason=outcome.disable_reason, number=endpoint)
     return True

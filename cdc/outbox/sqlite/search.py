@@ -268,7 +268,7 @@ class SqliteLogSearch(LogSearch):
     def after(self, sequence: int, delivery: int) -> SqliteLogSearch:
         return replace(self, ways=[way.after(sequence, delivery) for way in self.ways])
 
-    def behind(self, sequence: int) -> SqliteLogSearch:
+    def after_event(self, sequence: int) -> SqliteLogSearch:
         return replace(self, ways=[way.narrowed("$sequence > :after", after=sequence) for way in self.ways])
 
     def within(self, part: LogSlice) -> SqliteLogSearch:

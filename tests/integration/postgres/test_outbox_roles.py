@@ -111,8 +111,8 @@ async def _captures(capture: PostgresOutbox, web: PostgresOutbox) -> None:
     assert await capture.position("main") == Position("2")
     await capture.note_reading_session("main", "7")
     assert await capture.reading_session("main") == "7"
-    assert await capture.kept_digests("main", "clientes", 9) == [(b"k", b"d")]
-    assert await capture.kept_rows("main", "clientes", [b"k"])
+    assert await capture.snapshot_digests("main", "clientes", 9) == [(b"k", b"d")]
+    assert await capture.snapshot_rows("main", "clientes", [b"k"])
     assert await capture.become_reader("shop")
     await capture.stop_reading("shop")
     await capture.change_refusals("api", lambda text: f"{text}x")

@@ -13,7 +13,7 @@ from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.database import Migration, migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.schema import ENGINE, migrate_postgres
-from cdc.outbox.shared import lane_of
+from cdc.outbox.shared import record_key
 from support.database import Database
 from support.outboxes import NOW, endpoint, event, states_of, store
 
@@ -141,7 +141,7 @@ async def test_an_older_schema_keeps_its_endpoints_and_what_they_wait_for(postgr
         postgres_db.execute(
             "INSERT INTO cdc_outbox.delivery (id, event, endpoint, lane, state, due, created_at)"
             " VALUES (%s, %s, 1, %s, %s, %s, %s)",
-            [number, number, lane_of("main", "a:1"), int(number == 1), NOW, NOW],
+            [number, number, record_key("main", "a:1"), int(number == 1), NOW, NOW],
         )
     outbox = PostgresOutbox(postgres_db.info)
     await outbox.open()

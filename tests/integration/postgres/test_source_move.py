@@ -218,8 +218,8 @@ async def _end(work: Work) -> None:
     work.judge("ep_line", whole=True)
     assert await new.states("main") == {"due:x": "2026"}
     assert not await old.states("main")
-    assert len(await new.kept_rows("main", "facturas", [bytes([n]) for n in range(30)])) == 29
-    assert not await old.kept_digests("main", "facturas", 9)
+    assert len(await new.snapshot_rows("main", "facturas", [bytes([n]) for n in range(30)])) == 29
+    assert not await old.snapshot_digests("main", "facturas", 9)
     backfill = await new.next_backfill("main")
     assert backfill is not None
     assert backfill.id == "bf_1"

@@ -39,7 +39,7 @@ class MemoryLog(MemoryTables):
             whole = whole.below(*place)
         walk: LogScan[Delivery] = LogScan(whole, limit, budget, at_once=which.event_id is not None)
         for stretch in walk:
-            walk.rows += [each for each in fitting if stretch.has(each.sequence)][: walk.wanted]
+            walk.rows += [each for each in fitting if stretch.has(each.sequence)][: walk.missing]
         return walk.page(
             Delivery.view, lambda each: place_text(*place_in_log(each)), lambda sequence: place_text(sequence, 0)
         )
@@ -125,13 +125,13 @@ class MemoryLog(MemoryTables):
         self, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
     ) -> SearchPage[StoredEvent]:
         fitting = await self.find_events(which, len(self._events))
-        whole = self._whole() if place is None else self._whole().behind(place, oldest_first=oldest_first)
+        whole = self._whole() if place is None else self._whole().part_after(place, oldest_first=oldest_first)
         walk: LogScan[StoredEvent] = LogScan(
             whole, limit, budget, oldest_first=oldest_first, at_once=which.event_id is not None
         )
         for stretch in walk:
             within = [event for event in fitting if stretch.has(event.sequence)]
-            walk.rows += (within if oldest_first else within[::-1])[: walk.wanted]
+            walk.rows += (within if oldest_first else within[::-1])[: walk.missing]
         return walk.page(lambda event: event, lambda event: str(event.sequence), str)
 
 

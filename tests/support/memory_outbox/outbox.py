@@ -34,7 +34,7 @@ from support.memory_outbox.activity import MemoryActivity
 from support.memory_outbox.backfills import MemoryBackfills
 from support.memory_outbox.quarantine import MemoryQuarantine
 from support.memory_outbox.replays import MemoryReplays
-from support.memory_outbox.tables import Delivery, lane_for, sequence_of, settle
+from support.memory_outbox.tables import Delivery, ordering_key, sequence_of, settle
 from support.memory_outbox.upkeep import MemoryUpkeep
 
 
@@ -122,14 +122,14 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     async def stop_reading(self, source: str) -> None:
         pass
 
-    async def kept_digests(
+    async def snapshot_digests(
         self, source: str, table: str, limit: int, after: bytes | None = None, until: bytes | None = None
     ) -> list[tuple[bytes, bytes]]:
         rows = self._kept[source, table]
         wanted = (key for key in rows if (after is None or key > after) and (until is None or key <= until))
         return [(key, rows[key].digest) for key in nsmallest(limit, wanted)]
 
-    async def kept_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
+    async def snapshot_rows(self, source: str, table: str, keys: Sequence[bytes]) -> dict[bytes, SnapshotRow]:
         rows = self._kept[source, table]
         return {key: rows[key] for key in keys if key in rows}
 
@@ -184,7 +184,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
     def _reorder(self, endpoint_id: str) -> None:
         self._drop_queues(endpoint_id)
         for delivery in sorted(self._unfinished[endpoint_id].values(), key=sequence_of):
-            delivery.lane = lane_for(self._endpoints[endpoint_id].order, delivery.event)
+            delivery.lane = ordering_key(self._endpoints[endpoint_id].order, delivery.event)
             self._queue(delivery).append(delivery)
         for key, queue in self._queues.items():
             if key[0] == endpoint_id:
@@ -263,7 +263,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         walk: LogScan[tuple[int, Endpoint]] = LogScan(whole, limit, budget, oldest_first=True)
         for part in walk:
             fitting = [row for row in numbered if part.has(row[0]) and self._may_fit(row[1], which) and fits(row[1])]
-            walk.rows += fitting[: walk.wanted]
+            walk.rows += fitting[: walk.missing]
         return walk.page(lambda row: row[1], lambda row: str(row[0]), str)
 
     def _may_fit(self, endpoint: Endpoint, which: EndpointFilter) -> bool:
@@ -288,7 +288,7 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
             raise endpoint_disabled(endpoint_id)
         if event.id in self._events:
             raise event_exists(event.id)
-        lane = lane_for(Order.RECORD, event)
+        lane = ordering_key(Order.RECORD, event)
         if self._queues.get((endpoint_id, self._lanes.of(lane))):
             raise record_busy(event.record)
         payload = event_payload(event)

@@ -121,7 +121,7 @@ class MemoryTables:
         if event.renamed_from is not None:
             self._merge(Record(event.source, event.renamed_from), Record(event.source, event.record))
         for endpoint_id in endpoint_ids:
-            self._deliver(endpoint_id, event, lane_for(self._endpoints[endpoint_id].order, event), now)
+            self._deliver(endpoint_id, event, ordering_key(self._endpoints[endpoint_id].order, event), now)
 
     def _deliver(self, endpoint_id: str, event: Event, lane: Record, now: datetime) -> Delivery:
         """Add a delivery of a stored event."""
@@ -160,7 +160,7 @@ class MemoryTables:
         return delivery
 
 
-def lane_for(order: Order, event: Event) -> Record:
+def ordering_key(order: Order, event: Event) -> Record:
     """No source has an empty name: the lanes of the other orders are nobody's."""
     if order is Order.RECORD:
         return Record(event.source, event.record)

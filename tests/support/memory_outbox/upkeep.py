@@ -18,12 +18,12 @@ from cdc.outbox.shared import (
     place_of,
     place_text,
     restored,
+    still_subscribed,
     subscriber_of,
-    wanted_still,
 )
-from cdc.outbox.upkeep import Looked, sort_out
+from cdc.outbox.upkeep import RetentionCandidate, sort_out
 from support.memory_outbox.log import MemoryLog, check, fits, place_in_log
-from support.memory_outbox.tables import Delivery, lane_for, settle
+from support.memory_outbox.tables import Delivery, ordering_key, settle
 
 
 class MemoryUpkeep(MemoryLog):
@@ -51,7 +51,7 @@ class MemoryUpkeep(MemoryLog):
     def _reopen(self, delivery: Delivery, now: datetime) -> None:
         delivery.state, delivery.due = DeliveryState.WAITING, now
         delivery.attempts, delivery.finished_at = 0, None
-        delivery.lane = lane_for(self._endpoints[delivery.endpoint_id].order, delivery.event)
+        delivery.lane = ordering_key(self._endpoints[delivery.endpoint_id].order, delivery.event)
         self._enqueue(delivery)
 
     async def replay(
@@ -107,13 +107,13 @@ class MemoryUpkeep(MemoryLog):
         subscriber = subscriber_of(self._endpoints[which.endpoint_id])
         got = {each.event.id for each in self._deliveries.values() if each.endpoint_id == which.endpoint_id}
         for stored in self._events.values():
-            if stored.id not in got and fits(stored, which) and wanted_still(subscriber, stored):
+            if stored.id not in got and fits(stored, which) and still_subscribed(subscriber, stored):
                 yield stored.id, stored.sequence
 
     def _make(self, event_id: str, which: DeliveryFilter, now: datetime) -> None:
         assert which.endpoint_id is not None
         event = restored(self._events[event_id])
-        self._deliver(which.endpoint_id, event, lane_for(self._endpoints[which.endpoint_id].order, event), now)
+        self._deliver(which.endpoint_id, event, ordering_key(self._endpoints[which.endpoint_id].order, event), now)
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
         newest = max((event.sequence for event in self._events.values()), default=0)
@@ -142,13 +142,13 @@ class MemoryUpkeep(MemoryLog):
         self._changes += len(gone) + len(bare) + len(emptied)
         return Retained(len(bare), len(gone), len(emptied), found.after)
 
-    def _looked(self, event_id: str) -> Looked:
+    def _looked(self, event_id: str) -> RetentionCandidate:
         event = self._events[event_id]
         mine = [each for each in self._deliveries.values() if each.event.id == event_id]
         finished = [each.finished_at for each in mine if each.finished_at]
         dead = [each.finished_at for each in mine if each.finished_at and each.state is DeliveryState.DEAD]
         unfinished = len(finished) < len(mine)
-        return Looked(
+        return RetentionCandidate(
             event.sequence,
             event.time,
             not event.expunged,

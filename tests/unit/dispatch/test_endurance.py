@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.dispatch.auto_disable import INTERVAL, AutoDisable, Failures, LastFailure, notice_given, percent_due
+from cdc.dispatch.auto_disable import INTERVAL, AutoDisable, Failures, LastFailure, percent_due, warned_in_time
 from cdc.model.delivery import Attempt, DeliveryState, Outcome
 from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.outbox.base import StoredEvent
@@ -60,9 +60,9 @@ def test_a_failure_from_before_the_last_success_is_no_reason() -> None:
 
 def test_notice_is_a_part_of_its_time() -> None:
     one = failing(5)
-    assert not notice_given(one, None, START)
-    assert not notice_given(one, START - timedelta(hours=5), START)
-    assert notice_given(one, START - timedelta(hours=6), START)
+    assert not warned_in_time(one, None, START)
+    assert not warned_in_time(one, START - timedelta(hours=5), START)
+    assert warned_in_time(one, START - timedelta(hours=6), START)
 
 
 class Bench:

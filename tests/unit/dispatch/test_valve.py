@@ -280,7 +280,7 @@ def shared(rate: float = 0.0) -> FlowControl:
 def test_requests_by_a_shared_rate_start_when_admitted() -> None:
     one = shared(10)
     assert not one.may_start(0.0)
-    wanted = one.wanted(3, 5.0, 0.0)
+    wanted = one.request(3, 5.0, 0.0)
     assert wanted == (3, 0.1, pytest.approx(0.9), 5.0 + CLAIM_MARGIN)
     one.admit(Admitted(2, 0.85, EndpointHold()), 0.0)
     one.start(0.0)
@@ -296,7 +296,7 @@ def test_requests_by_a_shared_rate_start_when_admitted() -> None:
 def test_without_rate_and_with_closed_breaker_nothing_is_asked() -> None:
     one = shared()
     assert one.may_start(0.0)
-    assert one.wanted(9, 5.0, 0.0) is None
+    assert one.request(9, 5.0, 0.0) is None
     assert not one.unpublished
     result(one, 0.0, trouble=False)
     assert not one.unpublished
@@ -314,10 +314,10 @@ def test_opening_is_published_and_the_probe_waits_to_be_admitted() -> None:
     assert not one.unpublished
     one.put_back(hold)
     assert one.take(0.0) == hold, "publishing failed"
-    assert one.wanted(4, 5.0, 0.0) is None, "it is not time"
+    assert one.request(4, 5.0, 0.0) is None, "it is not time"
     now = FIRST_PROBE
-    assert one.wanted(0, 5.0, now) is None, "no request has room: another process may probe"
-    assert one.wanted(4, 5.0, now) == (1, 0.0, 0.0, 5.0 + CLAIM_MARGIN)
+    assert one.request(0, 5.0, now) is None, "no request has room: another process may probe"
+    assert one.request(4, 5.0, now) == (1, 0.0, 0.0, 5.0 + CLAIM_MARGIN)
     one.admit(Admitted(0, 0.0, EndpointHold(15.0, 0)), now)
     assert one.wait(now) == pytest.approx(15.0), "another process probes"
     one.follow(EndpointHold(0.0, 2), now)

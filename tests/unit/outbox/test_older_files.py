@@ -10,7 +10,7 @@ import pytest
 
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.outbox.database import migrations
-from cdc.outbox.shared import lane_of
+from cdc.outbox.shared import record_key
 from cdc.outbox.sqlite.file import migrate_sqlite
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.sqlite.rows import micros
@@ -38,7 +38,7 @@ def write(path: Path, version: int) -> None:
         db.execute(ENDPOINT, ("ep_gone", GONE.url, "", 0, now, now))
         for number in (1, 2):
             db.execute(EVENT, (f"evt_{number}", micros(at(number))))
-            db.execute(DELIVERY, (number, lane_of("main", "a:1"), number == 1, now, now))
+            db.execute(DELIVERY, (number, record_key("main", "a:1"), number == 1, now, now))
 
 
 @pytest.mark.parametrize("version", range(1, len(migrations("sqlite"))))

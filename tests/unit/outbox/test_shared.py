@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cdc.model.endpoint import Order
 from cdc.model.event import OPERATIONS
-from cdc.outbox.shared import Subscriber, delivery_id, delivery_number, lane_for, lane_of
+from cdc.outbox.shared import Subscriber, delivery_id, delivery_number, ordering_key, record_key
 from support.outboxes import event
 
 
@@ -25,13 +25,13 @@ def test_other_texts_are_no_delivery_ids(text: str) -> None:
 
 
 def test_a_lane_is_the_same_in_every_process_and_version() -> None:
-    assert lane_of("main", "facturascli:12") == -74_433_157_213_181_263
-    assert lane_of("main", "clientes:é") == 824_367_104_290_468_624
+    assert record_key("main", "facturascli:12") == -74_433_157_213_181_263
+    assert record_key("main", "clientes:é") == 824_367_104_290_468_624
 
 
 @given(st.text(), st.text())
 def test_a_lane_fits_a_column_of_sqlite(source: str, record: str) -> None:
-    assert -(2**63) <= lane_of(source, record) < 2**63
+    assert -(2**63) <= record_key(source, record) < 2**63
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_operational_events_are_for_those_who_name_them(
 def test_lanes_follow_the_order_of_the_endpoint() -> None:
     one, two = ("main", "facturascli:12", "evt_1"), ("main", "facturascli:12", "evt_2")
     other = ("shop", "clientes:1", "evt_3")
-    assert lane_for(Order.RECORD, *one) == lane_for(Order.RECORD, *two) != lane_for(Order.RECORD, *other)
-    assert len({lane_for(Order.NONE, *each) for each in (one, two, other)}) == 3
-    assert len({lane_for(Order.ENDPOINT, *each) for each in (one, two, other)}) == 1
+    assert ordering_key(Order.RECORD, *one) == ordering_key(Order.RECORD, *two) != ordering_key(Order.RECORD, *other)
+    assert len({ordering_key(Order.NONE, *each) for each in (one, two, other)}) == 3
+    assert len({ordering_key(Order.ENDPOINT, *each) for each in (one, two, other)}) == 1

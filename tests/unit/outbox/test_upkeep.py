@@ -11,7 +11,7 @@ import pytest
 
 from cdc.model.errors import OutboxError
 from cdc.outbox.base import Retained, Retention
-from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, Kept, keep_tidy
+from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, RetentionPolicy, keep_tidy
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store
@@ -36,7 +36,7 @@ class Watched(MemoryOutbox):
 
 
 @asynccontextmanager
-async def tidying(outbox: Watched, kept: Kept, clock: ManualClock) -> AsyncIterator[asyncio.Task[None]]:
+async def tidying(outbox: Watched, kept: RetentionPolicy, clock: ManualClock) -> AsyncIterator[asyncio.Task[None]]:
     stop = asyncio.Event()
     task = asyncio.create_task(keep_tidy(outbox, kept, clock, stop))
     yield task
@@ -57,7 +57,7 @@ async def test_rounds_go_in_small_steps_with_pauses(caplog: pytest.LogCaptureFix
     outbox, clock = Watched(), ManualClock()
     await store(outbox, *[event(number, time=START) for number in range(2 * BATCH + 50)])
     clock.advance(31 * DAY)
-    async with tidying(outbox, Kept(30, 0, 0), clock):
+    async with tidying(outbox, RetentionPolicy(30, 0, 0), clock):
         for steps in (1, 2, 3):
             await until(lambda: clock.next_wake() is not None)
             assert len(outbox.steps) == steps
@@ -71,14 +71,14 @@ async def test_rounds_go_in_small_steps_with_pauses(caplog: pytest.LogCaptureFix
 
 
 async def test_what_is_kept_is_counted_back_from_now() -> None:
-    assert Kept(30, 100, 7).at(START) == Retention(
+    assert RetentionPolicy(30, 100, 7).at(START) == Retention(
         settled_before=START - timedelta(hours=1),
         finished_before=START - timedelta(days=30),
         most_events=100,
         payloads_before=START - timedelta(days=7),
         now=START,
     )
-    assert Kept(0, 0, 0).at(START) == Retention(START - timedelta(hours=1), now=START)
+    assert RetentionPolicy(0, 0, 0).at(START) == Retention(START - timedelta(hours=1), now=START)
 
 
 async def test_an_outbox_that_fails_is_asked_again() -> None:
@@ -86,7 +86,7 @@ async def test_an_outbox_that_fails_is_asked_again() -> None:
     outbox.failing = True
     await store(outbox, event(1, time=START), event(2, time=START))
     clock.advance(31 * DAY)
-    async with tidying(outbox, Kept(30, 0, 0), clock):
+    async with tidying(outbox, RetentionPolicy(30, 0, 0), clock):
         await until(lambda: clock.next_wake() is not None)
         outbox.failing = False
         clock.advance(AGAIN)
@@ -102,7 +102,7 @@ async def test_statistics_are_gathered_every_hour_even_if_everything_is_kept() -
         await store(outbox, event(number), now=START)
         await finish(outbox, *await lease(outbox, START), now=START + timedelta(minutes=number))
     hour = START.replace(minute=0, second=0, microsecond=0)
-    async with tidying(outbox, Kept(0, 0, 0), clock):
+    async with tidying(outbox, RetentionPolicy(0, 0, 0), clock):
         for hours in (0, 3):
             clock.advance(hours * EVERY)
             await until(lambda: clock.next_wake() == clock.now() + timedelta(seconds=EVERY))

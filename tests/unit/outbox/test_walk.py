@@ -68,7 +68,7 @@ def test_a_full_page_ends_it() -> None:
     walk = walk_of(clock)
     steps = iter(walk)
     next(steps)
-    assert walk.wanted == 3  # a page, and whether there is another one
+    assert walk.missing == 3  # a page, and whether there is another one
     walk.rows += [9999, 9998, 9997]
     assert next(steps, None) is None
     assert page_of(walk) == SearchPage(["9999", "9998"], "row 9998")
@@ -89,10 +89,10 @@ def test_an_empty_log_is_not_looked_at() -> None:
 
 def test_what_is_left_behind_a_sequence() -> None:
     whole = LogSlice(3, 9)
-    assert [whole.behind(n, oldest_first=False) for n in (6, 99)] == [LogSlice(3, 5), LogSlice(3, 9)]
-    assert [whole.behind(n, oldest_first=True) for n in (6, 0)] == [LogSlice(6, 9), LogSlice(3, 9)]
+    assert [whole.part_after(n, oldest_first=False) for n in (6, 99)] == [LogSlice(3, 5), LogSlice(3, 9)]
+    assert [whole.part_after(n, oldest_first=True) for n in (6, 0)] == [LogSlice(6, 9), LogSlice(3, 9)]
     assert [whole.below(6, number) for number in (0, 1)] == [LogSlice(3, 5), LogSlice(3, 6)]
     assert [whole.shared(*each) for each in ((1, 6), (5, 99))] == [LogSlice(3, 6), LogSlice(4, 9)]
     assert whole.shared(None, None).empty
-    assert whole.behind(4, oldest_first=False).empty
-    assert whole.behind(9, oldest_first=True).empty
+    assert whole.part_after(4, oldest_first=False).empty
+    assert whole.part_after(9, oldest_first=True).empty

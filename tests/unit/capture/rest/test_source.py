@@ -258,8 +258,8 @@ async def test_a_table_that_is_no_longer_read_is_forgotten(api: Api) -> None:
         await both.run(60)
     async with alive(fewer):
         await fewer.run(60)
-    assert await store.kept_digests("main", "clientes", 10) == []
-    assert len(await store.kept_digests("main", "facturascli", 100)) == 30
+    assert await store.snapshot_digests("main", "clientes", 10) == []
+    assert len(await store.snapshot_digests("main", "facturascli", 100)) == 30
     async with alive(again := polls(api, store)):
         assert await again.run(60) == []
 
