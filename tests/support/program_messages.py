@@ -24,7 +24,8 @@ from cdc.pages.language import DEFAULT, LANGUAGES, sentences
 from support.messages import po_bytes
 from support.source_texts import ROOT, VALUE, Scope, SourceModule, Texts, class_of, function_of, modules, name_of
 
-#: Packages and modules whose messages only a terminal or a program sees, or that only a start without page has.
+#: Packages, modules, functions and classes (``module:name``), whose messages only a terminal or a program
+#: sees, or that only a start without page has.
 NOT_ON_THE_PAGE: Final = (
     "admin/managed.py",
     "api/",
@@ -32,16 +33,32 @@ NOT_ON_THE_PAGE: Final = (
     "demo/",
     "__main__.py",
     "config/load.py",
+    "config/section.py:OutboxConfig",
     "config/sending.py",
     "config/url.py",
     "config/write.py",
     "mapping/",
-    "outbox/sqlite/file.py",
     "outbox/postgres/schema.py",
+    "outbox/sqlite/file.py",
+    "outbox/transfer.py",
+    "runtime/capture.py:described_tables",
+    "runtime/components.py:check_reloadable",
     "runtime/consumer.py",
     "runtime/outboxes.py",
-    "outbox/transfer.py",
+    "runtime/process.py:unit_text",
     "runtime/support.py",
+)
+#: The functions and classes of these modules whose messages the page shows all the same.
+ON_THE_PAGE: Final = (
+    "outbox/sqlite/file.py:keep_private",
+    "outbox/sqlite/file.py:open_file",
+    "outbox/sqlite/file.py:read_schema",
+    "runtime/outboxes.py:expecting",
+    "runtime/outboxes.py:marker_finding",
+    "runtime/outboxes.py:adoption",
+    "runtime/outboxes.py:adopt",
+    "runtime/outboxes.py:_position",
+    "runtime/outboxes.py:_ask",
 )
 #: Calls besides errors → which of their arguments are messages.
 _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
@@ -60,15 +77,15 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
 #: Modules with messages that are not passed where they are written → the functions and constants that hold them.
 _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "capture/base.py": ("foreign", "remedy"),
-    "capture/binlog/settings.py": ("refused", "advised", "_CONFIGURATION"),
+    "capture/binlog/inspector.py": ("refused", "advised", "_CONFIGURATION"),
     "capture/logical/source.py": ("problems",),
     "capture/logical/slot.py": ("read_state",),
-    "capture/new_tables.py": ("problems",),
     "capture/slot/plan.py": ("drift",),
+    "capture/source.py": ("problems",),
     "capture/slot/postgres.py": ("_table",),
-    "capture/temporary.py": ("_UNWRITABLE",),
+    "capture/spool.py": ("_UNWRITABLE",),
     "capture/triggers/mysql_findings.py": ("_differences",),
-    "capture/triggers/mysql_rights.py": ("_unfit_tables",),
+    "capture/triggers/mysql_state.py": ("_unfit_tables",),
     "capture/triggers/postgres_plan.py": ("_EXPOSED", "_CHANGED", "append_drift", "drift", "_trigger_drift"),
     "dispatch/address.py": ("inside", "behind", "refusal", "_REFUSED_4", "_REFUSED_6", "_METADATA"),
     "dispatch/auto_disable.py": ("given_up", "_span"),
@@ -117,6 +134,9 @@ _OTHERS: Final = (
 )
 
 
+_NAMED: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 class Found(NamedTuple):
     """``place``: of the first code that has it.  ``finding``: it is only the result of a check."""
 
@@ -129,19 +149,34 @@ def templates() -> dict[str, Found]:
     """Each message of the program that the page may show."""
     found: dict[str, Found] = {}
     for path, module in modules().items():
-        if path.startswith(NOT_ON_THE_PAGE):
-            continue
         for line, text, finding in _of_module(module):
-            for message in _sentences(text):
-                if _translatable(message, finding):
-                    known = found.get(message, Found(f"{path}:{line}", finding))
-                    found[message] = known._replace(finding=known.finding and finding)
+            if _on_the_page(module, line):
+                for message in _sentences(text):
+                    if _translatable(message, finding):
+                        known = found.get(message, Found(f"{path}:{line}", finding))
+                        found[message] = known._replace(finding=known.finding and finding)
         for line, check in _checks(module):
-            found.setdefault(check, Found(f"{path}:{line}", finding=True))
+            if _on_the_page(module, line):
+                found.setdefault(check, Found(f"{path}:{line}", finding=True))
     flaws = {
         flaw: Found("sql/postgres/slot/flaws.sql", finding=False) for flaw in re.findall("'(the [^']+)'", load(_FLAWS))
     }
     return found | flaws | dict.fromkeys(_OTHERS, Found("the system", finding=False))
+
+
+def _on_the_page(module: SourceModule, line: int) -> bool:
+    """Return whether the page may show the messages of the function or class at the top of the module around a line."""
+    around = (node for node in module.tree.body if node.lineno <= line <= (node.end_lineno or 0))
+    place = f"{module.path}:{getattr(next(around, None), 'name', '')}"
+    return place in ON_THE_PAGE or not place.startswith(NOT_ON_THE_PAGE)
+
+
+def unknown_places() -> list[str]:
+    """Return the places named here that are not in the code."""
+    known = {path: module.tree.body for path, module in modules().items()}
+    names = {f"{path}:{node.name}" for path, body in known.items() for node in body if isinstance(node, _NAMED)}
+    places = [*NOT_ON_THE_PAGE, *ON_THE_PAGE, *_HOLDERS]
+    return [each for each in places if each not in names and not any(path.startswith(each) for path in known)]
 
 
 def with_commands() -> set[str]:

@@ -8,7 +8,7 @@ from time import process_time
 import pytest
 
 from cdc.pages.language import DEFAULT, LANGUAGES, Messages, messages
-from support.program_messages import catalogue, names_command, templates, with_commands
+from support.program_messages import catalogue, names_command, templates, unknown_places, with_commands
 
 _VALUE = re.compile(r"\{\d+\}")
 
@@ -24,6 +24,10 @@ def test_each_message_in_the_code_is_translated_and_none_is_left_over(code: str)
     missing = {message: where.place for message, where in templates().items() if not found.get(message)}
     assert not missing
     assert not found.keys() - templates().keys()
+
+
+def test_places_of_messages_are_in_the_code() -> None:
+    assert not unknown_places()
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
