@@ -61,7 +61,7 @@ COPY: Mapping[str, Mapping[str, str]] = {
 NUMBER = {"event": "sequence", "delivery": "id", "attempt": "id"}
 #: the statements that look for what is due, and parameters of theirs
 PLANS: Mapping[str, Mapping[str, Any]] = {
-    "sqlite": {"due_of_endpoint": (1, 1, 64), "next_due": {"without": "[]"}},
+    "sqlite": {"due": {"room": "{}", "only": False, "limit": 64, "now": 1}, "next_due": {"without": "[]"}},
     "postgres": {
         "lease": {"worker": "w", "now": NOW, "until": NOW, "limit": 64, "rooms": "{}"},
         "next_due": {"without": []},

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,9 +21,6 @@ from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.rows import micros
 from cdc.outbox.upkeep import forget_answers
 
-#: An endpoint's id, and a row of ``due_of_endpoint``.
-_Due = tuple[str, tuple[Any, ...]]
-
 
 async def lease(
     database: SqliteDatabase,
@@ -37,83 +32,25 @@ async def lease(
     room: Mapping[str, int],
     only: bool,
 ) -> list[LeasedDelivery]:
-    db = database.connection
-    return _take(database, worker, until, _due(db, now, limit, room, only=only))
+    rooms = orjson.dumps({endpoint_id: (most, turn) for turn, (endpoint_id, most) in enumerate(room.items())}).decode()
+    wanted = {"room": rooms, "only": only, "limit": limit, "now": micros(now)}
+    due = sorted(database.connection.execute(sqlite_statements()["due"], wanted))  # oldest first
+    database.connection.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for row in due])))
+    opened = database.box.contents.open
+    # tuple.__new__: as in `cdc.dispatch.sender`
+    return [
+        tuple.__new__(
+            LeasedDelivery,
+            (delivery_id(number), endpoint_id, event_id, name, record, attempt, until, opened(payload), source),
+        )
+        for _, number, endpoint_id, event_id, name, record, attempt, payload, source in due
+    ]
 
 
 async def lease_of(
     database: SqliteDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, *, limit: int
 ) -> list[LeasedDelivery]:
-    db = database.connection
-    enabled = "SELECT number FROM endpoint WHERE id = ? AND enabled AND removed_at IS NULL"
-    found = db.execute(enabled, (endpoint_id,)).fetchall()
-    due = [
-        (endpoint_id, row)
-        for (number,) in found
-        for row in db.execute(sqlite_statements()["due_of_endpoint"], (number, micros(now), limit))
-    ]
-    return _take(database, worker, until, due)
-
-
-def _take(database: SqliteDatabase, worker: str, until: datetime, due: Sequence[_Due]) -> list[LeasedDelivery]:
-    """Lease deliveries."""
-    opened = database.box.contents.open
-    database.connection.execute(
-        sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for _, row in due]))
-    )
-    # tuple.__new__: as in `cdc.dispatch.sender`
-    return [
-        tuple.__new__(
-            LeasedDelivery,
-            (delivery_id(number), endpoint_id, event_id, name, record, attempts + 1, until, opened(payload), source),
-        )
-        for endpoint_id, (_, number, attempts, event_id, name, record, payload, source) in due
-    ]
-
-
-def _due(db: sqlite3.Connection, now: datetime, limit: int, room: Mapping[str, int], *, only: bool) -> list[_Due]:
-    """Return up to ``limit`` due deliveries, oldest due first.
-
-    Each endpoint's deliveries are read in order, and only as far as needed: the backlog of one endpoint does not slow
-    down the others.
-    """
-    with ExitStack() as stack:
-        heads, most = [], 0
-        for number, endpoint_id in _endpoints(db, room, only=only):
-            allowed = min(limit, room.get(endpoint_id, limit))
-            if allowed > 0:
-                rows = stack.enter_context(closing(db.cursor()))
-                rows.execute(sqlite_statements()["due_of_endpoint"], (number, micros(now), allowed))
-                heads.append(_tagged(endpoint_id, rows))
-                most += allowed
-        if len(heads) == 1:
-            return list(heads[0])
-        due = chain.from_iterable(heads) if most <= limit else islice(_in_turn(heads, room), limit)
-        return sorted(due, key=_oldest)
-
-
-def _endpoints(db: sqlite3.Connection, room: Mapping[str, int], *, only: bool) -> list[tuple[int, str]]:
-    """Return number and id of the endpoints to lease for."""
-    if only:
-        return db.execute(sqlite_statements()["enabled_endpoints"], (_list(list(room)),)).fetchall()
-    return db.execute("SELECT number, id FROM endpoint WHERE enabled AND removed_at IS NULL").fetchall()
-
-
-def _in_turn(heads: list[Iterator[_Due]], room: Mapping[str, int]) -> Iterator[_Due]:
-    """Yield one of each endpoint, in the order of ``room``, then the second of each, and so on."""
-    turns = {endpoint_id: turn for turn, endpoint_id in enumerate(room)}
-    while heads:
-        rank = [(head, due) for head in heads for due in islice(head, 1)]
-        yield from sorted((due for _, due in rank), key=lambda due: (turns.get(due[0], -1), _oldest(due)))
-        heads = [head for head, _ in rank]
-
-
-def _oldest(due: _Due) -> tuple[Any, ...]:
-    return due[1][:2]
-
-
-def _tagged(endpoint_id: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[_Due]:
-    return ((endpoint_id, row) for row in rows)
+    return await lease(database, worker, now, until, limit=limit, room={endpoint_id: limit}, only=True)
 
 
 async def finish(
@@ -195,13 +132,9 @@ def _record(database: SqliteDatabase, sent: Sequence[_Sent]) -> None:
 
 def _count(db: sqlite3.Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
     """Add the attempts to the statistics."""
-    db.executemany(
-        sqlite_statements()["count_attempts"],
-        [
-            (micros(minute), source, delivered, failed, seconds, endpoint_id)
-            for minute, endpoint_id, source, delivered, failed, seconds in counted(outcomes, now)
-        ],
-    )
+    minute = micros(now.replace(second=0, microsecond=0))
+    counters = [each[1:] for each in counted(outcomes, now)]
+    db.execute(sqlite_statements()["count_attempts"], (minute, _list(counters)))
 
 
 def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:

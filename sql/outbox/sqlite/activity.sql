@@ -1,7 +1,10 @@
 -- name: count_attempts
--- Adds attempts of one endpoint and source to a period.  Parameters: period, source, delivered, failed, seconds, endpoint.
+-- Adds attempts of endpoints and sources to a period.  Parameters: period; a JSON list of [endpoint, source, delivered,
+-- failed, seconds].  (`WHERE true`: else ON would belong to the join.)
 INSERT INTO activity (period_start, endpoint, source, shard, delivered, failed, seconds)
-SELECT ?, number, ?, 0, ?, ?, ? FROM endpoint WHERE id = ?
+SELECT ?, number, json_extract(value, '$[1]'), 0, json_extract(value, '$[2]'), json_extract(value, '$[3]'),
+       json_extract(value, '$[4]')
+FROM json_each(?) CROSS JOIN endpoint ON endpoint.id = json_extract(value, '$[0]') WHERE true
 ON CONFLICT (period_start, endpoint, source, shard) DO UPDATE SET
     delivered = delivered + excluded.delivered, failed = failed + excluded.failed, seconds = seconds + excluded.seconds
 

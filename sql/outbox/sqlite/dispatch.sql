@@ -2,18 +2,46 @@
 -- Takes deliveries (a JSON list of ids) until `due`; their attempts count from here.
 UPDATE delivery SET worker = ?, due = ?, attempts = attempts + 1 WHERE id IN (SELECT value FROM json_each(?))
 
--- name: enabled_endpoints
--- The enabled ones of a JSON list of ids.
-SELECT number, id FROM endpoint
-WHERE id IN (SELECT value FROM json_each(?)) AND enabled AND removed_at IS NULL
-
--- name: due_of_endpoint
--- Deliveries of one endpoint that may be leased, oldest due first; read only as far as the caller needs.
-SELECT delivery.due, delivery.id, delivery.attempts, event.id, event.name, event.record, event.payload, event.source
-FROM delivery JOIN event ON event.sequence = delivery.event
-WHERE delivery.endpoint = ? AND delivery.state = 1 AND delivery.due <= ?
-ORDER BY delivery.due, delivery.id
-LIMIT ?
+-- name: due
+-- Deliveries that may be leased, of enabled endpoints: one of each in the order of their turn, then the second of each, and
+-- so on.  :room: a JSON object, endpoint id → [how many at most, turn]; unless :only, those of all other endpoints, too, and
+-- first.  Each endpoint's are read in order, and no further than needed: the backlog of one slows down no other.
+-- One statement for all: after each step of one the driver waits for the interpreter, which the event loop has.
+WITH RECURSIVE room (endpoint, most, turn) AS (
+    SELECT endpoint.number, json_extract(value, '$[0]'), json_extract(value, '$[1]')
+    FROM json_each(:room) CROSS JOIN endpoint ON endpoint.id = key
+    WHERE enabled AND removed_at IS NULL AND json_extract(value, '$[0]') > 0
+    UNION ALL
+    SELECT number, :limit, -1 FROM endpoint
+    WHERE NOT :only AND enabled AND removed_at IS NULL AND id NOT IN (SELECT key FROM json_each(:room))
+),
+head (rank, turn, due, id, endpoint, most) AS (
+    SELECT 1, room.turn, delivery.due, delivery.id, room.endpoint, room.most
+    FROM room CROSS JOIN delivery ON delivery.id = (
+        SELECT oldest.id FROM delivery AS oldest
+        WHERE oldest.endpoint = room.endpoint AND oldest.state = 1 AND oldest.due <= :now
+        ORDER BY oldest.due, oldest.id LIMIT 1
+    )
+    UNION ALL
+    SELECT head.rank + 1, head.turn, delivery.due, delivery.id, head.endpoint, head.most
+    FROM head CROSS JOIN delivery ON delivery.id = COALESCE(
+        (SELECT next.id FROM delivery AS next  -- (due, id) > (…) would read all that are due at the same moment
+         WHERE next.endpoint = head.endpoint AND next.state = 1 AND next.due = head.due AND next.id > head.id
+         ORDER BY next.id LIMIT 1),
+        (SELECT later.id FROM delivery AS later
+         WHERE later.endpoint = head.endpoint AND later.state = 1 AND later.due > head.due AND later.due <= :now
+         ORDER BY later.due, later.id LIMIT 1)
+    )
+    WHERE head.rank < head.most
+    ORDER BY 1, 2, 3, 4
+    LIMIT :limit
+)
+SELECT delivery.due, delivery.id, endpoint.id, event.id, event.name, event.record, delivery.attempts + 1, event.payload,
+       event.source
+FROM head
+CROSS JOIN delivery ON delivery.id = head.id
+CROSS JOIN endpoint ON endpoint.number = head.endpoint
+CROSS JOIN event ON event.sequence = delivery.event
 
 -- name: insert_attempt
 -- Attempts as the log keeps them (a JSON list of lists, in this order).
