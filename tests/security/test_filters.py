@@ -161,7 +161,7 @@ def test_boundaries_of_ascii_and_classes_are_no_boundaries_of_unicode() -> None:
 
 
 def test_short_searches_are_timed_only_when_few_steps_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading the clock takes longer than they do; without it each is charged for the worst case."""
+    """Reading the clock takes longer than they do; without it each is charged an eighth of its work."""
     code = regex("^[A-Z]{3}[0-9]{4}A[0-9]+$")
     monkeypatch.setattr(time, "thread_time_ns", count(0, 500).__next__)
     meter = Meter()
