@@ -112,7 +112,7 @@ class AddressRefused(OSError):
         )
 
     @classmethod
-    def behind(cls, host: str) -> AddressRefused:
+    def by_name(cls, host: str) -> AddressRefused:
         """Return the refusal of a name.  It leaves out the address, which describes the inside network to outsiders."""
         return cls(
             f"{host} leads to an inside address, and deliveries to such addresses are not allowed (allow_private, "
@@ -145,7 +145,7 @@ class EgressPolicy:
         family, kind, protocol, _, address = address_info
         refused = self.refusal(address[0])
         if refused is not None:
-            raise AddressRefused.behind("The host")
+            raise AddressRefused.by_name("The host")
         return socket.socket(family=family, type=kind, proto=protocol)
 
     def check_target(self, url: str) -> None:

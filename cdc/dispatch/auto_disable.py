@@ -72,8 +72,8 @@ def warned_in_time(endpoint: Endpoint, warned_at: datetime | None, now: datetime
     return warned_at is not None and (now - warned_at).total_seconds() >= NOTICE * endpoint.disable_after
 
 
-def given_up(endpoint: Endpoint) -> str:
-    """The reason, one sentence."""
+def disable_reason(endpoint: Endpoint) -> str:
+    """Return the reason for disabling the endpoint, one sentence."""
     return f"It has accepted nothing for {_span(endpoint.disable_after)}."
 
 
@@ -154,7 +154,7 @@ class AutoDisable:
         if percent < END or not warned_in_time(failing.endpoint, warned.time if warned else None, now):
             await self._warn(failing, warning, now)
             return
-        reason = given_up(failing.endpoint)
+        reason = disable_reason(failing.endpoint)
         event = endpoint_disabled(failing, reason, now)
         if await self._store.disable_failing(failing.endpoint.id, failing.since, reason, event, now):
             self._warned.pop(failing.endpoint.id, None)

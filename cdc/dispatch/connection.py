@@ -45,7 +45,7 @@ class CheckedResolver(AbstractResolver):
         found = await _in_daemon_thread(lambda: self._look_up(host, port, family=family, type=socket.SOCK_STREAM))
         allowed = [info for info in found if self._reach.refusal(info[4][0]) is None]
         if found and not allowed:
-            raise AddressRefused.behind(host)
+            raise AddressRefused.by_name(host)
         return [_resolved(host, info) for info in allowed]
 
     async def close(self) -> None:
