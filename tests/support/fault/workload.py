@@ -276,7 +276,7 @@ class Writers:
             if self._settle_prepared(name, commit=False):
                 return True
         else:
-            self.tally.errors.append(f"{type(error).__name__}: {error}")
+            self.tally.errors.append(f"{type(error).__name__}: {error}, after {session.statements[-4:]}")
             self._end_xa(session, name)
         return False
 
