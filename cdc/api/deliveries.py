@@ -99,7 +99,7 @@ _REPLAYS = "replays"
 
 
 class ReplayWanted(DeliveriesMeant):
-    """What to send again: at least one of these; `{"event": "*"}` is all.  Only what is finished is sent again."""
+    """The finished deliveries to send again, by at least one of these fields; `{"event": "*"}` is all."""
 
     def meant(self, now: datetime) -> DeliveryFilter:
         """Return the filter of the deliveries to replay; later ones are not part of it.  Raises `UsageError`."""
@@ -117,7 +117,7 @@ class ReplayCount(ResponseModel):
 
 
 class ReplaySelection(ResponseModel):
-    """What is sent again; null does not narrow."""
+    """The deliveries that are sent again; a field that is null excludes none."""
 
     event: str | None
     record: str | None

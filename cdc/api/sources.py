@@ -125,7 +125,7 @@ class NewBackfill(RequestModel):
     where: Annotated[str, Field(description=_CONDITION, max_length=LONGEST)] = ""
     endpoint: Annotated[
         str | None,
-        Field(description="For this endpoint alone, whatever events it names; null: for all that name such events."),
+        Field(description="The only endpoint that receives it, with any events; null: all that name such events."),
     ] = None
     rate: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Rows a second at most; 0: any.")] = 0.0
 

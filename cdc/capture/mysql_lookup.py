@@ -217,7 +217,7 @@ class MySQLLookup:
         """Return the address in FacturaScripts' own settings; empty where this account may not read them."""
         try:
             with _snapshot(connection):
-                return site_url(rows(connection, f"SELECT `name`, `properties` FROM {quote(SETTINGS)} {BASE_TABLE}"))  # noqa: S608 - a fixed name
+                return site_url(rows(connection, f"SELECT `name`, `properties` FROM {quote(SETTINGS)} {BASE_TABLE}"))  # noqa: S608 - both names are constants of this package
         except pymysql.err.MySQLError as error:
             if code_of(error) not in (*NO_PRIVILEGE, *_ALTERED):
                 raise

@@ -60,7 +60,7 @@ class JournalLayout:
     def rows(self) -> str:
         """The table as statements read it."""
         columns = dict.fromkeys((*self.readable, *self.table.key))
-        return f"(SELECT {', '.join(map(self._column, columns))} FROM {self.name})"  # noqa: S608 - quoted names
+        return f"(SELECT {', '.join(map(self._column, columns))} FROM {self.name})"  # noqa: S608 - the names of the schema, the table and the columns are quoted
 
     def _column(self, column: str) -> str:
         quoted = quote(column)
@@ -158,8 +158,8 @@ def begin(layout: JournalLayout, settings: str = "") -> str:
 
 
 def at_once(layout: JournalLayout, prepared: str, parameters: Mapping[str, Any]) -> tuple[str, list[Execution]]:
-    """What `begin` and a `select` do, for a table that is not ``exposed``: the statement that locks it, and those to
-    execute.  If it is not the table in memory, cdc_check (check.sql) fails, and the last one is not even planned.
+    """Return what does the work of `begin` and a `select` for a table that is not ``exposed``: the statement that locks
+    it, and those to execute.  If it is another table than in memory, cdc_check (check.sql) fails before the last one.
     ``prepared``: the name under which `prepare` prepared that."""
     name = layout.name.replace("%%", "%")
     values: Sequence[str] | None = parameters.get("values")

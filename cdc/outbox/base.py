@@ -359,8 +359,8 @@ class RetentionStore(Protocol):
     """The part of the outbox that removes stored data."""
 
     async def retain(self, what: Retention, limit: int, after: int = 0) -> Retained:
-        """Look at up to ``limit`` events, oldest first, behind sequence ``after``, and remove in one short transaction
-        what is to go.  The newest event and delivery stay whatever their age, so that no number is given twice."""
+        """Look at up to ``limit`` events, oldest first, after sequence ``after``, and remove the expired ones in one
+        short transaction.  The newest event and delivery stay at any age, so that no number is used twice."""
         ...
 
     async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:

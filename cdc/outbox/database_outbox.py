@@ -61,8 +61,10 @@ _TIDY: Final = attrgetter("_tidy")
 
 
 class DatabaseOutbox(ABC):
-    """What runs a function.  Outside a transaction, for single statements: ``_read_own`` sees what this process has
-    written, ``read_log`` reads the log, ``_read_snapshot`` snapshot rows, ``_read_due`` endpoints and what is due.
+    """An outbox, by ten attributes that run functions.
+
+    Outside a transaction, for single statements: ``_read_own`` sees what this process has written, ``read_log`` reads
+    the log, ``_read_snapshot`` snapshot rows, ``_read_due`` endpoints and what is due.
 
     In a transaction: ``_change`` may change any ordering key, and is on the disk when it returns; ``alter`` is the same
     for steps of a move, which may take long; ``_add`` changes no ordering key; ``_step`` is for a single statement,
