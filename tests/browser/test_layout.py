@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from cdc import __version__
 from cdc.model.delivery import DeliveryState
@@ -69,6 +71,29 @@ async def test_a_phone_shows_a_header_of_two_lines_and_folded_filters(
     await tab.button("Search").click()
     await expect(tab.field("Record")).to_be_visible()  # it says what is shown
     assert await tab.too_wide() <= 0
+    await tab.close()
+
+
+async def test_a_row_replaced_under_the_pointer_keeps_the_click(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    asked, pressed = asyncio.Event(), asyncio.Event()
+
+    async def answer_when_pressed(route: Route) -> None:
+        if not route.request.is_navigation_request():  # the live page asks for its rows
+            asked.set()
+            await pressed.wait()
+        await route.continue_()
+
+    await tab.page.route(f"{tab.base}/deliveries", answer_when_pressed)
+    await tab.go("/deliveries")
+    await asyncio.wait_for(asked.wait(), 60)
+    await tab.link("invoice.payment_recorded_by_plugin").first.hover()
+    await tab.page.mouse.down()
+    async with tab.page.expect_event("requestfinished"):
+        pressed.set()
+    await tab.page.evaluate("async () => (await fetch(location.href)).text()")  # by then the page has read its own
+    await tab.page.mouse.up()
+    await expect(tab.page).to_have_url(re.compile("/deliveries/.+"))
     await tab.close()
 
 

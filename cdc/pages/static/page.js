@@ -102,15 +102,20 @@
     const part = document.getElementById(line.dataset.livePart);
     const say = (text) => { line.hidden = false; line.textContent = text; };
     let busy = false;
+    let pressed = false; // a row that is replaced between press and release takes the click along
+    part.addEventListener("pointerdown", () => { pressed = true; });
+    ["pointerup", "pointercancel"].forEach((end) => addEventListener(end, () => setTimeout(() => { pressed = false; })));
+    const inUse = () => pressed || document.hidden || !getSelection().isCollapsed || part.contains(document.activeElement);
     const look = async () => {
-      if (busy || document.hidden || !getSelection().isCollapsed || part.contains(document.activeElement)) return;
+      if (busy || inUse()) return;
       busy = true;
       try {
         const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
         if (!answer.ok || answer.redirected) return;
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const rows = page.getElementById(part.id);
-        if (rows) part.replaceChildren(...rows.childNodes);
+        if (!rows || inUse()) return;
+        part.replaceChildren(...rows.childNodes);
         offerCopies(part);
       } catch {
         say(line.dataset.paused);
