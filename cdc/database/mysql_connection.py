@@ -213,6 +213,22 @@ def cut(connection: Connection[Any]) -> None:
     connection._force_close()  # noqa: SLF001 - PyMySQL has no public method that closes without sending COM_QUIT
 
 
+def tap(connection: Connection[Any], sent: Callable[[bytes], None], received: Callable[[bytes], None]) -> None:
+    """Call ``sent`` with the bytes of each packet that is sent from now on, ``received`` with those of each answer."""
+    write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - PyMySQL has no public way to see the bytes
+
+    def tapped_write(data: bytes) -> None:
+        sent(data)
+        write(data)
+
+    def tapped_read(*arguments: Any) -> Any:
+        packet = read(*arguments)
+        received(packet.get_all_data())
+        return packet
+
+    connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - as above
+
+
 def shut_down(connection: Connection[Any]) -> None:
     """Wake the thread that waits for the server with an error."""
     with suppress(OSError):  # not connected, or not any more

@@ -17,7 +17,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
-from cdc.capture.binlog.charset import TextDecoder, is_utf8, text_decoder
+from cdc.capture.binlog.charset import is_utf8, text_decoder
 from cdc.capture.binlog.event import LogColumn
 from cdc.database import mysql_types as values
 from cdc.database.mysql_connection import Flavour
@@ -208,7 +208,13 @@ def _bytes(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: Decod
         return _perhaps_compressed(form, log, values.binary)
     if is_utf8(known.charset) and log.type not in _COMPRESSED and not options.tolerant:
         return form.read_by("{0}.decode()")
-    return _perhaps_compressed(form, log, _decoder_of(known))
+    decode = text_decoder(known.charset)
+    if decode is None:
+        raise SourceError(
+            f"Column {known.name} is of type {known.column_type} {known.charset}, which is not read from the log.",
+            'Convert the column to utf8mb4, or use capture = "triggers".',
+        )
+    return _perhaps_compressed(form, log, decode)
 
 
 def _perhaps_compressed(form: ColumnCodec, log: LogColumn, convert: Callable[[bytes], str]) -> ColumnCodec:
@@ -216,16 +222,6 @@ def _perhaps_compressed(form: ColumnCodec, log: LogColumn, convert: Callable[[by
         return form.read_by(_CALL, convert)
     most = log.meta if log.type == ColumnType.VARCHAR_COMPRESSED else 1 << 8 * log.meta
     return form.read_by(_CALL, lambda data: convert(values.decompressed(data, most)))
-
-
-def _decoder_of(known: MySQLColumn) -> TextDecoder:
-    decode = text_decoder(known.charset)
-    if decode is None:
-        raise SourceError(
-            f"Column {known.name} is of type {known.column_type} {known.charset}, which is not read from the log.",
-            'Convert the column to utf8mb4, or use capture = "triggers".',
-        )
-    return decode
 
 
 _SMALL_OBJECT, _LARGE_OBJECT, _SMALL_ARRAY, _LARGE_ARRAY, _LITERAL = range(5)
@@ -268,7 +264,20 @@ class _Document:
         if kind in (_SMALL_OBJECT, _LARGE_OBJECT, _SMALL_ARRAY, _LARGE_ARRAY):
             if depth > _DEEPEST:
                 raise MalformedEvent("A JSON document in the log is too deep.")
-            return self._container(kind, start, depth)
+            # Number of elements, size, then for each key where it is, for each value its type and where
+            # it is.
+            width, code = (2, "H") if kind in (_SMALL_OBJECT, _SMALL_ARRAY) else (4, "I")
+            count = int.from_bytes(self._take(start, 2 * width)[:width], "little")
+            at = start + 2 * width
+            if kind in (_SMALL_ARRAY, _LARGE_ARRAY):
+                return f"[{', '.join(self._values(start, at, count, code, depth))}]"
+            entries = self._take(at, count * (width + 2))
+            keys = [
+                encode_basestring(self._take(start + offset, length).decode("utf-8", "replace"))
+                for offset, length in struct.iter_unpack(f"<{code}H", entries)
+            ]
+            elements = self._values(start, at + len(entries), count, code, depth)
+            return f"{{{', '.join(f'{key}: {value}' for key, value in zip(keys, elements, strict=True))}}}"
         if kind in _JSON_NUMBERS:
             packed, text = _JSON_NUMBERS[kind]
             return text(packed.unpack(self._take(start, packed.size))[0])
@@ -287,21 +296,6 @@ class _Document:
             if not byte & 0x80:  # the highest bit says that more follow
                 return self._take(start + number + 1, length)
         raise MalformedEvent("A JSON document in the log holds an invalid length.")
-
-    def _container(self, kind: int, start: int, depth: int) -> str:
-        """Number of elements, size, then for each key where it is, for each value its type and where it is."""
-        width, code = (2, "H") if kind in (_SMALL_OBJECT, _SMALL_ARRAY) else (4, "I")
-        count = int.from_bytes(self._take(start, 2 * width)[:width], "little")
-        at = start + 2 * width
-        if kind in (_SMALL_ARRAY, _LARGE_ARRAY):
-            return f"[{', '.join(self._values(start, at, count, code, depth))}]"
-        entries = self._take(at, count * (width + 2))
-        keys = [
-            encode_basestring(self._take(start + offset, length).decode("utf-8", "replace"))
-            for offset, length in struct.iter_unpack(f"<{code}H", entries)
-        ]
-        elements = self._values(start, at + len(entries), count, code, depth)
-        return f"{{{', '.join(f'{key}: {value}' for key, value in zip(keys, elements, strict=True))}}}"
 
     def _values(self, start: int, at: int, count: int, code: str, depth: int) -> list[str]:
         entry = struct.Struct(f"<B{code}")

@@ -82,9 +82,9 @@ _BUFFER = 1 << 20
 #: Seconds for an answer while the connection is being set up.
 _SET_UP = 10.0
 #: Heartbeats without a byte after which a server is taken for dead.
-_PATIENCE = 2.5
+SILENT_HEARTBEATS = 2.5
 #: Upper half of server ids: those of real servers are small.
-_OUR_IDS = 1 << 31
+OUR_IDS = 1 << 31
 _SYNTAX = 1064
 _HEAD_ATTEMPTS = 20
 
@@ -111,7 +111,7 @@ class LogConnection:
         self._info, self._position = info, position
         self._connection = connection
         self._socket = socket_of(connection)
-        self._silence = heartbeat * _PATIENCE
+        self._silence = heartbeat * SILENT_HEARTBEATS
         self._buffer = memoryview(bytearray(_BUFFER))
         self._lock = threading.Lock()
         self._closed = self._receiving = False
@@ -129,24 +129,22 @@ class LogConnection:
         connection = connect(info, read_timeout=_SET_UP)
         try:
             with errors_of(info):
-                made = cls(info, connection, position, heartbeat)
-                made._ask(heartbeat, follow=follow)
+                opened = cls(info, connection, position, heartbeat)
+                flavour, by_gtids = opened.flavour, opened.by_gtids
+                settings = session_settings(flavour, position, heartbeat, by_gtids=by_gtids)
+                names = ", ".join(f"{name} = %s" for name in settings)
+                rows(connection, f"SET {names}", tuple(settings.values()))
+                # the server's own setting: then events come as they are in its files
+                rows(connection, "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum")
+                rows(connection, "SET @source_binlog_checksum = @@GLOBAL.binlog_checksum")
+                our_id = OUR_IDS + secrets.randbelow(OUR_IDS)  # a server ends an older stream to the same id
+                command = dump_command(flavour, position, our_id, by_gtids=by_gtids, follow=follow)
+                opened._socket.settimeout(opened._silence)
+                opened._socket.sendall(len(command).to_bytes(3, "little") + b"\0" + command)
         except BaseException:
             cut(connection)
             raise
-        return made
-
-    def _ask(self, heartbeat: float, *, follow: bool) -> None:
-        settings = session_settings(self.flavour, self._position, heartbeat, by_gtids=self.by_gtids)
-        names = ", ".join(f"{name} = %s" for name in settings)
-        rows(self._connection, f"SET {names}", tuple(settings.values()))
-        # the server's own setting, whatever it is: then events come as they are in its files
-        rows(self._connection, "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum")
-        rows(self._connection, "SET @source_binlog_checksum = @@GLOBAL.binlog_checksum")
-        our_id = _OUR_IDS + secrets.randbelow(_OUR_IDS)  # a server ends an older stream to the same id
-        command = dump_command(self.flavour, self._position, our_id, by_gtids=self.by_gtids, follow=follow)
-        self._socket.settimeout(self._silence)
-        self._socket.sendall(len(command).to_bytes(3, "little") + b"\0" + command)
+        return opened
 
     def items(self, layouts: Layouts) -> Iterator[Item]:
         """`read_log` over the chunks.  If it is the position that is refused: `LogPurged`, which says what is gone."""
@@ -177,38 +175,32 @@ class LogConnection:
 
         Raises `SourceUnavailable` when the server is silent or gone.
         """
-        while chunk := self._receive():
-            yield chunk
-
-    def _receive(self) -> bytes:
-        """Empty when closed by us."""
-        with self._lock:
-            if self._closed:
-                return b""
-            self._receiving = True
         failure: OSError | None = None
-        count = 0
-        try:
-            count = self._socket.recv_into(self._buffer)
-        except OSError as error:
-            failure = error
-        with self._lock:
-            self._receiving = False
-            if self._closed:
-                self._release()
-                return b""
-        if count:
-            return bytes(self._buffer[:count])
-        raise self._lost(failure) from failure
-
-    def _lost(self, failure: OSError | None) -> SourceUnavailable:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                self._receiving = True
+            count = 0
+            try:
+                count = self._socket.recv_into(self._buffer)
+            except OSError as error:
+                failure = error
+            with self._lock:
+                self._receiving = False
+                if self._closed:
+                    self._release()
+                    return
+            if not count:
+                break
+            yield bytes(self._buffer[:count])
         if isinstance(failure, TimeoutError):
-            said = f"has been silent for {self._silence:.3g} seconds, in spite of heartbeats"
+            reason = f"has been silent for {self._silence:.3g} seconds, in spite of heartbeats"
         else:
-            said = f"broke off ({failure.strerror or failure})" if failure else "was ended by the server"
-        return SourceUnavailable(
-            f"The log of {self._info.describe()} {said}.", "cdc tries again. Is the server running and reachable?"
-        )
+            reason = f"broke off ({failure.strerror or failure})" if failure else "was ended by the server"
+        raise SourceUnavailable(
+            f"The log of {self._info.describe()} {reason}.", "cdc tries again. Is the server running and reachable?"
+        ) from failure
 
     def at_end(self) -> bool:
         """Return whether nothing more has arrived yet.  Call it upon an `Idle`: before, `read_log` itself may hold
@@ -255,23 +247,13 @@ def log_head(connection: Connection[Any]) -> LogPosition:
     A server whose log has no transaction yet is read from the beginning of its file, which says that there are none:
     so the GTIDs of what follows are complete.
     """
-    if server_of(connection).flavour is Flavour.MARIADB:
-        return _mariadb_head(connection)
-    file, offset, _, _, executed, *_ = log_status(connection)
-    ((mode,),) = rows(connection, "SELECT @@gtid_mode")
-    gtids = "".join(str(executed).split())
-    known = mode == "ON"
-    return LogPosition(str(file), int(offset) if gtids or not known else FILE_START, gtids if known else "")
-
-
-def log_end(connection: Connection[Any]) -> LogPosition:
-    """The place of the log's end now, without GTIDs."""
-    file, offset, *_ = log_status(connection)
-    return LogPosition(str(file), int(offset), "")
-
-
-def _mariadb_head(connection: Connection[Any]) -> LogPosition:
-    """No statement gives place and GTIDs together; on a server so busy that they never agree, a slow one does."""
+    if server_of(connection).flavour is Flavour.MYSQL:
+        file, offset, _, _, executed, *_ = log_status(connection)
+        ((mode,),) = rows(connection, "SELECT @@gtid_mode")
+        gtids = "".join(str(executed).split())
+        known = mode == "ON"
+        return LogPosition(str(file), int(offset) if gtids or not known else FILE_START, gtids if known else "")
+    # MariaDB: no statement gives place and GTIDs together; on a server so busy that they never agree, a slow one does
     for _ in range(_HEAD_ATTEMPTS):
         before, *_ = rows(connection, "SELECT @@gtid_binlog_pos")
         file, offset, *_ = rows(connection, "SHOW MASTER STATUS")[0]
@@ -281,6 +263,12 @@ def _mariadb_head(connection: Connection[Any]) -> LogPosition:
     else:
         gtids = str(rows(connection, "SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))[0][0] or "")
     return LogPosition(str(file), int(offset) if gtids else FILE_START, gtids)
+
+
+def log_end(connection: Connection[Any]) -> LogPosition:
+    """The place of the log's end now, without GTIDs."""
+    file, offset, *_ = log_status(connection)
+    return LogPosition(str(file), int(offset), "")
 
 
 def log_status(connection: Connection[Any]) -> tuple[Any, ...]:
@@ -351,87 +339,41 @@ class LogHistory:
 
 #: A statement → our tables whose columns it may have changed.
 Concerned = Callable[[SchemaChange], frozenset[str]]
-
-
-_Place = tuple[int, int]
-
-
-class AlteredTablesAhead:
-    """Reads the log over a second connection, rows skipped; what was read once is remembered, so that a series of
-    alterations costs one reading."""
-
-    def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
-        self._info = info
-        self._log = log
-        self._concerned = concerned
-        self._found: list[tuple[_Place, frozenset[str]]] = []
-        self._read_to: LogPosition | None = None
-        self._connection: LogConnection | None = None
-        self._closed = False
-
-    def altered(self, behind: LogPosition, head: LogPosition) -> frozenset[str]:
-        """The tables that statements between the two concern.  Successive calls come in the order of the log."""
-        start = behind
-        if self._read_to is not None and self._read_to.place() > behind.place():
-            start = self._read_to
-        if head.place() > start.place():
-            self._read(start, head)
-        self._found = [(place, tables) for place, tables in self._found if place > behind.place()]
-        return frozenset().union(*(tables for _, tables in self._found))
-
-    def close(self) -> None:
-        """End reading, from any thread; it fails there with an error."""
-        self._closed = True
-        if self._connection is not None:
-            self._connection.close()
-
-    def _read(self, start: LogPosition, head: LogPosition) -> None:
-        with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as connection:
-            self._connection = connection
-            if self._closed:
-                connection.close()
-            for item in connection.items(lambda _: None):
-                if isinstance(item, SchemaChange) and (tables := self._concerned(item)):
-                    self._found.append((item.reached.place(), tables))
-                if isinstance(item, Idle | SchemaChange) and item.reached.place() >= head.place():
-                    break
-        self._connection = None
-        self._read_to = head
-
-
 #: An open connection → what is read over it, lazily.
 Read = Callable[[LogConnection], Generator[LogChunk]]
 
 
 class LogThread:
-    """Used once: opened, read, closed."""
+    """Reads the log in a thread of its own.  Used once: opened, read, closed."""
 
     def __init__(self, info: ConnectionInfo, concerned: Concerned, log: type[LogConnection] = LogConnection) -> None:
-        self._info = info
-        self._log = log
+        self._info, self._log, self._concerned = info, log, concerned
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cdc-log")
-        self._ahead = AlteredTablesAhead(info, concerned, log)
         self._connection: LogConnection | None = None
         self._chunks: Generator[LogChunk] | None = None
         self._fetch: asyncio.Future[LogChunk | None] | None = None
-        self._closed = self._finished = False
+        self._finished = False
+        self.closed = False
+        #: A second connection, which reads ahead, the statements found (place, tables), and up to where.
+        self._ahead: LogConnection | None = None
+        self._statements: list[tuple[tuple[int, int], frozenset[str]]] = []
+        self._read_to: LogPosition | None = None
 
     async def open(self, start: LogPosition, heartbeat: float, read: Read) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open, start, heartbeat, read)
+        def opened() -> None:
+            self._connection = connection = self._log.open(self._info, start, heartbeat)
+            if self.closed:
+                connection.close()
+            self._chunks = read(connection)
 
-    def _open(self, start: LogPosition, heartbeat: float, read: Read) -> None:
-        self._connection = connection = self._log.open(self._info, start, heartbeat)
-        if self._closed:
-            connection.close()
-        self._chunks = read(connection)
+        await asyncio.get_running_loop().run_in_executor(self._thread, opened)
 
     async def next(self, seconds: float) -> LogChunk | None:
-        """The next chunk, or None when there is none within ``seconds``.
+        """Return the next chunk, or None when there is none within ``seconds``.
 
-        The one behind it begins to be read at once, unless the schema may change in between.
+        The one after it begins to be read at once, unless the schema may change in between.
         """
-        fetch = self._fetch or self._next()
-        self._fetch = fetch
+        fetch = self._fetch = self._fetch or self._next()
         done, _ = await asyncio.wait({fetch}, timeout=seconds)
         if not done:
             return None
@@ -447,20 +389,37 @@ class LogThread:
         assert self._chunks is not None, "opened"
         return asyncio.get_running_loop().run_in_executor(self._thread, next, self._chunks, None)
 
-    async def altered(self, behind: LogPosition, head: LogPosition) -> frozenset[str]:
-        """`AlteredTablesAhead.altered`; not while a chunk is being read."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ahead.altered, behind, head)
+    async def altered(self, after: LogPosition, head: LogPosition) -> frozenset[str]:
+        """Return the tables that statements between the two concern; not while a chunk is being read.
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
+        Successive calls come in the order of the log.  It is read over a second connection, rows skipped; what was
+        read once is remembered, so that a series of alterations costs one reading.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._altered, after, head)
+
+    def _altered(self, after: LogPosition, head: LogPosition) -> frozenset[str]:
+        start = after
+        if self._read_to is not None and self._read_to.place() > after.place():
+            start = self._read_to
+        if head.place() > start.place():
+            with closing(self._log.open(self._info, start, HEARTBEAT, follow=False)) as self._ahead:
+                if self.closed:
+                    self._ahead.close()
+                for item in self._ahead.items(lambda _: None):
+                    if isinstance(item, SchemaChange) and (tables := self._concerned(item)):
+                        self._statements.append((item.reached.place(), tables))
+                    if isinstance(item, Idle | SchemaChange) and item.reached.place() >= head.place():
+                        break
+            self._ahead, self._read_to = None, head
+        self._statements = [each for each in self._statements if each[0] > after.place()]
+        return frozenset().union(*(tables for _, tables in self._statements))
 
     async def close(self) -> None:
-        """End the reading.  It may be called more than once."""
-        self._closed = True
-        self._ahead.close()
-        if self._connection is not None:
-            self._connection.close()
+        """End the reading, in the thread with an error.  It may be called more than once."""
+        self.closed = True
+        for connection in (self._ahead, self._connection):
+            if connection is not None:
+                connection.close()
         fetch, self._fetch = self._fetch, None
         if fetch is not None:
             await asyncio.gather(fetch, return_exceptions=True)  # how it ended matters to nobody

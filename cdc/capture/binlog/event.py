@@ -347,24 +347,18 @@ def read_meta(code: int, reader: EventCursor) -> tuple[int, int]:
     width = _META_BYTES.get(code)
     if width is None:
         raise UnknownTypeError(f"it has a column of the unknown type {code}")
-    of_type, meta = _meta(code, reader.take(width))
+    raw = reader.take(width)
+    of_type, meta = code, int.from_bytes(raw, "little")
+    if code in (ColumnType.STRING, ColumnType.ENUM, ColumnType.SET):
+        # the type, and the length, whose two highest bits (inverted) are in two bits of the type
+        of_type, meta = raw[0] | _SHORT_STRING, raw[1] | ((raw[0] & _SHORT_STRING) ^ _SHORT_STRING) << 4
+    elif code == ColumnType.BIT:
+        meta = raw[1] * 8 + raw[0]
+    elif code == ColumnType.DECIMAL:
+        meta = raw[0] << 8 | raw[1]
     if of_type not in _META_BYTES or meta not in _ALLOWED.get(of_type, (meta,)):
         raise UnknownTypeError(f"it has a column of type {of_type} with the unknown metadata {meta}")
     return of_type, meta
-
-
-def _meta(code: int, raw: bytes) -> tuple[int, int]:
-    if code in (ColumnType.STRING, ColumnType.ENUM, ColumnType.SET):
-        # the type, and the length, whose two highest bits (inverted) are in two bits of the type
-        first, second = raw
-        if first & _SHORT_STRING != _SHORT_STRING:
-            return first | _SHORT_STRING, second | ((first & _SHORT_STRING) ^ _SHORT_STRING) << 4
-        return first, second
-    if code == ColumnType.BIT:
-        return code, raw[1] * 8 + raw[0]
-    if code == ColumnType.DECIMAL:
-        return code, raw[0] << 8 | raw[1]
-    return code, int.from_bytes(raw, "little")
 
 
 _TABLE_ID_BYTES = 6
@@ -458,27 +452,28 @@ def _read_optional(reader: EventCursor, columns: list[LogColumn], flavour: Flavo
     while reader.left:
         kind = reader.integer(1)
         fields[kind] = EventCursor(reader.take(reader.packed()))
-    _read_signedness(fields.get(_SIGNEDNESS), columns)
+    if _SIGNEDNESS in fields:  # a bit for each numeric column, the first one in the highest bit; a year's means nothing
+        numeric = _positions(columns, _NUMERIC)
+        bits = fields[_SIGNEDNESS].take((len(numeric) + 7) // 8)
+        for n, index in enumerate(numeric):
+            if columns[index].type != ColumnType.YEAR:
+                columns[index] = replace(columns[index], unsigned=bool(bits[n // 8] >> 7 - n % 8 & 1))
     _read_collations(fields.get(_DEFAULT_CHARSET), fields.get(_COLUMN_CHARSET), columns, _CHARACTER_OF[flavour])
     _read_collations(fields.get(_LIST_DEFAULT_CHARSET), fields.get(_LIST_COLUMN_CHARSET), columns, _LISTS)
     if (names := fields.get(_COLUMN_NAME)) is not None:
-        for index, column in enumerate(columns):
-            columns[index] = replace(column, name=names.text(names.packed()))
+        columns[:] = [replace(column, name=names.text(names.packed())) for column in columns]
     _read_members(fields.get(_SET_MEMBERS), columns, ColumnType.SET)
     _read_members(fields.get(_ENUM_MEMBERS), columns, ColumnType.ENUM)
-    return _read_key(fields, len(columns))
-
-
-def _read_signedness(field: EventCursor | None, columns: list[LogColumn]) -> None:
-    """A bit for each numeric column, the first one in the highest bit; a year's means nothing."""
-    if field is None:
-        return
-    numeric = _positions(columns, _NUMERIC)
-    bits = field.take((len(numeric) + 7) // 8)
-    for n, index in enumerate(numeric):
-        if columns[index].type == ColumnType.YEAR:
-            continue
-        columns[index] = replace(columns[index], unsigned=bool(bits[n // 8] >> 7 - n % 8 & 1))
+    key: list[int] = []
+    prefixed = _PRIMARY_KEY not in fields
+    if (field := fields.get(_PREFIXED_KEY if prefixed else _PRIMARY_KEY)) is not None:
+        while field.left:
+            key.append(field.packed())
+            if prefixed:
+                field.packed()  # how much of the column counts, in bytes; 0: all of it
+    if any(index >= len(columns) for index in key):
+        raise MalformedEvent("A table in the log has a key on a column that it does not have.")
+    return tuple(key) if key or names is not None else None
 
 
 def _read_collations(
@@ -515,24 +510,6 @@ def _read_members(field: EventCursor | None, columns: list[LogColumn], of_type: 
         charset = None if collation is None else charset_of(collation)
         decode = None if charset is None else text_decoder(charset)
         columns[index] = replace(columns[index], members=None if decode is None else tuple(map(decode, members)))
-
-
-def _read_key(fields: Mapping[int, EventCursor], count: int) -> tuple[int, ...] | None:
-    key: list[int] = []
-    if _PRIMARY_KEY in fields:
-        field = fields[_PRIMARY_KEY]
-        while field.left:
-            key.append(field.packed())
-    elif _PREFIXED_KEY in fields:
-        field = fields[_PREFIXED_KEY]
-        while field.left:
-            key.append(field.packed())
-            field.packed()  # how much of the column counts, in bytes; 0: all of it
-    if any(index >= count for index in key):
-        raise MalformedEvent("A table in the log has a key on a column that it does not have.")
-    if not key and _COLUMN_NAME not in fields:
-        return None
-    return tuple(key)
 
 
 def _positions(columns: Sequence[LogColumn], types: frozenset[int]) -> list[int]:

@@ -18,27 +18,15 @@ import pymysql
 from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
-from cdc.capture.binlog.connection import LogConnection, log_owner
+from cdc.capture.binlog.connection import OUR_IDS, SILENT_HEARTBEATS, LogConnection, log_owner
 from cdc.capture.binlog.log_position import LogPosition
-from cdc.database.mysql_connection import (
-    NO_PRIVILEGE,
-    UNAVAILABLE,
-    Flavour,
-    code_of,
-    connect,
-    cut,
-    server_of,
-    shut_down,
-    socket_of,
-)
+from cdc.capture.binlog.stream import refusal
+from cdc.database.mysql_connection import Flavour, code_of, connect, cut, server_of, shut_down, socket_of, tap
 from cdc.model.connection import ConnectionInfo
-from cdc.model.errors import LogRefused, SourceError, SourceUnavailable
+from cdc.model.errors import SourceError, SourceUnavailable
 
-#: COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID: what comes behind them is the log.
+#: COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID: the log follows them.
 _DUMP = frozenset({0x12, 0x1E})
-_PATIENCE = 2.5
-_OUR_IDS = 1 << 31
-_INTERRUPTED = 1317
 _LONGEST_PACKET = 0xFFFFFF
 #: What the package advises concerns how it reads rows.
 logging.getLogger("pymysqlreplication").setLevel(logging.ERROR)
@@ -56,8 +44,8 @@ class LibraryConnection(LogConnection):
         self.flavour = server_of(connection).flavour
         self.server, gtids = log_owner(connection, self.flavour)
         self.by_gtids = bool(position.gtids) and gtids
-        self._silence = heartbeat * _PATIENCE
-        self._given: list[Connection[Any]] = []
+        self._silence = heartbeat * SILENT_HEARTBEATS
+        self._connections: list[Connection[Any]] = []
         self._received: list[bytes] = []
         self._dumping = self._ended = False
 
@@ -67,7 +55,7 @@ class LibraryConnection(LogConnection):
             made = cls(info, connection, position, heartbeat)
         made._stream = BinLogStreamReader(
             {},
-            server_id=_OUR_IDS + secrets.randbelow(_OUR_IDS),
+            server_id=OUR_IDS + secrets.randbelow(OUR_IDS),
             blocking=follow,
             resume_stream=True,
             log_file=position.file,
@@ -84,95 +72,71 @@ class LibraryConnection(LogConnection):
     def _connect(self, **settings: Any) -> Connection[Any]:
         """Connect for the package: for the log, then for its questions about columns.  A third time it would reconnect
         from its own position: that is refused, since the position is ours."""
-        if len(self._given) > 1 or self._ended:
+        if len(self._connections) > 1 or self._ended:
             raise SourceUnavailable(
                 f"The log of {self._info.describe()} broke off.", "cdc tries again. Is the server running?"
             )
         connection = connect(self._info, read_timeout=self._silence)
         if "cursorclass" in settings:
             connection.cursorclass = settings["cursorclass"]
-        if not self._given:
-            self._tap(connection)
-        self._given.append(connection)
+        if not self._connections:
+            tap(connection, self._sent, self._arrived)
+        self._connections.append(connection)
         return connection
 
-    def _tap(self, connection: Connection[Any]) -> None:
-        write, read = connection._write_bytes, connection._read_packet  # noqa: SLF001 - the reference reader must see the bytes as mysql-replication does, which calls these two private methods of PyMySQL
+    def _sent(self, data: bytes) -> None:
+        self._dumping = self._dumping or data[4] in _DUMP
 
-        def tapped_write(data: bytes) -> None:
-            self._dumping = self._dumping or data[4] in _DUMP
-            write(data)
-
-        def tapped_read(*arguments: Any) -> Any:
-            packet = read(*arguments)
-            if self._dumping:
-                self._received.append(bytes(packet.get_all_data()))
-            return packet
-
-        connection._write_bytes, connection._read_packet = tapped_write, tapped_read  # noqa: SLF001 - neither package has a public way to see the bytes
+    def _arrived(self, packet: bytes) -> None:
+        """Store a packet of the log as the server sent it: long ones in parts."""
+        if self._dumping:
+            for start in range(0, len(packet) + 1, _LONGEST_PACKET):
+                part = packet[start : start + _LONGEST_PACKET]
+                self._received += (len(part).to_bytes(3, "little"), b"\0", part)
 
     def chunks(self) -> Iterator[bytes]:
         try:
             while not self._ended:
                 event = self._next()
                 received, self._received = self._received, []
-                yield b"".join(map(_framed, received))
+                yield b"".join(received)
                 if event is None:
                     return
         finally:
-            for connection in self._given:
+            for connection in self._connections:
                 cut(connection)
 
     def _next(self) -> Any:
         """Read a packet; return None at the end."""
         try:
             return self._stream.fetchone()
-        except pymysql.err.MySQLError as error:
+        except (pymysql.err.MySQLError, SourceUnavailable, OSError) as error:
             if self._ended:
                 return None
-            raise self._explained_error(error) from error
-        except SourceUnavailable:
-            if self._ended:
-                return None
-            raise
-        except OSError as error:
-            if self._ended:
-                return None
+            if isinstance(error, pymysql.err.MySQLError):
+                raise refusal(code_of(error), str(error.args[-1])) from error
+            if isinstance(error, SourceUnavailable):
+                raise
             raise SourceUnavailable(f"The log of {self._info.describe()} broke off.") from error
-        except Exception as error:  # whatever the package finds wrong with an event
-            if self._received:  # which has arrived, and is for us to read
+        except Exception as error:  # the package finds something wrong with an event
+            if self._received:  # it has arrived, and is for us to read
                 return self._received
             raise SourceError(
                 f"The package mysql-replication fails on {self._info.describe()} ({type(error).__name__}).",
                 'Write reader = "native".',
             ) from error
 
-    def _explained_error(self, error: pymysql.err.MySQLError) -> SourceError:
-        code, words = code_of(error), str(error.args[-1]).rstrip(".")
-        if code in NO_PRIVILEGE:
-            hint = "GRANT REPLICATION SLAVE ON *.* TO the account."
-            return SourceError(f"The server does not let this account read its log: {words} (error {code}).", hint)
-        if code in UNAVAILABLE or code == _INTERRUPTED:
-            return SourceUnavailable(f"The server stopped sending its log: {words} (error {code}).", "cdc tries again.")
-        return LogRefused(f"The server does not give its log: {words} (error {code}).")
-
     def at_end(self) -> bool:
         """Return whether nothing waits, as far as the socket shows: PyMySQL may have more in hand, which is read all
         the same."""
-        if self._ended or not self._given:
+        if self._ended or not self._connections:
             return True
         try:
-            return not select.select([socket_of(self._given[0])], [], [], 0)[0]
+            return not select.select([socket_of(self._connections[0])], [], [], 0)[0]
         except (OSError, ValueError):  # it was closed by another thread
             return True
 
     def close(self) -> None:
         self._ended = True
-        for connection in self._given:
+        for connection in self._connections:
             shut_down(connection)
-
-
-def _framed(packet: bytes) -> bytes:
-    """Return a packet as the server sent it: long ones in parts."""
-    parts = [packet[start : start + _LONGEST_PACKET] for start in range(0, len(packet) + 1, _LONGEST_PACKET)]
-    return b"".join(len(part).to_bytes(3, "little") + b"\0" + part for part in parts)

@@ -409,26 +409,6 @@ class LogReader(RowsReader, ABC):
         self._prepared[prepare.xid] = before, rows
         return ()
 
-    def _xa(self, verb: bytes, xid: str, data: bytes, at: int) -> Iterable[Item]:
-        """END says nothing of interest."""
-        if verb in (b"START", b"BEGIN"):
-            self._open = True
-        elif verb == b"COMMIT":
-            return self._xa_commit(xid, data, at)
-        elif verb == b"ROLLBACK":
-            self._prepared.pop(xid, None)
-            self._end_group(data, at)
-        return ()
-
-    def _xa_commit(self, xid: str, data: bytes, at: int) -> Iterable[Item]:
-        found = self._prepared.pop(xid, None)
-        self._end_group(data, at)
-        if found is None:
-            reason = "An XA transaction that was prepared before reading began was committed."
-            return (Missed(*self._name(data, at), self.position(), reason),)
-        rows = found[1]
-        return () if rows is None else self._committed(rows, data, at)
-
     # Statements
 
     def _query(self, data: bytes, at: int, end: int) -> Iterable[Item]:
@@ -456,7 +436,22 @@ class LogReader(RowsReader, ABC):
                 self._rows = None
                 self._end_group(data, at)
             case [b"XA", verb] if words[2:]:
-                return self._xa(verb, words[2].decode("ascii", "replace").strip("\0; ").lower(), data, at)
+                # END says nothing of interest.
+                xid = words[2].decode("ascii", "replace").strip("\0; ").lower()
+                if verb in (b"START", b"BEGIN"):
+                    self._open = True
+                elif verb == b"COMMIT":
+                    found = self._prepared.pop(xid, None)
+                    self._end_group(data, at)
+                    if found is None:
+                        reason = "An XA transaction that was prepared before reading began was committed."
+                        return (Missed(*self._name(data, at), self.position(), reason),)
+                    rows = found[1]
+                    return () if rows is None else self._committed(rows, data, at)
+                elif verb == b"ROLLBACK":
+                    self._prepared.pop(xid, None)
+                    self._end_group(data, at)
+                return ()
             case [b"ROLLBACK", b"TO"] | [b"SAVEPOINT", _] | [b"RELEASE", b"SAVEPOINT"]:
                 self._savepoint(words)
             case _:

@@ -69,7 +69,18 @@ class Version:
             raise SchemaMismatch(f"Nothing is known of table {name} at this place of the log.")
         if name not in self.uncertain:
             return layout_of(table_map, candidates[0], offset_of)
-        return layout_of(table_map, _agreed(table_map, name, candidates), offset_of)
+        if any(column.name is None for column in table_map.columns):
+            raise SchemaMismatch(
+                f"Table {name} was altered more than once in this chunk of the log, which does not name its columns.",
+                "SET GLOBAL binlog_row_metadata = 'FULL' makes later ones readable.",
+            )
+        choices: dict[str, set[MySQLColumn]] = {}
+        tables = list(candidates)
+        for table in tables:
+            for column in table.columns:
+                choices.setdefault(column.name, set()).add(column)
+        agreed = tuple(column for columns in choices.values() if len(columns) == 1 for column in columns)
+        return layout_of(table_map, replace(tables[0], columns=agreed, key=()), offset_of)
 
     def dump(self) -> str:
         tables = [
@@ -106,22 +117,6 @@ class SchemaHistory:
         while len(self._texts) > 1 and self._texts[1][0] <= position.place():
             del self._texts[0]
         return self._texts[0][1]
-
-
-def _agreed(table_map: TableMap, name: str, candidates: Iterable[KnownTable]) -> KnownTable:
-    """Return the table with the columns on which all candidates that have them agree; only the log knows others."""
-    if any(column.name is None for column in table_map.columns):
-        raise SchemaMismatch(
-            f"Table {name} was altered more than once in this chunk of the log, which does not name its columns.",
-            "SET GLOBAL binlog_row_metadata = 'FULL' makes later ones readable.",
-        )
-    choices: dict[str, set[MySQLColumn]] = {}
-    tables = list(candidates)
-    for table in tables:
-        for column in table.columns:
-            choices.setdefault(column.name, set()).add(column)
-    agreed = tuple(column for columns in choices.values() if len(columns) == 1 for column in columns)
-    return replace(tables[0], columns=agreed, key=())
 
 
 _Dumped = tuple[list[list[str]], list[str], str, int]

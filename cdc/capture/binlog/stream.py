@@ -11,13 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from struct import Struct
 
-from cdc.capture.binlog.event import (
-    HEADER_BYTES,
-    LogEventType,
-    Query,
-    UnreadBytes,
-    parse_query,
-)
+from cdc.capture.binlog.event import HEADER_BYTES, LogEventType, Query, UnreadBytes, parse_query
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import FILE_START, DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
 from cdc.capture.binlog.log_reader import LogReader, moment, payload, plain_statement
@@ -95,29 +89,26 @@ class MySQLReader(LogReader):
         return self._inside(data[at + HEADER_BYTES : end], _LOG_POS.unpack_from(data, at)[0])
 
     def _inside(self, body: bytes, log_pos: int) -> Iterator[Item]:
+        """Yield the items of events without packets and checksums."""
         checksum_bytes, self.checksum_bytes, self._outer = self.checksum_bytes, 0, log_pos
         rest = UnreadBytes()
         for plain in payload(body):
-            yield from self._events(rest, plain)
+            data = rest.joined(plain)
+            at, end, need = 0, len(data), HEADER_BYTES
+            while end - at >= HEADER_BYTES:
+                kind, size = _KIND_AND_SIZE.unpack_from(data, at)
+                if size < HEADER_BYTES:
+                    raise MalformedEvent("A compressed transaction of the log holds something that is not an event.")
+                if at + size > end:
+                    need = size
+                    break
+                yield from self.handlers[kind](data, at, at + size)
+                at += size
+            if not rest:
+                rest.keep(data[at:], need)
         if rest:
             raise MalformedEvent("A compressed transaction of the log ends within an event.")
         self.checksum_bytes, self._outer = checksum_bytes, 0
-
-    def _events(self, rest: UnreadBytes, plain: bytes) -> Iterator[Item]:
-        """Yield events without packets and checksums."""
-        data = rest.joined(plain)
-        at, end, need = 0, len(data), HEADER_BYTES
-        while end - at >= HEADER_BYTES:
-            kind, size = _KIND_AND_SIZE.unpack_from(data, at)
-            if size < HEADER_BYTES:
-                raise MalformedEvent("A compressed transaction of the log holds something that is not an event.")
-            if at + size > end:
-                need = size
-                break
-            yield from self.handlers[kind](data, at, at + size)
-            at += size
-        if not rest:
-            rest.keep(data[at:], need)
 
 
 #: Time and server of the header, number, domain, flags.
@@ -180,17 +171,15 @@ class MariaDBReader(LogReader):
         return self._other_query(plain, data, at)
 
 
-_STATE_MARK = ord("#")
+#: Bytes of the state in an error packet, the first of which is "#".
 _STATE_BYTES = 6
 #: The query was interrupted: KILL, or the server shuts down.
 _INTERRUPTED = 1317
 
 
-def refusal(packet: bytes) -> SourceError:
-    """``packet``: an error packet."""
-    code = int.from_bytes(packet[1:3], "little")
-    start = 3 + (_STATE_BYTES if packet[3:4] == bytes([_STATE_MARK]) else 0)
-    words = packet[start:].decode("utf-8", "replace").strip().rstrip(".")
+def refusal(code: int, message: str) -> SourceError:
+    """Return the error for the one that the server sent instead of its log."""
+    words = message.strip().rstrip(".")
     if code in UNAVAILABLE or code == _INTERRUPTED:
         return SourceUnavailable(
             f"The server stopped sending its log: {words} (error {code}).", "cdc tries again; see the server's log."
@@ -239,9 +228,9 @@ def read_log(
     """
     make = MariaDBReader if flavour is Flavour.MARIADB else MySQLReader
     reader = make(layouts, start, server, spill_bytes)
-    items = _items(chunks, reader)
+    items = _Packets(reader).read(chunks)
     if start.offset >= FIRST_UNASKABLE and not start.gtids:
-        return (item for item in items if reader.has_passed(start))
+        return (item for item in items if reader.has_passed(start))  # the file is read from its beginning
     return items
 
 
@@ -258,49 +247,41 @@ def file_begun(chunks: Iterable[bytes], file: str, flavour: Flavour) -> int:
     raise SourceUnavailable(f"The server did not say when it started log file {file}.")
 
 
-def _items(chunks: Iterable[bytes], reader: LogReader) -> Iterator[Item]:
-    packets = _Packets(reader)
-    for chunk in chunks:
-        try:
-            yield from packets.read(chunk)
-        except struct.error as error:
-            raise MalformedEvent("An event of the log ends before its content does.") from error
-        yield from reader.pause()
-        if packets.ended:
-            return
-
-
 class _Packets:
-    """Cuts the stream into packets and hands each event to its handler: the loop that every byte goes through.
-
-    ``ended``: the server said that this was all.
-    """
+    """Cuts the stream into packets and hands each event to its handler: the loop that every byte goes through."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
         self._rest = UnreadBytes()
         self._long: list[bytes] = []
-        self.ended = False
+        self._ended = False  # the server said that this was all
 
-    def read(self, chunk: bytes) -> Iterator[Item]:
-        data = self._rest.joined(chunk)
-        self._reader.unplaced += len(chunk)
+    def read(self, chunks: Iterable[bytes]) -> Iterator[Item]:
         reader, handlers, long = self._reader, self._reader.handlers, self._long
         unpack, least = _PACKET_AND_EVENT.unpack_from, _PACKET_AND_EVENT.size
-        at, end = 0, len(data)
-        while end - at >= least:
-            head, status, kind, size = unpack(data, at)
-            following = at + _PACKET_HEAD + (head & 0xFFFFFF)
-            if following > end:
-                break
-            if status or size != (head & 0xFFFFFF) - 1 or long:
-                items = self._other(data[at + _PACKET_HEAD : following])
-            else:
-                items = handlers[kind](data, at + _EVENT, following - reader.checksum_bytes)
-            if items:
-                yield from items
-            at = following
-        yield from self._tail(data, at)
+        for chunk in chunks:
+            data = self._rest.joined(chunk)
+            reader.unplaced += len(chunk)
+            at, end = 0, len(data)
+            try:
+                while end - at >= least:
+                    head, status, kind, size = unpack(data, at)
+                    following = at + _PACKET_HEAD + (head & 0xFFFFFF)
+                    if following > end:
+                        break
+                    if status or size != (head & 0xFFFFFF) - 1 or long:
+                        items = self._other(data[at + _PACKET_HEAD : following])
+                    else:
+                        items = handlers[kind](data, at + _EVENT, following - reader.checksum_bytes)
+                    if items:
+                        yield from items
+                    at = following
+                yield from self._tail(data, at)
+            except struct.error as error:
+                raise MalformedEvent("An event of the log ends before its content does.") from error
+            yield from reader.pause()
+            if self._ended:
+                return
 
     def _tail(self, data: bytes, at: int) -> Iterator[Item]:
         """Packets too short for an event, then what is not complete."""
@@ -327,8 +308,9 @@ class _Packets:
         if not packet:  # behind an event that was exactly as long as a packet may be
             return ()
         if packet[0] == _END_OF_LOG:
-            self.ended = True
+            self._ended = True
             return ()
         if packet[0] == _ERROR:
-            raise refusal(packet)
+            message = packet[3 + (_STATE_BYTES if packet[3:4] == b"#" else 0) :]
+            raise refusal(int.from_bytes(packet[1:3], "little"), message.decode("utf-8", "replace"))
         raise MalformedEvent("The server sent something that is not an event of its log.")

@@ -235,7 +235,14 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             await self._end_log()
             lost = ANOTHER_HISTORY
         if lost:
-            first = self._start_over(lost, state)
+            if not self._reread_lost:
+                raise LogPurged(
+                    f"The replication slot {self._slot} of {self._info.describe()} {lost}.",
+                    'With on_purged = "reread" all captured tables are read as they are now, and the log from there on.',
+                )
+            begin = LogicalPosition(state.confirmed, state.system, self._position.blind, started=state.started)
+            token = f"slot/{state.system}/{state.confirmed}"
+            first = self._lost(replace(begin, stored=begin.last), token, f"the replication slot {self._slot} {lost}")
             await self._read_log(state)
             return first
         self._position = replace(self._position, stored=self._position.last, started=state.started)
@@ -251,16 +258,6 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         memory = self._opened.memory
         assert memory is not None, "usable"
         return memory.schema
-
-    def _start_over(self, lost: str, state: SlotState) -> Batch:
-        if not self._reread_lost:
-            raise LogPurged(
-                f"The replication slot {self._slot} of {self._info.describe()} {lost}.",
-                'With on_purged = "reread" all captured tables are read as they are now, and the log from there on.',
-            )
-        begin = LogicalPosition(state.confirmed, state.system, self._position.blind, started=state.started)
-        token = f"slot/{state.system}/{state.confirmed}"
-        return self._lost(replace(begin, stored=begin.last), token, f"the replication slot {self._slot} {lost}")
 
     async def _read_log(self, state: SlotState) -> bool:
         """Begin to read at the position.  Return False when the log is not the one that was read."""
@@ -298,7 +295,16 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         async for batch in self._look_at_tables():
             yield batch
         assert self._reader is not None, "reading"
-        await self._still_consumer()
+        # The lock lives as long as its connection, which is looked after now and then.
+        now = asyncio.get_running_loop().time()
+        if now - self._alive_at >= self._limits.idle:
+            sql, asked = load("postgres/slot/alive.sql"), {"publication": PUBLICATION}
+            ((text, publication),) = await self._database.link.query(sql, asked, seconds=_ALIVE_SECONDS)
+            self._snapshots.shown(text)
+            self._alive_at = now
+            if self._publication not in ("", publication):
+                self._check_at = -math.inf
+            self._publication = publication
         chunk = await self._reader.next(seconds)
         self._caught_up = chunk.caught_up
         async for batch in self._stored(chunk):
@@ -309,18 +315,6 @@ class LogicalSource(CaptureSource[LogicalPosition]):
     def _longest_wait(self, idle: float) -> float:
         waits = self._pages.under_way and not self._emitted()
         return self._snapshots.longest_wait(idle) if waits else super()._longest_wait(idle)
-
-    async def _still_consumer(self) -> None:
-        """The lock lives as long as its connection, which is looked after now and then."""
-        now = asyncio.get_running_loop().time()
-        if now - self._alive_at >= self._limits.idle:
-            sql, asked = load("postgres/slot/alive.sql"), {"publication": PUBLICATION}
-            ((text, publication),) = await self._database.link.query(sql, asked, seconds=_ALIVE_SECONDS)
-            self._snapshots.shown(text)
-            self._alive_at = now
-            if self._publication not in ("", publication):
-                self._check_at = -math.inf
-            self._publication = publication
 
     async def _stored(self, chunk: SlotChunk) -> AsyncIterator[Batch]:
         """Yield the parts to store: the small transactions together, a huge one in parts, else how far we are."""

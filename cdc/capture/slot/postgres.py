@@ -224,19 +224,16 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
 
     def _run(self, connection: Connection, step: Step, found: SlotInstallation) -> None:
         if step.title == slot_plan.SLOT_STEP:
-            self._make_slot(connection, step)
+            try:
+                with connection.transaction():
+                    timeout = f"{int(self._slot_seconds * 1000)}ms"
+                    connection.execute(b"SELECT set_config('statement_timeout', %s, true)", [timeout])
+                    for statement in step.statements:
+                        connection.execute(statement.encode())
+            except errors.QueryCanceled as error:
+                raise self._blocked(connection) from error
         else:
             run_patiently(connection, step, found.schema, self._lock_wait)
-
-    def _make_slot(self, connection: Connection, step: Step) -> None:
-        try:
-            with connection.transaction():
-                timeout = f"{int(self._slot_seconds * 1000)}ms"
-                connection.execute(b"SELECT set_config('statement_timeout', %s, true)", [timeout])
-                for statement in step.statements:
-                    connection.execute(statement.encode())
-        except errors.QueryCanceled as error:
-            raise self._blocked(connection) from error
 
     def _blocked(self, connection: Connection) -> LockTimeout:
         what = f"The replication slot could not be made in {self._slot_seconds:.0f} s"
