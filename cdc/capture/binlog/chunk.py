@@ -159,27 +159,18 @@ def builder(layout: LogLayout, secrets: frozenset[str]) -> Build:
         for before, after in pairs:
             if before is None:
                 assert after is not None, "a row has an image"
-                change = RowChange(
-                    Operation.CREATE, table, {n: after[i] for n, i in key}, None, row(after), time, ordinal
-                )
+                name = {n: after[i] for n, i in key}
+                change = RowChange(Operation.CREATE, table, name, None, row(after), time, ordinal)
             elif after is None:
-                change = RowChange(
-                    Operation.DELETE, table, {n: before[i] for n, i in key}, row(before), None, time, ordinal
-                )
+                name = {n: before[i] for n, i in key}
+                change = RowChange(Operation.DELETE, table, name, row(before), None, time, ordinal)
             elif before == after:
                 ordinal += 1
                 continue
             else:
-                change = RowChange(
-                    Operation.UPDATE,
-                    table,
-                    {n: after[i] for n, i in key},
-                    row(before),
-                    row(after),
-                    time,
-                    ordinal,
-                    frozenset([n for n, i in hidden if before[i] != after[i]]) if hidden else _NONE,
-                )
+                name = {n: after[i] for n, i in key}
+                changed = frozenset([n for n, i in hidden if before[i] != after[i]]) if hidden else _NONE
+                change = RowChange(Operation.UPDATE, table, name, row(before), row(after), time, ordinal, changed)
             ordinal += 1
             changes.append(change)
         return changes
@@ -241,7 +232,7 @@ class ChunkLimits:
 class ChunkReader:
     """``database``, ``secrets``: table → its secret columns, for each captured one.  ``start``: where the items begin.
     ``resume``: the huge transaction that the first reading begins in.  ``at_end``: nothing more has arrived.
-    ``closed``: nobody wants to know any more."""
+    ``closed``: reading is to end."""
 
     source: str
     database: str
@@ -432,27 +423,18 @@ class ChunkReader:
         if altered:
             if self._pending or self._lost:
                 yield self._flush()
-            yield self._altered(item, altered)
+            self._builders.clear()
+            transactions = (_emptied(item, sorted(altered)),) if dropped(item.statement) else ()
+            if replaced(item.statement):
+                for table in sorted(altered):
+                    self._lose(table, Operation.UPDATE, item, _ROWS_REPLACED)
+            lost, self._lost, self._position = tuple(self._lost.values()), {}, item.position
+            yield LogChunk(transactions, item.position, lost, altered=altered, reached=item.reached)
         elif emptied is not None:
             self._pending.append(_emptied(item, [emptied]))
         self._position = item.position
 
-    def _altered(self, item: SchemaChange, tables: frozenset[str]) -> LogChunk:
-        self._builders.clear()
-        self._position = item.position
-        transactions = (_emptied(item, sorted(tables)),) if dropped(item.statement) else ()
-        if replaced(item.statement):
-            for table in sorted(tables):
-                self._lose(table, Operation.UPDATE, item, _ROWS_REPLACED)
-        lost, self._lost = tuple(self._lost.values()), {}
-        return LogChunk(transactions, item.position, lost, altered=tables, reached=item.reached)
-
 
 def _emptied(item: SchemaChange, tables: Sequence[str]) -> Transaction:
-    return Transaction(
-        item.token,
-        tuple(
-            RowChange(Operation.TRUNCATE, table, {}, None, None, item.time, number)
-            for number, table in enumerate(tables)
-        ),
-    )
+    changes = [RowChange(Operation.TRUNCATE, name, {}, None, None, item.time, n) for n, name in enumerate(tables)]
+    return Transaction(item.token, tuple(changes))

@@ -91,25 +91,23 @@ class DecodeOptions:
 
 
 def stored(log: LogColumn) -> ColumnCodec:
-    """The bytes of a column's value, by what the log alone says; the expression is of no use."""
-    if log.type in _BLOBS:
-        return _with_length(log.meta)
-    if log.type in _STRINGS:
-        return _with_length(1 if log.meta <= _MOST_SHORT else 2)
-    return ColumnCodec(_codes(log.type, log.meta))
-
-
-def _codes(of_type: int, meta: int) -> tuple[str, ...]:
-    if of_type in _MOMENT_BYTES:
-        fraction = (meta + 1) // 2 if of_type in _WITH_FRACTION else 0
-        return (f"{_MOMENT_BYTES[of_type] + fraction}s",)
-    if of_type in (ColumnType.ENUM, ColumnType.SET):
-        return _NUMBERS[meta][0]
-    if of_type == ColumnType.DECIMAL:
-        return (f"{values.decimal_bytes(meta >> 8, meta & 0xFF)}s",)
-    if of_type == ColumnType.BIT:
-        return (f"{(meta + 7) // 8}s",)
-    return _SIGNED[_INTEGER_BYTES[of_type]] if of_type in _INTEGER_BYTES else _OTHERS[of_type]
+    """Return the bytes of a column's value, by what the log alone says; the expression is of no use."""
+    kind, meta = log.type, log.meta
+    if kind in _BLOBS or kind in _STRINGS:
+        codes, length = _NUMBERS[meta if kind in _BLOBS else 1 if meta <= _MOST_SHORT else 2]
+        return ColumnCodec(codes, length)
+    if kind in _MOMENT_BYTES:
+        fraction = (meta + 1) // 2 if kind in _WITH_FRACTION else 0
+        codes = (f"{_MOMENT_BYTES[kind] + fraction}s",)
+    elif kind in (ColumnType.ENUM, ColumnType.SET):
+        codes = _NUMBERS[meta][0]
+    elif kind == ColumnType.DECIMAL:
+        codes = (f"{values.decimal_bytes(meta >> 8, meta & 0xFF)}s",)
+    elif kind == ColumnType.BIT:
+        codes = (f"{(meta + 7) // 8}s",)
+    else:
+        codes = _SIGNED[_INTEGER_BYTES[kind]] if kind in _INTEGER_BYTES else _OTHERS[kind]
+    return ColumnCodec(codes)
 
 
 #: Codes of the remaining types.
@@ -119,11 +117,6 @@ _OTHERS: Mapping[int, tuple[str, ...]] = {
     ColumnType.YEAR: ("B",),
     ColumnType.NULL: (),
 }
-
-
-def _with_length(width: int) -> ColumnCodec:
-    codes, length = _NUMBERS[width]
-    return ColumnCodec(codes, length)
 
 
 def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
@@ -137,7 +130,10 @@ def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> Colum
             return ColumnCodec(unsigned, expression=_LOOK_UP, helper=(*_BOOLEANS, *others))
         return ColumnCodec(unsigned if known.unsigned else _SIGNED[width], expression=expression)
     if log.type in _MOMENT_BYTES:
-        return form.read_by(_LOOK_UP, _moments(log.type, options))
+        moments = _MOMENTS.get(log.type)
+        if moments is None:
+            moments = _timestamps(options.offset_of, old=log.type == ColumnType.OLD_TIMESTAMP)
+        return form.read_by(_LOOK_UP, moments)
     if form.length:
         return _bytes(form, log, known, options)
     if log.type in (ColumnType.ENUM, ColumnType.SET):
@@ -162,12 +158,6 @@ _MOMENTS: Mapping[int, values.Cache[bytes]] = {
     ColumnType.OLD_TIME: values.Cache(values.old_time),
 }
 _REALS = values.Cache[float](lambda number: real(number or 0.0))
-
-
-def _moments(of_type: int, options: DecodeOptions) -> values.Cache[bytes]:
-    if of_type in _MOMENTS:
-        return _MOMENTS[of_type]
-    return _timestamps(options.offset_of, old=of_type == ColumnType.OLD_TIMESTAMP)
 
 
 @lru_cache(8)
@@ -299,19 +289,19 @@ class _Document:
 
     def _values(self, start: int, at: int, count: int, code: str, depth: int) -> list[str]:
         entry = struct.Struct(f"<B{code}")
-        entries = self._take(at, count * entry.size)
-        return [self._element(start, kind, number, code, depth) for kind, number in entry.iter_unpack(entries)]
-
-    def _element(self, start: int, kind: int, number: int, code: str, depth: int) -> str:
-        """``number``: the value itself, where it fits, else where it is within the container."""
-        if kind == _LITERAL:
-            return _literal(kind, number)
-        if kind in (_INT16, _UINT16) or (code == "I" and kind in (_INT32, _UINT32)):
-            signed = kind in (_INT16, _INT32)
-            bits = 16 if kind in (_INT16, _UINT16) else 32
-            number &= (1 << bits) - 1
-            return str(number - (1 << bits) if signed and number >> bits - 1 else number)
-        return self.value(kind, start + number, depth + 1)
+        elements = []
+        for kind, number in entry.iter_unpack(self._take(at, count * entry.size)):
+            # the number is the value itself, where it fits, else where it is within the container
+            if kind == _LITERAL:
+                elements.append(_literal(kind, number))
+            elif kind in (_INT16, _UINT16) or (code == "I" and kind in (_INT32, _UINT32)):
+                bits = 16 if kind in (_INT16, _UINT16) else 32
+                value = number & (1 << bits) - 1
+                negative = kind in (_INT16, _INT32) and value >> bits - 1
+                elements.append(str(value - (1 << bits) if negative else value))
+            else:
+                elements.append(self.value(kind, start + number, depth + 1))
+        return elements
 
 
 def _literal(kind: int, number: int) -> str:

@@ -44,15 +44,14 @@ Place = tuple[int, int]
 
 
 class VisibilityCheck(NamedTuple):
-    """The row of ``table`` with this key was ``before`` (None: not there) until a change that was read from the log."""
+    """The row of ``table`` with this key was ``before`` (None: not there) until a change that was read from the log.
+
+    A snapshot that has another row under the key shows the change.
+    """
 
     table: str
     key: Row
     before: Row | None
-
-    def shown(self, row: Row | None) -> bool:
-        """``row``: what the snapshot has under the key."""
-        return row != self.before
 
 
 def last_visible_change(transactions: Sequence[Transaction]) -> VisibilityCheck | None:
@@ -107,33 +106,29 @@ class BinlogPages:
         self._reached = reached.place()
         self._visibility = last_visible_change(transactions) or self._visibility
 
-    async def read(self, wanted: PageRequest) -> TablePage | None:
+    async def read(self, request: PageRequest) -> TablePage | None:
         """Return the page; None while it does not show everything that was emitted."""
 
         def read(connection: Connection[Any]) -> tuple[TablePage, tuple[Place, bool]]:
-            return self._lookup.page(connection, wanted, lambda: self._marks(connection, wanted))
+            return self._lookup.page(connection, request, lambda: self._marks(connection, request))
 
         page, (self._mark, shown) = await self._session.run(read)
         return page if shown else None
 
-    def _marks(self, connection: Connection[Any], wanted: PageRequest) -> tuple[Place, bool]:
+    def _marks(self, connection: Connection[Any], request: PageRequest) -> tuple[Place, bool]:
         """Return the place where the page can be emitted, and whether the snapshot shows all that was emitted."""
         ordered = dict(rows(connection, "SHOW GLOBAL VARIABLES LIKE 'binlog_order_commits'"))
-        if wanted.backfill is not None and "OFF" in ordered.values():
+        if request.backfill is not None and "OFF" in ordered.values():
             raise SourceError(
                 "The server may show commits in another order than its log has them.",
                 "SET GLOBAL binlog_order_commits = ON, then begin the backfill again.",
             )
-        return log_end(connection).place(), self._shown(connection)
-
-    def _shown(self, connection: Connection[Any]) -> bool:
-        visibility = self._visibility
-        if visibility is None:
-            return True
-        if not visibility.shown(self._lookup.row(connection, visibility.table, visibility.key)):
-            return False
-        self._visibility = None  # what is shown once is shown for ever
-        return True
+        place, last = log_end(connection).place(), self._visibility
+        if last is not None:
+            if self._lookup.row(connection, last.table, last.key) == last.before:
+                return place, False
+            self._visibility = None  # what is shown once is shown for ever
+        return place, True
 
     def emitted(self) -> bool:
         """Return whether everything that the last page shows was emitted."""
@@ -153,20 +148,6 @@ class LogServer:
     zone: Zone
     cascades: bool
     in_log: bool
-
-
-def ask_server(connection: Connection[Any], info: ConnectionInfo, *, replica: bool = False) -> LogServer:
-    """Return the server.  Raises `SourceError` when its log does not hold everything.  ``replica``: it may be one."""
-    settings = read_settings(connection)
-    for found in log_findings(connection, info.database, settings, replica=replica):
-        if found.severity is Severity.WRONG:
-            raise SourceError(f"{info.describe()}: {found.detail}", f"{found.fix}.")
-    ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
-    flavour, zone = server_of(connection).flavour, measure_server(connection)
-    name, _ = log_owner(connection, flavour)
-    return LogServer(
-        name, flavour, database, bool(folding), zone, journals_cascades(connection), cascades_in_log(settings)
-    )
 
 
 class LogTables:
@@ -201,23 +182,19 @@ class LogTables:
         if name == JOURNAL:
             return journal_rows(table_map, self._server.flavour, self._shape_of, only=not self._server.in_log)
         table = self._names.get(name)
-        return None if table is None else self._layout_of(table_map, table)
-
-    def _layout_of(self, table_map: TableMap, table: str) -> LogLayout | UnreadableTable:
+        if table is None:
+            return None
         try:
             layout = self.history.current.layout(table_map, table, self._server.zone.offset)
+            if layout.key:
+                return layout
+            reason = f"Table {table} has no primary key at this place of the log."
         except SchemaMismatch as error:
-            return self._unreadable(table_map, table, str(error))
-        if not layout.key:
-            return self._unreadable(table_map, table, f"Table {table} has no primary key at this place of the log.")
-        return layout
-
-    def _unreadable(self, table_map: TableMap, table: str, reason: str) -> UnreadableTable:
+            reason = str(error)
         try:
-            bare = bare_layout(table_map, self._server.flavour)
+            return UnreadableTable(table, reason, bare_layout(table_map, self._server.flavour))
         except SchemaMismatch:
             return UnreadableTable(table, reason, None)
-        return UnreadableTable(table, reason, bare)
 
     def _shape_of(self, number: int) -> KnownShape | None:
         """Return a shape, read over a connection of its own, which is seldom needed.  Shapes are remembered: the
@@ -268,7 +245,16 @@ class BinlogDatabase:
         await self.session.connect(self._prepare)
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        self._server = ask_server(connection, self.info, replica=self._replica)
+        """Read what the server is like.  Raises `SourceError` when its log does not hold everything."""
+        settings = read_settings(connection)
+        for finding in log_findings(connection, self.info.database, settings, replica=self._replica):
+            if finding.severity is Severity.WRONG:
+                raise SourceError(f"{self.info.describe()}: {finding.detail}", f"{finding.fix}.")
+        ((database, folding),) = rows(connection, "SELECT DATABASE(), @@lower_case_table_names")
+        flavour, zone = server_of(connection).flavour, measure_server(connection)
+        name, _ = log_owner(connection, flavour)
+        cascades, in_log = journals_cascades(connection), cascades_in_log(settings)
+        self._server = LogServer(name, flavour, database, bool(folding), zone, cascades, in_log)
         self._in_log = LogTables(self.info, self._server)
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:

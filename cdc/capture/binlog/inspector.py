@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -81,15 +81,15 @@ def refused(settings: Mapping[str, str]) -> Iterator[Finding]:
         )
         yield Finding("log_bin", Severity.WRONG, detail, fix)
         return
-    for name, wanted, meaning in (
+    for name, needed, meaning in (
         ("binlog_format", "ROW", "the log holds statements instead of the rows that they changed"),
         ("binlog_row_image", "FULL", "the log leaves columns out of changed rows"),
         ("binlog_row_value_options", "", "the log holds parts of JSON documents instead of the documents"),
     ):
-        value = settings.get(name, wanted)
-        if value != wanted:
+        value = settings.get(name, needed)
+        if value != needed:
             detail = f"The setting {name} is {value}: {meaning}."
-            yield Finding(name, Severity.WRONG, detail, f"SET GLOBAL {name} = '{wanted}'; {_CONFIGURATION}")
+            yield Finding(name, Severity.WRONG, detail, f"SET GLOBAL {name} = '{needed}'; {_CONFIGURATION}")
     if _UNLOGGED_SESSIONS.search(settings.get("init_connect", "")):
         detail = "init_connect sets sql_log_bin = 0: the log lacks the changes of all sessions that run it."
         fix = "Remove sql_log_bin from init_connect, also in the server's configuration file"
@@ -165,9 +165,9 @@ def advised(settings: Mapping[str, str]) -> Iterator[Finding]:
             detail,
             f"SET GLOBAL binlog_row_metadata = 'FULL'; {_CONFIGURATION}",
         )
-    kept = retention_seconds(settings)
-    if kept is not None and kept < _DAY:
-        detail = f"The log is kept for {kept / 3600:.2g} hours: a consumer that is away for longer loses changes."
+    retained = retention_seconds(settings)
+    if retained is not None and retained < _DAY:
+        detail = f"The log is kept for {retained / 3600:.2g} hours: a consumer that is away for longer loses changes."
         fix = "SET GLOBAL binlog_expire_logs_seconds = 604800"
         yield Finding("binlog_expire_logs_seconds", Severity.WARNING, detail, f"{fix}; {_CONFIGURATION}")
     size = int(settings.get("max_binlog_total_size", "0"))
@@ -219,24 +219,14 @@ def measure(ask: Ask) -> Zone:
     changes = [(left, right) for left, right in pairwise(known) if left[1] != right[1]]
     while any(right[0] - left[0] > 1 for left, right in changes):
         middles = [(left[0] + right[0]) // 2 for left, right in changes]
-        changes = [
-            _half(change, middle, offset) for change, middle, offset in zip(changes, middles, ask(middles), strict=True)
-        ]
+        # each becomes the half in which the last change to its right-hand offset is
+        for number, (middle, offset) in enumerate(zip(middles, ask(middles), strict=True)):
+            left, right = changes[number]
+            if right[0] - left[0] > 1:
+                before = left[1] if offset is None else offset
+                changes[number] = (left, (middle, right[1])) if offset == right[1] else ((middle, before), right)
     first = known[0] if known else (0, 0)
     return Zone((first[0], *(right[0] for _, right in changes)), (first[1], *(right[1] for _, right in changes)))
-
-
-_Moment = tuple[int, int]
-
-
-def _half(change: tuple[_Moment, _Moment], middle: int, offset: int | None) -> tuple[_Moment, _Moment]:
-    """The half in which the last change to the right-hand offset is."""
-    left, right = change
-    if right[0] - left[0] <= 1:
-        return change
-    if offset == right[1]:
-        return left, (middle, right[1])
-    return (middle, left[1] if offset is None else offset), right
 
 
 def measure_server(connection: Connection[Any]) -> Zone:
@@ -301,6 +291,13 @@ class BinlogInspector:
             ("" if table in existing else UNSEEN) + f"{_select_grant(self._info.database, table, to)};"
             for table in sorted(capture.table for capture in captures)
         ]
+        journal = []
+        if JOURNAL in existing:  # triggers journal cascades there, and the consumer deletes rows that it has read
+            rights = {JOURNAL: "SELECT, DELETE", SHAPES: "SELECT", INSTALLATION: "SELECT"}
+            if PROBE in existing:
+                rights[PROBE] = "SELECT, INSERT, UPDATE, DELETE"
+            schema = quote(self._info.database)
+            journal = [f"GRANT {right} ON {schema}.{quote(name)} TO {to};" for name, right in rights.items()]
         return "\n".join(
             [
                 *heading(choice, {AccountRole.CONSUMER: account}),
@@ -309,20 +306,10 @@ class BinlogInspector:
                 *_LOG_RISK,
                 f"{_log_grant(server, to)};",
                 *selects,
-                *self._cascade_grants(existing, to),
+                *journal,
                 "",
             ]
         )
-
-    def _cascade_grants(self, existing: Collection[str], to: str) -> list[str]:
-        """Return the grants where triggers journal cascades: the consumer deletes rows that it has read."""
-        if JOURNAL not in existing:
-            return []
-        schema = quote(self._info.database)
-        grants = [f"GRANT SELECT ON {schema}.{quote(name)} TO {to};" for name in (SHAPES, INSTALLATION)]
-        if PROBE in existing:
-            grants.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)} TO {to};")
-        return [f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)} TO {to};", *grants]
 
     # -- the doctor -------------------------------------------------------------------------------------------------
 
@@ -343,7 +330,14 @@ class BinlogInspector:
                 else:
                     findings.append(Finding("log privileges", Severity.OK, "the account may read the log"))
                 findings += _cascades(connection, settings, captures)
-            findings += self._table_privileges(connection, captures)
+            hidden = list(_hidden(connection, captures))
+            for table in hidden:
+                detail = f"The account may not read table {table}."
+                grant = _select_grant(self._info.database, table, _account(connection))
+                fix = f"{grant}; cdc grants prints all that it needs"
+                findings.append(Finding(f"privileges on {table}", Severity.WRONG, detail, fix))
+            if not hidden:
+                findings.append(Finding("table privileges", Severity.OK, "the account may read every captured table"))
             existing = read_tables(connection)
         for capture in captures:
             if capture.table in existing and not existing[capture.table].key:
@@ -358,7 +352,32 @@ class BinlogInspector:
         with self._connection() as connection:
             if not written(read_settings(connection)) or self._refused(connection):
                 return []
-            return [self._stand(connection, position)]
+            loaded = BinlogPosition.load(position)
+            name, _ = log_owner(connection, server_of(connection).flavour)
+            stored = loaded.log if loaded.server in ("", name) else LogPosition("", FILE_START, loaded.log.gtids)
+            try:
+                head = log_head(connection)
+                error = LogHistory(self._info).error(connection, stored)
+                if error is not None:
+                    raise error
+                self._first(stored)
+            except LogPurged as error:
+                fix = 'on_purged = "reread" in the configuration, then cdc run'
+                return [Finding("position", Severity.WRONG, error.message, fix)]
+            sizes = {str(name): int(count) for name, count, *_ in rows(connection, "SHOW BINARY LOGS")}
+        if stored.place() >= head.place():
+            return [Finding("position", Severity.OK, f"{stored.file}:{stored.offset}, the end of the log")]
+        unread = 0  # where its file is another server's
+        if stored.file in sizes:
+            unread = max(sum(count for name, count in sizes.items() if name >= stored.file) - stored.offset, 0)
+        detail = (
+            f"{stored.file}:{stored.offset}; the log ends at {head.file}:{head.offset}, "
+            f"{size(unread)} have not been read"
+        )
+        if unread <= MUCH:
+            return [Finding("position", Severity.OK, detail)]
+        fix = "cdc run; where it runs, read its log (what the server purges before it is read is lost)"
+        return [Finding("position", Severity.WARNING, detail, fix)]
 
     def _refused(self, connection: Connection[Any]) -> str:
         """Return the reason why the account may not read the log, found by reading it; empty when it may."""
@@ -369,40 +388,10 @@ class BinlogInspector:
             return error.message
         return ""
 
-    def _table_privileges(self, connection: Connection[Any], captures: Sequence[Capture]) -> Iterator[Finding]:
-        account = _account(connection)
-        hidden = list(_hidden(connection, captures))
-        for table in hidden:
-            detail = f"The account may not read table {table}."
-            fix = f"{_select_grant(self._info.database, table, account)}; cdc grants prints all that it needs"
-            yield Finding(f"privileges on {table}", Severity.WRONG, detail, fix)
-        if not hidden:
-            yield Finding("table privileges", Severity.OK, "the account may read every captured table")
-
     def _first(self, position: LogPosition) -> None:
         """Read what comes first behind a position, or that nothing does."""
         with closing(LogConnection.open(self._info, position, HEARTBEAT, follow=False)) as log:
             next(log.items(lambda _: None), None)
-
-    def _stand(self, connection: Connection[Any], position: Position) -> Finding:
-        """Return whether the log still holds what comes behind the consumer's position."""
-        loaded = BinlogPosition.load(position)
-        name, _ = log_owner(connection, server_of(connection).flavour)
-        stand = loaded.log if loaded.server in ("", name) else LogPosition("", FILE_START, loaded.log.gtids)
-        try:
-            head = log_head(connection)
-            error = LogHistory(self._info).error(connection, stand)
-            if error is not None:
-                raise error
-            self._first(stand)
-        except LogPurged as error:
-            fix = 'on_purged = "reread" in the configuration, then cdc run'
-            return Finding("position", Severity.WRONG, error.message, fix)
-        sizes = {str(name): int(count) for name, count, *_ in rows(connection, "SHOW BINARY LOGS")}
-        unread = 0  # where its file is another server's
-        if stand.file in sizes:
-            unread = max(sum(count for name, count in sizes.items() if name >= stand.file) - stand.offset, 0)
-        return _distance(stand, head, unread)
 
 
 def _account(connection: Connection[Any]) -> str:
@@ -437,7 +426,13 @@ def _cascades(
     if cascades_in_log(settings):
         yield Finding("cascades", Severity.OK, "in the log, as any other change")
         return
-    unseen = [capture.table for capture in captures if _is_cascaded(connection, capture.table)]
+    unseen = []
+    for capture in captures:
+        # a key that changes its rows by itself; information_schema shows keys to those who may write only
+        with suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):  # gone, or a finding of its own
+            ((_, text, *_),) = rows(connection, f"SHOW CREATE TABLE {quote(capture.table)}")
+            if _CASCADE.search(str(text)):
+                unseen.append(capture.table)
     if unseen and journals_cascades(connection):
         yield Finding("cascades", Severity.OK, "triggers journal what foreign keys change")
     elif unseen:
@@ -445,25 +440,3 @@ def _cascades(
         yield Finding("cascades", Severity.WARNING, detail, "cdc install-triggers --cascades-only")
     else:
         yield Finding("cascades", Severity.OK, "no foreign key changes a captured table by itself")
-
-
-def _is_cascaded(connection: Connection[Any], table: str) -> bool:
-    """Return whether a foreign key changes its rows by itself.  information_schema shows keys to those who may write
-    only."""
-    try:
-        ((_, text, *_),) = rows(connection, f"SHOW CREATE TABLE {quote(table)}")
-    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-        return False  # gone, or may not be read, which is a finding of its own
-    return _CASCADE.search(str(text)) is not None
-
-
-def _distance(stand: LogPosition, head: LogPosition, unread: int) -> Finding:
-    if stand.place() >= head.place():
-        return Finding("position", Severity.OK, f"{stand.file}:{stand.offset}, the end of the log")
-    detail = (
-        f"{stand.file}:{stand.offset}; the log ends at {head.file}:{head.offset}, {size(unread)} have not been read"
-    )
-    if unread > MUCH:
-        fix = "cdc run; where it runs, read its log (what the server purges before it is read is lost)"
-        return Finding("position", Severity.WARNING, detail, fix)
-    return Finding("position", Severity.OK, detail)

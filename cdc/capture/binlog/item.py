@@ -12,7 +12,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from struct import Struct
@@ -55,7 +55,6 @@ class Cascade:
     """A change that a foreign key made; ``gap``: the trigger could not record it, there are no images, or just the key
     of a row that is gone.
 
-
     ``number``: of the row in the journal.  ``table``: empty when it is not known any more.  ``doubtful``: it may also
     be the statement's own change, of which the log has a row event before this row.
     """
@@ -95,7 +94,10 @@ class JournalRows:
             if row["shape"] == PROBE_SHAPE:
                 continue
             names.add(str(row["txn"]))
-            if int(str(row["op"])) >= self._least and not _older(str(row["at"]), begun):
+            if int(str(row["op"])) >= self._least:
+                with suppress(ValueError):  # no trigger wrote such a time
+                    if datetime.fromisoformat(f"{row['at']}+00:00").timestamp() < begun - _TOLERANCE:
+                        continue
                 cascades.append(self._cascade(row))
         return names, cascades
 
@@ -112,14 +114,6 @@ class JournalRows:
         secrets = secrets_of(known.shape, row["secrets"])
         table = known.shape.table
         return Cascade(row["id"], table, found.operation, found.key, before, after, secrets, found.gap, doubtful)
-
-
-def _older(at: str, begun: int) -> bool:
-    """Return whether a row of the journal was written some time before the statement began that inserted it."""
-    try:
-        return datetime.fromisoformat(f"{at}+00:00").timestamp() < begun - _TOLERANCE
-    except ValueError:  # no trigger wrote it
-        return False
 
 
 class RowEvents:

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from struct import Struct
 from typing import Any
 
@@ -42,9 +42,7 @@ class Field:
     wanted: bool
 
 
-@cache
-def _unpack_from(codes: str) -> Any:
-    return Struct(codes).unpack_from
+_struct = cache(Struct)
 
 
 @dataclass(slots=True)
@@ -56,10 +54,6 @@ class _Text:
     codes: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
 
-    def take(self, codes: Sequence[str], targets: Sequence[str]) -> None:
-        self.codes += codes
-        self.targets += targets
-
     def unpack(self, indent: str) -> int:
         """Write the statement that reads what was taken since the last one; its bytes."""
         codes, targets = self.codes, self.targets
@@ -70,16 +64,10 @@ class _Text:
             self.lines.append(f"{indent}{targets[0]} = b[p]")
             return 1
         name = f"s{len(self.names)}"
-        self.names[name] = _unpack_from("<" + "".join(codes))
+        packed = _struct("<" + "".join(codes))
+        self.names[name] = packed.unpack_from
         self.lines.append(f"{indent}{', '.join(targets)}, = {name}(b, p)")
-        return Struct("<" + "".join(codes)).size
-
-    def read_bytes(self, length: str, indent: str) -> str:
-        """Read up to a length and step over its bytes; their expression."""
-        size = self.unpack(indent)
-        self.lines.append(f"{indent}q = p + {size}")
-        self.lines.append(f"{indent}p = q + {length}")
-        return "b[q:p]"
+        return packed.size
 
     def step(self, indent: str) -> None:
         size = self.unpack(indent)
@@ -87,10 +75,14 @@ class _Text:
             self.lines.append(f"{indent}p += {size}")
 
     def value(self, number: int, form: ColumnCodec, indent: str) -> str:
-        """Take the codes of the column, and its bytes if it has some behind; the expression of its value."""
-        targets = [f"a{number}_{part}" for part in range(len(form.codes))]
-        self.take(form.codes, targets)
-        sources = [self.read_bytes(form.length.format(*targets), indent)] if form.length else targets
+        """Add the codes of the column, and its bytes if a length precedes them; return the expression of its value."""
+        sources = targets = [f"a{number}_{part}" for part in range(len(form.codes))]
+        self.codes += form.codes
+        self.targets += targets
+        if form.length:
+            size = self.unpack(indent)
+            self.lines += [f"{indent}q = p + {size}", f"{indent}p = q + {form.length.format(*targets)}"]
+            sources = ["b[q:p]"]
         helper = f"h{number}"
         if form.helper is not None:
             self.names[helper] = form.helper
@@ -172,13 +164,10 @@ class Readers(dict[bytes, Read]):
                 self._seen.clear()
             if self._any is None:
                 self._any = any_reader(self._fields)
-            return partial(self._read_any, nulls)
+            any_ = self._any
+            return lambda body, position: any_(body, position, nulls)
         self[bitmap] = read = reader(self._fields, nulls)
         return read
-
-    def _read_any(self, nulls: int, body: bytes, position: int) -> tuple[Image, int]:
-        assert self._any is not None
-        return self._any(body, position, nulls)
 
 
 _ARGUMENTS = re.compile(r"\((\d+)(?:,(\d+))?\)")
@@ -246,28 +235,25 @@ def described(log: LogColumn, flavour: Flavour) -> MySQLColumn | None:
     charset = "" if log.collation is None else charset_of(log.collation)
     if log.name is None or charset is None:
         return None
-    found = _described_type(log, charset, flavour)
-    if found is None:
+    binary = charset == "binary"
+    found = _NAMES.get(log.type)
+    certain = True
+    if log.type in (ColumnType.SHORT, ColumnType.INT24, ColumnType.LONG, ColumnType.LONGLONG):
+        certain = log.unsigned is not None
+    elif log.type == ColumnType.DECIMAL:
+        certain = log.unsigned is False
+    elif log.type in (ColumnType.ENUM, ColumnType.SET):
+        certain = log.members is not None
+    elif log.type == ColumnType.STRING:
+        found = "binary" if binary else "char"
+        certain = bool(charset) and not (binary and flavour is Flavour.MARIADB and log.meta in (4, 16))
+    elif log.type in (ColumnType.VARCHAR, ColumnType.BLOB):
+        found = "longblob" if binary else "longtext"
+        certain = bool(charset)
+    if found is None or not certain:
         return None
     sign = " unsigned" if log.unsigned else ""
-    return MySQLColumn(log.name, found, found + sign, "" if charset == "binary" else charset)
-
-
-def _described_type(log: LogColumn, charset: str, flavour: Flavour) -> str | None:
-    binary = charset == "binary"
-    name = _NAMES.get(log.type)
-    if log.type in (ColumnType.SHORT, ColumnType.INT24, ColumnType.LONG, ColumnType.LONGLONG):
-        return name if log.unsigned is not None else None
-    if log.type == ColumnType.DECIMAL:
-        return name if log.unsigned is False else None
-    if log.type in (ColumnType.ENUM, ColumnType.SET):
-        return name if log.members is not None else None
-    if log.type == ColumnType.STRING:
-        ambiguous = binary and flavour is Flavour.MARIADB and log.meta in (4, 16)
-        return None if ambiguous or not charset else "binary" if binary else "char"
-    if log.type in (ColumnType.VARCHAR, ColumnType.BLOB):
-        return None if not charset else "longblob" if binary else "longtext"
-    return name
+    return MySQLColumn(log.name, found, found + sign, "" if binary else charset)
 
 
 _NAMES: Mapping[int, str] = {
@@ -388,7 +374,9 @@ class _RowLayout(LogLayout):
         except UnicodeDecodeError as error:
             if self._options.tolerant:
                 raise self._malformed() from error
-            return self._tolerant_layout().rows(body, event_type)
+            if self._tolerant is None:
+                self._tolerant = _RowLayout(self.table, self._columns, self.key, replace(self._options, tolerant=True))
+            return self._tolerant.rows(body, event_type)
         except (struct.error, IndexError, ValueError, OverflowError) as error:  # what bytes that are too short give
             raise self._malformed() from error
 
@@ -437,7 +425,14 @@ class _RowLayout(LogLayout):
         start = position + self._head_bytes + (len(self._columns) + 7) // 8
         head = body[position:start]
         pair = self._pairs.get(head)
-        before_readers, after_readers = pair if pair is not None else self._new_pair(head)
+        if pair is None:  # the head of the image before, then the bits for the image after
+            width = (len(self._columns) + 7) // 8
+            heads = (head[: self._head_bytes], head[: self._head_bytes - width] + head[self._head_bytes :])
+            first, second = (self._readers[h] if h in self._readers else self._new_readers(h) for h in heads)
+            if len(self._pairs) >= self.MOST_HEADS:
+                self._pairs.clear()
+            pair = self._pairs[head] = first, second
+        before_readers, after_readers = pair
         before_width, after_width, end = before_readers.width, after_readers.width, len(body)
         rows: list[tuple[Image | None, Image | None]] = []
         while start < end:
@@ -471,16 +466,6 @@ class _RowLayout(LogLayout):
         self._readers[head] = readers
         return readers
 
-    def _new_pair(self, head: bytes) -> tuple[Readers, Readers]:
-        """``head``: as above, then the bits for the image after."""
-        width = (len(self._columns) + 7) // 8
-        heads = (head[: self._head_bytes], head[: self._head_bytes - width] + head[self._head_bytes :])
-        before, after = (self._readers[each] if each in self._readers else self._new_readers(each) for each in heads)
-        if len(self._pairs) >= self.MOST_HEADS:
-            self._pairs.clear()
-        self._pairs[head] = before, after
-        return before, after
-
     def _fields(self) -> list[Field]:
         return [
             Field(form_of(c.log, c.known, self._options), c.log.nullable, wanted=True)
@@ -488,11 +473,6 @@ class _RowLayout(LogLayout):
             else Field(stored(c.log), c.log.nullable, wanted=False)
             for c in self._columns
         ]
-
-    def _tolerant_layout(self) -> _RowLayout:
-        if self._tolerant is None:
-            self._tolerant = _RowLayout(self.table, self._columns, self.key, replace(self._options, tolerant=True))
-        return self._tolerant
 
     def _malformed(self) -> MalformedEvent:
         return MalformedEvent(

@@ -126,7 +126,9 @@ class GtidSet:
         """Return the bytes for the dump command: with tags only if there are any, which servers before 8.3 do not
         know."""
         members = [
-            (server, tag, kept) for server, tags in sorted(self._intervals.items()) for tag, kept in _by_tag(tags)
+            (server, tag, intervals)
+            for server, tags in sorted(self._intervals.items())
+            for tag, intervals in sorted(tags.items())
         ]
         tagged = any(tag for _, tag, _ in members)
         head = len(members) << 8 | _TAGGED << 56 | _TAGGED if tagged else len(members)
@@ -161,11 +163,11 @@ class GtidSet:
         if index and intervals[index - 1][1] >= start:
             index -= 1
             start = intervals[index][0]
-        behind = index
-        while behind < len(intervals) and intervals[behind][0] <= end:
-            end = max(end, intervals[behind][1])
-            behind += 1
-        intervals[index:behind] = [[start, end]]
+        after = index
+        while after < len(intervals) and intervals[after][0] <= end:
+            end = max(end, intervals[after][1])
+            after += 1
+        intervals[index:after] = [[start, end]]
 
     def update(self, other: GtidSet) -> None:
         for server, tags in other._intervals.items():
@@ -183,28 +185,23 @@ class GtidSet:
         if self._growing is None:
             return self._text(None)
         if self._frame is None:
-            before, _, behind = self._text(self._growing).partition(_END_MARK)
-            self._frame = before, behind
+            before, _, after = self._text(self._growing).partition(_END_MARK)
+            self._frame = before, after
         return f"{self._frame[0]}{self._growing[1] - 1}{self._frame[1]}"
 
     def _text(self, growing: list[int] | None) -> str:
         """Return the text with a mark in the place of the end of that interval."""
-        return ",".join(_member_text(*member, growing) for member in sorted(self._intervals.items()))
-
-
-def _by_tag(tags: dict[str, Intervals]) -> list[tuple[str, Intervals]]:
-    return sorted(tags.items())
-
-
-def _member_text(server: bytes, tags: dict[str, Intervals], growing: list[int] | None) -> str:
-    parts = [uuid_text(server)]
-    for tag, intervals in _by_tag(tags):
-        if tag:
-            parts.append(tag)
-        for interval in intervals:
-            start, last = interval[0], interval[1] - 1
-            parts.append(f"{start}-{_END_MARK if interval is growing else last}" if last > start else str(start))
-    return ":".join(parts)
+        members = []
+        for server, tags in sorted(self._intervals.items()):
+            parts = [uuid_text(server)]
+            for tag, intervals in sorted(tags.items()):
+                parts += [tag] if tag else []
+                for interval in intervals:
+                    start, last = interval[0], interval[1] - 1
+                    end = _END_MARK if interval is growing else last
+                    parts.append(f"{start}-{end}" if last > start else str(start))
+            members.append(":".join(parts))
+        return ",".join(members)
 
 
 @lru_cache(1024)
@@ -425,24 +422,20 @@ def _missing_in_domains(connection: Connection[Any], position: LogPosition) -> S
                 f"{domain}-{first[domain][0]}-{number}."
             )
     for domain, (server, number) in _asked(logged, position).items():
-        if logged.get((domain, server), 0) < number:
-            return _not_logged(
-                f"{domain}-{server}-{number}",
-                server == int(own),
-                max((number for (of, _), number in logged.items() if of == domain), default=0) < number,
+        if logged.get((domain, server), 0) >= number:
+            continue
+        gtid = f"{domain}-{server}-{number}"
+        if server == int(own):
+            return _purged(
+                f"The server does not know its own transaction {gtid}, which was read: its log was reset, or lost its "
+                "end in a crash (sync_binlog = 1 prevents that)."
             )
+        if max((last for (of, _), last in logged.items() if of == domain), default=0) < number:
+            return SourceUnavailable(
+                f"The server does not have transaction {gtid} yet.", "Has its replication stopped?"
+            )
+        return _purged(f"The log of this server does not hold transaction {gtid}, after which reading would continue.")
     return None
-
-
-def _not_logged(gtid: str, its_own: bool, behind: bool) -> SourceError:
-    if its_own:
-        return _purged(
-            f"The server does not know its own transaction {gtid}, which was read: its log was reset, or lost its end "
-            "in a crash (sync_binlog = 1 prevents that)."
-        )
-    if behind:
-        return SourceUnavailable(f"The server does not have transaction {gtid} yet.", "Has its replication stopped?")
-    return _purged(f"The log of this server does not hold transaction {gtid}, after which reading would continue.")
 
 
 def _logged(connection: Connection[Any]) -> dict[tuple[int, int], int]:

@@ -87,15 +87,14 @@ def plain_rows(kind: int, body: bytes) -> bytes:
         raise MalformedEvent("A compressed rows event of the log has more columns than any table.")
     bitmaps = 2 if plain in (LogEventType.UPDATE_ROWS, LogEventType.UPDATE_ROWS_1) else 1
     reader.take(bitmaps * ((columns + 7) // 8))
-    return body[: reader.position] + _inflated(body, reader.position)
+    return body[: reader.position] + inflated(body, reader.position)
 
 
-def plain_statement(data: bytes) -> bytes:
-    return _inflated(data, 0)
+def inflated(data: bytes, start: int) -> bytes:
+    """Return the bytes that are compressed from ``start`` on.
 
-
-def _inflated(data: bytes, start: int) -> bytes:
-    """A byte with the kind of compression and the length's length, the length before compression, zlib's stream."""
+    Before them: a byte with the kind of compression and the length's length, then the length before compression.
+    """
     reader = EventCursor(data, start)
     head = reader.integer(1)
     width, kind = head & 7, head >> 4 & 7
@@ -130,15 +129,12 @@ def payload(body: bytes) -> Iterator[bytes]:
         value = EventCursor(reader.take(reader.packed()))
         if kind in (_ALGORITHM, _PLAIN_SIZE):
             fields[kind] = value.packed()
+    data, length = body[reader.position :], fields[_PLAIN_SIZE]
     if fields[_ALGORITHM] == _NONE:
-        yield body[reader.position :]
-    elif fields[_ALGORITHM] == _ZSTANDARD:
-        yield from _decompressed(body[reader.position :], fields[_PLAIN_SIZE])
-    else:
+        yield data
+        return
+    if fields[_ALGORITHM] != _ZSTANDARD:
         raise MalformedEvent("A transaction of the log is compressed in an unknown way.")
-
-
-def _decompressed(data: bytes, length: int) -> Iterator[bytes]:
     library = zstandard()
     stream = library.ZstdDecompressor().stream_reader(BytesIO(data), read_across_frames=True)
     total = 0
@@ -176,24 +172,66 @@ _ROWS = (
 )
 
 
-class RowsReader:
-    """``handlers``: by kind of event.  ``checksum_bytes``: at the end of each event."""
+_QUERY_LENGTHS = Struct("<27xBxxH")
+_QUERY_FIXED = HEADER_BYTES + 13 + 1  # with the zero byte behind the database's name
+_LOG_POS = Struct("<13xI")
+_LOAD_POST_HEADER = 26
+_2_GB, _4_GB = 1 << 31, 1 << 32
+_SKIPPED = (
+    *(LogEventType.STOP, LogEventType.INTVAR, LogEventType.APPEND_BLOCK, LogEventType.DELETE_FILE, LogEventType.RAND),
+    *(LogEventType.USER_VAR, LogEventType.BEGIN_LOAD_QUERY, LogEventType.IGNORABLE, LogEventType.ROWS_QUERY),
+)
+
+
+class LogReader(ABC):
+    """Knows where it is, which tables were announced, which transaction is open and which are prepared.
+
+    ``handlers``: by kind of event.  ``checksum_bytes``: at the end of each event.  ``unplaced``: bytes that came since
+    the last place in the log that is certain.
+    """
 
     flavour: ClassVar[Flavour]
 
-    def __init__(self, layouts: Layouts, spill_bytes: int) -> None:
+    def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
         self._layouts = layouts
         self._spill_bytes = spill_bytes
         #: Body of a table map → table id, layout.
         self._known: dict[bytes, tuple[bytes, LogLayout | UnreadableTable | JournalRows | None]] = {}
         self._tables: dict[bytes, LogLayout | UnreadableTable | JournalRows | None] = {}
         self._rows: TransactionRows | None = None
+        self._server = server
+        self._file, self._offset, self._begun = start.file, start.offset, start.begun
+        #: Where a file that was announced begins: it is this file once its first event has said when it was begun.
+        self._announced: LogPlace | None = None
+        #: Until the first file is known: its GTIDs alone say where reading begins, also in another file of that name.
+        self._by_gtids = bool(start.gtids)
+        #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
+        self._start: LogPosition | None = start
+        self.unplaced = 0
+        self._open = False
+        #: Name of an XA transaction that is prepared → where reading stood before it, its rows.
+        self._prepared: dict[str, tuple[LogPosition, TransactionRows | None]] = {}
+        self._moved = False
+        #: Where the compressed transaction that is being read ends.
+        self._outer = 0
         self.checksum_bytes = 0
-        self.handlers: list[Handler] = [self._nothing] * 256
-        self._handle([LogEventType.TABLE_MAP], self._table_map)
-        self._handle(_ROWS, self._row_changes)
-        self._handle(PLAIN, self._compressed_rows)
-        self._handle([LogEventType.PARTIAL_UPDATE_ROWS], self._partial_rows)
+        self.handlers: list[Handler] = [self._unknown] * 256
+        for kinds, handler in (
+            (_SKIPPED, self._nothing),
+            ([LogEventType.TABLE_MAP], self._table_map),
+            (_ROWS, self._row_changes),
+            (PLAIN, self._compressed_rows),
+            ([LogEventType.PARTIAL_UPDATE_ROWS], self._partial_rows),
+            ([LogEventType.XID], self._commit),
+            ([LogEventType.QUERY], self._query),
+            ([LogEventType.EXECUTE_LOAD_QUERY], self._load_query),
+            ([LogEventType.XA_PREPARE], self._xa_prepare),
+            ([LogEventType.FORMAT_DESCRIPTION], self._format),
+            ([LogEventType.ROTATE], self._rotate),
+            ([LogEventType.HEARTBEAT, LogEventType.HEARTBEAT_2], self._heartbeat),
+            ([LogEventType.INCIDENT], self._incident),
+        ):
+            self._handle(kinds, handler)
 
     def _handle(self, kinds: Iterable[int], handler: Handler) -> None:
         for kind in kinds:
@@ -219,18 +257,15 @@ class RowsReader:
 
     def _table_map(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         body = data[at + _BODY : end]
-        known = self._known.get(body) or self._new_table(body, data, at, end)
+        known = self._known.get(body)
+        if known is None:
+            self._verify(data, at, end)
+            if len(self._known) >= _MOST_TABLES:
+                self._known.clear()
+            layout = self._layouts(parse_table_map(body, self.flavour))
+            known = self._known[body] = body[: _TABLE_ID_END - _BODY], layout
         self._tables[known[0]] = known[1]
         return ()
-
-    def _new_table(
-        self, body: bytes, data: bytes, at: int, end: int
-    ) -> tuple[bytes, LogLayout | UnreadableTable | JournalRows | None]:
-        self._verify(data, at, end)
-        if len(self._known) >= _MOST_TABLES:
-            self._known.clear()
-        known = self._known[body] = body[: _TABLE_ID_END - _BODY], self._layouts(parse_table_map(body, self.flavour))
-        return known
 
     def _row_changes(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         try:
@@ -276,56 +311,6 @@ class RowsReader:
                     "The server's log is damaged: check its disk, and read the tables again.",
                 )
 
-
-_QUERY_LENGTHS = Struct("<27xBxxH")
-_QUERY_FIXED = HEADER_BYTES + 13 + 1  # with the zero byte behind the database's name
-_LOG_POS = Struct("<13xI")
-_LOAD_POST_HEADER = 26
-_2_GB, _4_GB = 1 << 31, 1 << 32
-_SKIPPED = (
-    *(LogEventType.STOP, LogEventType.INTVAR, LogEventType.APPEND_BLOCK, LogEventType.DELETE_FILE, LogEventType.RAND),
-    *(LogEventType.USER_VAR, LogEventType.BEGIN_LOAD_QUERY, LogEventType.IGNORABLE, LogEventType.ROWS_QUERY),
-)
-
-
-class LogReader(RowsReader, ABC):
-    """Knows where it is, which transaction is open and which are prepared.
-
-    ``unplaced``: bytes that came since the last place in the log that is certain.
-    """
-
-    def __init__(self, layouts: Layouts, start: LogPosition, server: str, spill_bytes: int) -> None:
-        super().__init__(layouts, spill_bytes)
-        self._server = server
-        self._file, self._offset, self._begun = start.file, start.offset, start.begun
-        #: Where a file that was announced begins: it is this file once its first event has said when it was begun.
-        self._announced: LogPlace | None = None
-        #: Until the first file is known: its GTIDs alone say where reading begins, also in another file of that name.
-        self._by_gtids = bool(start.gtids)
-        #: Until the first group of events ends.  A server that is asked by GTIDs begins earlier in the file.
-        self._start: LogPosition | None = start
-        self.unplaced = 0
-        self._open = False
-        #: Name of an XA transaction that is prepared → where reading stood before it, its rows.
-        self._prepared: dict[str, tuple[LogPosition, TransactionRows | None]] = {}
-        self._moved = False
-        #: Where the compressed transaction that is being read ends.
-        self._outer = 0
-        self._handle((kind for kind in range(256) if self.handlers[kind] == self._nothing), self._unknown)
-        self._handle(_SKIPPED, self._nothing)
-        for kind, handler in {
-            LogEventType.XID: self._commit,
-            LogEventType.QUERY: self._query,
-            LogEventType.EXECUTE_LOAD_QUERY: self._load_query,
-            LogEventType.XA_PREPARE: self._xa_prepare,
-            LogEventType.FORMAT_DESCRIPTION: self._format,
-            LogEventType.ROTATE: self._rotate,
-            LogEventType.HEARTBEAT: self._heartbeat,
-            LogEventType.HEARTBEAT_2: self._heartbeat_2,
-            LogEventType.INCIDENT: self._incident,
-        }.items():
-            self._handle([kind], handler)
-
     # The position of reading
 
     @abstractmethod
@@ -366,10 +351,6 @@ class LogReader(RowsReader, ABC):
     @abstractmethod
     def _count(self) -> None:
         """Add the open group's GTID to those that have been read."""
-
-    def _abandon(self) -> None:
-        """A group without an end did not happen: its server fell over while it wrote it."""
-        self._rows, self._open = None, False
 
     def _end_group(self, data: bytes, at: int) -> None:
         self._count()
@@ -436,35 +417,28 @@ class LogReader(RowsReader, ABC):
                 self._rows = None
                 self._end_group(data, at)
             case [b"XA", verb] if words[2:]:
-                # END says nothing of interest.
                 xid = words[2].decode("ascii", "replace").strip("\0; ").lower()
                 if verb in (b"START", b"BEGIN"):
                     self._open = True
-                elif verb == b"COMMIT":
-                    found = self._prepared.pop(xid, None)
+                elif verb in (b"COMMIT", b"ROLLBACK"):  # END says nothing of interest
+                    prepared = self._prepared.pop(xid, None)
                     self._end_group(data, at)
-                    if found is None:
+                    if verb == b"COMMIT" and prepared is None:
                         reason = "An XA transaction that was prepared before reading began was committed."
                         return (Missed(*self._name(data, at), self.position(), reason),)
-                    rows = found[1]
-                    return () if rows is None else self._committed(rows, data, at)
-                elif verb == b"ROLLBACK":
-                    self._prepared.pop(xid, None)
-                    self._end_group(data, at)
-                return ()
-            case [b"ROLLBACK", b"TO"] | [b"SAVEPOINT", _] | [b"RELEASE", b"SAVEPOINT"]:
-                self._savepoint(words)
+                    if verb == b"COMMIT" and prepared is not None and prepared[1] is not None:
+                        return self._committed(prepared[1], data, at)
+            case [b"SAVEPOINT", _]:
+                if self._rows is not None:
+                    self._rows.savepoint(b" ".join(words[1:]).lower())
+            case [b"ROLLBACK", b"TO"]:
+                if self._rows is not None:
+                    self._rows.roll_back_to(b" ".join(words[2:]).lower())
+            case [b"RELEASE", b"SAVEPOINT"]:
+                pass
             case _:
                 return self._statement(query, data, at)
         return ()
-
-    def _savepoint(self, words: list[bytes]) -> None:
-        if self._rows is None:
-            return
-        if words[0].upper() == b"SAVEPOINT":
-            self._rows.savepoint(b" ".join(words[1:]).lower())
-        elif words[0].upper() == b"ROLLBACK":
-            self._rows.roll_back_to(b" ".join(words[2:]).lower())
 
     def _statement(self, query: Query, data: bytes, at: int) -> Iterable[Item]:
         self._known.clear()
@@ -499,7 +473,7 @@ class LogReader(RowsReader, ABC):
         self._by_gtids = False
         if begun != self._begun:
             self._moved, self._begun = True, begun
-        self._abandon()
+        self._rows, self._open = None, False  # a group without an end did not happen
         return ()
 
     def _rotate(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
@@ -509,14 +483,12 @@ class LogReader(RowsReader, ABC):
         return ()
 
     def _heartbeat(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
-        file = body_without_checksum(self._event(data, at)).decode("utf-8", "replace")
-        step = (_LOG_POS.unpack_from(data, at)[0] - self._offset) % _4_GB
-        return self._alive(LogPlace(file, self._offset + step if step < _2_GB else 0))
-
-    def _heartbeat_2(self, data: bytes, at: int, _end: int) -> Iterable[Item]:
-        return self._alive(parse_heartbeat_2(body_without_checksum(self._event(data, at))))
-
-    def _alive(self, place: LogPlace) -> Iterable[Item]:
+        body = body_without_checksum(self._event(data, at))
+        if data[at + 4] == LogEventType.HEARTBEAT_2:
+            place = parse_heartbeat_2(body)
+        else:
+            step = (_LOG_POS.unpack_from(data, at)[0] - self._offset) % _4_GB
+            place = LogPlace(body.decode("utf-8", "replace"), self._offset + step if step < _2_GB else 0)
         if place.file == self._file and place.offset > self.reached().offset and not self._open:
             self._offset, self.unplaced, self._start = place.offset, 0, None
         self._moved = False
@@ -524,7 +496,7 @@ class LogReader(RowsReader, ABC):
 
     def _incident(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         words = parse_incident(data[at + HEADER_BYTES : end])
-        self._abandon()
+        self._rows, self._open = None, False  # a group without an end did not happen
         self._end_group(data, at)
         _, time = self._name(data, at)
         reason = f"The server says that changes are missing in its log ({words})."

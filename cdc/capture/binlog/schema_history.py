@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,8 +59,9 @@ class Version:
         return Version(known, frozenset(uncertain))
 
     def only(self, names: Iterable[str]) -> Version:
-        kept = set(names)
-        return Version({name: each for name, each in self.known.items() if name in kept}, self.uncertain & kept)
+        remaining = set(names)
+        known = {name: each for name, each in self.known.items() if name in remaining}
+        return Version(known, self.uncertain & remaining)
 
     def layout(self, table_map: TableMap, name: str, offset_of: Callable[[int], int]) -> LogLayout:
         """Return the layout of the rows.  Raises `SchemaMismatch` when that is not certain."""
@@ -83,20 +84,34 @@ class Version:
         return layout_of(table_map, replace(tables[0], columns=agreed, key=()), offset_of)
 
     def dump(self) -> str:
-        tables = [
-            [name, name in self.uncertain, [_dump(table) for table in each]]
-            for name, each in sorted(self.known.items())
-        ]
+        tables = []
+        for name, known in sorted(self.known.items()):
+            fields = [
+                (
+                    [[c.name, c.data_type, c.column_type, c.charset, c.extra] for c in table.columns],
+                    table.key,
+                    table.flavour.value,
+                    table.hidden,
+                )
+                for table in known
+            ]
+            tables.append([name, name in self.uncertain, fields])
         return base64.b64encode(zlib.compress(orjson.dumps(tables), 9)).decode()
 
     @staticmethod
     def load(text: str) -> Version:
         """Raises `ValueError`, `TypeError` or `zlib.error` for what `dump` did not write."""
         tables = orjson.loads(zlib.decompress(base64.b64decode(text, validate=True)))
-        return Version(
-            {name: tuple(_load(name, *each) for each in known) for name, _, known in tables},
-            frozenset(name for name, uncertain, _ in tables if uncertain),
-        )
+        known = {
+            name: tuple(
+                KnownTable(
+                    name, tuple(MySQLColumn(*column) for column in columns), tuple(key), Flavour(flavour), hidden
+                )
+                for columns, key, flavour, hidden in each
+            )
+            for name, _, each in tables
+        }
+        return Version(known, frozenset(name for name, uncertain, _ in tables if uncertain))
 
 
 class SchemaHistory:
@@ -119,21 +134,9 @@ class SchemaHistory:
         return self._texts[0][1]
 
 
-_Dumped = tuple[list[list[str]], list[str], str, int]
-
-
-def _dump(table: KnownTable) -> _Dumped:
-    columns = [[c.name, c.data_type, c.column_type, c.charset, c.extra] for c in table.columns]
-    return columns, list(table.key), table.flavour.value, table.hidden
-
-
-def _load(name: str, columns: list[list[str]], key: list[str], flavour: str, hidden: int) -> KnownTable:
-    return KnownTable(name, tuple(MySQLColumn(*each) for each in columns), tuple(key), Flavour(flavour), hidden)
-
-
 _LOCK_WAIT_TIMEOUT = 1205
 #: Seconds after which waiting for a table that is being altered is tried again.
-_PATIENCE = 1
+_WAIT_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class SchemaNow:
 def read_schema(
     connection: Connection[Any],
     flavour: Flavour,
-    names: Iterable[str],
+    names: Collection[str],
     head: Callable[[Connection[Any]], LogPosition],
     closing: Callable[[], bool],
 ) -> SchemaNow:
@@ -157,12 +160,21 @@ def read_schema(
     altering it now until that is in the log: so what is read here is exactly what the log's end means.  It waits as
     long as the table's own users do; ``closing`` ends that.
     """
-    rows(connection, f"SET SESSION lock_wait_timeout = {_PATIENCE}")
+    rows(connection, f"SET SESSION lock_wait_timeout = {_WAIT_SECONDS}")
     rows(connection, "BEGIN")
     try:
         for name in sorted(names):
             _hold(connection, name, closing)
-        tables = _known_tables(connection, flavour, set(names))
+        hidden: dict[str, int] = {}
+        if flavour is Flavour.MARIADB:
+            hidden = {
+                table: int(count) for table, count in rows(connection, sqlfile.load("mariadb/hidden_columns.sql"))
+            }
+        tables = {}
+        for name, table in read_tables(connection).items():
+            if name in names:
+                count = 0 if table.engine == "MEMORY" else hidden.get(name, 0)
+                tables[name] = KnownTable(name, table.columns, table.key, flavour, count)
         return SchemaNow(tables, head(connection))
     finally:
         if connection.open:
@@ -179,25 +191,12 @@ def _hold(connection: Connection[Any], table: str, closing: Callable[[], bool]) 
         except pymysql.err.MySQLError as error:
             if code_of(error) == MISSING_TABLE:
                 return
-            if code_of(error) != _LOCK_WAIT_TIMEOUT or time.monotonic() - began < _PATIENCE / 2:
+            if code_of(error) != _LOCK_WAIT_TIMEOUT or time.monotonic() - began < _WAIT_SECONDS / 2:
                 raise
             if closing():
                 raise SourceUnavailable("Closed while a table was being altered.") from error
         else:
             return
-
-
-def _known_tables(connection: Connection[Any], flavour: Flavour, names: set[str]) -> dict[str, KnownTable]:
-    hidden: dict[str, int] = {}
-    if flavour is Flavour.MARIADB:
-        hidden = {table: int(count) for table, count in rows(connection, sqlfile.load("mariadb/hidden_columns.sql"))}
-    return {
-        name: KnownTable(
-            name, table.columns, table.key, flavour, 0 if table.engine == "MEMORY" else hidden.get(name, 0)
-        )
-        for name, table in read_tables(connection).items()
-        if name in names
-    }
 
 
 @dataclass(frozen=True, slots=True)

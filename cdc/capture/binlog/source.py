@@ -88,13 +88,13 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         self._log = connection
         self._snapshots = BinlogPages(database.session, database.lookup)
         self._reader: LogThread | None = None
-        self._given: Position | None = None
+        self._opened_at: Position | None = None
         self._checked_at = 0.0
 
     # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
-        self._given = position
+        self._opened_at = position
         if position is not None:
             self._position = BinlogPosition.load(position)
         self._caught_up = False
@@ -113,7 +113,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
             first = await self._start_over(error)
             await self._open_log()
             return first
-        return None if self._position.dump() == self._given else self._batch((), self._position)
+        return None if self._position.dump() == self._opened_at else self._batch((), self._position)
 
     async def _stop_reading(self) -> None:
         self._database.session.closing.set()  # what is being asked is not waited for any more
@@ -142,7 +142,17 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         new = frozenset(self._database.secrets) - set(stand.captured)
         huge = stand.huge if set(stand.captured) == set(self._database.secrets) else None
         self._database.log_tables.begin(self._database.secrets, version)
-        stand = replace(stand, server=self._database.server.name, log=self._log_at(stand))
+        server, at = self._database.server.name, stand.log
+        if stand.server not in ("", server):
+            # another server's log has other places, of which nothing is known before it is read by its GTIDs
+            if not at.gtids:
+                raise LogPurged(
+                    f"{self._database.info.describe()} is another server than the one whose log was read up to "
+                    f"{at.describe()}.",
+                    "Positions without GTIDs are good for one server only.",
+                )
+            at = LogPosition("", FILE_START, at.gtids)
+        stand = replace(stand, server=server, log=at)
         await self._database.check_history(stand.log)
         self._reader = reader = LogThread(self._database.info, self._database.log_tables.concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._chunks, stand, reader))
@@ -154,29 +164,18 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         self._pages.use()
         self._snapshots.begin(stand.log)
 
-    def _log_at(self, stand: BinlogPosition) -> LogPosition:
-        """The position in the log of this server: another one's log has other places, of which nothing is known before
-        it is read by its GTIDs."""
-        if stand.server in ("", self._database.server.name):
-            return stand.log
-        if not stand.log.gtids:
-            place = stand.log.describe()
-            raise LogPurged(
-                f"{self._database.info.describe()} is another server than the one whose log was read up to {place}.",
-                "Positions without GTIDs are good for one server only.",
-            )
-        return LogPosition("", FILE_START, stand.log.gtids)
-
     def _chunks(self, stand: BinlogPosition, reader: LogThread, connection: LogConnection) -> Generator[LogChunk]:
+        database, limits = self._database, ChunkLimits(self._limits.batch, self._limits.huge)
+        resume = stand.huge if set(stand.captured) == set(database.secrets) else None
         chunks = ChunkReader(
             self._name,
-            self._database.server.database,
-            self._database.secrets,
+            database.server.database,
+            database.secrets,
             stand.log,
-            ChunkLimits(self._limits.batch, self._limits.huge),
+            limits,
             connection.at_end,
             lambda: reader.closed,
-            stand.huge if set(stand.captured) == set(self._database.secrets) else None,
+            resume,
         )
         return chunks.read(connection.items(self._database.log_tables.layout))
 
@@ -195,12 +194,12 @@ class BinlogSource(CaptureSource[BinlogPosition]):
 
     # -- the schema -------------------------------------------------------------------------------------------------
 
-    async def _version_after(self, behind: LogPosition, names: frozenset[str]) -> Version:
+    async def _version_after(self, position: LogPosition, names: frozenset[str]) -> Version:
         """Return the schema version with these tables as they are now.  Those that the log alters again between
-        ``behind`` and now are marked uncertain."""
+        ``position`` and now are marked uncertain."""
         assert self._reader is not None, "reading"
         now = await self._database.schema(names)
-        again = names & await self._reader.altered(behind, now.head)
+        again = names & await self._reader.altered(position, now.head)
         for table in sorted(again):
             log.warning(
                 "schema uncertain", source=self._name, table=table, reason="altered again further on in the log"
@@ -220,41 +219,34 @@ class BinlogSource(CaptureSource[BinlogPosition]):
             yield self._batch((), self._position.with_gaps(dict.fromkeys(new, token)))
             await self._open_log()
             return
+        assert self._reader is not None, "reading"
         try:
-            chunk = await self._next(seconds)
+            now = asyncio.get_running_loop().time()
+            if now - self._checked_at >= self._limits.idle:
+                await self._database.watch(self._position.log)
+                self._checked_at = now
+                if self._database.server.cascades:
+                    self._trigger_check.repaired()
+            chunk = await self._reader.next(seconds)
         except LogPurged as error:
             yield await self._start_over(error)
             await self._open_log()
             return
         if chunk is not None:
+            self._caught_up = chunk.caught_up
             batch = await self._batch_of(chunk)
             self._snapshots.follow(chunk.transactions, chunk.position)
             if batch is not None:
                 yield batch
 
-    async def _next(self, seconds: float) -> LogChunk | None:
-        """Return the next chunk; None when nothing happened for ``seconds``."""
-        assert self._reader is not None, "reading"
-        now = asyncio.get_running_loop().time()
-        if now - self._checked_at >= self._limits.idle:
-            await self._database.watch(self._position.log)
-            self._checked_at = now
-            if self._database.server.cascades:
-                self._trigger_check.repaired()
-        chunk = await self._reader.next(seconds)
-        if chunk is not None:
-            self._caught_up = chunk.caught_up
-        return chunk
-
     async def _batch_of(self, chunk: LogChunk) -> Batch | None:
         """Return the batch of a chunk; None when it holds nothing to store now."""
-        assert self._reader is not None, "reading"
         transactions = chunk.transactions
         if chunk.altered and chunk.reached is not None:
             # without changes of tables that do not exist at this place of the log: DROP TABLE IF EXISTS
             known = self._database.log_tables.history.current.known
-            kept = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
-            transactions = tuple(each for each in kept if each.changes)
+            some = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
+            transactions = tuple(each for each in some if each.changes)
             version = await self._version_after(chunk.reached, chunk.altered)
             self._database.log_tables.history.change(version, chunk.reached)
         gaps = {lost.gap.table: lost.token for lost in chunk.lost}
@@ -291,9 +283,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
 
 
 #: Seconds to wait for a transaction that is open; then others get a turn.
-_PATIENCE = 1
-
-
+_WAIT_SECONDS = 1
 #: Waits for transactions that wrote to the journal and have not ended: the server writes a commit to its log first, and
 #: unlocks its rows a moment later.  Nobody waits for this: it locks rows that only the consumer touches, and only
 #: shared.
@@ -312,7 +302,7 @@ class BinlogBridge:
 
     async def _session_open(self) -> MySQLSession:
         if not self._connected:
-            await self._session.connect(_patient)
+            await self._session.connect(_limit_lock_waits)
             self._connected = True
         return self._session
 
@@ -326,12 +316,12 @@ class BinlogBridge:
     async def mark(self) -> Watermark:
         session = await self._session_open()
         position = await session.run(self._end)
-        return Watermark(position, lambda: session.run(_settled))
+        return Watermark(position, lambda: session.run(partial(_unless_locked, sql=_FENCE)))
 
     def _end(self, connection: Connection[Any]) -> Position:
         flavour = server_of(connection).flavour
         now = read_schema(connection, flavour, self._tables, self._history.head, self._session.closing.is_set)
-        rows(connection, f"SET SESSION lock_wait_timeout = {_PATIENCE}, innodb_lock_wait_timeout = {_PATIENCE}")
+        rows(connection, f"SET SESSION lock_wait_timeout = {_WAIT_SECONDS}, innodb_lock_wait_timeout = {_WAIT_SECONDS}")
         version = Version({name: (table,) for name, table in now.tables.items()})
         return BinlogPosition(now.head, "", version.dump(), tuple(sorted(self._tables))).dump()
 
@@ -355,10 +345,10 @@ class BinlogBridge:
         names = [int(name) for transaction in transactions for name in transaction.journalled]
         if not names:
             return
-        session = await self._session_open()
+        session, sql = await self._session_open(), sqlfile.load("mysql/journal_forget.sql")
         for start in range(0, len(names), 1000):
-            some = tuple(names[start : start + 1000])
-            while not await session.run(partial(_forget, names=some)):
+            some = (orjson.dumps(names[start : start + 1000]).decode(),)
+            while not await session.run(partial(_unless_locked, sql=sql, parameters=some)):
                 pass  # it has waited for its turn
 
     def begin_log(self, mark: Position, journal: Position) -> Position:
@@ -368,8 +358,8 @@ class BinlogBridge:
         return JournalPosition(rereads=BinlogPosition.load(log).rereads, marker=MOVED).dump()
 
 
-def _patient(connection: Connection[Any]) -> None:
-    rows(connection, f"SET SESSION innodb_lock_wait_timeout = {_PATIENCE}")
+def _limit_lock_waits(connection: Connection[Any]) -> None:
+    rows(connection, f"SET SESSION innodb_lock_wait_timeout = {_WAIT_SECONDS}")
 
 
 def _unless_locked(connection: Connection[Any], sql: str, parameters: Any = None) -> bool:
@@ -383,14 +373,6 @@ def _unless_locked(connection: Connection[Any], sql: str, parameters: Any = None
             raise
         return False
     return True
-
-
-def _settled(connection: Connection[Any]) -> bool:
-    return _unless_locked(connection, _FENCE)
-
-
-def _forget(connection: Connection[Any], names: tuple[int, ...]) -> bool:
-    return _unless_locked(connection, sqlfile.load("mysql/journal_forget.sql"), (orjson.dumps(names).decode(),))
 
 
 class BinlogProbe(MySQLProbe):

@@ -14,7 +14,7 @@ from struct import Struct
 from cdc.capture.binlog.event import HEADER_BYTES, LogEventType, Query, UnreadBytes, parse_query
 from cdc.capture.binlog.item import Item, Layouts
 from cdc.capture.binlog.log_position import FILE_START, DomainState, GtidSet, LogPosition, parse_gtid, parse_tagged_gtid
-from cdc.capture.binlog.log_reader import LogReader, moment, payload, plain_statement
+from cdc.capture.binlog.log_reader import LogReader, inflated, moment, payload
 from cdc.database.mysql_connection import NO_PRIVILEGE, UNAVAILABLE, Flavour
 from cdc.model.errors import LogRefused, MalformedEvent, SourceError, SourceUnavailable
 
@@ -167,7 +167,7 @@ class MariaDBReader(LogReader):
 
     def _compressed_query(self, data: bytes, at: int, end: int) -> Iterable[Item]:
         query = parse_query(data[at + HEADER_BYTES : end])
-        plain = Query(query.database, plain_statement(query.statement), query.charset)
+        plain = Query(query.database, inflated(query.statement, 0), query.charset)
         return self._other_query(plain, data, at)
 
 

@@ -238,7 +238,8 @@ class LogicalSource(CaptureSource[LogicalPosition]):
             if not self._reread_lost:
                 raise LogPurged(
                     f"The replication slot {self._slot} of {self._info.describe()} {lost}.",
-                    'With on_purged = "reread" all captured tables are read as they are now, and the log from there on.',
+                    'With on_purged = "reread" all captured tables are read as they are now, and the log from there '
+                    "on.",
                 )
             begin = LogicalPosition(state.confirmed, state.system, self._position.blind, started=state.started)
             token = f"slot/{state.system}/{state.confirmed}"

@@ -131,7 +131,7 @@ class World:
 
 def by_witness(world: World) -> bool:
     witness = last_visible_change(world.log[: world.emitted])
-    return witness is None or witness.shown(world.visible.get(int(str(witness.key["id"]))))
+    return witness is None or world.visible.get(int(str(witness.key["id"]))) != witness.before
 
 
 def by_snapshot(world: World) -> bool:
