@@ -91,30 +91,27 @@ class SlotReader:
         self._stream = stream
         self._batch = batch
         self._assembler = Assembler(tables.layout, huge, seen)
-        self._reached = self._said = seen
+        self._reached = self._reported = seen
 
     def close(self) -> None:
         self._assembler.close()
 
     async def holds(self, last: StoredCommit, seconds: float) -> bool:
-        """`holds`, with all that was read until then."""
+        """Return whether the slot sends the transaction ``last``; all messages up to it count as read."""
         return await holds(self._stream, last, seconds, self._add)
 
     async def next(self, seconds: float) -> SlotChunk:
         """Return as soon as there is something, if only that the log has been read further; else after ``seconds``."""
-        chunk = await self._next(seconds)
-        self._said = max(self._said, chunk.progress)
-        return chunk
-
-    async def _next(self, seconds: float) -> SlotChunk:
         found: list[SlotTransaction] = []
+        huge: SlotTransaction | None = None
         rows = size = taken = 0
-        waited = False
+        caught_up = waited = False
         while rows < self._batch and size < _BYTES:
             data = self._stream.take()
             if data is None:
-                if found or waited or self._progress() > self._said:
-                    return SlotChunk(found, None, self._progress(), caught_up=True)
+                caught_up = bool(found) or waited or self._progress() > self._reported
+                if caught_up:
+                    break
                 await self._stream.wait(seconds)
                 waited = True
                 continue
@@ -125,11 +122,14 @@ class SlotReader:
             size += len(data)
             done = await self._add(data)
             if done is not None and done.spool is not None:
-                return SlotChunk(found, done, 0, caught_up=False)
+                huge = done
+                break
             if done is not None and (done.changes or done.gaps):
                 found.append(done)
                 rows += done.rows
-        return SlotChunk(found, None, self._progress(), caught_up=False)
+        progress = 0 if huge is not None else self._progress()
+        self._reported = max(self._reported, progress)
+        return SlotChunk(found, huge, progress, caught_up)
 
     async def _add(self, data: bytes) -> SlotTransaction | None:
         message = decode(data)
@@ -147,10 +147,10 @@ class SlotReader:
 
 
 async def holds(
-    stream: LogStream, last: StoredCommit, seconds: float, add: Callable[[bytes], Awaitable[object]]
+    stream: LogStream, last: StoredCommit, seconds: float, add: Callable[[bytes], Awaitable[object]] | None = None
 ) -> bool:
     """Return whether the slot sends the transaction ``last`` where it was: no other one commits there, or after it
-    without it.  ``seconds``: how long to wait at a time.  ``add``: takes each message."""
+    without it.  ``seconds``: how long to wait at a time.  ``add``: receives each message."""
     under_way = False
     while True:
         data = stream.take()
@@ -159,7 +159,8 @@ async def holds(
                 return False
             await stream.wait(seconds)
             continue
-        await add(data)
+        if add is not None:
+            await add(data)
         message = decode(data)
         if isinstance(message, Begin) and message.lsn >= last.lsn:
             return message.commit == last
@@ -168,12 +169,12 @@ async def holds(
 
 #: Seconds between two looks at a log that does not grow: doubled from the one to the other.
 _SHORTEST, _LONGEST = 0.02, 0.25
-#: Bytes of log that are decoded in one look.
-_STRETCH = 256 << 20
+#: Bytes of log that are decoded at a time.
+_DECODED_BYTES = 256 << 20
 #: Messages fetched at a time.
 _PAGE = 500
 #: Seconds that decoding one chunk may take.
-_PATIENCE = 3600.0
+_DECODE_SECONDS = 3600.0
 
 
 class PeekStream:
@@ -203,32 +204,24 @@ class PeekStream:
         return self._fetched.pop() if self._fetched else None
 
     async def wait(self, seconds: float) -> None:
-        if self._peeking or await self._peek(seconds):
-            records = await self._link.query(f"FETCH {_PAGE} FROM cdc_peek")
-            self._fetched = [data for (data,) in reversed(records)]
-            if not records:
-                await self._link.query("CLOSE cdc_peek")
-                self._peeking = False
-                self.progress = self._upto
-
-    async def _peek(self, seconds: float) -> bool:
-        """Begin to look at what was logged since; False when nothing was."""
-        end = await self._ends()
-        if end <= self._upto:
-            await asyncio.sleep(min(seconds, self._pause))  # functions give no sign of anything new
-            self._pause = min(self._pause * 2, _LONGEST)
-            return False
-        self._pause = _SHORTEST
-        self._upto = min(end, max(self._upto, self._confirmed) + _STRETCH)
-        sql = render(
-            "postgres/slot/peek.sql",
-            slot=f"'{self._slot}'",
-            upto=f"'{lsn_text(self._upto)}'",
-            publication=f"'\"{self._publication}\"'",
-        )
-        await self._link.query(sql, seconds=_PATIENCE)
-        self._peeking = True
-        return True
+        if not self._peeking:
+            end = await self._ends()
+            if end <= self._upto:
+                await asyncio.sleep(min(seconds, self._pause))  # functions give no sign of anything new
+                self._pause = min(self._pause * 2, _LONGEST)
+                return
+            self._pause = _SHORTEST
+            self._upto = min(end, max(self._upto, self._confirmed) + _DECODED_BYTES)
+            slot, upto, publication = f"'{self._slot}'", f"'{lsn_text(self._upto)}'", f"'\"{self._publication}\"'"
+            sql = render("postgres/slot/peek.sql", slot=slot, upto=upto, publication=publication)
+            await self._link.query(sql, seconds=_DECODE_SECONDS)
+            self._peeking = True
+        records = await self._link.query(f"FETCH {_PAGE} FROM cdc_peek")
+        self._fetched = [data for (data,) in reversed(records)]
+        if not records:
+            await self._link.query("CLOSE cdc_peek")
+            self._peeking = False
+            self.progress = self._upto
 
     async def _ends(self) -> int:
         end, confirmed = (await self._link.query(load("postgres/slot/ends.sql"), [self._slot]))[0]
@@ -239,9 +232,8 @@ class PeekStream:
 
     async def confirm(self, lsn: int) -> None:
         if lsn > self._confirmed:
-            await self._link.query(
-                "SELECT pg_replication_slot_advance(%s, %s::pg_lsn)", [self._slot, lsn_text(lsn)], seconds=_PATIENCE
-            )
+            sql = "SELECT pg_replication_slot_advance(%s, %s::pg_lsn)"
+            await self._link.query(sql, [self._slot, lsn_text(lsn)], seconds=_DECODE_SECONDS)
             self._confirmed = lsn
 
     async def close(self) -> None:
@@ -310,13 +302,13 @@ class ReplicationStream:
     def take(self) -> bytes | None:
         with self._translated():
             server = self._open().pgconn
-            looked = False
+            consumed = False
             while True:
                 size, data = server.get_copy_data(1)
                 if size == 0:
-                    if looked:
+                    if consumed:
                         return None
-                    looked = True
+                    consumed = True
                     server.consume_input()
                     continue
                 if size < 0:
@@ -327,21 +319,15 @@ class ReplicationStream:
                         f"{self._info.describe()} ended the replication.", "Was the server stopped?"
                     )
                 self._silent = 0.0
-                message = self._message(bytes(data))
-                if message is not None:
-                    return message
-
-    def _message(self, data: bytes) -> bytes | None:
-        """The plugin's message in it; None for the server's own words."""
-        if data[:1] == b"w" and len(data) > _DATA.size:
-            return data[_DATA.size :]
-        if data[:1] == b"k" and len(data) == _KEEPALIVE.size:
-            _, end, _, asked = _KEEPALIVE.unpack(data)
-            self.progress = max(self.progress, end)
-            if asked:
-                self._send_status(answer=False)
-            return None
-        raise MalformedEvent("The replication connection says something that is not in its protocol.")
+                message = bytes(data)
+                if message[:1] == b"w" and len(message) > _DATA.size:
+                    return message[_DATA.size :]
+                if message[:1] != b"k" or len(message) != _KEEPALIVE.size:
+                    raise MalformedEvent("The replication connection says something that is not in its protocol.")
+                _, end, _, asked = _KEEPALIVE.unpack(message)
+                self.progress = max(self.progress, end)
+                if asked:
+                    self._send_status(answer=False)
 
     async def wait(self, seconds: float) -> None:
         with self._translated():
@@ -374,8 +360,13 @@ class ReplicationStream:
     async def _keep_alive(self) -> None:
         asked = time.monotonic()
         while True:
-            if await self._confirms(NUDGE_SECONDS):
+            try:
+                async with asyncio.timeout(NUDGE_SECONDS):
+                    await self._confirmed.wait()
+                self._confirmed.clear()
                 await asyncio.sleep(_SOON)
+            except TimeoutError:
+                pass  # nothing was confirmed
             now = time.monotonic()
             answer = now - asked >= STATUS_SECONDS
             asked = now if answer else asked
@@ -383,16 +374,6 @@ class ReplicationStream:
                 self._send_status(answer=answer)
             except psycopg.Error:
                 return  # the next read meets the same error and raises it
-
-    async def _confirms(self, seconds: float) -> bool:
-        """Return whether anything was confirmed, within ``seconds``."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._confirmed.wait()
-        except TimeoutError:
-            return False
-        self._confirmed.clear()
-        return True
 
     def _send_status(self, *, answer: bool) -> None:
         """Report the stored position: messages that are not stored count as not received, so that the server keeps

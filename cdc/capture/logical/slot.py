@@ -156,18 +156,15 @@ class SlotCare:
         self._slot = slot_name(info.database)
 
     async def usable(self) -> SlotState:
-        """Raises `LogPurged` when there is no slot that can be read."""
-        state = await self._state()
-        if not state.problem and self._too_far(state):
-            await self._drop(state)
-            state = await self._state()
+        """Return the state of a slot that can be read.  Raises `LogPurged` when there is none."""
+        state = await self._within_limit()
         if state.problem and self._again:
             log.warning("slot lost", source=self._source, reason=state.problem, action="making it again")
             try:
                 await self._renew()
             except CdcError as error:
                 log.error("slot not made", source=self._source, error=str(error))
-            state = await self._state()
+            state = await read_state(self._link, self._slot)
         if state.problem:
             raise LogPurged(
                 f"{self._info.describe()} cannot be read: {state.problem}.",
@@ -182,20 +179,16 @@ class SlotCare:
         while self._limit:
             await asyncio.sleep(pause.total_seconds())
             try:
-                state = await self._state()
-                if not state.problem and self._too_far(state):
-                    await self._drop(state)
+                await self._within_limit()
             except SourceError as error:
                 log.warning("slot not watched", source=self._source, error=str(error))
                 return
 
-    async def _state(self) -> SlotState:
-        return await read_state(self._link, self._slot)
-
-    def _too_far(self, state: SlotState) -> bool:
-        return 0 < self._limit < state.retained
-
-    async def _drop(self, state: SlotState) -> None:
+    async def _within_limit(self) -> SlotState:
+        """Return the slot's state; a slot for which the server retains more log than the limit is dropped before."""
+        state = await read_state(self._link, self._slot)
+        if state.problem or not 0 < self._limit < state.retained:
+            return state
         await drop_slot(self._link, self._slot)
         log.error(
             "slot dropped on purpose",
@@ -205,6 +198,7 @@ class SlotCare:
             limit=self._limit,
             action="cdc install-slot makes a new one; what was not read is lost",
         )
+        return await read_state(self._link, self._slot)
 
 
 def lost_after(given: LogicalPosition, state: SlotState) -> str:
@@ -258,7 +252,7 @@ async def _is_another(info: ConnectionInfo, link: PostgresConnection, stand: Log
         at_end.push_async_callback(stream.close)
         try:
             await stream.open(0)
-            holding = await holds(stream, stand.last, _WAIT, _passed)
+            holding = await holds(stream, stand.last, _WAIT)
         except SourceError as failed:
             error = failed
     now = await read_state(link, slot_name(info.database))
@@ -267,7 +261,3 @@ async def _is_another(info: ConnectionInfo, link: PostgresConnection, stand: Log
     if error is not None:
         raise error
     return not holding
-
-
-async def _passed(_data: bytes) -> None:
-    """Do nothing: the messages are not kept."""

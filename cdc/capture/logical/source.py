@@ -59,7 +59,7 @@ from cdc.model.errors import JournalMissing, LogPurged
 from cdc.model.finding import named
 
 #: Seconds that a page waits for others to have the log written to the disk.
-_PATIENCE = 0.01
+_FLUSH_SECONDS = 0.01
 #: Bytes of a page of the log, and of the header of most of them.
 _LOG_PAGE, _LOG_HEADER = 8192, 24
 #: Of transaction ids, of which the log has the lower 32 bits.
@@ -133,7 +133,7 @@ class SlotPages:
             return None
         insert = lsn_number(end)  # the next record may begin after the header of a page that is not written yet
         self._mark = insert - _LOG_HEADER if insert % _LOG_PAGE == _LOG_HEADER else insert
-        self._hurry_at = self._clock.monotonic() + _PATIENCE
+        self._hurry_at = self._clock.monotonic() + _FLUSH_SECONDS
         return page
 
     async def hurry(self) -> None:
@@ -193,7 +193,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         self._stream: LogStream | None = None
         self._reader: SlotReader | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._given: LogicalPosition | None = None
+        self._opened_at: LogicalPosition | None = None
         self._state: SlotState | None = None
         self._unseen: Sequence[Capture] = ()
         self._publication = ""  # changes whenever it is altered
@@ -214,7 +214,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
     # -- its life ---------------------------------------------------------------------------------------------------
 
     async def open(self, position: Position | None) -> None:
-        self._given = None if position is None else LogicalPosition.load(position)
+        self._opened_at = None if position is None else LogicalPosition.load(position)
         await self._database.connect()
         await self._become_consumer()
         self._state = state = await self._care.usable()
@@ -224,12 +224,13 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         await self._database.use_schema(self._schema)
         self._unseen = await self._new_captures()
         self._tables = await self.tables()
-        self._position = self._given or LogicalPosition(state.confirmed, state.system)
+        self._position = self._opened_at or LogicalPosition(state.confirmed, state.system)
 
     async def _resume(self) -> Batch | None:
         """The position is compared here, not in `open`: what a standby is given there may be behind the slot, which the
         consumer before it has moved."""
-        given, state = self._given, self._opened
+        given, state = self._opened_at, self._state
+        assert state is not None, "opened"
         lost = "" if given is None else lost_after(given, state)
         if not lost and not await self._read_log(state):
             await self._end_log()
@@ -250,14 +251,9 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         return None if self._position == given else self._batch((), self._position)
 
     @property
-    def _opened(self) -> SlotState:
-        assert self._state is not None, "opened"
-        return self._state
-
-    @property
     def _schema(self) -> str:
-        memory = self._opened.memory
-        assert memory is not None, "usable"
+        memory = None if self._state is None else self._state.memory
+        assert memory is not None, "opened, and usable"
         return memory.schema
 
     async def _read_log(self, state: SlotState) -> bool:
@@ -296,7 +292,7 @@ class LogicalSource(CaptureSource[LogicalPosition]):
         async for batch in self._look_at_tables():
             yield batch
         assert self._reader is not None, "reading"
-        # The lock lives as long as its connection, which is looked after now and then.
+        # the lock lives as long as its connection, which is checked now and then
         now = asyncio.get_running_loop().time()
         if now - self._alive_at >= self._limits.idle:
             sql, asked = load("postgres/slot/alive.sql"), {"publication": PUBLICATION}
@@ -490,7 +486,10 @@ class LogicalBridge:
         there, newest = (await link.query(load("postgres/move/journal_there.sql")))[0]
         if not there:
             return
-        xids = [str(_whole(number, int(newest))) for number in numbers]
+        # all 64 bits of numbers that are near the newest that has ended, and may be greater: a commit is in the log a
+        # moment before it has ended
+        last = int(newest)
+        xids = [str(last + ((number - last + _HALF) & _LOWER) - _HALF) for number in numbers]
         while not await _ended(link, xids):  # polled: there is no event to wait for
             await SystemClock().wait(asyncio.Event(), _SOON)
         try:
@@ -516,12 +515,6 @@ async def _ended(link: PostgresConnection, xids: Sequence[str]) -> bool:
 def _name(journal_token: str) -> str:
     xid, _, _ = journal_token.partition(".")
     return str(int(xid) & _LOWER)
-
-
-def _whole(number: int, newest: int) -> int:
-    """Return all 64 bits of a transaction's ``number``.  It is near the ``newest`` that has ended, and may be
-    greater: a commit is in the log a moment before it has ended."""
-    return newest + ((number - newest + _HALF) & _LOWER) - _HALF
 
 
 class LogicalProbe(PostgresProbe):

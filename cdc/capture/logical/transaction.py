@@ -417,7 +417,9 @@ class SlotTables:
         if capture is None or (parent is None and relation.schema != self._schema):
             log.warning("not captured", table=relation.table, reason="it is published, but no rule needs it")
             return None
-        await self._learn_types(relation)
+        if unknown := sorted({column.type for column in relation.columns} - self._types.keys()):
+            records = await self._lookup.link.query(load("postgres/read/type_names.sql"), [unknown])
+            self._types |= {oid: type_of(name, category) for oid, name, category in records}
         names = Names(self._types, lambda: zone_of(self._lookup.zone))
         key = self._key(relation, capture.table)
         hidden = capture.hidden.of([column.name for column in relation.columns], key or ())
@@ -446,14 +448,8 @@ class SlotTables:
         known = bool(key) and {column.name for column in relation.columns}.issuperset(key)
         return key if known else self._keys.get(relation.oid)
 
-    async def _learn_types(self, relation: RelationMessage) -> None:
-        unknown = sorted({column.type for column in relation.columns} - self._types.keys())
-        if unknown:
-            records = await self._lookup.link.query(load("postgres/read/type_names.sql"), [unknown])
-            self._types |= {oid: type_of(name, category) for oid, name, category in records}
 
-
-#: The layout of a table from here on; None when it is not wanted.
+#: The layout of a table from here on; None when it is not captured.
 Layouts = Callable[[RelationMessage], Awaitable[SlotLayout | None]]
 #: Bytes of messages that one transaction may have in memory.
 _HUGE_BYTES = 16 << 20
@@ -480,6 +476,9 @@ class SlotTransaction:
         return len(self.changes) if self.spool is None else self.spool.count
 
 
+_OPERATIONS = {Insert: Operation.CREATE, Update: Operation.UPDATE, Delete: Operation.DELETE}
+
+
 class Assembler:
     """``huge``: changes that a transaction may have in memory.  ``seen``: what committed before this LSN is passed
     over."""
@@ -499,16 +498,25 @@ class Assembler:
 
     async def add(self, message: Message, size: int) -> SlotTransaction | None:
         """The transaction that this message ends, if it does.  ``size``: of the message, in bytes."""
-        match message:
-            case Begin():
-                self._begin(message)
-            case Commit():
-                return self._commit(message)
-            case RelationMessage():
-                self._known[message.oid] = await self._layouts(message)
-            case _:
-                self._current().size += size
-                self._change(message)
+        if isinstance(message, RelationMessage):
+            self._known[message.oid] = await self._layouts(message)
+            return None
+        current = self._open
+        if isinstance(message, Begin) and current is None:
+            self._passing = message.lsn < self._seen
+            self._open = SlotTransaction(f"{message.xid}.{message.lsn}", message.time, message.commit)
+            return None
+        if isinstance(message, Begin) or current is None:
+            raise MalformedEvent("The replication slot does not send transactions one after the other.")
+        if isinstance(message, Commit):
+            self._open, current.end = None, message.end
+            if self._passing:
+                return None
+            self._seen = message.end
+            return current
+        current.size += size
+        if not self._passing:
+            self._change(message, current)
         return None
 
     def close(self) -> None:
@@ -516,29 +524,7 @@ class Assembler:
             self._open.spool.close()
         self._open = None
 
-    def _begin(self, begin: Begin) -> None:
-        if self._open is not None:
-            raise _out_of_order()
-        self._passing = begin.lsn < self._seen
-        self._open = SlotTransaction(f"{begin.xid}.{begin.lsn}", begin.time, begin.commit)
-
-    def _commit(self, commit: Commit) -> SlotTransaction | None:
-        done, self._open = self._current(), None
-        done.end = commit.end
-        if self._passing:
-            return None
-        self._seen = commit.end
-        return done
-
-    def _current(self) -> SlotTransaction:
-        if self._open is None:
-            raise _out_of_order()
-        return self._open
-
-    def _change(self, message: Change) -> None:
-        current = self._current()
-        if self._passing:
-            return
+    def _change(self, message: Change, current: SlotTransaction) -> None:
         if isinstance(message, Truncate):
             self._truncate(message, current)
             return
@@ -550,7 +536,7 @@ class Assembler:
         try:
             change = layout.change(message, current.time, ordinal)
         except UnknownRow:
-            current.gaps.setdefault(layout.table, Gap(layout.table, _operation(message), current.time))
+            current.gaps.setdefault(layout.table, Gap(layout.table, _OPERATIONS[type(message)], current.time))
             change = layout.deleted(message, current.time, ordinal) if isinstance(message, Delete) else None
         if change is not None:
             self._keep(change, current)
@@ -586,17 +572,3 @@ class Assembler:
             for each in current.changes:
                 current.spool.add(each)
             current.changes.clear()
-
-
-def _operation(message: Insert | Update | Delete) -> Operation:
-    match message:
-        case Insert():
-            return Operation.CREATE
-        case Update():
-            return Operation.UPDATE
-        case Delete():
-            return Operation.DELETE
-
-
-def _out_of_order() -> MalformedEvent:
-    return MalformedEvent("The replication slot does not send transactions one after the other.")

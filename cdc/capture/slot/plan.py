@@ -138,34 +138,13 @@ def publication_sql(version: int, *, exists: bool) -> str:
     return _render(name, options=options)
 
 
-def remember_sql(memory: SlotMemory) -> str:
-    return _render("remember", memory=literal(memory.dump()))
-
-
-def identity_sql(schema: str, table: str, wanted: Identity) -> str:
-    words = f"USING INDEX {quote(wanted.index)}" if wanted.kind == "i" else _IDENTITIES[wanted.kind]
-    return render("postgres/slot/statements.sql#identity", table=qualified(schema, table), identity=words)
-
-
-def publish_sql(schema: str, table: str) -> str:
-    return _render("publish", table=qualified(schema, table))
+def identity_sql(schema: str, table: str, identity: Identity) -> str:
+    words = f"USING INDEX {quote(identity.index)}" if identity.kind == "i" else _IDENTITIES[identity.kind]
+    return _render("identity", table=qualified(schema, table), identity=words)
 
 
 def unpublish_sql(schema: str, table: str) -> str:
     return _render("unpublish", table=qualified(schema, table))
-
-
-def drop_publication_sql() -> str:
-    return _render("drop_publication")
-
-
-def create_slot_sql(name: str, version: int) -> str:
-    more = ", failover => true" if version >= _FAILOVER_VERSION else ""
-    return render("postgres/slot/statements.sql#create_slot", slot=literal(name), more=more)
-
-
-def drop_slot_sql(name: str) -> str:
-    return render("postgres/slot/statements.sql#drop_slot", slot=literal(name))
 
 
 def _render(name: str, **parts: str) -> str:
@@ -300,7 +279,7 @@ class _Planner:
         if found.flaws:  # an entry's filter and columns cannot be altered
             statements.append(unpublish_sql(schema, table))
         if found.flaws or not found.published:
-            statements.append(publish_sql(schema, table))
+            statements.append(_render("publish", table=qualified(schema, table)))
         if statements or not known:
             self._steps.append(Step(title, table, (*statements, self._remember())))
 
@@ -315,12 +294,12 @@ class _Planner:
         whole = self._found.tables[table].identity == FULL
         return [] if whole else [identity_sql(self._found.schema, table, Identity(FULL))]
 
-    def forget_others(self, kept: Sequence[str]) -> None:
-        """Tables, and their partitions, that are captured now and not wanted any more."""
+    def forget_others(self, captured: Sequence[str]) -> None:
+        """Plan to stop capturing all tables but these and their partitions."""
         tables = self._found.tables
-        wanted = {*kept, *(leaf for table in kept if table in tables for leaf in tables[table].leaves)}
-        published = {name for name in self._found.published if name not in wanted}
-        for name in sorted({*self._identities.keys() - wanted, *published}):
+        needed = {*captured, *(leaf for table in captured if table in tables for leaf in tables[table].leaves)}
+        published = {name for name in self._found.published if name not in needed}
+        for name in sorted({*self._identities.keys() - needed, *published}):
             statements = [unpublish_sql(self._found.schema, name)] if name in published else []
             statements += self._restored(name)
             self._identities.pop(name, None)
@@ -339,16 +318,18 @@ class _Planner:
         return [identity_sql(self._found.schema, name, before)]
 
     def _remember(self) -> str:
-        return remember_sql(SlotMemory(self._found.schema, dict(self._identities)))
+        memory = SlotMemory(self._found.schema, dict(self._identities))
+        return _render("remember", memory=literal(memory.dump()))
 
     def slot(self) -> None:
-        """A slot cannot be read over a stretch of log in which its publication did not exist."""
+        """Plan the slot: it cannot be read over a part of the log in which its publication did not exist."""
         slot = self._found.slot
         if slot is not None and (slot.invalid or not self._found.server.published):
             self.drop_slot()
             slot = None
         if slot is None:
-            statement = create_slot_sql(self._found.slot_name, self._found.server.version)
+            more = ", failover => true" if self._found.server.version >= _FAILOVER_VERSION else ""
+            statement = _render("create_slot", slot=literal(self._found.slot_name), more=more)
             self._steps.append(Step(SLOT_STEP, "", (statement,)))
 
     def drop_slot(self) -> None:
@@ -361,10 +342,11 @@ class _Planner:
             )
         if slot.unread and not slot.invalid:
             self._notes.append(f"{slot.unread} bytes of log that have not been read will be lost.")
-        self._steps.append(Step("Drop the replication slot", "", (drop_slot_sql(self._found.slot_name),)))
+        statement = _render("drop_slot", slot=literal(self._found.slot_name))
+        self._steps.append(Step("Drop the replication slot", "", (statement,)))
 
     def drop_publication(self) -> None:
-        self._steps.append(Step("Drop the publication", "", (drop_publication_sql(),)))
+        self._steps.append(Step("Drop the publication", "", (_render("drop_publication"),)))
 
 
 def restoring(found: SlotInstallation, before: SlotInstallation) -> Plan:

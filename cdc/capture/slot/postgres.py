@@ -40,9 +40,13 @@ def findings(found: SlotInstallation, captures: Sequence[Capture], limit: int, n
     checks = [_server(found), _publication(found)]
     if found.memory is not None:
         checks += _tables(found, captures)
-    checks.append(_connection(no_replication))
-    checks += _slot(found, limit)
-    return checks
+    if no_replication:
+        detail = f"no replication connection ({no_replication}): SQL functions are used, which costs the server more"
+        fix = "let the account connect without a pooler; cdc grants"
+        checks.append(Finding("replication", Severity.WARNING, detail, fix))
+    else:
+        checks.append(Finding("replication", Severity.OK, "a replication connection is granted"))
+    return [*checks, *_slot(found, limit)]
 
 
 def _server(found: SlotInstallation) -> Finding:
@@ -100,13 +104,6 @@ def _table(found: SlotInstallation, name: str) -> Iterator[tuple[Severity, str, 
         yield Severity.WARNING, detail, 'capture = "triggers", or PostgreSQL 18'
 
 
-def _connection(no_replication: str) -> Finding:
-    if not no_replication:
-        return Finding("replication", Severity.OK, "a replication connection is granted")
-    detail = f"no replication connection ({no_replication}): SQL functions are used, which costs the server more"
-    return Finding("replication", Severity.WARNING, detail, "let the account connect without a pooler; cdc grants")
-
-
 def _slot(found: SlotInstallation, limit: int) -> Iterator[Finding]:
     slot, server = found.slot, found.server
     if slot is None:
@@ -129,32 +126,29 @@ def _slot(found: SlotInstallation, limit: int) -> Iterator[Finding]:
     if server.consumer and not slot.active:
         detail = "a session holds its lock"
     yield Finding("consumer", severity, detail, fix)
-    yield _lag(slot, limit)
-    yield _bound(found, limit)
+    yield from _disk(slot, server.keep_size, limit)
 
 
-def _lag(slot: Slot, limit: int) -> Finding:
-    kept = f"the server keeps {size(slot.retained)} of log for the slot; {size(slot.unread)} have not been read"
+def _disk(slot: Slot, keep_size: str, limit: int) -> Iterator[Finding]:
+    """Yield how much log the server retains for the slot, and what bounds it while nobody reads the slot."""
+    retained = f"the server keeps {size(slot.retained)} of log for the slot; {size(slot.unread)} have not been read"
     fix = "look at the log of cdc run; or cdc uninstall-slot"
     if slot.wal_status == "unreserved":
-        return Finding("lag", Severity.WRONG, f"{kept}, and it is about to give the slot up", fix)
-    if limit and slot.retained > limit:
-        return Finding("lag", Severity.WRONG, f"{kept}, more than slot_limit_mb: cdc run will drop it", fix)
-    if slot.retained > (limit / 2 if limit else MUCH):
-        return Finding("lag", Severity.WARNING, kept, fix)
-    return Finding("lag", Severity.OK, kept)
-
-
-def _bound(found: SlotInstallation, limit: int) -> Finding:
-    """Return whether anything keeps an abandoned slot from filling the disk."""
-    keep = found.server.keep_size
-    if keep != "-1":
-        return Finding("limit", Severity.OK, f"the server gives the slot up beyond max_slot_wal_keep_size = {keep}")
-    if limit:
-        return Finding("limit", Severity.OK, f"cdc run drops the slot beyond {size(limit)} (only while it runs)")
-    detail = "nothing bounds the log that is kept for the slot while nobody reads it: it can fill the disk"
-    fix = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); (beyond it the slot is lost)"
-    return Finding("limit", Severity.WARNING, detail, fix)
+        yield Finding("lag", Severity.WRONG, f"{retained}, and it is about to give the slot up", fix)
+    elif limit and slot.retained > limit:
+        yield Finding("lag", Severity.WRONG, f"{retained}, more than slot_limit_mb: cdc run will drop it", fix)
+    elif slot.retained > (limit / 2 if limit else MUCH):
+        yield Finding("lag", Severity.WARNING, retained, fix)
+    else:
+        yield Finding("lag", Severity.OK, retained)
+    if keep_size != "-1":
+        yield Finding("limit", Severity.OK, f"the server gives the slot up beyond max_slot_wal_keep_size = {keep_size}")
+    elif limit:
+        yield Finding("limit", Severity.OK, f"cdc run drops the slot beyond {size(limit)} (only while it runs)")
+    else:
+        detail = "nothing bounds the log that is kept for the slot while nobody reads it: it can fill the disk"
+        fix = "ALTER SYSTEM SET max_slot_wal_keep_size = '20GB'; SELECT pg_reload_conf(); (beyond it the slot is lost)"
+        yield Finding("limit", Severity.WARNING, detail, fix)
 
 
 class SlotInstaller(PostgresBase[SlotInstallation]):
