@@ -192,7 +192,7 @@ class Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def install(self) -> None:
-        run, receive = MySQLSession.run, LogConnection._receive
+        run, chunks = MySQLSession.run, LogConnection.chunks
 
         async def counted_run(session: MySQLSession, work: Any) -> Any:
             self.step()
@@ -200,12 +200,12 @@ class Steps:
             self.step()
             return result
 
-        def counted_receive(connection: LogConnection) -> bytes:
-            received = receive(connection)
-            self.step()
-            return received
+        def counted_chunks(connection: LogConnection) -> Iterator[bytes]:
+            for received in chunks(connection):
+                self.step()
+                yield received
 
-        MySQLSession.run, LogConnection._receive = counted_run, counted_receive  # type: ignore[assignment, method-assign]
+        MySQLSession.run, LogConnection.chunks = counted_run, counted_chunks  # type: ignore[assignment, method-assign]
 
 
 async def _consume(info: ConnectionInfo, stored: Path, mode: CaptureMode, steps: Steps | None, batch: int) -> int:
