@@ -17,7 +17,7 @@ from cdc.model.backfill import CATCH_UP, EXISTING, Backfill, BackfillState, Back
 from cdc.model.clock import Clock
 from cdc.model.endpoint import Endpoint, usable_rate
 from cdc.model.event import names_last
-from cdc.outbox.base import EndpointReader
+from cdc.outbox.store import OutboxStore
 
 #: Seconds between two looks for a new one (unless it is said), and at endpoints that have too much to get already.
 LOOK_EVERY: Final = 1.0
@@ -29,10 +29,6 @@ _SHARE: Final = 0.1
 _ANY: Final = 1_000_000
 
 log = structlog.get_logger()
-
-
-class BackfillingStore(BackfillStore, EndpointReader, Protocol):
-    """The parts of the outbox that backfills need."""
 
 
 class BackfilledSources:
@@ -58,7 +54,7 @@ class Backfilling:
 
     def __init__(
         self,
-        store: BackfillingStore,
+        store: OutboxStore,
         source: str,
         clock: Clock,
         backlog: int = BACKLOG,

@@ -43,7 +43,8 @@ from cdc.model.event import Event, event_payload
 from cdc.model.image import Image
 from cdc.model.observer import SILENT, Observer
 from cdc.model.operation import source_gap
-from cdc.outbox.base import Fence, IngestStore
+from cdc.outbox.base import Fence
+from cdc.outbox.store import OutboxStore
 
 log = structlog.get_logger()
 
@@ -92,7 +93,7 @@ class Relay:
 
     source: Source
     mapper: Mapper
-    store: IngestStore
+    store: OutboxStore
     clock: Clock
     stored: Callable[[], Awaitable[None]]
     observer: Observer = SILENT

@@ -7,7 +7,7 @@ from cdc.model.audit import Note
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.audit import begin, needs_chain, noting
-from cdc.outbox.postgres.database import Lock, PostgresDatabase, PostgresSession
+from cdc.outbox.postgres.database import Lock, PostgresDatabase, PostgresSession, Shared
 from cdc.outbox.postgres.schema import migrate_postgres, secret_rights
 from cdc.outbox.secret_box import PLAIN, SecretBox
 
@@ -18,7 +18,7 @@ class PostgresAccess(DatabaseAccess):
     def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
         super().__init__(box)
         self._info = info
-        self._reads = self._session = PostgresSession(info, "access", durable=True, plain=True, box=box)
+        self._reads = self._session = PostgresSession(info, Shared("access", box), durable=True, plain=True)
 
     async def open(self) -> None:
         await migrate_postgres(self._info)

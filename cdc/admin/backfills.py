@@ -29,8 +29,8 @@ from cdc.model.connection import Engine
 from cdc.model.endpoint import check_rate
 from cdc.model.errors import NotFound, UsageError
 from cdc.model.quota import Limited
-from cdc.outbox.base import EndpointReader
 from cdc.outbox.shared import no_backfill, no_endpoint, subscriber_of
+from cdc.outbox.store import OutboxStore
 
 
 def named_tables(source: SourceConfig) -> dict[str, str]:
@@ -120,7 +120,7 @@ def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
     return known
 
 
-async def receivers(store: EndpointReader, source: SourceConfig, backfill: Backfill) -> list[str]:
+async def receivers(store: OutboxStore, source: SourceConfig, backfill: Backfill) -> list[str]:
     """Return the ids of the endpoints that name its events, or of the one that it is for.  Raises `UsageError` when
     that one is not there."""
     endpoints = await store.endpoints()

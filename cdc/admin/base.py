@@ -26,7 +26,7 @@ from cdc.model.delivery import Activity, ActivityLeaders, Replay
 from cdc.model.errors import OutboxError
 from cdc.model.finding import Finding
 from cdc.model.quota import InUse, Limited, Quota, quotas
-from cdc.outbox.base import LogStore, OutboxStore
+from cdc.outbox.store import OutboxStore
 
 #: Endpoints, or sources, that are many.
 MANY: Final = 500
@@ -100,7 +100,7 @@ class Writes:
     """Announces writes, by any process, to all requests that wait: one question to the outbox for all of them, and
     none while nobody waits.  ``next``: is set with the next write."""
 
-    def __init__(self, store: LogStore, clock: Clock) -> None:
+    def __init__(self, store: OutboxStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._watchers = 0

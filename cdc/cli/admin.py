@@ -15,7 +15,7 @@ from cdc.admin.principal import Principal
 from cdc.cli.environment import opened, opened_outbox, run_async
 from cdc.config import Config
 from cdc.model.clock import SystemClock
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime import access, outboxes
 from cdc.runtime.service import service_of
 

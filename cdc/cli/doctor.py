@@ -29,7 +29,8 @@ from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError, ProviderError, UsageError
 from cdc.model.finding import Finding, Severity, grouped, span
 from cdc.model.worker import ProcessRole
-from cdc.outbox.base import OutboxStore, Replication
+from cdc.outbox.base import Replication
+from cdc.outbox.store import OutboxStore
 from cdc.runtime import doctor as service_doctor
 from cdc.runtime import outboxes, support
 from cdc.runtime.access import identity_provider

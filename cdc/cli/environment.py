@@ -16,7 +16,7 @@ from cdc.cli.output import say
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.logs import configure_logs
 from cdc.model.errors import CdcError, ConfigError
-from cdc.outbox.base import OutboxFile, OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime import outboxes
 
 T = TypeVar("T")
@@ -148,7 +148,7 @@ async def opened_outbox(config: Config, *, create: bool = False) -> AsyncIterato
         yield store
 
 
-async def create_outbox(config: Config, store: OutboxFile, *, anyway: bool = False) -> bool:
+async def create_outbox(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
     """`outboxes.create`, reported."""
     created = await outboxes.create(config, store, anyway=anyway)
     if created:

@@ -32,7 +32,8 @@ from cdc.model.clock import SystemClock
 from cdc.model.delivery import EventFilter
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern, format_time, matches
-from cdc.outbox.base import LogStore, StoredEvent
+from cdc.outbox.base import StoredEvent
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.capture import event_document, event_types_of
 
 #: Events that are held at once.
@@ -230,7 +231,9 @@ async def _tail(config: Config, pattern: str, last: int, stop: asyncio.Event | N
                 return
 
 
-async def _stream(store: LogStore, pattern: str, last: int, stop: asyncio.Event | None) -> AsyncIterator[StoredEvent]:
+async def _stream(
+    store: OutboxStore, pattern: str, last: int, stop: asyncio.Event | None
+) -> AsyncIterator[StoredEvent]:
     """The newest ``last`` that fit, then whatever is stored, in the order stored."""
     clock = SystemClock()
     await store.changed()  # before the first look: what comes after it is a change

@@ -18,8 +18,8 @@ from cdc.config.section import OutboxConfig
 from cdc.config.url import mask_url
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.finding import Finding, Severity
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import new_key
+from cdc.outbox.store import OutboxStore
 from cdc.runtime import outboxes
 
 _KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that [outbox] secret_key_file names."

@@ -66,7 +66,7 @@ async def check_quotas(db: Database, within: Sequence[Quota], now: datetime) -> 
 
 
 async def usage(db: Database, now: datetime) -> list[Usage]:
-    """Return what all sources and principals have."""
+    """Return how much sources and principals have of what has a limit under ``[limits]``."""
     rows = await db.rows("quota_usage", kind=None, source=None, principal=None, now=now)
     return [Usage(Limited(kind), source, principal, number) for kind, source, principal, number in rows]
 

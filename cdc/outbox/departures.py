@@ -22,13 +22,13 @@ from cdc.model.endpoint import Endpoint, EndpointChange, Order, public_url, reda
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.audit import noting
 from cdc.outbox.database import Database, Row
-from cdc.outbox.database_outbox import DatabaseOutbox
 from cdc.outbox.dispatch import join_keys, rebalance
 from cdc.outbox.endpoints import OpenedEndpoints, opened
 from cdc.outbox.endpoints import remove as remove_endpoint
 from cdc.outbox.log import ACTIVE, WAITING
 from cdc.outbox.relay import position as position_of
 from cdc.outbox.shared import ordering_key, position_moved
+from cdc.outbox.store import OutboxStore, Via
 
 #: Deliveries that are copied together, and ids that are looked up together.
 BATCH: Final = 500
@@ -40,7 +40,7 @@ _LOOK: Final = 0.2
 class Cell(NamedTuple):
     """An outbox and its name for people."""
 
-    outbox: DatabaseOutbox
+    outbox: OutboxStore
     name: str
 
 
@@ -76,7 +76,7 @@ class SourceMove:
     def __init__(self, wish: Wish, old: Cell, new: Cell, clock: Clock, at: Callable[[str], None]) -> None:
         self._wish, self._source = wish, wish.source
         self._old, self._new = old, new
-        self._read = old.outbox.read_log
+        self._read = old.outbox.runs[Via.LOG]
         self._clock, self._at = clock, at
 
     async def preview(self) -> Moved:
@@ -154,10 +154,10 @@ class SourceMove:
                 "There is nothing to move: configure it in the other cell.",
             )
         arriving = Departure(plan.move, Stage.ARRIVING, self._old.name)
-        move = await self._new.outbox.alter(reserve, self._source, arriving, self._new.name)
+        move = await self._new.outbox.runs[Via.ALTER](reserve, self._source, arriving, self._new.name)
         self._at("reserved")
         note = self._audited("to", self._new.name)
-        mark = await self._old.outbox.alter(noting(note, _lock), self._wish, move, self._new.name)
+        mark = await self._old.outbox.runs[Via.ALTER](noting(note, _lock), self._wish, move, self._new.name)
         self._at("locked")
         return mark
 
@@ -169,7 +169,9 @@ class SourceMove:
         rows = await self._read(_rows, "endpoint_numbers", ids=list(mark.endpoints))
         numbers = [number for _, number, _ in rows]
         while True:
-            held, sent = await self._old.outbox.alter(_hold, self._source, mover_of(mark.move), numbers, self._clock)
+            held, sent = await self._old.outbox.runs[Via.ALTER](
+                _hold, self._source, mover_of(mark.move), numbers, self._clock
+            )
             self._at("held")
             if not held and not sent:
                 return numbers
@@ -185,21 +187,21 @@ class SourceMove:
         if mark.log:
             name, which = "logged_deliveries", {**which, "source": self._source}
         place: Row = (0, 0)
-        while keys := await old.read_log(_keys, name, place, which):
+        while keys := await old.runs[Via.LOG](_keys, name, place, which):
             for ids in _parts([number for _, number in keys]):
-                await new.alter(insert, mover, await old.read_log(_load, ids))
+                await new.runs[Via.ALTER](insert, mover, await old.runs[Via.LOG](_load, ids))
                 self._at("deliveries")
             place = keys[-1]
-        for (table,) in await old.read_log(_rows, "kept_tables", source=self._source):
+        for (table,) in await old.runs[Via.LOG](_rows, "kept_tables", source=self._source):
             after = b""
             page = {"source": self._source, "table": table, "limit": BATCH}
             while rows := await self._read(_snapshot_page, after=after, **page):
-                await self._new.outbox.alter(keep, self._source, table, rows)
+                await self._new.outbox.runs[Via.ALTER](keep, self._source, table, rows)
                 self._at("kept rows")
                 after = rows[-1][0]
-        rest = await old.read_log(_rest, self._source, mover)
+        rest = await old.runs[Via.LOG](_rest, self._source, mover)
         note = self._audited("from", self._old.name)
-        await new.alter(noting(note, arrive), self._source, mark, arriving, rest)
+        await new.runs[Via.ALTER](noting(note, arrive), self._source, mark, arriving, rest)
         self._at("arrived")
 
     async def _bring(self, endpoint: Endpoint) -> None:
@@ -207,7 +209,7 @@ class SourceMove:
         new = self._new.outbox
         there = await new.endpoint(endpoint.id)
         if there is None:
-            removed = await new.read_log(_rows, "endpoint_numbers", ids=[endpoint.id])
+            removed = await new.runs[Via.LOG](_rows, "endpoint_numbers", ids=[endpoint.id])
             wanted = replace(endpoint, sources=(self._source,))
             await (new.restore_endpoint(wanted) if removed else new.add_endpoint(wanted))
         elif there.sources and self._source not in there.sources:
@@ -218,11 +220,11 @@ class SourceMove:
         """Forget here what the other outbox has."""
         old, mover = self._old.outbox, mover_of(mark.move)
         which = {"mover": mover, "endpoints": numbers}
-        while keys := await old.read_log(_keys, "held_deliveries", (0, 0), which):
+        while keys := await old.runs[Via.LOG](_keys, "held_deliveries", (0, 0), which):
             for ids in _parts([number for _, number in keys]):
-                await old.alter(_cancel, mover, ids, self._clock)
+                await old.runs[Via.ALTER](_cancel, mover, ids, self._clock)
                 self._at("cancelled")
-        await old.alter(_end, self._source, mark, self._clock)
+        await old.runs[Via.ALTER](_end, self._source, mark, self._clock)
         self._at("left")
 
 

@@ -125,18 +125,28 @@ async def endpoint_numbers(db: Database) -> dict[str, int]:
 
 async def due_endpoints(
     db: Database,
-    /,
+    now: datetime,
+    most: int,
+    place: int,
+    without: Collection[str] = (),
+    runs: Sequence[tuple[int, int]] | None = None,
+) -> DueEndpoints:
+    return await find_due_endpoints(db, "due_endpoints", now, most, place, without=without, runs=runs)
+
+
+async def find_due_endpoints(
+    db: Database,
+    name: str,
     now: datetime,
     most: int,
     place: int,
     *,
     without: Collection[str],
-    runs: Sequence[tuple[int, int]] | None = None,
-    name: str = "due_endpoints",
-    **given: object,
+    runs: Sequence[tuple[int, int]] | None,
+    **parameters: object,
 ) -> DueEndpoints:
-    """``name``, ``given``: the statement, and more parameters of it."""
-    common = {"now": now, "without": list(without), **given}
+    """`due_endpoints` by the statement ``name``, which may have more parameters."""
+    common = {"now": now, "without": list(without), **parameters}
     whole = [(place, _LAST)] if runs is None else runs
     found = await db.rows(name, runs=orjson.dumps(whole).decode(), most=most, **common)
     if runs is None and place and len(found) < most:
@@ -145,7 +155,7 @@ async def due_endpoints(
     return DueEndpoints([endpoint for _, endpoint in found], found[-1][0] if len(found) == most else 0)
 
 
-async def next_due(db: Database, without: Collection[str]) -> datetime | None:
+async def next_due(db: Database, now: datetime, without: Collection[str] = ()) -> datetime | None:  # noqa: ARG001 - an outbox that cannot know it says when to ask again
     due: datetime | None = await db.value("next_due", without=list(without))
     return due
 
@@ -163,4 +173,5 @@ async def due_of(db: Database, endpoint_id: str) -> datetime | None:
 
 
 async def oldest_due(db: Database, now: datetime) -> dict[str, datetime]:
+    """Endpoint id (enabled ones) → since when its longest due delivery is due; absent when none is."""
     return dict(await db.rows("oldest_due", now=now))

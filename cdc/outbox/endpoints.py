@@ -32,7 +32,7 @@ async def endpoint(db: Database, endpoint_id: str) -> Endpoint | None:
 
 
 async def endpoints_of(db: Database, endpoint_ids: Sequence[str]) -> list[Endpoint]:
-    """Return the endpoints of these ids, without the removed."""
+    """Return those of these endpoints that were not removed, in any order."""
     return [db.endpoint_from(row) for row in await db.rows("endpoints_of", ids=list(endpoint_ids))]
 
 
@@ -74,7 +74,8 @@ async def search(
     *,
     fits: Callable[[Endpoint], bool] = lambda _: True,
 ) -> SearchPage[Endpoint]:
-    """Return a page of the endpoints with greater numbers, in the order in which they were added."""
+    """Return a page of endpoints, in the order in which they were added.  ``after``: where the page before ended
+    (`SearchPage.further`).  ``fits``: judges those that fit the filter, in any thread, with sealed secrets."""
     walk: LogScan[tuple[int, Endpoint]] = LogScan(
         LogSlice(after, await db.value("last_endpoint")), limit, budget, oldest_first=True
     )
@@ -93,10 +94,12 @@ async def search(
 
 
 async def version(db: Database) -> int:
+    """Return a number that is another one after each change of endpoints, but for ``failing_since``."""
     return int(await db.value("endpoints_version"))
 
 
 async def removed_endpoints(db: Database, endpoint_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Id → name and URL of those of these endpoints that were removed."""
     rows = await db.rows("removed_endpoints", ids=list(endpoint_ids))
     return {endpoint_id: (description, url) for endpoint_id, description, url in rows}
 
@@ -109,7 +112,9 @@ async def subscriber(db: Database, endpoint_id: str) -> Subscriber:
 
 
 async def seal_secrets(db: Database, *, former: bool = True, dry_run: bool = False) -> int:
-    """Seal texts that are not sealed, and (``former``) those that a former key sealed; return how many.
+    """Seal every stored secret (former ones too) that is not, or that a former key sealed, with the present key,
+    in one write; how many there were.  ``dry_run``: only how many.  Raises `OutboxError`, and changes nothing, when
+    no key opens one.  ``former``: also those that a former key sealed.
 
     Endpoints of former versions, which count as well, get a public URL; removed ones have nothing else any more."""
     missing = {number for (number,) in await db.rows("without_public_url")}
@@ -131,6 +136,7 @@ async def seal_secrets(db: Database, *, former: bool = True, dry_run: bool = Fal
 
 
 async def add(db: Database, endpoint: Endpoint, note: Note = ()) -> None:
+    """Raises `UsageError` when the id is, or ever was, in use."""
     if not await db.write("insert_endpoint", **db.endpoint_row(endpoint)):
         raise endpoint_exists(endpoint.id)
     db.due()
@@ -145,7 +151,9 @@ async def restore(db: Database, endpoint: Endpoint) -> None:
 
 
 async def change(db: Database, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
-    """Change an endpoint.  Its row, or the file, is locked from the read to the write."""
+    """Change what is given in one write, whatever others change at the same time; the endpoint as it is then.
+    Its unfinished deliveries keep to a new order at once.  Raises `UsageError` when there is none.  The row, or the
+    file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)
     (row,) = await db.rows("endpoints_of", ids=[endpoint_id])
     found = db.endpoint_from(row)
@@ -185,6 +193,7 @@ async def _announced(db: Database, changed: int, announcement: Event, now: datet
 
 
 async def remove(db: Database, endpoint_id: str, now: datetime, note: Note = ()) -> None:
+    """The log keeps naming it.  Raises `UsageError` when there is none (any more)."""
     number, _ = await _find(db, endpoint_id)
     await db.write("cancel_deliveries", number=number, now=now)
     with db.overwriting():

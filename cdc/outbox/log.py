@@ -86,6 +86,8 @@ _ALL: Final = 2**62
 
 
 async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: str | None = None) -> list[DeliveryView]:
+    """Return deliveries of the newest events first, of one event the newest delivery first.  ``before``: the last
+    id of the page before; raises `UsageError` when there is no such delivery (any more)."""
     search = await db.find_deliveries(which, newest_first=True)
     if before is not None:
         search = search.before(*await _place_of(db, before))
@@ -95,6 +97,9 @@ async def deliveries(db: Database, which: DeliveryFilter, limit: int, before: st
 async def search_deliveries(
     db: Database, which: DeliveryFilter, limit: int, budget: TimeBudget, before: str | None = None
 ) -> SearchPage[DeliveryView]:
+    """Search `deliveries` within ``budget``: return a page that may be short, and where to continue.  ``before``:
+    `SearchPage.further` of the page before, or the id of a delivery.  Raises `UsageError` when there is no such
+    delivery (any more)."""
     search = await db.find_deliveries(which, walked=True)
     whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
     if before is not None:
@@ -130,6 +135,7 @@ async def attempts(db: Database, delivery_id: str) -> list[Attempt]:
 
 
 async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    """`attempts` of many deliveries, by their ids; one that has none is absent."""
     found: dict[str, list[Attempt]] = defaultdict(list)
     for row in await db.rows("attempts_of", ids=[delivery_number(each) for each in delivery_ids]):
         attempt = attempt_from(row, db.box.contents)
@@ -140,6 +146,9 @@ async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, li
 async def counts(
     db: Database, most: int | None = None, endpoint_ids: Sequence[str] | None = None
 ) -> dict[str, dict[DeliveryState, int]]:
+    """Endpoint id (of those not removed) → how many deliveries by state; a state that has none is absent, and
+    finished tests are left out.  ``most``: about so many unfinished ones of each endpoint are counted; None:
+    all.  ``endpoint_ids``: of these endpoints only; None: of all."""
     rows: dict[str, dict[int, int]] = defaultdict(dict)
     given = {"most": _ALL if most is None else most, "ids": None if endpoint_ids is None else list(endpoint_ids)}
     for endpoint_id, row_state, number in await db.rows("counts", **given):
@@ -163,12 +172,14 @@ def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
 
 
 async def unfinished(db: Database, endpoint_id: str | None, limit: int) -> int:
+    """Return how many deliveries of an endpoint, or of all, are not finished, counted up to ``limit``."""
     if endpoint_id is None:
         return int(await db.value("all_unfinished", limit=limit))
     return int(await db.value("unfinished", endpoint=endpoint_id, limit=limit))
 
 
 async def events(db: Database, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
+    """Events in the order stored: those behind sequence ``after``, or the newest ``limit`` when it is None."""
     if pattern is not None:
         which = EventFilter(event_pattern=pattern)
         return await (_newest(db, which, limit) if after is None else find_events(db, which, limit, after))
@@ -190,16 +201,19 @@ async def event(db: Database, event_id: str) -> StoredEvent | None:
 
 
 async def events_of(db: Database, event_ids: Sequence[str]) -> list[StoredEvent]:
+    """The events with these ids, in no certain order; ids that are none are left out."""
     return [event_from(row, db.box.contents) for row in await db.rows("events_of", ids=list(event_ids))]
 
 
 async def newest_events(db: Database, records: Sequence[str], sources: Sequence[str] | None) -> list[StoredEvent]:
+    """The newest event of each of these records, of these sources if any are named, in no certain order."""
     given = {"record": list(records)}
     rows = await db.rows_each("newest_event", given, sources=None if sources is None else list(sources))
     return [event_from(row, db.box.contents) for row in rows]
 
 
 async def find_events(db: Database, which: EventFilter, limit: int, after: int = 0) -> list[StoredEvent]:
+    """Events in the order stored, behind sequence ``after``."""
     search = await db.find_events(which)
     return [event_from(row, db.box.contents) for row in await search.after_event(after).rows("find_events", limit)]
 
@@ -207,6 +221,8 @@ async def find_events(db: Database, which: EventFilter, limit: int, after: int =
 async def search_events(
     db: Database, which: EventFilter, limit: int, budget: TimeBudget, place: int | None = None, *, oldest_first: bool
 ) -> SearchPage[StoredEvent]:
+    """Events, oldest or newest first, no longer than ``budget`` has it: a page that may be short, and where to go
+    on.  ``place``: behind which sequence, in that order; `SearchPage.further` of the page before is its text."""
     search = await db.find_events(which, walked=True)
     whole = await _whole(db) if search.few else await db.span(which, await _whole(db))
     if place is not None:
@@ -221,6 +237,9 @@ async def search_events(
 async def activity(
     db: Database, edges: Sequence[datetime], endpoint_ids: Sequence[str] | None = None, source: str | None = None
 ) -> list[Activity]:
+    """Return the attempts of each period from one edge to the next, by endpoint and source, where there are any.
+    Periods that ended more than two hours ago are known by the hour only.  ``endpoint_ids``: as in `counts`.
+    ``source``: of this one only."""
     columns = {"period_start": list(edges[:-1]), "period_end": list(edges[1:])}
     if source is not None:
         found = [Activity(*row) for row in await db.rows_each("activity_source", columns, source=source)]
@@ -231,11 +250,13 @@ async def activity(
 
 
 async def activity_totals(db: Database, periods: Sequence[tuple[datetime, datetime]]) -> list[Activity]:
+    """Return all attempts of each period, from its beginning until before its end, where there are any."""
     columns = {"period_start": [start for start, _ in periods], "period_end": [end for _, end in periods]}
     return [Activity(*row) for row in await db.rows_each("activity_slots", columns)]
 
 
 async def activity_leaders(db: Database, since: datetime, before: datetime, most: int) -> ActivityLeaders:
+    """Return the attempts of the ``most`` endpoints and sources that have the most of them."""
     given = {"since": since, "before": before, "limit": most}
     return ActivityLeaders(
         [Activity(since, each, "", *rest) for each, *rest in await db.rows("activity_endpoints", **given)],

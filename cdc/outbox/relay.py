@@ -40,6 +40,7 @@ async def position(db: Database, source: str) -> Position | None:
 
 
 async def states(db: Database, source: str) -> dict[str, str]:
+    """The small states that mapping keeps for this source (for instance a user's session state)."""
     return dict(await db.rows("states", source=source))
 
 
@@ -270,6 +271,7 @@ async def add_quarantined(db: Database, source: str, changes: Sequence[Quarantin
 async def quarantined(
     db: Database, limit: int, before: str | None = None, source: str | None = None
 ) -> list[Quarantined]:
+    """Changes that were skipped (of a source), newest first.  ``before``: the last id of the page before."""
     return [
         _quarantined_from(row, db.box.contents.open_text)
         for row in await db.rows("quarantined", limit=limit, before=before, source=source)
@@ -282,16 +284,19 @@ async def find_quarantined(db: Database, quarantined_id: str) -> Quarantined | N
 
 
 async def count_quarantined(db: Database) -> dict[str, int]:
+    """Source → how many of its changes are in quarantine; absent when none is."""
     return dict(await db.rows("count_quarantined"))
 
 
 async def remove_quarantined(db: Database, quarantined_id: str, note: Note = ()) -> bool:
+    """Return whether there was such a change."""
     removed = await db.write("remove_quarantined", id=quarantined_id)
     await record(db, note)
     return removed > 0
 
 
 async def forget_quarantined(db: Database, before: datetime) -> int:
+    """Remove changes that were skipped before this time; how many."""
     return await db.write("forget_quarantined", before=before)
 
 

@@ -9,95 +9,26 @@ restart continues.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
-import structlog
 
 from cdc.model.audit import Note
-from cdc.model.clock import Clock
 from cdc.model.delivery import HOURS_KEPT, MINUTES_KEPT
 from cdc.model.endpoint import public_url, redacted
-from cdc.model.errors import OutboxError
 from cdc.model.event import OPERATIONS
 from cdc.outbox.audit import record
-from cdc.outbox.base import Retained, Retention, RetentionStore
+from cdc.outbox.base import Retained, Retention
 from cdc.outbox.database import Database
 from cdc.outbox.dispatch import rebalance
 from cdc.outbox.secret_box import UNSEALED, no_key
 from cdc.outbox.shared import no_event
 
-#: Events of a step: it takes a few milliseconds, for which others wait.
-BATCH: Final = 200
-#: Seconds: between two steps; from the end of a round to the next one; after the outbox failed.
-PAUSE: Final = 0.05
-EVERY: Final = 3_600.0
-AGAIN: Final = 60.0
-#: Events of a number too great are left alone for so long: attempts at them may still be recorded.
-SETTLED: Final = timedelta(hours=1)
-
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
-
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionPolicy:
-    """The time for which things are stored, as in `[retention]`; 0 for ever, or any number."""
-
-    days: int
-    events: int
-    payload_days: int
-
-    def at(self, now: datetime) -> Retention:
-        return Retention(
-            settled_before=now - SETTLED,
-            finished_before=now - timedelta(days=self.days) if self.days else None,
-            most_events=self.events,
-            payloads_before=now - timedelta(days=self.payload_days) if self.payload_days else None,
-            now=now,
-        )
-
-
-async def keep_tidy(store: RetentionStore, kept: RetentionPolicy, clock: Clock, stop: asyncio.Event) -> None:
-    """Run a round now and one every hour, until ``stop``."""
-    gathered = _NEVER
-    while not stop.is_set():
-        try:
-            now = clock.now()
-            await store.gather_activity(gathered, now)
-            gathered = now - MINUTES_KEPT - timedelta(seconds=EVERY)
-            while not stop.is_set() and await store.reseal(BATCH):
-                await clock.wait(stop, PAUSE)
-            if kept.days or kept.events or kept.payload_days:
-                await _round(store, kept, clock, stop)
-        except OutboxError as error:
-            log.warning("retention failed", error=str(error))
-            await clock.wait(stop, AGAIN)
-        else:
-            await clock.wait(stop, EVERY)
-
-
-async def _round(store: RetentionStore, kept: RetentionPolicy, clock: Clock, stop: asyncio.Event) -> None:
-    """Remove everything that may be removed now, oldest first."""
-    what, after = kept.at(clock.now()), 0
-    events = deliveries = payloads = 0
-    while not stop.is_set():
-        step = await store.retain(what, BATCH, after)
-        events, deliveries, payloads = events + step.events, deliveries + step.deliveries, payloads + step.payloads
-        if step.after is None:
-            break
-        after = step.after
-        await clock.wait(stop, PAUSE)
-    if what.finished_before is not None:
-        await store.forget_quarantined(what.finished_before)
-    if events or deliveries or payloads:
-        log.info("retention", events=events, deliveries=deliveries, payloads_emptied=payloads)
 
 
 class RetentionCandidate(NamedTuple):
@@ -160,8 +91,9 @@ def _before(time: datetime, limit: datetime | None) -> bool:
 
 
 async def retain(db: Database, what: Retention, limit: int, after: int = 0) -> Retained:
-    """Remove finished deliveries, events and payloads by one step.  A finished delivery is not opened again while this
-    runs."""
+    """Look at up to ``limit`` events, oldest first, after sequence ``after``, and remove the expired ones in one
+    short transaction.  The newest event and delivery stay at any age, so that no number is used twice.
+    A finished delivery is not opened again while this runs."""
     newest = int(await db.value("last_event"))
     rows = await db.rows("retention_look", after=after, newest=newest, limit=limit)
     found = sort_out(what, [RetentionCandidate(*row) for row in rows], newest, limit)
@@ -187,6 +119,9 @@ async def _empty(db: Database, events: Sequence[int]) -> int:
 
 
 async def expunge(db: Database, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
+    """Empty payloads, and what endpoints answered to them, for good, and cancel the unfinished deliveries; how many
+    there were of these.  Raises `UsageError`, and changes nothing, when one of the events is not there;
+    `OutboxError` when they are emptied but the disk may still hold what they were: call it again."""
     found: dict[str, int] = dict(await db.rows("sequences", ids=event_ids))
     for event_id in event_ids:
         if event_id not in found:
@@ -209,7 +144,8 @@ async def forget_answers(db: Database, deliveries: Sequence[int | None]) -> None
 
 
 async def gather_activity(db: Database, since: datetime, now: datetime) -> None:
-    """Turn minutes of statistics into hours, and remove old hours."""
+    """Combine the counters by minute that are later than ``since`` and older than two hours into counters by hour,
+    and remove those that are older than 400 days."""
     before = (now - MINUTES_KEPT).replace(minute=0, second=0, microsecond=0)
     await db.alone()  # another process that gathers the same minutes would count them twice
     for name in ("gather_activity", "drop_minutes"):
@@ -227,7 +163,8 @@ _FORMER: Final = "former "
 
 
 async def reseal(db: Database, limit: int) -> bool:
-    """Rewrite up to ``limit`` rows, and return whether there may be more."""
+    """Rewrite up to ``limit`` rows that a former version stored, or whose values are not sealed as configured;
+    return whether there may be more."""
     await db.alone()  # another process that did the same would only repeat it
     places: dict[str, str] = dict(await db.rows("resealed"))
     for name, part in _PARTS.items():
@@ -248,7 +185,7 @@ async def reseal(db: Database, limit: int) -> bool:
 
 
 async def reseal_pending(db: Database) -> bool:
-    """Return whether row values may be stored in another form than the present one."""
+    """Return whether row values may be stored that are not sealed as configured."""
     places: dict[str, str] = dict(await db.rows("resealed"))
     wanted = {name: f"{part.form(db)}:{_DONE}" for name, part in _CONTENTS.items()}
     return any(places.get(name, _CONTENTS[name].first) != place for name, place in wanted.items())

@@ -29,7 +29,7 @@ from cdc.model.clock import Clock
 from cdc.model.colour import lightened
 from cdc.model.endpoint import public_url, shown_url
 from cdc.model.errors import CdcError
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.pages.language import LANGUAGES, Language
 from cdc.pages.session_auth import SessionAuth, SessionPrincipal
 

@@ -29,8 +29,8 @@ from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, Out
 from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
 from cdc.model.worker import ProcessRole
-from cdc.outbox.base import OutboxFile, OutboxStore
-from cdc.outbox.upkeep import RetentionPolicy, keep_tidy
+from cdc.outbox.store import OutboxStore
+from cdc.outbox.tidy import RetentionPolicy, keep_tidy
 from cdc.runtime.components import (
     Components,
     Parts,
@@ -516,7 +516,7 @@ async def observing(config: Config, reported: Reported) -> AsyncIterator[Observe
 
 
 async def _open_in_time(
-    config: Config, store: OutboxFile, role: ProcessRole, stop: asyncio.Event, supervisor: Supervisor
+    config: Config, store: OutboxStore, role: ProcessRole, stop: asyncio.Event, supervisor: Supervisor
 ) -> bool | None:
     """Open the outbox and return whether its account may serve the page; None: ``stop`` came first.  A server that is
     not there yet is waited for."""
@@ -600,7 +600,7 @@ class _RunningConsumer:
         return config
 
 
-async def watch_outbox(store: OutboxFile, clock: Clock, stop: asyncio.Event) -> None:
+async def watch_outbox(store: OutboxStore, clock: Clock, stop: asyncio.Event) -> None:
     """Check the outbox until ``stop``.  Raises `OutboxLost`: nothing of this process works without it."""
     while not await clock.wait(stop, _WATCH):
         try:

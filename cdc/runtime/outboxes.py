@@ -20,7 +20,8 @@ from cdc.model.errors import CdcError, OutboxError, OutboxLost, OutboxMissing, U
 from cdc.model.finding import Finding, Severity, named
 from cdc.model.operation import source_gap
 from cdc.model.worker import ProcessRole
-from cdc.outbox.base import Fence, IngestStore, OutboxFile, OutboxStore
+from cdc.outbox.base import Fence
+from cdc.outbox.store import OutboxStore
 
 if TYPE_CHECKING:
     from cdc.capture.journal.database import JournalDatabase, JournalPosition, Marker
@@ -40,7 +41,7 @@ def outbox_of(outbox: OutboxConfig) -> OutboxStore:
     return _outbox(outbox, outbox.secret_keys())
 
 
-async def require(config: Config, store: OutboxFile) -> None:
+async def require(config: Config, store: OutboxStore) -> None:
     """Raise `OutboxMissing` unless the configured outbox exists: nothing but an explicit step creates one, for an empty
     outbox would take changes without any endpoint."""
     if not await store.exists():
@@ -51,7 +52,7 @@ async def require(config: Config, store: OutboxFile) -> None:
         )
 
 
-async def create(config: Config, store: OutboxFile, *, anyway: bool = False) -> bool:
+async def create(config: Config, store: OutboxStore, *, anyway: bool = False) -> bool:
     """Create the configured outbox unless it exists, and return whether it was created.  Raises `OutboxMissing` when a
     source was read by an outbox that is not there, unless ``anyway``."""
     if await store.exists():
@@ -70,7 +71,7 @@ async def create(config: Config, store: OutboxFile, *, anyway: bool = False) -> 
     return True
 
 
-async def save_lost(store: OutboxFile, lost: OutboxLost) -> OutboxLost:
+async def save_lost(store: OutboxStore, lost: OutboxLost) -> OutboxLost:
     """Save what a lost outbox holds, and return the error with the place of it."""
     try:
         saved = await store.save(SystemClock().now())
@@ -275,7 +276,7 @@ async def expecting(config: Config) -> str | None:
     return None
 
 
-async def marker_finding(source: SourceConfig, store: IngestStore) -> Finding | None:
+async def marker_finding(source: SourceConfig, store: OutboxStore) -> Finding | None:
     """Return the doctor's check whether the outbox holds what its journal does not hold any more; None where there is
     nothing to check, or another check reports why."""
     if source.capture != "triggers":
@@ -302,7 +303,7 @@ class Adoption(NamedTuple):
     tables: list[str]
 
 
-async def adoption(source: SourceConfig, store: IngestStore) -> Adoption:
+async def adoption(source: SourceConfig, store: OutboxStore) -> Adoption:
     """Return what `adopt` would do.  Raises `UsageError` when there is nothing to accept."""
     if source.capture != "triggers":
         raise UsageError(
@@ -320,7 +321,7 @@ async def adoption(source: SourceConfig, store: IngestStore) -> Adoption:
     return Adoption(position.adopting(marker, tables).dump(), stored, tables)
 
 
-async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> list[str]:
+async def adopt(source: SourceConfig, store: OutboxStore, note: Note = ()) -> list[str]:
     """Accept this outbox for a source whose journal was read by another one, or by a newer state of this one, and
     return the tables that are read again for that.  Raises `UsageError` when there is nothing to accept."""
     found, now = await adoption(source, store), SystemClock().now()
@@ -329,7 +330,7 @@ async def adopt(source: SourceConfig, store: IngestStore, note: Note = ()) -> li
     return found.tables
 
 
-async def _position(source: SourceConfig, store: IngestStore) -> JournalPosition | None:
+async def _position(source: SourceConfig, store: OutboxStore) -> JournalPosition | None:
     """Return where the outbox is in the journal; None when the source was read in another way until now."""
     from cdc.capture.journal.database import MOVED, JournalPosition
     from cdc.capture.moving import CaptureMode, captured, read_position

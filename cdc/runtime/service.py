@@ -12,7 +12,7 @@ from cdc.model.audit import Note
 from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.finding import Finding
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 
 if TYPE_CHECKING:
     from cdc.admin.process import RunningProcess

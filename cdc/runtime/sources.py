@@ -28,7 +28,7 @@ from cdc.model.column import Capture, ColumnKind
 from cdc.model.connection import Engine
 from cdc.model.errors import ConfigError, InstallError, JournalMissing, SourceError
 from cdc.model.finding import Finding, Repaired, Severity
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.capture import (
     capture_plan,
     captures,

@@ -26,7 +26,7 @@ from cdc.config.section import LimitsConfig, Section
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import CdcError, ConfigError
 from cdc.model.finding import Finding
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.outboxes import describe_schema
 
 #: Whatever they belong to: URLs, addresses of people and accounts (name@host), IP addresses.

@@ -19,7 +19,7 @@ from cdc.admin.process import RunningProcess
 from cdc.config import Config
 from cdc.dispatch.replay import Replaying
 from cdc.model.clock import Clock
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.access import open_access, sign_in
 from cdc.runtime.service import service_of
 from cdc.web.health import HealthLimits

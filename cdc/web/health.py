@@ -19,7 +19,8 @@ from cdc.model.clock import Clock, ClockWatch
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.model.operation import clock_sentence, clock_set, component_failed, source_resumed, source_stalled
-from cdc.outbox.base import LogStore, Replication
+from cdc.outbox.base import Replication
+from cdc.outbox.store import OutboxStore
 from cdc.web.monitor import INTERVAL, Monitor, Queue, SourceReport
 
 
@@ -230,7 +231,7 @@ class Alarm:
     """``announced``: called when something is to be sent."""
 
     def __init__(
-        self, monitor: Monitor, bounds: HealthLimits, store: LogStore, clock: Clock, announced: Callable[[], None]
+        self, monitor: Monitor, bounds: HealthLimits, store: OutboxStore, clock: Clock, announced: Callable[[], None]
     ) -> None:
         self._monitor = monitor
         self._bounds = bounds

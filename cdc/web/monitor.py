@@ -27,7 +27,8 @@ from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, LimitReached
 from cdc.model.event import Event
 from cdc.model.observer import Observer, requests
-from cdc.outbox.base import MonitoredStore, Replication
+from cdc.outbox.base import Replication
+from cdc.outbox.store import OutboxStore
 
 #: The speed is an average of so long; within the second it is not known yet.
 WINDOW: Final = timedelta(seconds=30)
@@ -335,7 +336,7 @@ class Monitor:
 
     def __init__(
         self,
-        store: MonitoredStore,
+        store: OutboxStore,
         sources: Mapping[str, WatchedSource],
         reported: Reported,
         clock: Clock,

@@ -20,9 +20,9 @@ import pytest
 from cdc.dispatch.signing import new_secret
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryFilter, DeliveryState
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.consumer import database_url
 from support.database import Database
 from support.dispatchers import Dispatcher, configure

@@ -16,7 +16,7 @@ from measure import percentile
 
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.clock import SystemClock
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.database import Database
 
 #: Transactions of the ERP a second.

@@ -51,9 +51,9 @@ from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event, event_payload
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from cdc.web.monitor import Reported
 from support.memory_outbox.outbox import MemoryOutbox
 from support.ports import free_port

@@ -29,9 +29,9 @@ from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Outcome
 from cdc.model.observer import Observer
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.server import postgres_server
 
 CLOCK = SystemClock()

@@ -33,10 +33,10 @@ from measure import percentile
 from cdc.database.postgres_connection import conninfo
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.database import postgres_statements, sqlite_statements
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.server import postgres_server
 
 T = TypeVar("T")

@@ -19,8 +19,9 @@ from cdc.model.change import Position
 from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore, Retention
-from cdc.outbox.upkeep import BATCH
+from cdc.outbox.base import Retention
+from cdc.outbox.store import OutboxStore
+from cdc.outbox.tidy import BATCH
 
 RARE = 50_000
 DAYS = 30

@@ -29,7 +29,7 @@ from bench_outbox import NOW, batches, delivered, endpoint
 from cdc.database.postgres_connection import conninfo
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.postgres import dispatch
+from cdc.outbox.postgres import floors
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.server import postgres_server
 
@@ -163,5 +163,5 @@ if __name__ == "__main__":
     parser.add_argument("--before", action="store_true")
     arguments = parser.parse_args()
     if arguments.before:
-        dispatch.MANY_READS = 10**18  # type: ignore[misc] # a constant of the product, which is switched off here
+        floors.MANY_READS = 10**18  # type: ignore[misc] # a constant of the product, which is switched off here
     asyncio.run(main(arguments))

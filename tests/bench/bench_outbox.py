@@ -19,9 +19,9 @@ from cdc.model.change import Position
 from cdc.model.delivery import Attempt, DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.server import postgres_server
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

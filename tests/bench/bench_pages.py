@@ -49,9 +49,9 @@ from cdc.model.change import Position
 from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery, Outcome, Replay, ReplayState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.browsing import Visitor, visiting
 from support.log_paths import LISTINGS, PAGES, TIMED
 from support.managing import API, CONFIGURATION, Managed, managing

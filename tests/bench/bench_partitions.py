@@ -23,7 +23,7 @@ from cdc.database.postgres_connection import conninfo
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.base import Retention
 from cdc.outbox.postgres.outbox import PostgresOutbox
-from cdc.outbox.upkeep import BATCH
+from cdc.outbox.tidy import BATCH
 from support.server import postgres_server
 
 FIRST = date(2026, 1, 1)

@@ -25,10 +25,10 @@ from bench_outbox import NOW, delivered, endpoint
 
 from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.server import postgres_server
 
 KEY = new_key()

@@ -29,9 +29,9 @@ from cdc.logs import configure_logs
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.connection import ConnectionInfo
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.backlog import fill
 from support.server import postgres_server
 

@@ -29,7 +29,7 @@ from cdc.dispatch.signing import new_secret
 from cdc.logs import configure_logs
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 
 CLOCK = SystemClock()
 PAUSE = 0.05

@@ -10,9 +10,9 @@ import pytest
 from cdc.access.base import AccessStore
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.memory_access import MemoryAccess
 from support.memory_outbox.outbox import MemoryOutbox
 

@@ -15,10 +15,10 @@ from cdc.access.model import IdempotentResponse, UserChange
 from cdc.access.postgres import PostgresAccess
 from cdc.access.sqlite import SqliteAccess
 from cdc.model.errors import OutboxError
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SEALED, SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.accesses import entry, token, user
 from support.database import Database
 from support.outboxes import NOW, at

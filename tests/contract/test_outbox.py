@@ -10,7 +10,8 @@ import pytest
 from cdc.model.change import Position
 from cdc.model.errors import PositionMoved, UsageError
 from cdc.model.event import event_payload
-from cdc.outbox.base import Fence, OutboxStore, Stored
+from cdc.outbox.base import Fence, Stored
+from cdc.outbox.store import OutboxStore
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, event_ids, lease, store
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from cdc.model.delivery import HOURS_KEPT, Activity, DeliveryState
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

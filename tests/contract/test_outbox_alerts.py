@@ -8,7 +8,7 @@ from cdc.model.change import Gap, Operation
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.event import Event
 from cdc.model.operation import Failing, component_failed, endpoint_disabled, source_gap, source_stalled
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import NOW, endpoint, finish, lease
 
 EVERYTHING = ("endpoint.*", "source.*", "component.*")

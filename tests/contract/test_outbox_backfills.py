@@ -11,7 +11,7 @@ from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Position
 from cdc.model.errors import NotFound
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import EVERYTHING, at, endpoint, event
 
 RUNNING, PAUSED, DONE, CANCELLED, FAILED = BackfillState

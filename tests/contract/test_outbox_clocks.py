@@ -8,7 +8,8 @@ import pytest
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore, Retention
+from cdc.outbox.base import Retention
+from cdc.outbox.store import OutboxStore
 from support.outboxes import NOW, at, endpoint, event, lease, outcome, store
 
 YEARS = timedelta(days=5 * 365)

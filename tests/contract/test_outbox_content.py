@@ -13,7 +13,7 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Operation, Position, RowChange, Transaction
 from cdc.model.clock import SystemClock
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.relay import Relay, nobody
 from support.dispatching import event
 from support.outboxes import at

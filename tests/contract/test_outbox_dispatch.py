@@ -9,7 +9,7 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import UsageError
 from cdc.model.event import event_payload
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     NOW,
     at,

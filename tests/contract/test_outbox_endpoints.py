@@ -21,10 +21,11 @@ from cdc.model.endpoint import (
 )
 from cdc.model.errors import CredentialsNotGiven, UsageError
 from cdc.model.event import event_payload
-from cdc.outbox.base import OutboxStore, Stored
+from cdc.outbox.base import Stored
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.slices import TimeBudget
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     NOW,
     at,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from cdc.dispatch.auto_disable import AutoDisable, Failures
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.manual_clock import ManualClock
 from support.outboxes import endpoint, event, event_ids, outcome, store
 

@@ -6,7 +6,7 @@ import asyncio
 
 from cdc.model.endpoint import EndpointChange
 from cdc.model.event import OPERATIONS
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import at, endpoint, event, event_ids, lease, store
 
 ANNOUNCED = event(9, "endpoint:ep_a", name="endpoint.disabled", source=OPERATIONS)

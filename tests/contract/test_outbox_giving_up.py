@@ -10,7 +10,7 @@ import pytest
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.event import OPERATIONS, Event
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import at, delivery_of, endpoint, event, event_ids, finish, lease, outcome, store
 
 SINCE = datetime(2026, 11, 24, 12, 0, 0, 123457, tzinfo=UTC)

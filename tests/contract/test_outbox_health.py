@@ -11,7 +11,8 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, Event
-from cdc.outbox.base import OutboxStore, Stored
+from cdc.outbox.base import Stored
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     EVERYTHING,
     NOW,

@@ -11,9 +11,9 @@ import pytest
 
 from cdc.model.change import Position, SnapshotChange, SnapshotRow
 from cdc.model.errors import PositionMoved
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.outboxes import NOW, event
 from support.waiting import HANG_SECONDS
 

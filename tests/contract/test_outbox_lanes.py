@@ -6,7 +6,7 @@ import pytest
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     NOW,
     at,

@@ -9,7 +9,7 @@ import pytest
 from cdc.dispatch.flow_control import LEAST_RESULTS, FlowControl
 from cdc.dispatch.scheduler import Scheduler
 from cdc.dispatch.shared_limits import SharedLimits
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.dispatching import endpoint, no_jitter
 from support.manual_clock import ManualClock
 

@@ -6,7 +6,7 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     EVERYTHING,
     NOW,

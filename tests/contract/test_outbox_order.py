@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     at,
     check_order,

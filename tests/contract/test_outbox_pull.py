@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.model.delivery import DeliveryState
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import at, endpoint, event, event_ids, finish, lease, states_of, store
 
 CONSUMER = "ep_pull"

@@ -11,8 +11,9 @@ import pytest
 from cdc.model.backfill import Backfill
 from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.errors import PositionMoved
-from cdc.outbox.base import Fence, OutboxStore
-from cdc.outbox.upkeep import RetentionPolicy
+from cdc.outbox.base import Fence
+from cdc.outbox.store import OutboxStore
+from cdc.outbox.tidy import RetentionPolicy
 from support.outboxes import at
 
 

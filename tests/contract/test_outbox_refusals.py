@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.model.errors import OutboxError
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 
 API, OTHER = "https://erp.example.com", "https://other.example.com/fs"
 

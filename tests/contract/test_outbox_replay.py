@@ -8,7 +8,7 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     EVERYTHING,
     NOW,

@@ -8,7 +8,7 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, Replayed, ReplayState
 from cdc.model.errors import NotFound
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.outboxes import EVERYTHING, at
 
 RUNNING, DONE, CANCELLED, FAILED = ReplayState

@@ -8,7 +8,8 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore, Retained, Retention
+from cdc.outbox.base import Retained, Retention
+from cdc.outbox.store import OutboxStore
 from support.outboxes import (
     EVERYTHING,
     NOW,

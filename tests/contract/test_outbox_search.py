@@ -8,9 +8,9 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState, EventFilter
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.sqlite import search as sqlite_search
+from cdc.outbox.store import OutboxStore
 from support.memory_outbox import log as memory_log
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 

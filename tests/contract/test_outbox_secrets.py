@@ -13,10 +13,10 @@ import pytest
 
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import OutboxError, UsageError
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SEALED, SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.database import Database
 from support.outboxes import NOW, at, endpoint
 

@@ -20,9 +20,9 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView, Leas
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
 from cdc.model.event import OPERATIONS, Event
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.database import Database
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, check_order, endpoint, event, outcome

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cdc.model.endpoint import EndpointChange
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.outboxes import NOW, endpoint, event, store
 
 Process = Callable[[], Awaitable[OutboxStore]]

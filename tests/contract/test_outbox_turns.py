@@ -11,7 +11,7 @@ import pytest
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.change import Position
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.dispatching import dispatching, endpoint, event
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from cdc.model.delivery import DeliveryFilter, DeliveryState, DeliveryView, EventFilter
 from cdc.model.errors import UsageError
-from cdc.outbox.base import OutboxStore, Retention, StoredEvent
+from cdc.outbox.base import Retention, StoredEvent
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.slices import TimeBudget
 from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 

@@ -22,12 +22,12 @@ from cdc.access.sqlite import SqliteAccess
 from cdc.admin.accounts import Accounts
 from cdc.database.postgres_connection import conninfo
 from cdc.model.delivery import DeliveryFilter, DeliveryState
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.database import postgres_statements, sqlite_statements
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from cdc.pages.application import routes
 from support.browsing import visiting
 from support.database import Database

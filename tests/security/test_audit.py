@@ -26,10 +26,10 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, ReplayState
 from cdc.model.endpoint import EndpointChange
 from cdc.model.errors import OutboxError
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.accesses import entry, user
 from support.browsing import visiting
 from support.commands import run_command

@@ -20,8 +20,8 @@ from cdc.dispatch.signing import new_secret
 from cdc.model.clock import SystemClock
 from cdc.model.endpoint import CREDENTIALS, Endpoint, EndpointChange, origin_of
 from cdc.model.errors import CredentialsNotGiven
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.browsing import visiting
 from support.http_faults import read_request, receiver
 from support.managing import API, Answered, Managed, managing

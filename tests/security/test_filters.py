@@ -27,7 +27,7 @@ from cdc.model.event import Event
 from cdc.model.filter.regex import regex
 from cdc.model.filter.values import AVERAGE, BURST, STEPS, FilterLimit, Meter, OutOfSteps
 from cdc.model.selection import Condition, ConditionTest, Filtered, FilterProblems
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
 from support.managing import Managed, managing

@@ -21,9 +21,9 @@ from cdc.model.delivery import DeliveryFilter
 from cdc.model.endpoint import Endpoint, EndpointChange, public_url, redacted, settings_text, shown_url
 from cdc.model.errors import OutboxError
 from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.browsing import visiting
 from support.managing import Managed, managing
 from support.outboxes import NOW, at, endpoint, event, lease, store

@@ -29,9 +29,9 @@ from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryFilter
 from cdc.model.errors import LimitReached
 from cdc.model.quota import Limited
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.service import service_of
 from support.browsing import visiting
 from support.managing import API, Managed, managing

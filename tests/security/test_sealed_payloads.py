@@ -14,9 +14,9 @@ from cdc.config import Config
 from cdc.model.change import Operation, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.errors import ConfigError, OutboxError, UsageError
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.secret_box import MAGIC, TEXT, Contents, new_key
 from cdc.outbox.slices import TimeBudget
+from cdc.outbox.store import OutboxStore
 from support.browsing import visiting
 from support.managing import managing
 from support.outboxes import NOW, at, endpoint, event, lease, outcome

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from cdc.config import load_config
 from cdc.model.delivery import DeliveryState
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.outboxes import open_outbox
 from support.outboxes import endpoint, event, finish, lease, store
 

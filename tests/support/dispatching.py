@@ -16,7 +16,7 @@ from cdc.model.delivery import Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS

@@ -18,7 +18,7 @@ from cdc.admin.base import Service
 from cdc.admin.process import RunningProcess
 from cdc.config import Config
 from cdc.dispatch.replay import Replaying
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.pages.application import application
 from cdc.runtime.access import sign_in
 from cdc.runtime.service import service_of

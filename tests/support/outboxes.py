@@ -11,8 +11,9 @@ from cdc.model.change import Position
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore, Stored
+from cdc.outbox.base import Stored
 from cdc.outbox.postgres.outbox import PostgresOutbox
+from cdc.outbox.store import OutboxStore
 
 #: So many open outboxes of one database, each as a process of its own has it.
 Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]

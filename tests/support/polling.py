@@ -20,7 +20,7 @@ from cdc.mapping.merge import merged
 from cdc.model.change import Batch, Gap
 from cdc.model.errors import SourceError
 from cdc.model.event import Event
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.sources import polled_tables, resource_of
 from support.facturascripts_api import TOKEN, Api
 from support.manual_clock import ManualClock

@@ -31,11 +31,11 @@ from cdc.config import SourceConfig
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.database import postgres_statements
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from cdc.runtime import capture
 from support.accesses import entry, token, user
 from support.consumer import database_url

@@ -18,7 +18,7 @@ from cdc.dispatch.sender import Sender
 from cdc.model.change import Position
 from cdc.model.event import Event
 from cdc.model.observer import SILENT, Observer
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.dispatching import no_jitter
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS

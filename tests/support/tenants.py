@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from cdc.model.backfill import Backfill
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay
+from cdc.outbox.store import OutboxStore
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 
@@ -33,8 +34,9 @@ async def shared_outbox() -> MemoryOutbox:
     await outbox.open()
     for name, sources in (("ep_main", (OTHER,)), ("ep_shop", (OWN,)), ("ep_all", ()), ("ep_two", (OTHER, OWN))):
         await outbox.add_endpoint(endpoint(name, sources=sources))
-    await store(outbox, event(1, "a:1", source=OTHER), event(2, "a:2", source=OWN), event(3, "a:3", source=OWN))
-    await finish(outbox, *await lease(outbox), state=DeliveryState.DEAD)
+    own = cast(OutboxStore, outbox)
+    await store(own, event(1, "a:1", source=OTHER), event(2, "a:2", source=OWN), event(3, "a:3", source=OWN))
+    await finish(own, *await lease(own), state=DeliveryState.DEAD)
     for name in (OTHER, OWN):
         which = DeliveryFilter(event_pattern="*", sources=(name,), endpoint_ids=(f"ep_{name}",))
         await outbox.add_replay(Replay(f"rpl_{name}", "token:x", which, 1.0, 1, NOW))

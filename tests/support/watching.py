@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
 from cdc.capture.probe import Backlog
 from cdc.model.change import Batch, Gap, Operation, Position, RowChange, Transaction
 from cdc.model.delivery import Attempt, DeliveryState, Outcome
 from cdc.model.errors import SourceUnavailable
+from cdc.outbox.store import OutboxStore
 from cdc.web.health import HealthLimits, reasons
 from cdc.web.monitor import Monitor, Queue, Reported, WatchedSource
 from support.manual_clock import START, ManualClock
@@ -58,7 +60,7 @@ class Watch:
         self.probe = AskedProbe()
         watched = WatchedSource(self.source, self.probe)  # type: ignore[arg-type]  # no more of it is looked at
         self.store = MemoryOutbox()
-        self.monitor = Monitor(self.store, {"main": watched}, self.reported, self.clock)
+        self.monitor = Monitor(cast(OutboxStore, self.store), {"main": watched}, self.reported, self.clock)
 
     def reasons(self) -> list[str]:
         return reasons(self.monitor, BOUNDS, self.clock.now())

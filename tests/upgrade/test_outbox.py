@@ -16,11 +16,11 @@ from cdc.access.sqlite import SqliteAccess
 from cdc.admin.audit_log import verify
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.database import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.outboxes import EVERYTHING, NOW, event, store
 from support.releases import KEY, after_rotation, dumped, later, releases
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from string import Template
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -25,6 +26,7 @@ from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from cdc.outbox.database import Database, Ledger, Row, postgres_statements
 from cdc.outbox.postgres import search
+from cdc.outbox.postgres.floors import DueFloors
 from cdc.outbox.postgres.search import PostgresSearch
 from cdc.outbox.secret_box import PLAIN, SecretBox, is_sealed
 from cdc.outbox.shared import Subscriber, SubscriberCache, storable
@@ -89,13 +91,24 @@ class Notice(StrEnum):
     WRITTEN = "written"
 
 
+@dataclass(slots=True)
+class Shared:
+    """The state that all connections of an outbox in one process share.  ``token``: this process in notifications.
+    ``writes``: grows with what this process wrote."""
+
+    token: str = ""
+    box: SecretBox = PLAIN
+    subscribers: SubscriberCache = field(default_factory=SubscriberCache)
+    floors: DueFloors = field(default_factory=DueFloors)
+    writes: int = 0
+
+
 class PostgresDatabase(Database):
-    def __init__(
-        self, connection: AsyncConnection[Any], subscribers: SubscriberCache | None = None, box: SecretBox = PLAIN
-    ) -> None:
+    def __init__(self, connection: AsyncConnection[Any], shared: Shared | None = None) -> None:
         self.connection = connection
-        self.box = box
-        self.subscribers = subscribers or SubscriberCache()
+        self.shared = shared or Shared()
+        self.box = self.shared.box
+        self.subscribers = self.shared.subscribers
         self.notice = Notice.WRITTEN  # sent by `PostgresSession.write`
 
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
@@ -263,29 +276,25 @@ class Lock(StrEnum):
 
 class PostgresSession:
     """``durable``: a commit waits for the server's disk; otherwise a crash of the server may undo the newest ones (each
-    as a whole).  ``plain``: statements are planned as PostgreSQL sees fit.  ``token``: this process in notifications.
+    as a whole).  ``plain``: statements are planned as PostgreSQL sees fit.
     ``seconds``: that a call may take; then the connection is cut: the server is deaf, or lost.
     """
 
     def __init__(
         self,
         info: ConnectionInfo,
-        token: str,
+        shared: Shared,
         *,
         durable: bool,
         plain: bool = False,
         seconds: float = CALL_SECONDS,
-        subscribers: SubscriberCache | None = None,
-        box: SecretBox = PLAIN,
     ) -> None:
         self._info = info
-        self._token = token
+        self._shared = shared
         self._seconds = seconds
         self._settings = {"commit": "on" if durable else "off", "plain": "on" if plain else "off"}
         self._connection: AsyncConnection[Any] | None = None
         self._free = asyncio.Lock()
-        self._subscribers = subscribers or SubscriberCache()
-        self._box = box
 
     async def close(self) -> None:
         async with self._free:
@@ -297,14 +306,18 @@ class PostgresSession:
 
     async def write(self, lock: Lock, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a transaction, and notify the other processes."""
-        return await self._alone(lambda db: self._transaction(db, lock, lambda: work(db, *args, **kwargs)))
-
-    async def _transaction(self, db: PostgresDatabase, lock: Lock, work: Callable[[], Awaitable[T]]) -> T:
         begin = Template(postgres_statements()["begin"]).substitute(lock=lock.value, commit=self._settings["commit"])
-        await db.script(begin)
-        result = await work()
-        await db.script(f"NOTIFY {CHANNEL}, '{self._token} {db.notice}'; COMMIT")
-        return result
+
+        async def transaction(db: PostgresDatabase) -> T:
+            await db.script(begin)
+            result = await work(db, *args, **kwargs)
+            await db.script(f"NOTIFY {CHANNEL}, '{self._shared.token} {db.notice}'; COMMIT")
+            return result
+
+        try:
+            return await self._alone(transaction)
+        finally:
+            self._shared.writes += 1
 
     async def _alone(self, work: Callable[[PostgresDatabase], Awaitable[T]]) -> T:
         async with self._free:
@@ -327,7 +340,7 @@ class PostgresSession:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._info, self._settings)
-            return await work(PostgresDatabase(self._connection, self._subscribers, self._box))
+            return await work(PostgresDatabase(self._connection, self._shared))
         except psycopg.Error as error:
             await self._tidy()
             raise sentence(error, self._info) from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from string import Template
 from typing import Any, Final, NamedTuple
@@ -48,169 +46,58 @@ class _Held(NamedTuple):
     crowded: bool
 
 
-#: Seconds between two looks at how much searches for due deliveries read.
-CHECK: Final = 1.0
-#: Index entries that all searches between two looks read, and each of them, where an old transaction is open.
-MANY_READS: Final = 10_000
-LONG_SEARCH: Final = 1000
-#: Seconds for which searches then continue, and at least between two whole ones.
-CONTINUED: Final = 120.0
-WHOLE: Final = 10.0
-#: A whole search takes at most this part of the time.
-PART: Final = 20
-#: A search continues so long before the time at which the former one ended: what was just stored may be that old.
-MARGIN: Final = timedelta(seconds=1)
-
-_EVER: Final = datetime(1, 1, 1, tzinfo=UTC)
-
-
-class DueFloors:
-    """Due times from which searches for due deliveries continue, by endpoint, while an old transaction is open.
-
-    Until it ends, PostgreSQL keeps the index entries of all that was leased and finished since, and a search would read
-    them.  ``active``: searches read many.  What falls due with an earlier time (the next delivery of a record, a store
-    that took long, an endpoint that was enabled) is found by a whole search.
-    """
-
-    def __init__(self) -> None:
-        self.active = False
-        self._check_at = self._whole_at = self._began = 0.0
-        self._whole = False
-        self._seen: tuple[int, int] | None = None
-        self._base = _EVER  # of endpoints that are not in _floors
-        self._floors: dict[str, datetime] = {}
-        self._lowered: dict[str, datetime] = {}  # since the search began, which may not have seen it
-
-    async def check(self, db: PostgresDatabase) -> None:
-        """Look at how much searches read, if it is time to."""
-        now = time.monotonic()
-        if now < self._check_at:
-            return
-        ((searches, reads),) = await db.rows("due_reads")
-        before, self._seen = self._seen or (searches, reads), (searches, reads)
-        searches, reads = searches - before[0], reads - before[1]
-        self.active = not self.active and reads >= max(MANY_READS, LONG_SEARCH * searches)
-        self._check_at = now + (CONTINUED if self.active else CHECK)
-        self._whole_at = 0.0
-
-    def begin(self) -> dict[str, Any]:
-        """Return the parameters of a search."""
-        self._began = time.monotonic()
-        self._whole = self._began >= self._whole_at
-        self._lowered.clear()
-        if self._whole:
-            self._base = _EVER
-            self._floors.clear()
-        return self.present()
-
-    def present(self) -> dict[str, Any]:
-        """Return the parameters of a search that moves no floor."""
-        return {"floors": orjson.dumps(self._floors).decode(), "base": self._base}
-
-    def leased(self, rows: Sequence[Row], now: datetime, limit: int, room: Mapping[str, int], *, only: bool) -> None:
-        """Continue behind what was leased.  Below the limit, endpoints with room left have nothing else due."""
-        for row in rows:
-            self._raise(row[1], row[-1] - MARGIN)
-        if len(rows) < limit:
-            got = Counter(row[1] for row in rows)
-            for endpoint, most in room.items():
-                self._raise(endpoint, now - MARGIN if got[endpoint] < most else _EVER)
-            if not only:
-                self._base = max(self._base, now - MARGIN)
-        self._end()
-
-    def found(self, found: DueEndpoints, now: datetime, without: Collection[str]) -> None:
-        """Continue behind ``now`` where no other endpoints than these have something due."""
-        if found.place == 0:
-            for endpoint in (*found.ids, *without):
-                self._raise(endpoint, _EVER)
-            self._base = max(self._base, now - MARGIN)
-        self._end()
-
-    def promoted(self, promoted: Sequence[Row]) -> None:
-        """Go back to the due times of what follows in its lane: it was stored with what it waited for, or later."""
-        if self.active:
-            for endpoint, due in promoted:
-                self._lowered[endpoint] = min(self._lowered.get(endpoint, due), due)
-            self._lower()
-
-    def _lower(self) -> None:
-        for endpoint, due in self._lowered.items():
-            self._floors[endpoint] = min(self._floors.get(endpoint, self._base), due)
-
-    def _raise(self, endpoint: str, floor: datetime) -> None:
-        self._floors[endpoint] = max(self._floors.get(endpoint, self._base), floor)
-
-    def _end(self) -> None:
-        self._lower()
-        if self._whole:
-            ended = time.monotonic()
-            self._whole_at = ended + max(WHOLE, PART * (ended - self._began))
+#: After this the dispatcher asks again, while it would cost too much to say when something is due.
+SOON: Final = timedelta(seconds=1)
 
 
 async def lease(
     db: PostgresDatabase,
-    floors: DueFloors,
     worker: str,
     now: datetime,
     until: datetime,
-    *,
     limit: int,
-    room: Mapping[str, int],
-    only: bool,
+    room: Mapping[str, int] | None = None,
+    *,
+    only: bool = False,
 ) -> list[LeasedDelivery]:
     """One statement, which needs no lock of lanes."""
-    rooms = orjson.dumps({endpoint: (most, turn) for turn, (endpoint, most) in enumerate(room.items())}).decode()
-    given = {"worker": worker, "now": now, "until": until, "limit": limit, "rooms": rooms}
-    given = {**given, "ids": list(room)} if only else given
-    await floors.check(db)
-    if not floors.active:
-        return _leased(db, await db.query(lease_statement(only=only), given), until)
-    rows = await db.query(lease_statement(only=only, resumed=True), given | floors.begin())
-    floors.leased(rows, now, limit, room, only=only)
-    return _leased(db, rows, until)
+    room = room or {}
+    turns = {endpoint: (most, turn) for turn, (endpoint, most) in enumerate(room.items())}
+    parameters = {"worker": worker, "until": until, "rooms": orjson.dumps(turns).decode()}
+    parameters |= {"ids": list(room)} if only else {}
+    statement = lease_statement(only=only), lease_statement(only=only, resumed=True)
+    return await _lease(db, statement, parameters, now, limit, room, only=only)
 
 
 async def lease_of(
-    db: PostgresDatabase,
-    floors: DueFloors,
-    endpoint_id: str,
-    worker: str,
-    *,
-    now: datetime,
-    until: datetime,
-    limit: int,
+    db: PostgresDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
 ) -> list[LeasedDelivery]:
-    given = {"endpoint": endpoint_id, "worker": worker, "now": now, "until": until, "limit": limit}
-    await floors.check(db)
-    if not floors.active:
-        return _leased(db, await db.query(lease_of_statement(), given), until)
-    rows = await db.query(lease_of_statement(resumed=True), given | floors.begin())
-    floors.leased(rows, now, limit, {endpoint_id: limit}, only=True)
-    return _leased(db, rows, until)
+    parameters = {"endpoint": endpoint_id, "worker": worker, "until": until}
+    statement = lease_of_statement(), lease_of_statement(resumed=True)
+    return await _lease(db, statement, parameters, now, limit, {endpoint_id: limit}, only=True)
 
 
-async def due_endpoints(
+async def _lease(
     db: PostgresDatabase,
-    floors: DueFloors,
+    statement: tuple[str, str],
+    parameters: dict[str, Any],
     now: datetime,
+    limit: int,
+    room: Mapping[str, int],
     *,
-    most: int,
-    place: int,
-    without: Collection[str],
-    runs: Sequence[tuple[int, int]] | None = None,
-) -> DueEndpoints:
-    if not floors.active:
-        return await dispatch.due_endpoints(db, now, most, place, without=without, runs=runs)
-    given = floors.begin() if runs is None else floors.present()
-    name = "due_endpoints_from"
-    found = await dispatch.due_endpoints(db, now, most, place, without=without, runs=runs, name=name, **given)
-    if runs is None:
-        floors.found(found, now, without)
-    return found
-
-
-def _leased(db: PostgresDatabase, rows: Sequence[Row], until: datetime) -> list[LeasedDelivery]:
+    only: bool,
+) -> list[LeasedDelivery]:
+    """Lease by the first statement, or, while `DueFloors.active`, by the second."""
+    floors = db.shared.floors
+    parameters |= {"now": now, "limit": limit}
+    await floors.check(db)
+    if floors.active:
+        rows = await db.query(statement[1], parameters | floors.begin())
+        floors.leased(rows, now, limit, room, only=only)
+    else:
+        rows = await db.query(statement[0], parameters)
+    db.shared.writes += len(rows)
+    until, opened = parameters["until"], db.box.contents.open
     return [
         LeasedDelivery(
             id=delivery_id(number),
@@ -220,11 +107,35 @@ def _leased(db: PostgresDatabase, rows: Sequence[Row], until: datetime) -> list[
             record=record,
             attempt=attempts,
             lease_until=until,
-            body_event=db.box.contents.open(payload),
+            body_event=opened(payload),
             source=source,
         )
         for number, endpoint_id, event_id, name, record, attempts, payload, source, *_ in rows
     ]
+
+
+async def due_endpoints(
+    db: PostgresDatabase,
+    now: datetime,
+    most: int,
+    place: int,
+    without: Collection[str] = (),
+    runs: Sequence[tuple[int, int]] | None = None,
+) -> DueEndpoints:
+    floors = db.shared.floors
+    if not floors.active:
+        return await dispatch.due_endpoints(db, now, most, place, without, runs)
+    floor = floors.begin() if runs is None else floors.present()
+    name = "due_endpoints_from"
+    found = await dispatch.find_due_endpoints(db, name, now, most, place, without=without, runs=runs, **floor)
+    if runs is None:
+        floors.found(found, now, without)
+    return found
+
+
+async def next_due(db: PostgresDatabase, now: datetime, without: Collection[str] = ()) -> datetime | None:
+    """Return `SOON` from now while an old transaction makes the search for the next due time expensive."""
+    return now + SOON if db.shared.floors.active else await dispatch.next_due(db, now, without)
 
 
 @cache

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,14 +29,12 @@ from psycopg import AsyncConnection
 from cdc import __version__
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
-from cdc.model.delivery import AdmissionRequest, Admitted, DueEndpoints, EndpointHold, LeasedDelivery, Outcome
+from cdc.model.delivery import AdmissionRequest, Admitted, EndpointHold, Outcome
 from cdc.model.errors import NotFound, OutboxError, OutboxLost
 from cdc.model.event import Event
 from cdc.model.worker import Census, SourceLease, WorkerView
 from cdc.outbox import endpoints, upkeep
 from cdc.outbox.base import Replication
-from cdc.outbox.database import Database
-from cdc.outbox.database_outbox import DatabaseOutbox, P, Run, T, Work
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import (
     CALL_SECONDS,
@@ -45,12 +43,14 @@ from cdc.outbox.postgres.database import (
     Notice,
     PostgresDatabase,
     PostgresSession,
+    Shared,
     connect,
     sentence,
 )
 from cdc.outbox.postgres.schema import is_installed, migrate_postgres, secret_rights
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.shared import SubscriberCache, reader_lock, refusal_lock
+from cdc.outbox.shared import reader_lock, refusal_lock
+from cdc.outbox.store import OutboxStore, Via, method
 
 #: Seconds that a call may take: less than a lease lasts.
 _CALL: Final = 4.0
@@ -61,8 +61,8 @@ _SETTLING: Final = 3.0
 class PostgresWorkers:
     """A `cdc.model.worker.WorkerStore`."""
 
-    def __init__(self, info: ConnectionInfo, token: str) -> None:
-        self._session = PostgresSession(info, token, durable=True, plain=True, seconds=_CALL)
+    def __init__(self, info: ConnectionInfo, shared: Shared) -> None:
+        self._session = PostgresSession(info, shared, durable=True, plain=True, seconds=_CALL)
         self._connection: AsyncConnection[Any] | None = None
         self._readers: set[str] = set()  # whose locks the connection holds
         self._joined = False
@@ -76,19 +76,19 @@ class PostgresWorkers:
     # -- readers of sources that have no lock of their own -----------------------------------------------------------
 
     async def become_reader(self, source: str) -> bool:
-        return await self._session.read(self._become_reader, source)
+        async def lock(db: PostgresDatabase) -> bool:
+            self._meet(db)
+            if source not in self._readers and await db.value("lock_reader", lock=reader_lock(source)):
+                self._readers.add(source)
+            return source in self._readers
+
+        return await self._session.read(lock)
 
     async def stop_reading(self, source: str) -> None:
         if source in self._readers:
             self._readers.discard(source)
             with suppress(OutboxError):  # the connection is closed then, and holds nothing
-                await self._session.read(_unlock, source)
-
-    async def _become_reader(self, db: PostgresDatabase, source: str) -> bool:
-        self._meet(db)
-        if source not in self._readers and await db.value("lock_reader", lock=reader_lock(source)):
-            self._readers.add(source)
-        return source in self._readers
+                await self._session.read(PostgresDatabase.rows, "unlock_reader", lock=reader_lock(source))
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
@@ -96,24 +96,29 @@ class PostgresWorkers:
         return await self._session.read(self._sign, name, sources, lags)
 
     async def take(self, name: str, sources: Sequence[str]) -> dict[str, int]:
-        taken = await self._session.read(_rows, "take_leases", name=name, sources=list(sources))
+        taken = await self._session.read(PostgresDatabase.rows, "take_leases", name=name, sources=list(sources))
         return {str(source): int(epoch) for source, epoch in taken}
 
     async def want(self, name: str, sources: Sequence[str]) -> None:
-        await self._session.read(_write, "want_leases", name=name, sources=list(sources))
+        await self._session.read(PostgresDatabase.write, "want_leases", name=name, sources=list(sources))
 
     async def release(self, name: str, sources: Sequence[str]) -> None:
-        await self._session.read(_write, "release_leases", name=name, sources=list(sources))
+        await self._session.read(PostgresDatabase.write, "release_leases", name=name, sources=list(sources))
 
     async def leave(self, name: str) -> None:
-        await self._session.read(_write, "release_leases", name=name, sources=None)
-        await self._session.read(_write, "forget_worker", name=name)
+        await self._session.read(PostgresDatabase.write, "release_leases", name=name, sources=None)
+        await self._session.read(PostgresDatabase.write, "forget_worker", name=name)
 
     async def workers(self) -> list[WorkerView]:
-        return [_view(row) for row in await self._session.read(_rows, "workers")]
+        views = []
+        for row in await self._session.read(PostgresDatabase.rows, "workers"):
+            name, version, started_at, seen_at, alive, draining, sources, lags = row
+            reads = {source: datetime.fromisoformat(since) for source, since in sources.items()}
+            views.append(WorkerView(name, version, started_at, seen_at, alive, draining, reads, lags))
+        return views
 
     async def drain(self, name: str, *, draining: bool) -> None:
-        if not await self._session.read(_write, "drain_worker", name=name, draining=draining):
+        if not await self._session.read(PostgresDatabase.write, "drain_worker", name=name, draining=draining):
             raise NotFound(f"There is no worker {name}.", "`cdc worker list` shows the workers.")
 
     def _meet(self, db: PostgresDatabase) -> None:
@@ -160,24 +165,6 @@ class PostgresWorkers:
         self._joined = self._begun = True
 
 
-def _view(row: tuple[Any, ...]) -> WorkerView:
-    name, version, started_at, seen_at, alive, draining, sources, lags = row
-    reads = {source: datetime.fromisoformat(since) for source, since in sources.items()}
-    return WorkerView(name, version, started_at, seen_at, alive, draining, reads, lags)
-
-
-async def _unlock(db: PostgresDatabase, source: str) -> None:
-    await db.rows("unlock_reader", lock=reader_lock(source))
-
-
-async def _rows(db: PostgresDatabase, statement: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
-    return await db.rows(statement, **parameters)
-
-
-async def _write(db: PostgresDatabase, statement: str, /, **parameters: Any) -> int:
-    return await db.write(statement, **parameters)
-
-
 log = structlog.get_logger()
 
 
@@ -185,8 +172,6 @@ log = structlog.get_logger()
 SOON_SECONDS: Final = 15.0
 #: Seconds that a step of a source's move may take: the last one lets all its deliveries go.
 ALTER_SECONDS: Final = 3600.0
-#: After this the dispatcher looks again, while it would cost too much to say when something is due.
-SOON: Final = timedelta(seconds=1)
 
 
 class Listener:
@@ -253,26 +238,28 @@ class Listener:
             self.wake()
 
 
-_NAME: Final = "refusals"
-_TEXT: Final = "SELECT value FROM cdc_outbox.source_state WHERE source = %(source)s AND name = %(name)s"
-_LOCK: Final = "SELECT pg_advisory_xact_lock(%(lock)s)"
+#: The name of the state that holds the refusals of an API; no source is called ``api …``.
+_REFUSALS: Final = "refusals"
 
 
 async def _refusal_text(db: PostgresDatabase, api: str) -> str:
-    found = await db.query(_TEXT, {"source": _owner(api), "name": _NAME})
-    return str(found[0][0]) if found else ""
+    text = "SELECT value FROM cdc_outbox.source_state WHERE source = %(source)s AND name = %(name)s"
+    rows = await db.query(text, {"source": f"api {api}", "name": _REFUSALS})
+    return str(rows[0][0]) if rows else ""
 
 
-async def _change_refusals(db: PostgresDatabase, api: str, changed: Callable[[str], str]) -> None:
+async def _change_refusals(db: PostgresDatabase, api: str, change: Callable[[str], str]) -> None:
     async with db.connection.transaction():
-        await db.query(_LOCK, {"lock": refusal_lock(api)})
-        value = changed(await _refusal_text(db, api))
-        await db.write_each("set_state", {"name": [_NAME], "value": [value]}, source=_owner(api))
+        await db.query("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": refusal_lock(api)})
+        value = change(await _refusal_text(db, api))
+        await db.write_each("set_state", {"name": [_REFUSALS], "value": [value]}, source=f"api {api}")
 
 
-def _owner(api: str) -> str:
-    """No source has such a name."""
-    return f"api {api}"
+async def _replication(db: PostgresDatabase) -> Replication:
+    ((waits, standby),) = await db.rows("replication")
+    if waits:
+        return Replication.SYNCHRONOUS
+    return Replication.ASYNCHRONOUS if standby else Replication.NONE
 
 
 class PostgresLimits:
@@ -291,71 +278,65 @@ class PostgresLimits:
         return await self._session.read(dispatch.admit, worker, wanted)
 
 
-class PostgresOutbox(DatabaseOutbox):
+class PostgresOutbox(OutboxStore):
     """`OutboxStore` in the schema ``cdc_outbox`` of a database.  ``box``: seals the endpoints' secrets in it."""
 
     def __init__(self, info: ConnectionInfo, *, box: SecretBox = PLAIN) -> None:
-        super().__init__()
         self._info = info
-        token = secrets.token_hex(8)
-        subscribers = SubscriberCache()
+        self._shared = shared = Shared(secrets.token_hex(8), box)
         soon = SOON_SECONDS if info.others else CALL_SECONDS
-        session = partial(PostgresSession, info, token, box=box)
-        self._durable = session(durable=True, subscribers=subscribers)
+        session = partial(PostgresSession, info, shared)
+        self._durable = session(durable=True)
         self._leasing = session(durable=False, seconds=soon)
-        self._recording = session(durable=True, seconds=soon, subscribers=subscribers)
-        self._reading = session(durable=True, plain=True)
+        self._recording = session(durable=True, seconds=soon)
+        reading = session(durable=True, plain=True)
         self._upkeep = session(durable=False)
-        self._altering = session(durable=True, seconds=ALTER_SECONDS)
+        altering = session(durable=True, seconds=ALTER_SECONDS)
+        self._sessions = self._durable, self._leasing, self._recording, reading, self._upkeep, altering
+        self.runs = {
+            Via.READ: self._durable.read,
+            Via.LOG: reading.read,
+            Via.DUE: self._leasing.read,
+            Via.CHANGE: partial(self._durable.write, Lock.EXCLUSIVE),
+            Via.ALTER: partial(altering.write, Lock.EXCLUSIVE),
+            Via.ADD: partial(self._durable.write, Lock.SHARED),
+            Via.STEP: self._durable.read,
+            Via.DISPATCH: partial(self._recording.write, Lock.EXCLUSIVE),
+            Via.TIDY: partial(self._upkeep.write, Lock.SHARED),
+        }
         self.limits = PostgresLimits(self._leasing)
-        self._read_own = self._read_snapshot = self._step = self._durable.read
-        self._read_due, self.read_log = self._leasing.read, self._reading.read
-        self._change = self._noted(self._durable, Lock.EXCLUSIVE)
-        self.alter = self._noted(self._altering, Lock.EXCLUSIVE)
-        self._add = partial(self._durable.write, Lock.SHARED)
-        self._dispatch = self._noted(self._recording, Lock.EXCLUSIVE)
-        self._tidy = self._noted(self._upkeep, Lock.SHARED)
-        self._listener = Listener(info, token)
-        self.workers = self._readers = PostgresWorkers(info, token)
-        self._floors = dispatch.DueFloors()
-        self._own_writes = 0
+        self._listener = Listener(info, shared.token)
+        self.workers = self._readers = PostgresWorkers(info, shared)
         self._seen: tuple[int, int] | None = None
-
-    def _noted(self, session: PostgresSession, lock: Lock) -> Run:
-        """Return what runs a function in a transaction, and counts it for `changed`."""
-
-        async def write(work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-            self._own_writes += 1
-            return await session.write(lock, work, *args, **kwargs)
-
-        return write
 
     async def exists(self) -> bool:
         return await is_installed(self._info)
 
     async def check(self) -> None:
-        await self.read_log(_check_schema, self._info)
+        if await self.runs[Via.LOG](PostgresDatabase.value, "main_table") is None:
+            raise OutboxLost(
+                f"The schema cdc_outbox in {self._info.describe()} was dropped while this process used it.",
+                "Restore it from a backup: docs/operations.md.",
+            )
 
-    async def replication(self) -> Replication:
-        return await self._read_due(_replication)
+    replication = method(Via.DUE, _replication)
 
     async def save(self, now: datetime) -> Path | None:  # noqa: ARG002 - for SQLite, which writes the content of a deleted file to a new one; of a dropped schema there is none
         return None
 
     async def open(self) -> None:
         await migrate_postgres(self._info)
-        await self.read_log(upkeep.check_keys)
-        rights = await self.read_log(secret_rights)
+        read = self.runs[Via.LOG]
+        await read(upkeep.check_keys)
+        rights = await read(secret_rights)
         self._endpoints_by = "endpoints" if rights.reads else "endpoints_outlined"
-        if not rights.writes:
-            return
-        if await self.read_log(endpoints.seal_secrets, former=False, dry_run=True):
+        if rights.writes and await read(endpoints.seal_secrets, former=False, dry_run=True) > 0:
             await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, former=False)
 
     async def close(self) -> None:
         await self._listener.close()
         await self._readers.close()
-        for session in (self._durable, self._leasing, self._recording, self._reading, self._upkeep, self._altering):
+        for session in self._sessions:
             await session.close()
 
     async def become_reader(self, source: str) -> bool:
@@ -364,11 +345,8 @@ class PostgresOutbox(DatabaseOutbox):
     async def stop_reading(self, source: str) -> None:
         await self._readers.stop_reading(source)
 
-    async def refusals(self, api: str) -> str:
-        return await self._durable.read(_refusal_text, api)
-
-    async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
-        await self._durable.read(_change_refusals, api, change)
+    refusals = method(Via.READ, _refusal_text)
+    change_refusals = method(Via.READ, _change_refusals)
 
     # -- dispatch: a crash of the server may undo the newest leases, so that something is sent once more ------------
 
@@ -378,50 +356,14 @@ class PostgresOutbox(DatabaseOutbox):
     def on_write(self, wake: Callable[[], None]) -> None:
         self._listener.wake = wake
 
-    async def lease(
-        self,
-        worker: str,
-        now: datetime,
-        until: datetime,
-        limit: int,
-        room: Mapping[str, int] | None = None,
-        *,
-        only: bool = False,
-    ) -> list[LeasedDelivery]:
-        lease = dispatch.lease
-        floors = self._floors
-        leased = await self._leasing.read(lease, floors, worker, now, until, limit=limit, room=room or {}, only=only)
-        self._own_writes += len(leased)
-        return leased
-
-    async def lease_of(
-        self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
-    ) -> list[LeasedDelivery]:
-        lease_of = dispatch.lease_of
-        floors = self._floors
-        leased = await self._leasing.read(lease_of, floors, endpoint_id, worker, now=now, until=until, limit=limit)
-        self._own_writes += len(leased)
-        return leased
-
-    async def due_endpoints(
-        self,
-        now: datetime,
-        most: int,
-        place: int,
-        without: Collection[str] = (),
-        runs: Sequence[tuple[int, int]] | None = None,
-    ) -> DueEndpoints:
-        find, floors = dispatch.due_endpoints, self._floors
-        return await self._leasing.read(find, floors, now, most=most, place=place, without=without, runs=runs)
-
-    async def next_due(self, now: datetime, without: Collection[str] = ()) -> datetime | None:
-        """Return `SOON` from now while an old transaction makes the search for the next due time expensive."""
-        return now + SOON if self._floors.active else await super().next_due(now, without)
+    lease = method(Via.DUE, dispatch.lease)
+    lease_of = method(Via.DUE, dispatch.lease_of)
+    due_endpoints = method(Via.DUE, dispatch.due_endpoints)
+    next_due = method(Via.DUE, dispatch.next_due)
 
     async def finish(
         self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
     ) -> None:
-        self._own_writes += 1
         write, finish = self._recording.write, dispatch.finish
         try:
             lock = Lock.SHARED
@@ -429,11 +371,11 @@ class PostgresOutbox(DatabaseOutbox):
         except dispatch.Crowded:
             lock = Lock.EXCLUSIVE
             promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, exclusive=True)
-        self._floors.promoted(promoted)
+        self._shared.floors.promoted(promoted)
 
     async def changed(self) -> bool:
-        """Return whether this or, by its notices, another process changed something; leases do not count.  True while
-        notices cannot be received."""
+        """Return whether this or, by its notices, another process changed something; leases of others do not count.
+        True while notices cannot be received."""
         now = await self._versions()
         changed, self._seen = now != self._seen or not self._listener.hearing, now
         return changed
@@ -444,20 +386,4 @@ class PostgresOutbox(DatabaseOutbox):
 
     async def _versions(self) -> tuple[int, int]:
         await self._listener.start()
-        return self._listener.writes, self._own_writes
-
-
-async def _replication(db: Database) -> Replication:
-    ((waits, standby),) = await db.rows("replication")
-    if waits:
-        return Replication.SYNCHRONOUS
-    return Replication.ASYNCHRONOUS if standby else Replication.NONE
-
-
-async def _check_schema(db: Database, info: ConnectionInfo) -> None:
-    """Raise `OutboxLost` when the schema or its main table was dropped."""
-    if await db.value("main_table") is None:
-        raise OutboxLost(
-            f"The schema cdc_outbox in {info.describe()} was dropped while this process used it.",
-            "Restore it from a backup: docs/operations.md.",
-        )
+        return self._listener.writes, self._shared.writes

@@ -27,13 +27,13 @@ async def lease(
     worker: str,
     now: datetime,
     until: datetime,
-    *,
     limit: int,
-    room: Mapping[str, int],
-    only: bool,
+    room: Mapping[str, int] | None = None,
+    *,
+    only: bool = False,
 ) -> list[LeasedDelivery]:
-    rooms = orjson.dumps({endpoint_id: (most, turn) for turn, (endpoint_id, most) in enumerate(room.items())}).decode()
-    wanted = {"room": rooms, "only": only, "limit": limit, "now": micros(now)}
+    turns = {endpoint_id: (most, turn) for turn, (endpoint_id, most) in enumerate((room or {}).items())}
+    wanted = {"room": orjson.dumps(turns).decode(), "only": only, "limit": limit, "now": micros(now)}
     due = sorted(database.connection.execute(sqlite_statements()["due"], wanted))  # oldest first
     database.connection.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for row in due])))
     opened = database.box.contents.open
@@ -48,9 +48,9 @@ async def lease(
 
 
 async def lease_of(
-    database: SqliteDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, *, limit: int
+    database: SqliteDatabase, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
 ) -> list[LeasedDelivery]:
-    return await lease(database, worker, now, until, limit=limit, room={endpoint_id: limit}, only=True)
+    return await lease(database, worker, now, until, limit, room={endpoint_id: limit}, only=True)
 
 
 async def finish(
@@ -58,7 +58,7 @@ async def finish(
     worker: str,
     outcomes: Sequence[Outcome],
     now: datetime,
-    announcements: Sequence[Event],
+    announcements: Sequence[Event] = (),
 ) -> None:
     db = database.connection
     sent = list(_requests(outcomes))

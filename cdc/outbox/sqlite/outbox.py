@@ -1,8 +1,8 @@
 """The embedded outbox: one SQLite file, several processes.
 
 Two connections, each in its own thread: one writes (and reads what the hot paths need), the other reads the log, so
-that a slow listing delays nobody.  Calls that an API refused are in a small file beside it (`RefusalFile`), which can
-be written before there is an outbox.
+that a slow listing delays nobody.  Calls that an API refused are in a small file beside it, which can be written before
+there is an outbox.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import partial
@@ -18,76 +18,26 @@ from pathlib import Path
 from typing import Final
 
 from cdc.model.audit import Note
-from cdc.model.delivery import LeasedDelivery, Outcome
-from cdc.model.event import Event
 from cdc.outbox import endpoints, upkeep
-from cdc.outbox.database_outbox import DatabaseOutbox
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, log_in_use, sentence
 from cdc.outbox.sqlite.file import ProcessLock, copy, forget_log, keep_private, open_file
+from cdc.outbox.store import OutboxStore, T, Via, method
 
-_CREATE: Final = "CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)"
-_READ: Final = "SELECT content FROM refusal WHERE api = ?"
-_WRITE: Final = "INSERT OR REPLACE INTO refusal (api, content) VALUES (?, ?)"
-#: Seconds to wait for another process, which writes a few bytes.
+#: Seconds to wait for another process that writes refusals: a few bytes.
 _TIMEOUT: Final = 10.0
-
-
-class RefusalFile:
-    """``outbox``: the path of the outbox, which need not exist."""
-
-    def __init__(self, outbox: Path) -> None:
-        self._path = outbox.with_name(f"{outbox.name}-refusals")
-
-    async def read(self, api: str) -> str:
-        """Raises `OutboxError`, as `change` does."""
-        return await asyncio.to_thread(self._read, api) if self._path.exists() else ""
-
-    async def change(self, api: str, change: Callable[[str], str]) -> None:
-        await asyncio.to_thread(self._change, api, change)
-
-    def _read(self, api: str) -> str:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=_TIMEOUT)) as db:
-                return _content(db, api)
-        except sqlite3.Error as error:
-            raise sentence(error, self._path) from error
-
-    def _change(self, api: str, change: Callable[[str], str]) -> None:
-        new = not self._path.exists()
-        keep_private(self._path)  # an account that can open it could hold its lock
-        try:
-            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=_TIMEOUT)) as db:
-                db.execute("BEGIN IMMEDIATE")
-                db.execute(_CREATE)
-                db.execute(_WRITE, (api, change(_content(db, api))))
-                db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise sentence(error, self._path) from error
-        if new and os.geteuid() == 0:  # the consumer's user, who owns the folder, writes it too
-            owner = self._path.parent.stat()
-            os.chown(self._path, owner.st_uid, owner.st_gid)
-
-
-def _content(db: sqlite3.Connection, api: str) -> str:
-    tables = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusal'").fetchone()
-    found = db.execute(_READ, (api,)).fetchone() if tables else None
-    return str(found[0]) if found else ""
-
-
 #: KiB.  The log, and kept rows, are walked once: what is needed again are the pages above the leaves.
 _READER_CACHE: Final = 4096
 
 
-class SqliteOutbox(DatabaseOutbox):
+class SqliteOutbox(OutboxStore):
     """`OutboxStore` in the file ``path`` (made with mode 0600 when absent: it holds secrets).
 
     ``busy_timeout``: seconds to wait for another process's write.  ``box``: seals the endpoints' secrets in it.
     """
 
     def __init__(self, path: Path | str, *, busy_timeout: float = 5.0, box: SecretBox = PLAIN) -> None:
-        super().__init__()
         self._path = Path(path)
         self._use(
             SqliteThread(self._path, busy_timeout, box=box),
@@ -96,14 +46,13 @@ class SqliteOutbox(DatabaseOutbox):
         self._seen: tuple[int, int] | None = None
         self._dispatch_lock = ProcessLock(self._path)
         self._readers: dict[str, ProcessLock] = {}
-        self._refusals = RefusalFile(self._path)
+        self._refusals = self._path.with_name(f"{self._path.name}-refusals")
 
     def _use(self, writer: SqliteThread, reader: SqliteThread) -> None:
         self._writer, self._reader = writer, reader
-        self._read_own = writer.read
-        self.read_log = self._read_snapshot = self._read_due = reader.read
-        self._change = self.alter = self._add = self._step = writer.write
-        self._dispatch = self._tidy = writer.write_relaxed
+        self.runs = dict.fromkeys(Via, writer.write)
+        self.runs |= {Via.READ: reader.read, Via.LOG: reader.read, Via.DUE: reader.read}
+        self.runs |= {Via.DISPATCH: writer.write_relaxed, Via.TIDY: writer.write_relaxed}
 
     async def exists(self) -> bool:
         return self._path.exists()
@@ -143,38 +92,40 @@ class SqliteOutbox(DatabaseOutbox):
             reader.release()
 
     async def refusals(self, api: str) -> str:
-        return await self._refusals.read(api)
+        if not self._refusals.exists():
+            return ""
+        return await asyncio.to_thread(self._use_refusals, lambda db: _refusal(db, api))
 
     async def change_refusals(self, api: str, change: Callable[[str], str]) -> None:
-        await self._refusals.change(api, change)
+        def replace(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("CREATE TABLE IF NOT EXISTS refusal (api TEXT PRIMARY KEY, content TEXT NOT NULL)")
+            content = change(_refusal(db, api))
+            db.execute("INSERT OR REPLACE INTO refusal (api, content) VALUES (?, ?)", (api, content))
+            db.execute("COMMIT")
+
+        new = not self._refusals.exists()
+        keep_private(self._refusals)  # an account that can open it could hold its lock
+        await asyncio.to_thread(self._use_refusals, replace)
+        if new and os.geteuid() == 0:  # the consumer's user, who owns the folder, writes it too
+            owner = self._path.parent.stat()
+            os.chown(self._refusals, owner.st_uid, owner.st_gid)
+
+    def _use_refusals(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with closing(sqlite3.connect(self._refusals, isolation_level=None, timeout=_TIMEOUT)) as db:
+                return work(db)
+        except sqlite3.Error as error:
+            raise sentence(error, self._refusals) from error
 
     # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
 
     async def become_dispatcher(self) -> bool:
         return self._dispatch_lock.take()
 
-    async def lease(
-        self,
-        worker: str,
-        now: datetime,
-        until: datetime,
-        limit: int,
-        room: Mapping[str, int] | None = None,
-        *,
-        only: bool = False,
-    ) -> list[LeasedDelivery]:
-        lease, room = dispatch.lease, room or {}
-        return await self._writer.write_relaxed(lease, worker, now, until, limit=limit, room=room, only=only)
-
-    async def lease_of(
-        self, endpoint_id: str, worker: str, now: datetime, until: datetime, limit: int
-    ) -> list[LeasedDelivery]:
-        return await self._writer.write_relaxed(dispatch.lease_of, endpoint_id, worker, now, until, limit=limit)
-
-    async def finish(
-        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
-    ) -> None:
-        await self._writer.write_relaxed(dispatch.finish, worker, outcomes, now, announcements)
+    lease = method(Via.DISPATCH, dispatch.lease)
+    lease_of = method(Via.DISPATCH, dispatch.lease_of)
+    finish = method(Via.DISPATCH, dispatch.finish)
 
     def on_write(self, wake: Callable[[], None]) -> None:
         pass  # a file sends no notices
@@ -192,6 +143,12 @@ class SqliteOutbox(DatabaseOutbox):
         if not await self._writer.read(forget_log):
             raise log_in_use(self._path)
         return cancelled
+
+
+def _refusal(db: sqlite3.Connection, api: str) -> str:
+    tables = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusal'").fetchone()
+    row = db.execute("SELECT content FROM refusal WHERE api = ?", (api,)).fetchone() if tables else None
+    return str(row[0]) if row else ""
 
 
 async def _let_go(db: SqliteDatabase) -> None:

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from cdc.database.postgres_connection import conninfo
 from cdc.model.delivery import DueEndpoints, LeasedDelivery
-from cdc.outbox.postgres import dispatch
-from cdc.outbox.postgres.dispatch import lease_statement
-from cdc.outbox.postgres.outbox import SOON, PostgresOutbox
+from cdc.outbox.postgres import floors
+from cdc.outbox.postgres.dispatch import SOON, lease_statement
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
 from support.outboxes import NOW, Processes, at, endpoint, event, finish, lease, store
 
@@ -47,9 +47,9 @@ async def outboxes(
     processes: Processes, postgres_outbox_db: Database, old: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[list[PostgresOutbox]]:
     """Two processes; the first has noticed that searches for due deliveries read much, and has made a whole one."""
-    monkeypatch.setattr(dispatch, "MANY_READS", FINISHED)
+    monkeypatch.setattr(floors, "MANY_READS", FINISHED)
     for name in ("CONTINUED", "WHOLE"):
-        monkeypatch.setattr(dispatch, name, math.inf)
+        monkeypatch.setattr(floors, name, math.inf)
     first, second = await processes(2)
     for each in ("ep_a", "ep_b"):
         await first.add_endpoint(endpoint(each))
@@ -65,9 +65,9 @@ async def outboxes(
 
 async def look(outbox: PostgresOutbox, *, active: bool) -> None:
     """Lease nothing until the server has counted what that reads."""
-    outbox._floors._check_at = 0.0
+    outbox._shared.floors._check_at = 0.0
     async with asyncio.timeout(120):
-        while outbox._floors.active != active:
+        while outbox._shared.floors.active != active:
             assert not await lease(outbox, NOW)
             await asyncio.sleep(0.02)
 
@@ -94,7 +94,7 @@ async def test_a_lease_reads_little_of_what_was_finished(
     await store(outbox, *map(event, range(1, 4)), now=at(20))
     await finish(outbox, *await lease(outbox, at(20)))
     whole = pages(postgres_outbox_db, lease_statement(only=False))
-    continued = pages(postgres_outbox_db, lease_statement(only=False, resumed=True), **outbox._floors.begin())
+    continued = pages(postgres_outbox_db, lease_statement(only=False, resumed=True), **outbox._shared.floors.begin())
     assert continued < whole / 10, "all pages of rows and index, and a few"
     assert await outbox.next_due(at(30)) == at(30) + SOON, "and what is due next is not searched"
 
@@ -103,7 +103,7 @@ async def test_a_whole_search_finds_what_falls_due_with_an_earlier_time(outboxes
     outbox, other = outboxes
     await store(other, event(1), now=at(-100))
     assert not await lease(outbox, at(1))
-    outbox._floors._whole_at = 0.0
+    outbox._shared.floors._whole_at = 0.0
     assert ids(await lease(outbox, at(2))) == {("ep_a", "evt_1"), ("ep_b", "evt_1")}
 
 
@@ -113,9 +113,9 @@ async def test_a_record_s_next_delivery_is_found_where_it_was_stored(outboxes: l
     first = await lease(outbox, at(10), ep_a=1, ep_b=0)
     await store(outbox, event(3), now=at(60))
     assert ids(await lease(outbox, at(60), ep_a=1, ep_b=0)) == {("ep_a", "evt_3")}
-    given = outbox._floors.begin()  # of a search that sees nothing of the following record
+    given = outbox._shared.floors.begin()  # of a search that sees nothing of the following record
     await finish(outbox, *first)
-    outbox._floors.leased([], at(61), 10, {"ep_a": 10}, only=False)
+    outbox._shared.floors.leased([], at(61), 10, {"ep_a": 10}, only=False)
     assert ids(await lease(outbox, at(61), ep_a=1, ep_b=0)) == {("ep_a", "evt_2")}, given
 
 
@@ -140,7 +140,7 @@ async def test_another_worker_s_expired_lease_is_taken(outboxes: list[PostgresOu
 
 async def test_of_many_endpoints_those_with_something_due_are_found(outboxes: list[PostgresOutbox]) -> None:
     outbox, _ = outboxes
-    outbox._floors._whole_at = 0.0
+    outbox._shared.floors._whole_at = 0.0
     await store(outbox, event(1), now=at(10))
     found = await outbox.due_endpoints(at(10), 5, 0, ["ep_b"])
     assert found == DueEndpoints(["ep_a"], 0)

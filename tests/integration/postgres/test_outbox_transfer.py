@@ -15,11 +15,11 @@ import pytest
 from cdc.model.change import Position
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Order
-from cdc.outbox.base import OutboxStore
 from cdc.outbox.database import migrations
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.schema import ENGINE
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from cdc.outbox.transfer import COLUMNS, TransferPart
 from support.consumer import Consumer, database_url
 from support.database import Database

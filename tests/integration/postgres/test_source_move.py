@@ -24,11 +24,12 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import PositionMoved, SourceError, UsageError
 from cdc.outbox import departures
-from cdc.outbox.base import Fence, OutboxStore
+from cdc.outbox.base import Fence
 from cdc.outbox.departures import Cell, SourceMove, Wish
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.secret_box import SecretBox, new_key
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.consumer import Consumer, database_url
 from support.database import Database, fresh_database
 from support.outboxes import EVERYTHING, check_order, endpoint, event, finish

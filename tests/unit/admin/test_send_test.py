@@ -28,7 +28,7 @@ from cdc.model.endpoint import PayloadFormat
 from cdc.model.errors import UsageError
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Severity
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from cdc.runtime.outboxes import open_outbox
 from support.dispatching import endpoint, event
 from support.http_faults import answer, receiver, refusing, resets

@@ -20,7 +20,7 @@ from cdc.cli.app import cdc
 from cdc.model.backfill import Backfill
 from cdc.model.change import Operation, Position, Quarantined
 from cdc.model.endpoint import EndpointChange
-from cdc.outbox.base import OutboxStore
+from cdc.outbox.store import OutboxStore
 from support.cli_log import NOW, fill, on_outbox
 from support.outboxes import endpoint, event, store
 

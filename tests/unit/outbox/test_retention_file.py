@@ -9,8 +9,9 @@ import pytest
 
 from cdc.model.delivery import DeliveryFilter
 from cdc.model.errors import OutboxError
-from cdc.outbox.base import OutboxStore, Retention
+from cdc.outbox.base import Retention
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import OutboxStore
 from support.outboxes import NOW, endpoint, event, finish, lease, outcome, store
 
 PLANTED = "planted-personal-data"

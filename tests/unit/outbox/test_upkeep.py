@@ -11,7 +11,7 @@ import pytest
 
 from cdc.model.errors import OutboxError
 from cdc.outbox.base import Retained, Retention
-from cdc.outbox.upkeep import AGAIN, BATCH, EVERY, PAUSE, RetentionPolicy, keep_tidy
+from cdc.outbox.tidy import AGAIN, BATCH, EVERY, PAUSE, RetentionPolicy, keep_tidy
 from support.manual_clock import START, ManualClock
 from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store

@@ -1,0 +1,278 @@
+"""The outbox as its users see it: events, one delivery per (event, endpoint), source positions, attempts.
+
+Invariants, proved by ``tests/contract/test_outbox.py`` on each implementation:
+
+* events, their deliveries, the source's position, its small states and kept rows are stored in one transaction, or
+  none is;
+* an event id is stored once: storing it again changes nothing and makes no delivery;
+* of one record (``Event.record``) at most one delivery per endpoint is ``PENDING`` or ``LEASED``: the oldest
+  unfinished; the later ones are ``WAITING`` and follow in the order in which their events were stored
+  (`Order.RECORD`; of `Order.ENDPOINT` so it is with all deliveries of the endpoint, of `Order.NONE` none waits; what is
+  under way when the order changes, or names of records are merged, is waited for);
+* due means ``due_at <= now``; an expired lease is as good as ``PENDING``; an attempt is counted when it is leased;
+* an attempt's record and its delivery's new state are one write;
+* deliveries of a disabled endpoint are kept and not leased; removing an endpoint cancels its unfinished deliveries.
+
+Times are aware UTC datetimes, always passed in: the store has no clock.  ``note``, everywhere: entries of the audit log
+that are stored in the same transaction as the change.
+
+The statements of each subject are in the module of its name, as functions of a `Database`; `OutboxStore` is a table of
+them, with the connection or transaction that runs each.  Leasing and recording, which are tuned by hand, are in
+``sqlite/`` and ``postgres/``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from enum import Enum, auto
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from cdc.model.audit import Note
+from cdc.model.backfill import BackfillStore
+from cdc.model.change import BackfillStep, Position, Quarantined, ReaderStore, SnapshotChange, SnapshotStore
+from cdc.model.delivery import DeliveryFilter, PullStore, QueueStore, Replayed, ReplayStore
+from cdc.model.endpoint import Endpoint
+from cdc.model.event import Event
+from cdc.model.worker import WorkerStore
+from cdc.outbox import audit, dispatch, log, relay, upkeep
+from cdc.outbox import endpoints as endpoint_work
+from cdc.outbox import replays as replay_work
+from cdc.outbox.base import Fence, LimitStore, Replication, Stored
+from cdc.outbox.database import Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+D = TypeVar("D", bound=Database)
+
+
+class Via(Enum):
+    """The connection, or the transaction, that runs a function."""
+
+    READ = auto()  # single statements: positions and snapshot rows
+    LOG = auto()  # single statements: the log
+    DUE = auto()  # single statements: endpoints and what is due
+    CHANGE = auto()  # a transaction that may change any ordering key, and is on the disk when it returns
+    ALTER = auto()  # the same for steps of a move, which may take long
+    ADD = auto()  # the same where no ordering key changes
+    STEP = auto()  # a single statement, without a notice
+    DISPATCH = auto()  # a transaction that a power failure may undo: then something is sent once more
+    TIDY = auto()  # a transaction that a power failure may undo: then it is done again
+
+
+class Run(Protocol):
+    """Runs functions that use the database, one after the other."""
+
+    async def __call__(
+        self, work: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+
+def method(
+    via: Via, work: Callable[Concatenate[D, P], Coroutine[Any, Any, T]]
+) -> Callable[Concatenate[OutboxStore, P], Coroutine[Any, Any, T]]:
+    """Return ``work`` as a method of an outbox."""
+
+    @wraps(work)
+    async def run(self: OutboxStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.runs[via](work, *args, **kwargs)
+
+    return run
+
+
+class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotStore, ReaderStore, ABC):
+    """An outbox.  ``workers``: the leases by which processes share the sources; None where one process reads all of
+    them.  ``limits``: of all processes; None where one process dispatches."""
+
+    runs: Mapping[Via, Run]
+    workers: WorkerStore | None = None
+    limits: LimitStore | None = None
+    _endpoints_by = "endpoints"  # the statement that reads all
+    _opened = endpoint_work.OpenedEndpoints()  # as they were read last
+
+    # -- the outbox as a whole --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def exists(self) -> bool:
+        """Return whether `open` would find an outbox rather than create one.  Does not need `open`."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Raise `OutboxLost` when the open outbox was deleted or replaced."""
+
+    @abstractmethod
+    async def save(self, now: datetime) -> Path | None:
+        """Write the content of a lost outbox to a new file beside its former place, and return that file's path; None
+        when nothing can be saved.  Raises `OutboxError`."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Create or migrate the schema.  Raises `OutboxError` when the file is newer than this version or unusable."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def changed(self) -> bool:
+        """Return whether anyone, another process included, wrote since the last call."""
+
+    @abstractmethod
+    async def version(self) -> object:
+        """Return a value that differs from the one before when anyone, another process included, wrote since; it may
+        differ without that."""
+
+    async def replication(self) -> Replication:
+        """Return how the server that holds the outbox replicates it."""
+        return Replication.NONE
+
+    # -- written by the relay ---------------------------------------------------------------------------------------
+
+    position = method(Via.READ, relay.position)
+    states = method(Via.READ, relay.states)
+    reading_session = method(Via.READ, relay.reading_session)
+    note_reading_session = method(Via.ADD, relay.note_reading_session)
+    snapshot_digests = method(Via.READ, relay.snapshot_digests)
+    snapshot_rows = method(Via.READ, relay.snapshot_rows)
+
+    async def store(
+        self,
+        source: str,
+        position: Position,
+        events: Sequence[Event],
+        states: Mapping[str, str | None],
+        now: datetime,
+        *,
+        kept: SnapshotChange | None = None,
+        step: BackfillStep | None = None,
+        quarantined: Sequence[Quarantined] = (),
+        fence: Fence | None = None,
+        note: Note = (),
+    ) -> Stored:
+        """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
+        position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
+        unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
+        nothing, when ``kept`` or ``fence`` is behind another position than the stored one, or another process has the
+        lease of the source."""
+        stored = await self.runs[Via.CHANGE](
+            relay.store,
+            source,
+            position,
+            relay.written(events),
+            changed_states=states,
+            now=now,
+            kept=kept,
+            step=step,
+            quarantined=quarantined,
+            fence=fence,
+            note=note,
+        )
+        if kept is not None and kept.written:
+            await self._forget_pages()
+        return stored
+
+    async def _forget_pages(self) -> None:
+        """Forget cached pages of snapshot rows; called after such rows were written."""
+
+    async def announce(self, events: Sequence[Event], now: datetime) -> Stored:
+        """Store events that come from no source, with their deliveries, in one transaction."""
+        return await self.runs[Via.CHANGE](relay.announce, relay.written(events), now)
+
+    # -- endpoints --------------------------------------------------------------------------------------------------
+
+    add_endpoint = method(Via.CHANGE, endpoint_work.add)
+    change_endpoint = method(Via.CHANGE, endpoint_work.change)
+    disable_failing = method(Via.CHANGE, endpoint_work.disable_failing)
+    disable_filtered = method(Via.CHANGE, endpoint_work.disable_filtered)
+    note_filter = method(Via.CHANGE, endpoint_work.note_filter)
+    restore_endpoint = method(Via.CHANGE, endpoint_work.restore)
+    remove_endpoint = method(Via.CHANGE, endpoint_work.remove)
+    seal_secrets = method(Via.CHANGE, endpoint_work.seal_secrets)
+    send_test = method(Via.CHANGE, endpoint_work.send_test)
+    endpoint = method(Via.DUE, endpoint_work.endpoint)
+    endpoints_of = method(Via.DUE, endpoint_work.endpoints_of)
+    endpoints_version = method(Via.DUE, endpoint_work.version)
+    search_endpoints = method(Via.LOG, endpoint_work.search)
+    removed_endpoints = method(Via.LOG, endpoint_work.removed_endpoints)
+
+    async def endpoints(self) -> list[Endpoint]:
+        """Return all endpoints that were not removed, oldest first.  Raises `OutboxError` when a secret cannot be
+        opened."""
+        self._opened = await self.runs[Via.DUE](endpoint_work.opened, self._opened, self._endpoints_by)
+        return [endpoint for _, endpoint in self._opened.all]
+
+    # -- dispatch ---------------------------------------------------------------------------------------------------
+
+    release = method(Via.DISPATCH, dispatch.release)
+    bring_forward = method(Via.DISPATCH, dispatch.bring_forward)
+    give_back = method(Via.DISPATCH, dispatch.give_back)
+    endpoint_numbers = method(Via.DUE, dispatch.endpoint_numbers)
+    due_of = method(Via.DUE, dispatch.due_of)
+    held = method(Via.READ, dispatch.held)
+    oldest_due = method(Via.LOG, dispatch.oldest_due)
+    due_endpoints = method(Via.DUE, dispatch.due_endpoints)
+    next_due = method(Via.DUE, dispatch.next_due)
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    deliveries = method(Via.LOG, log.deliveries)
+    search_deliveries = method(Via.LOG, log.search_deliveries)
+    delivery = method(Via.LOG, log.delivery)
+    attempts = method(Via.LOG, log.attempts)
+    attempts_of = method(Via.LOG, log.attempts_of)
+    counts = method(Via.LOG, log.counts)
+    unfinished = method(Via.LOG, log.unfinished)
+    activity = method(Via.LOG, log.activity)
+    activity_totals = method(Via.LOG, log.activity_totals)
+    activity_leaders = method(Via.LOG, log.activity_leaders)
+    events = method(Via.LOG, log.events)
+    event = method(Via.LOG, log.event)
+    events_of = method(Via.LOG, log.events_of)
+    newest_events = method(Via.LOG, log.newest_events)
+    find_events = method(Via.LOG, log.find_events)
+    search_events = method(Via.LOG, log.search_events)
+    usage = method(Via.LOG, audit.usage)
+
+    # -- recovery and upkeep ----------------------------------------------------------------------------------------
+
+    retry = method(Via.CHANGE, replay_work.retry)
+    add_replay = method(Via.ADD, replay_work.add)
+    replays = method(Via.LOG, replay_work.newest)
+    find_replay = method(Via.LOG, replay_work.find)
+    lease_replay = method(Via.STEP, replay_work.lease)
+    advance_replay = method(Via.STEP, replay_work.advance)
+    end_replay = method(Via.ADD, replay_work.end)
+
+    async def replay(
+        self,
+        which: DeliveryFilter,
+        limit: int,
+        now: datetime,
+        after: str | None = None,
+        *,
+        dry_run: bool = False,
+        note: Note = (),
+    ) -> Replayed:
+        found = await self.runs[Via.LOG](replay_work.scan, which, limit, after)
+        return found.planned() if dry_run else await self.runs[Via.CHANGE](replay_work.apply, found, now, note)
+
+    add_backfill = method(Via.ADD, relay.add_backfill)
+    backfills = method(Via.LOG, relay.backfills)
+    find_backfill = method(Via.LOG, relay.find_backfill)
+    next_backfill = method(Via.LOG, relay.next_backfill)
+    backfilled_sources = method(Via.LOG, relay.backfilled_sources)
+    set_backfill = method(Via.ADD, relay.set_backfill)
+
+    quarantined = method(Via.LOG, relay.quarantined)
+    find_quarantined = method(Via.LOG, relay.find_quarantined)
+    count_quarantined = method(Via.LOG, relay.count_quarantined)
+    remove_quarantined = method(Via.ADD, relay.remove_quarantined)
+    forget_quarantined = method(Via.TIDY, relay.forget_quarantined)
+
+    gather_activity = method(Via.TIDY, upkeep.gather_activity)
+    reseal = method(Via.TIDY, upkeep.reseal)
+    reseal_pending = method(Via.LOG, upkeep.reseal_pending)
+    retain = method(Via.TIDY, upkeep.retain)
+    expunge = method(Via.CHANGE, upkeep.expunge)
