@@ -8,6 +8,7 @@ host, also over plain http.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import threading
@@ -15,12 +16,15 @@ from base64 import b64encode
 from collections.abc import Callable
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
 from cdc.dispatch.address import AddressInfo, AddressRefused, EgressPolicy
@@ -147,6 +151,67 @@ class RequestTarget:
             self.head = f"{method} http://{host}{place} HTTP/1.1\r\nHost: {host}\r\n"
             if proxy.authorization is not None:
                 self.head += f"Proxy-Authorization: {proxy.authorization}\r\n"
+
+
+#: Connections to try in turn: a server of another protocol speaks first on every one.
+_MOST_UNASKED: Final = 8
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole exchange
+#: Connections that have carried a request.
+_USED: Final[WeakSet[ResponseHandler]] = WeakSet()
+
+
+class PooledConnection:
+    """A connection of a connector's pool for one request: aiohttp's protocol of answers without its session."""
+
+    __slots__ = ("_connection", "_protocol")
+
+    def __init__(self, connection: Connection, protocol: ResponseHandler) -> None:
+        self._connection, self._protocol = connection, protocol
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the connection was lost: then the answer's reader raises it, and uvloop refuses the write."""
+        transport = self._protocol.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    async def answer(self) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+        """Return the head of the next answer, and its body."""
+        return await self._protocol.read()
+
+    def release(self) -> None:
+        """Give the connection back to the pool."""
+        self._connection.release()
+
+    def abort(self) -> None:
+        """Cut the connection: a close would wait for a deaf receiver to read the bytes that are buffered."""
+        if self._connection.transport is not None:
+            self._connection.transport.abort()
+        self._connection.close()
+
+
+async def connected(target: RequestTarget) -> PooledConnection:
+    """Return a connection on which nothing has arrived before the request."""
+    for _ in range(_MOST_UNASKED):
+        connection = await target.connector.connect(target.connect, [], _NO_TIMEOUT)
+        protocol = connection.protocol
+        assert protocol is not None, "a new connection has one"
+        if protocol.transport is not None and not protocol.should_close and not _has_unread(protocol):
+            _USED.add(protocol)
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            return PooledConnection(connection, protocol)
+        connection.close()  # something came unasked while it was idle: not to be taken for an answer
+    raise HttpProcessingError(message="something came before the request")
+
+
+def _has_unread(protocol: ResponseHandler) -> bool:
+    """Return whether something has arrived on a used connection that the loop has not read yet: a second answer to the
+    former request, or the connection's end.  (On a new one it may be a part of TLS.)"""
+    if protocol not in _USED:
+        return False
+    assert protocol.transport is not None, "just checked"
+    arrived = select.poll()
+    arrived.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(arrived.poll(0))
 
 
 #: The most addresses of one name that a proxy is asked for.

@@ -9,7 +9,6 @@ calling back, which the specification offers too, is not asked for: nothing of o
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -18,16 +17,21 @@ from http import HTTPStatus
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
-from weakref import WeakSet
+from typing import Any, NamedTuple, Protocol, Self
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
 
 from cdc.dispatch.address import AddressInfo, EgressPolicy, Network
-from cdc.dispatch.connection import CheckedResolver, LookUp, Proxy, RequestTarget, TunnelConnector, proxy_of
+from cdc.dispatch.connection import (
+    CheckedResolver,
+    LookUp,
+    PooledConnection,
+    Proxy,
+    RequestTarget,
+    TunnelConnector,
+    connected,
+    proxy_of,
+)
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
 from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest, authenticated, build_request
 from cdc.dispatch.retry import DELIVERED, Answer, Verdict, judge
@@ -229,9 +233,6 @@ def _sockets(make: Callable[[AddressInfo], socket.socket]) -> Callable[[AddressI
 
 
 _MOST_TARGETS = 4096  # URLs of endpoints long gone do not pile up
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # one timeout covers the whole exchange
-#: Connections to try in turn: a server of another protocol speaks first on every one.
-_MOST_UNASKED: Final = 8
 _FINAL, _SWITCHING = 200, 101  # a status below says that there is more to come, but for one
 
 
@@ -241,37 +242,24 @@ class _Exchange:
     __slots__ = ("_connection", "_content", "headers", "status")
 
     def __init__(self) -> None:
-        self._connection: Connection | None = None
+        self._connection: PooledConnection | None = None
         self._content: aiohttp.StreamReader | None = None
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
 
     async def run(self, target: RequestTarget, request: WebhookRequest) -> None:
         """Send the request and wait for the head of the answer.  Raises `TooManyInterim`."""
-        protocol = await self._connect(target)
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        assert protocol.transport is not None, "checked by the pool, and not awaited since"
-        # Behind this round of the loop: the requests that it makes are written in a row, so that a receiver on the same
-        # machine is woken once and not by each of them, which took a sixth of what a request costs.
+        self._connection = connection = await connected(target)
+        # after this round of the loop: the requests that it makes are written in a row, so that a receiver on the same
+        # machine is woken once and not by each of them, which took a sixth of what a request costs
         whole = request_head(target.head, request) + request.body
-        asyncio.get_running_loop().call_soon(_write, protocol.transport, whole)
+        asyncio.get_running_loop().call_soon(connection.write, whole)
         for _ in range(INTERIM_ANSWERS + 1):
-            message, content = await protocol.read()  # does not wait where several arrived at once
+            message, content = await connection.answer()  # does not wait where several arrived at once
             if message.code >= _FINAL or message.code == _SWITCHING:
                 self.status, self._content, self.headers = message.code, content, message.headers
                 return
         raise TooManyInterim
-
-    async def _connect(self, target: RequestTarget) -> ResponseHandler:
-        for _ in range(_MOST_UNASKED):
-            self._connection = await target.connector.connect(target.connect, [], _NO_TIMEOUT)
-            protocol = self._connection.protocol
-            assert protocol is not None, "a new connection has one"
-            if protocol.transport is not None and not protocol.should_close and not _has_unread(protocol):
-                _USED.add(protocol)
-                return protocol
-            self._connection.close()  # it said something unasked while it was idle: not to be taken for an answer
-        raise HttpProcessingError(message="something came before the request")
 
     @property
     def empty(self) -> bool:
@@ -293,36 +281,12 @@ class _Exchange:
 
     def close(self) -> None:
         """Give the connection back when the answer was read to its end, else cut it."""
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             return
         if self._content is not None and self._content.is_eof():
-            connection.release()
-            return
-        if connection.transport is not None:
-            connection.transport.abort()  # a close would wait for a deaf receiver to take what is buffered
-        connection.close()
-
-
-#: Connections that have carried a request.
-_USED: Final[WeakSet[ResponseHandler]] = WeakSet()
-
-
-def _has_unread(protocol: ResponseHandler) -> bool:
-    """Return whether something has arrived on a used connection that the loop has not read yet: a second answer to the
-    former request, or the connection's end.  (On a new one it may be a part of TLS.)"""
-    if protocol not in _USED:
-        return False
-    assert protocol.transport is not None, "just checked"
-    arrived = select.poll()
-    arrived.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(arrived.poll(0))
-
-
-def _write(transport: asyncio.Transport, data: bytes) -> None:
-    """Write, unless the connection was lost since: the answer's reader learns of that, and uvloop refuses the write."""
-    if not transport.is_closing():
-        transport.write(data)
+            self._connection.release()
+        else:
+            self._connection.abort()
 
 
 def request_head(start: str, request: WebhookRequest) -> bytes:
