@@ -41,7 +41,7 @@ from cdc.model.worker import WorkerStore
 from cdc.outbox import audit, dispatch, log, relay, upkeep
 from cdc.outbox import endpoints as endpoint_work
 from cdc.outbox import replays as replay_work
-from cdc.outbox.base import Fence, LimitStore, Replication, Stored
+from cdc.outbox.base import Fence, HandOver, LimitStore, Replication, Stored
 from cdc.outbox.database import Database
 
 P = ParamSpec("P")
@@ -151,12 +151,13 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
         note: Note = (),
+        hand_over: HandOver | None = None,
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
         unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
         nothing, when ``kept`` or ``fence`` is behind another position than the stored one, or another process has the
-        lease of the source."""
+        lease of the source.  ``hand_over``: the deliveries to lease in it."""
         stored = await self.runs[Via.CHANGE](
             relay.store,
             source,
@@ -169,6 +170,7 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
             quarantined=quarantined,
             fence=fence,
             note=note,
+            hand_over=hand_over,
         )
         if kept is not None and kept.written:
             await self._forget_pages()

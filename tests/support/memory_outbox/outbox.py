@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
+from itertools import takewhile
 from pathlib import Path
 
 from cdc.model.audit import Note
@@ -17,7 +18,7 @@ from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, Endpoin
 from cdc.model.event import Event, event_payload
 from cdc.model.quota import Usage
 from cdc.model.worker import WorkerStore
-from cdc.outbox.base import Fence, LimitStore, Replication, Stored
+from cdc.outbox.base import Fence, HandOver, LimitStore, Replication, Stored
 from cdc.outbox.shared import (
     SubscriberIndex,
     check_fence,
@@ -93,10 +94,14 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
         note: Note = (),
+        hand_over: HandOver | None = None,
     ) -> Stored:
         payloads = [event_payload(event) for event in events]  # the steps that may fail come first
         check_fence(source, self._positions.get(source), kept, fence)
+        last = next(reversed(self._deliveries), 0)
         stored = Stored(*await self._add(events, payloads, now))
+        if hand_over is not None:
+            stored = replace(stored, leased=tuple(self._lease_new(last, now, hand_over)))
         self._positions[source] = position
         merged = {**self._states[source], **states}
         self._states[source] = {name: value for name, value in merged.items() if value is not None}
@@ -107,6 +112,16 @@ class MemoryOutbox(MemoryUpkeep, MemoryReplays, MemoryBackfills, MemoryQuarantin
         self._quarantine_all(source, quarantined, now)
         self.audit.note(note)
         return stored
+
+    def _lease_new(self, last: int, now: datetime, hand_over: HandOver) -> list[LeasedDelivery]:
+        new = list(takewhile(lambda one: one.number > last, reversed(self._deliveries.values())))
+        first = {one.endpoint_id: one for one in new}
+        return [
+            self._take(one, hand_over.worker, hand_over.until)
+            for one in list(reversed(first.values()))[: hand_over.most]
+            if one.active and one.endpoint_id in self._enabled() and one.endpoint_id not in hand_over.full
+            if not any(other.active and other.due < now for other in self._unfinished[one.endpoint_id].values())
+        ]
 
     def _keep(self, source: str, change: SnapshotChange) -> None:
         rows = self._kept[source, change.table]
