@@ -19,7 +19,7 @@ from cdc.runtime.consumer import relay_of
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 INSERT = "INSERT INTO contadores VALUES (%s, 0, NULL)"
 CAPTURES = {"mariadb": "binlog", "mysql": "binlog", "postgresql": "logical"}

@@ -1,6 +1,6 @@
 """Dispatch against a bare aiohttp + uvloop loop that signs and posts the same bodies, to an nginx that answers 204.
 
-    python tests/bench/bench_dispatch.py [--requests 3000] [--rounds 9] [--outbox memory sqlite postgresql] [--logs off]
+    python tests/bench/bench_dispatch.py [--requests 3000] [--rounds 9] [--outbox sqlite postgresql] [--logs off]
     python tests/bench/bench_dispatch.py --batch 100 --one-core --outbox sqlite [--requests 10000]
 
 Both sides run in turn in one process, 64 requests at once, bodies of 1.5 kB; printed are medians and the median of the
@@ -55,7 +55,6 @@ from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.store import OutboxStore
 from cdc.web.monitor import Reported
-from support.memory_outbox.outbox import MemoryOutbox
 from support.ports import free_port
 from support.server import postgres_server
 
@@ -205,11 +204,6 @@ class Counted:
 
 
 @asynccontextmanager
-async def memory_outbox() -> AsyncIterator[OutboxStore]:
-    yield MemoryOutbox()
-
-
-@asynccontextmanager
 async def sqlite_outbox() -> AsyncIterator[OutboxStore]:
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteOutbox(Path(folder, "outbox.db"))
@@ -232,7 +226,7 @@ async def postgresql_outbox() -> AsyncIterator[OutboxStore]:
             await store.close()
 
 
-OUTBOXES = {"memory": memory_outbox, "sqlite": sqlite_outbox, "postgresql": postgresql_outbox}
+OUTBOXES = {"sqlite": sqlite_outbox, "postgresql": postgresql_outbox}
 
 
 class Answered:

@@ -37,7 +37,7 @@ from cdc.runtime.components import settled
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer
 from support.database import Database
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 PACE = 100
 TABLE = """CREATE TABLE recibos (id integer PRIMARY KEY, codcliente varchar(10), codigofactura varchar(20), fecha date,

@@ -37,7 +37,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.endpoint import Endpoint
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.runtime.service import service_of
-from support.memory_access import MemoryAccess
+from support.memory_outbox import MemoryAccess
 
 SIZES = (1, 10, 100)
 
@@ -68,7 +68,7 @@ class Client:
 async def serving(requests: int) -> AsyncIterator[Client]:
     clock = SystemClock()
     with tempfile.TemporaryDirectory() as folder:
-        store, access = SqliteOutbox(Path(folder, "outbox.db")), MemoryAccess(None)
+        store, access = SqliteOutbox(Path(folder, "outbox.db")), MemoryAccess()
         await store.open()
         await store.add_endpoint(Endpoint("ep_bench", "pull:bench", ("*",), "", clock.now(), concurrency=0))
         accounts = Accounts(access, clock)

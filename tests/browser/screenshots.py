@@ -23,7 +23,7 @@ from cdc.runtime import capture
 from support.browser import PHONE, Tab, browsing
 from support.busy_hour import BOOKS, go_on, live_through
 from support.managing import PASSWORD, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.png import smaller
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"

@@ -16,7 +16,7 @@ from cdc.model.delivery import DeliveryState
 from support.browser import WIDE, Tab
 from support.busy_hour import BOOKS, live_through
 from support.managing import PASSWORD, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import event, lease, outcome, store
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 from support.browser import PHONE, WIDE, Tab
 from support.identity_provider import CLIENT, SECRET, identity_provider
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's

@@ -13,31 +13,29 @@ from cdc.access.sqlite import SqliteAccess
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.store import OutboxStore
-from support.memory_access import MemoryAccess
-from support.memory_outbox.outbox import MemoryOutbox
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OutboxStore]:
     """An open outbox without endpoints."""
     store: OutboxStore
     if request.param == "postgresql":
         store = PostgresOutbox(request.getfixturevalue("postgres_outbox_db").info)
     else:
-        store = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
+        store = SqliteOutbox(tmp_path / "outbox.db")
     await store.open()
     yield store
     await store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 async def access(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AccessStore]:
     """An open store of access, with nobody in it."""
     store: AccessStore
     if request.param == "postgresql":
         store = PostgresAccess(request.getfixturevalue("postgres_outbox_db").info)
     else:
-        store = MemoryAccess() if request.param == "memory" else SqliteAccess(tmp_path / "outbox.db")
+        store = SqliteAccess(tmp_path / "outbox.db")
     await store.open()
     yield store
     await store.close()

@@ -11,7 +11,6 @@ from cdc.model.errors import UsageError
 from cdc.outbox.postgres import search as postgres_search
 from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.store import OutboxStore
-from support.memory_outbox import log as memory_log
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
 
@@ -163,7 +162,7 @@ async def test_a_text_is_looked_for_in_payloads(outbox: OutboxStore) -> None:
 async def test_a_text_is_looked_for_in_the_newest_events_only(
     outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (memory_log, postgres_search, sqlite_search):
+    for module in (postgres_search, sqlite_search):
         monkeypatch.setattr(module, "TEXT_EVENTS", 2)
     await outbox.add_endpoint(endpoint())
     await store(outbox, *[event(number, "a:1", data={"codigo": "same"}) for number in range(1, 5)])
@@ -176,7 +175,7 @@ async def test_a_code_or_a_name_is_found_however_old(
     outbox: OutboxStore, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``few``: up to so many events with such a code or name are looked up."""
-    for module in (memory_log, postgres_search, sqlite_search):
+    for module in (postgres_search, sqlite_search):
         monkeypatch.setattr(module, "TEXT_EVENTS", 1)
     for module in (postgres_search, sqlite_search):
         monkeypatch.setattr(module, "FEW", few)

@@ -21,7 +21,6 @@ from cdc.outbox.slices import TimeBudget
 from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.store import OutboxStore
-from support.memory_outbox.outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
 
 NAMES = ("invoice.paid", "invoice.created", "stock.changed")
@@ -127,13 +126,13 @@ async def fill(outbox: OutboxStore) -> None:
     await outbox.finish("w", [outcome(each) for each in await lease(outbox, limit=5)], NOW)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     outbox: OutboxStore
     if request.param == "postgresql":
         outbox = PostgresOutbox(request.getfixturevalue("postgres_outbox_db").info)
     else:
-        outbox = MemoryOutbox() if request.param == "memory" else SqliteOutbox(tmp_path / "outbox.db")
+        outbox = SqliteOutbox(tmp_path / "outbox.db")
     with asyncio.Runner() as runner:
         runner.run(fill(outbox))
         yield Log(runner, outbox)

@@ -20,7 +20,7 @@ from cdc.web.server import Connections, Limits
 from support.consumer import Consumer
 from support.health import Health
 from support.managing import API, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import event, store
 from support.ports import free_port
 from support.waiting import HANG_SECONDS

@@ -18,7 +18,7 @@ from cdc.pages.application import routes
 from cdc.pages.session_auth import COOKIE
 from support.browsing import Markup, Visitor, visiting
 from support.managing import API, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, at, endpoint, event, lease, outcome, store
 
 SCRIPT = "<script>alert('planted')</script>"

@@ -10,7 +10,7 @@ from support.changing import fill
 from support.consumer import TABLE, database_url
 from support.database import Database
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 ROWS = 250
 

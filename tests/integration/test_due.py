@@ -22,7 +22,7 @@ from cdc.runtime import consumer as consumer_module
 from cdc.runtime.sharing import alone
 from support.consumer import Consumer
 from support.database import Database
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 RULES = """

@@ -17,7 +17,7 @@ from cdc.runtime.access import SourceUsers
 from support.consumer import database_url
 from support.database import Database
 from support.manual_clock import ManualClock
-from support.memory_access import MemoryAccess
+from support.memory_outbox import MemoryAccess
 
 PASSWORD, SECRET = "una contraseña", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode().replace("$2b$", "$2y$")

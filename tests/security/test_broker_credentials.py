@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 URL = "redis://cdc:planted%2F1@127.0.0.1:6399/0/facturascripts.{source}"
 SHOWN = "redis://127.0.0.1:6399/0/facturascripts.{source}"

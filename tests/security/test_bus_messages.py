@@ -22,7 +22,7 @@ from cdc.model.observer import Observer
 from cdc.model.operation import OPERATION_TYPES
 from cdc.relay import Relay, nobody
 from support.dispatching import event
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 SUBJECT = "facturascripts.main.facturascli:1.invoice.paid"

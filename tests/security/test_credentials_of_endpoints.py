@@ -25,7 +25,7 @@ from cdc.outbox.store import OutboxStore
 from support.browsing import visiting
 from support.http_faults import read_request, receiver
 from support.managing import API, Answered, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, lease, store
 
 SECRET = "Bearer OPERATORS-SECRET"

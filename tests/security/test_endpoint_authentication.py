@@ -24,7 +24,7 @@ from support.forward_proxy import ForwardProxy
 from support.http_faults import Behaviour, answer, read_request, receiver, says
 from support.managing import API, Managed, managing
 from support.manual_clock import START
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint as stored_endpoint
 from support.outboxes import event as stored_event
 from support.outboxes import lease, store

@@ -19,8 +19,7 @@ from cdc.model.audit import RecordedEntry
 from cdc.model.errors import AccessRefused, OutboxUnavailable, TooManyAttempts
 from support.browsing import visiting
 from support.managing import managing
-from support.memory_access import MemoryAccess
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryAccess, MemoryOutbox
 from support.signing_in import GOOD, Door, Theirs
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

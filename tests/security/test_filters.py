@@ -32,7 +32,7 @@ from support.dispatching import WatchedOutbox
 from support.filter_fuzz import LARGE, SMALL, filters, held
 from support.managing import Managed, managing
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, lease, store
 
 ONES = "[" + ",".join("1" for _ in range(62)) + "]"

@@ -19,7 +19,7 @@ from cdc.model.connection import ConnectionInfo
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.health import Health, is_ready
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.ports import free_port
 from support.waiting import HANG_SECONDS
 

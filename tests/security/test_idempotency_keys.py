@@ -10,7 +10,7 @@ import pytest
 from cdc.access.model import Scope
 from cdc.api import token_auth
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import event, store
 
 NEW = {"url": "https://shop.example.com/hook", "events": ["*"]}
@@ -23,8 +23,9 @@ async def api() -> AsyncIterator[Managed]:
         yield managed
 
 
-def _stored(api: Managed) -> list[Any]:
-    return list(api.access._requests.values())
+async def _stored(api: Managed) -> list[Any]:
+    assert isinstance(api.store, MemoryOutbox)
+    return await api.store.thread.rescue(lambda db: db.execute("SELECT * FROM idempotency").fetchall())
 
 
 async def _ask(api: Managed, path: str, key: str, scope: Scope = Scope.MANAGE, **body: Any) -> int:
@@ -48,13 +49,13 @@ async def test_read_token_stores_nothing(api: Managed, path: str, body: dict[str
     for number in range(10):
         assert await _ask(api, path, f"k{number}", Scope.READ, **body) in (200, 422)
         assert await _ask(api, path, "same", Scope.READ, **body) in (200, 422)
-    assert _stored(api) == []
+    assert await _stored(api) == []
 
 
 async def test_long_answer_is_not_stored(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_auth, "_LONGEST_ANSWER", 10)
     assert await _ask(api, "/endpoints", "k", **NEW) == 201
-    assert _stored(api) == []
+    assert await _stored(api) == []
 
 
 async def test_token_with_too_many_keys_is_refused_until_the_first_is_a_day_old() -> None:

@@ -17,7 +17,7 @@ from cdc.admin.findings import token_checks
 from cdc.model.errors import UsageError
 from support.browsing import visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.portals import portal_link
 from support.tenants import OWN, SOURCES, shared_outbox
 

@@ -44,8 +44,7 @@ from support.identity_provider import (
 )
 from support.managing import CONFIGURATION, PASSWORD, Managed, managing
 from support.manual_clock import START
-from support.memory_access import MemoryAccess
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryAccess, MemoryOutbox
 
 SOURCES = {name: {"url": f"postgresql://cdc@db.example.com/{name}"} for name in ("main", "shop")}
 GROUPS: Mapping[str, Any] = {

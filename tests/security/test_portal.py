@@ -16,6 +16,7 @@ from cdc.pages.application import HEADERS, PORTAL_PATHS, routes
 from cdc.pages.session_auth import COOKIE, PORTAL_COOKIE
 from support.browsing import visiting
 from support.managing import API, Answered, Managed, managing
+from support.memory_outbox import MemoryOutbox
 from support.portals import PANEL, Tenant, in_portal, portal_link
 from support.tenants import FOREIGN_ENDPOINTS, OTHER, OWN, SOURCES, shared_outbox
 
@@ -169,7 +170,7 @@ async def test_portal_ends_when_its_source_leaves_and_never_sees_all(managed: Ma
     both = {"sources": [OWN, OTHER]}
     async with in_portal(managed) as one, in_portal(managed, **both) as two:
         left = {OTHER: SOURCES[OTHER]}
-        async with managing(managed.store, access=_without_users(managed), source=left) as after:
+        async with managing(managed.store, access=await _without_users(managed), source=left) as after:
             for tenant in (one, two):
                 tenant.root = str(after.client.make_url("")).rstrip("/")
             assert (await one.get("/endpoints")).headers["Location"] == "/portal/ended"
@@ -178,11 +179,11 @@ async def test_portal_ends_when_its_source_leaves_and_never_sees_all(managed: Ma
             assert "ep_shop" not in shown
 
 
-def _without_users(managed: Managed) -> Any:
+async def _without_users(managed: Managed) -> Any:
     """The sessions of one installation in another, which makes users and tokens of its own."""
-    access = managed.access
-    access._users, access._tokens = {}, {}  # type: ignore[attr-defined]  # the store in memory
-    return access
+    assert isinstance(managed.store, MemoryOutbox)
+    await managed.store.thread.rescue(lambda db: db.executescript("DELETE FROM access_user; DELETE FROM access_token"))
+    return managed.access
 
 
 # -- what it reaches ---------------------------------------------------------------------------------------------------

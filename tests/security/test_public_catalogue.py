@@ -14,7 +14,7 @@ from cdc.api.application import DOCUMENTS, OPERATIONS
 from cdc.pages.application import routes
 from support.browsing import visiting
 from support.managing import API, PASSWORD, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 PAGES = ("/catalogue", "/catalogue/invoice.large", *(f"/catalogue/documents/{file}" for file in DOCUMENTS))

@@ -16,7 +16,7 @@ from cdc.pages.application import routes
 from cdc.pages.page import Route
 from support.browsing import Visitor, visiting
 from support.managing import API, PASSWORD, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.signing_in import ADDRESS, GOOD, Door, Theirs
 
 ALL = {"require_2fa": "all"}

@@ -25,7 +25,7 @@ from cdc.model.clock import SystemClock
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import SourceUnavailable, reportable_error
 from cdc.relay import TRIES, Relay, nobody
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 MOMENT = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 CHANGE = RowChange(

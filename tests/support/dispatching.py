@@ -18,7 +18,7 @@ from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.outbox.store import OutboxStore
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 

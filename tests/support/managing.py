@@ -25,8 +25,7 @@ from cdc.runtime.service import service_of
 from cdc.runtime.web import add_management
 from cdc.web.server import add_health
 from support.manual_clock import ManualClock
-from support.memory_access import MemoryAccess
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryAccess, MemoryOutbox
 from support.watching import BOUNDS, Watch
 
 CONFIGURATION: Mapping[str, Any] = {
@@ -99,7 +98,7 @@ async def managing(
     """Served on loopback, with a manager ``ann``, a viewer ``bob`` and a token of each scope.  ``config``: sections."""
     watch = Watch()
     watch.reading()
-    access = access or MemoryAccess(store.audit if isinstance(store, MemoryOutbox) else None)
+    access = access or MemoryAccess(store if isinstance(store, MemoryOutbox) else None)
     chosen = Config.model_validate({**CONFIGURATION, **config})
     passwords = Passwords(passes=1, kibibytes=64)
     accounts = Accounts(access, watch.clock, limits=chosen.limits, passwords=passwords)

@@ -13,7 +13,7 @@ from cdc.access.sign_in import SignedIn, SignIn
 from cdc.admin.accounts import Accounts
 from cdc.model.errors import SourceUnavailable
 from support.manual_clock import ManualClock
-from support.memory_access import MemoryAccess
+from support.memory_outbox import MemoryAccess
 
 GOOD = "correct horse battery"
 ADDRESS = "192.0.2.1"

@@ -7,7 +7,7 @@ from typing import Any, cast
 from cdc.model.backfill import Backfill
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay
 from cdc.outbox.store import OutboxStore
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 
 OWN, OTHER = "shop", "main"

@@ -15,7 +15,7 @@ from cdc.outbox.store import OutboxStore
 from cdc.web.health import HealthLimits, reasons
 from cdc.web.monitor import Monitor, Queue, Reported, WatchedSource
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 NOTHING = Backlog(0.0, 0)
 BOUNDS = HealthLimits(stalled=timedelta(seconds=60), overdue=timedelta(seconds=300))

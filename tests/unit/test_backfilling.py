@@ -10,7 +10,7 @@ from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Position
 from cdc.model.endpoint import Endpoint
 from support.manual_clock import ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import at, endpoint, event
 
 

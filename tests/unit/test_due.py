@@ -20,7 +20,7 @@ from cdc.model.column import Table
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import at
 
 RULES = (

@@ -20,7 +20,7 @@ from support.broker_servers import INSIDE, Nats, send
 from support.dispatching import endpoint, event, store_events
 from support.http_faults import receiver
 from support.manual_clock import START
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 LEASE = timedelta(minutes=1)

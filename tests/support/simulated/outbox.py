@@ -13,8 +13,8 @@ from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxError, OutboxUnavailable
 from cdc.outbox.shared import delivery_number
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, Work, finished
-from cdc.outbox.sqlite.file import migrate_sqlite
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from support.memory_outbox import empty_database
 from support.simulated.history import History, Promise
 from support.simulated.loop import Process
 from support.simulated.network import Link
@@ -39,16 +39,9 @@ def full() -> OutboxError:
 class Disk:
     """The simulated disk.  ``dispatcher``: the process that has the dispatcher's lock."""
 
-    _empty: sqlite3.Connection | None = None
-
     def __init__(self, history: History, *, unsafe: bool) -> None:
         """``unsafe``: the power may fail."""
-        self.database = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
-        if Disk._empty is None:
-            Disk._empty = sqlite3.connect(":memory:", isolation_level=None)
-            migrate_sqlite(Disk._empty, Path("simulated"))
-        Disk._empty.backup(self.database)
-        self.database.execute("PRAGMA foreign_keys = ON")
+        self.database = empty_database()
         self.history = history
         self.dispatcher: Process | None = None
         self._unsafe = unsafe

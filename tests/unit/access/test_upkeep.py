@@ -11,7 +11,7 @@ from cdc.access import base
 from cdc.model.errors import OutboxUnavailable
 from support.accesses import entry, recorded
 from support.manual_clock import ManualClock
-from support.memory_access import MemoryAccess
+from support.memory_outbox import MemoryAccess
 
 
 class Watched(MemoryAccess):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,8 +15,11 @@ import pytest
 from cdc.admin.base import MANY, REREAD, SETTLED, ActivitySums
 from cdc.admin.deliveries import Period, slot_edges
 from cdc.model.delivery import Activity, ActivityLeaders
+from cdc.outbox.database import sqlite_statements
+from cdc.outbox.sqlite.rows import micros
 from support.manual_clock import START
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
+from support.outboxes import endpoint
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -34,8 +38,12 @@ class CountingOutbox(MemoryOutbox):
         self.leaders_read += 1
         return await super().activity_leaders(since, before, most)
 
-    def count(self, now: datetime, source: str = "main", endpoint_id: str = "ep_a") -> None:
-        self._count(Activity(now.replace(second=0, microsecond=0), endpoint_id, source, 1, 0, 0.5))
+    async def count(self, now: datetime, source: str = "main") -> None:
+        """Add an attempt to the statistics, as `finish` does."""
+        if not await self.endpoints():
+            await self.add_endpoint(endpoint("ep_a"))
+        period, counters = micros(now.replace(second=0, microsecond=0)), json.dumps([["ep_a", source, 1, 0, 0.5]])
+        await self.thread.rescue(lambda db: db.execute(sqlite_statements()["count_attempts"], (period, counters)))
 
 
 class SlowOutbox(CountingOutbox):
@@ -67,7 +75,7 @@ async def test_sums_equal_the_counters_however_time_passes(zone: str, seed: int)
     for _ in range(150):
         now += timedelta(seconds=chosen.choice([5, 40, 300, 3000, 20_000]))
         for _ in range(3):
-            outbox.count(now - chosen.random() * (SETTLED - MINUTE))
+            await outbox.count(now - chosen.random() * (SETTLED - MINUTE))
         if chosen.random() < 0.1:
             await outbox.gather_activity(START, now)
         edges = slot_edges(chosen.choice(tuple(Period)), now, ZoneInfo(zone))
@@ -93,7 +101,7 @@ async def test_views_at_the_same_time_do_not_take_each_others_sums(monkeypatch: 
     monkeypatch.setattr("cdc.admin.base.MOST", 0)  # each view forgets what was remembered before
     outbox, now, zone = SlowOutbox(), START.replace(minute=30), ZoneInfo("Europe/Madrid")
     sums, edges = ActivitySums(outbox), slot_edges(Period.DAY, now, zone)
-    outbox.count(now - HOUR)
+    await outbox.count(now - HOUR)
     outbox.asking.set()
     expected = await sums.totals(edges, now)
     outbox.asking.clear()
@@ -109,7 +117,7 @@ async def test_leaders_of_many_are_read_now_and_then(number: int, reads: int) ->
     outbox = CountingOutbox()
     sums = ActivitySums(outbox)
     for each in range(number):
-        outbox.count(START, f"tenant{each}")
+        await outbox.count(START, f"tenant{each}")
     for passed in (0 * MINUTE, MINUTE, REREAD, REREAD + MINUTE):
         found = await sums.leaders("day", START - HOUR, START + HOUR, START + passed)
         assert len(found.sources) == number

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cdc.model.backfill import BackfillState
 from cdc.model.change import BackfillStep, Batch, Position
 from cdc.model.connection import ConnectionInfo
 from support.managing import API, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint
 
 ROWS = 1000

@@ -20,7 +20,7 @@ from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.schema import EventType, event_types, operation_event_types
 from support.managing import API, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.tenants import shared_outbox
 
 #: The schema of AsyncAPI's own specification, from its npm package @asyncapi/specs 6.11.1 (Apache 2.0).

@@ -10,7 +10,7 @@ from cdc.model.backfill import state_after
 from cdc.model.change import BackfillStep, DueDay, Position
 from support.browsing import visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 RULES = """
 due = { timezone = "Europe/Madrid" }

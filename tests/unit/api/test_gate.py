@@ -14,7 +14,7 @@ from cdc.api.operation import ApiOperation
 from cdc.api.token_auth import ADDRESS_BURST, TOKEN_BURST, TOKEN_RATE
 from cdc.model.audit import Note
 from support.managing import Managed
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 NEW = {"url": "https://shop.example.com/webhooks", "events": ["*"]}
 KEY = {"Idempotency-Key": "order-1"}

@@ -18,7 +18,7 @@ from cdc.dispatch.request import build_request
 from cdc.model.endpoint import Endpoint, settings_text
 from support.dispatching import endpoint
 from support.managing import API, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.signed import leased
 
 

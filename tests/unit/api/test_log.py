@@ -10,7 +10,7 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.errors import OutboxError, SourceUnavailable
 from cdc.outbox import slices as walk
 from support.managing import Managed
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease, store
 from support.watching import batch, change
 

@@ -16,7 +16,7 @@ from cdc.dispatch.replay import LEASE, RATE, Replaying
 from cdc.model.delivery import DeliveryState
 from cdc.model.errors import OutboxError
 from support.managing import API, Managed
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 

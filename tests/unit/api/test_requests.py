@@ -11,7 +11,7 @@ from cdc.access.model import Scope
 from cdc.api import application
 from cdc.api.application import LARGEST_BODY
 from support.managing import API, Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 JSON = {"Content-Type": "application/json"}
 

@@ -16,7 +16,7 @@ from cdc.api.events import LOOK_EVERY, SILENCE
 from cdc.config.section import LimitsConfig
 from cdc.model.errors import OutboxError
 from support.managing import API, Managed
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import event, store
 from support.waiting import HANG_SECONDS
 

@@ -17,7 +17,7 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.errors import UsageError
 from support.cli_log import DAY, NOW, fill, on_outbox, states
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 

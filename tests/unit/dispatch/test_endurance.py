@@ -15,7 +15,7 @@ from cdc.model.endpoint import Endpoint, EndpointChange
 from cdc.outbox.base import StoredEvent
 from support.dispatching import WatchedOutbox, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 DAY = 86_400.0
 ERROR = "The endpoint answered 500 Internal Server Error."

@@ -18,7 +18,7 @@ from cdc.model.endpoint import Endpoint, EndpointChange, Order
 from cdc.model.observer import Observer
 from support.dispatching import endpoint, event
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.simulation import REFUSED, TAKEN, Receivers, Simulation, simulated, stepping
 
 pytestmark = pytest.mark.usefixtures("few_or_many")

@@ -13,7 +13,7 @@ from cdc.model.errors import OutboxError
 from cdc.outbox.base import Retained, Retention
 from cdc.outbox.tidy import AGAIN, BATCH, EVERY, PAUSE, RetentionPolicy, keep_tidy
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 
@@ -33,6 +33,9 @@ class Watched(MemoryOutbox):
         if self.failing:
             raise OutboxError("The outbox cannot be written: no space left on the disk.")
         return await super().retain(what, limit, after)
+
+    async def reseal(self, limit: int) -> bool:
+        return False
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pyotp
 
 from support.browsing import visiting
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 
 async def test_two_step_verification_is_turned_on_by_the_code_of_the_key_that_is_shown() -> None:

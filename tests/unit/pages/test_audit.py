@@ -17,7 +17,7 @@ from cdc.model.backfill import ACTIONS
 from cdc.pages.language import language
 from support.browsing import visiting
 from support.managing import PASSWORD, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 PRODUCT = Path(cdc.__file__).parent
 #: Function → the place of its argument that names an action.

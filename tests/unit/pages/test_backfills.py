@@ -17,7 +17,7 @@ from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import SourceUnavailable
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint
 
 ROWS = 1200

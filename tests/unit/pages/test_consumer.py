@@ -8,7 +8,7 @@ import pytest
 
 from support.browsing import Visitor, visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 

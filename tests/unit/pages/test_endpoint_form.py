@@ -13,7 +13,7 @@ from cdc.dispatch.authentication import public_jwk
 from cdc.model.endpoint import settings_text
 from support.browsing import Visitor, visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cdc.pages.application import known_host
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from cdc.outbox import slices as walk
 from support.browsing import Visitor, visiting
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 EVENTS = 120

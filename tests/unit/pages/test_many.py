@@ -14,7 +14,7 @@ from cdc.web.monitor import SourceReport
 from support.browsing import Markup, Visitor, visiting
 from support.managing import CONFIGURATION, Managed, managing
 from support.manual_clock import START
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, finish, lease
 
 MANY = 130

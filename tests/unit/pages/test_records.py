@@ -13,7 +13,7 @@ from cdc.model.errors import ConfigError
 from cdc.model.event import Label
 from support.browsing import visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 NAME = "FAC2026A12 · Talleres Ruiz &amp; Hijos, S.L. · €423.50"

@@ -15,7 +15,7 @@ from cdc.admin import deliveries
 from cdc.model.delivery import DeliveryState, Replay, ReplayState
 from support.browsing import Markup, Shown, visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 from support.waiting import HANG_SECONDS
 

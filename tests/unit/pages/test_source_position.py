@@ -17,7 +17,7 @@ from cdc.capture.rest.comparison import ResourceProgress, RestPosition
 from cdc.model.change import Position
 from support.browsing import visiting
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 
 _LOG = LogPosition("mariadb-bin.000012", 4711, "0-1-5,1-2-7")
 _BINLOG = BinlogPosition(_LOG, "server", "schema", ("facturascli",)).dump()

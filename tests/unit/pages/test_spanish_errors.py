@@ -15,7 +15,7 @@ from cdc.model.finding import Severity
 from cdc.pages.language import language
 from support.browsing import visiting
 from support.managing import Managed, managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import NOW, endpoint, event, lease, outcome, store
 
 SPANISH = {"Accept-Language": "es"}

@@ -14,7 +14,7 @@ from cdc.model.delivery import DeliveryFilter
 from support.browsing import Visitor, visiting
 from support.http_faults import Behaviour, answer, hangs, read_request, receiver, refusing, resets, says
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint
 
 SPANISH = {"Accept-Language": "es"}

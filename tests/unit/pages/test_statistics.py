@@ -20,7 +20,7 @@ from cdc.pages.views import overview
 from support.browsing import visiting
 from support.managing import PASSWORD, Managed, managing
 from support.manual_clock import START
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, finish, lease, store
 
 MADRID = ZoneInfo("Europe/Madrid")

@@ -8,7 +8,7 @@ import pytest
 
 from support.browsing import visiting
 from support.managing import managing
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
 
 PHP = "<?php define('FS_DB_TYPE', 'mysql'); define('FS_DB_HOST', 'localhost'); define('FS_TIMEZONE', '{zone}');"

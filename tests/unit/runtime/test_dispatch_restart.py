@@ -22,7 +22,7 @@ from cdc.runtime.process import Supervisor
 from cdc.web.monitor import Reported
 from support.dispatching import endpoint, event, no_jitter, store_events
 from support.manual_clock import ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 URL = "http://a"

@@ -14,7 +14,7 @@ from cdc.model.observer import SILENT
 from cdc.relay import nobody
 from cdc.runtime.consumer import _watched, relay_of
 from cdc.runtime.sharing import OPENED_AT_ONCE, PROBES_APART, THREADS, Share, Sharing, SourcePace, alone
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
 
 URL = "postgresql://cdc:x@{host}/erp_{number}"

@@ -14,7 +14,7 @@ from cdc.model.column import SecretColumns, SecretPatterns
 from cdc.model.errors import ApiError, SourceError, SourceUnavailable
 from cdc.model.finding import Finding, Severity
 from support.facturascripts_api import TOKEN, Api, serving
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.polling import PassingClock
 
 INVOICES = Resource("facturascli", "facturaclientes", "idfactura", numbered=True)

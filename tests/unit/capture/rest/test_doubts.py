@@ -10,7 +10,7 @@ import pytest
 
 from cdc.model.event import Event
 from support.facturascripts_api import Api, serving
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.polling import PassingClock, Polling, alive, polling
 
 TABLES = ("facturascli", "clientes", "stocks")

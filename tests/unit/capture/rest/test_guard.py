@@ -15,7 +15,7 @@ from cdc.capture.rest.client import BAN_SECONDS, BanGuard, GuardState, Withheld
 from cdc.model.change import RefusalStore
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.manual_clock import START, ManualClock
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.polling import PassingClock
 
 API = "https://erp.example.com"

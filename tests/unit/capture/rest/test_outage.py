@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.facturascripts_api import Api, serving
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.polling import PassingClock, alive, polling
 
 TABLES = ("facturascli", "clientes", "stocks", "facturasprov", "proveedores")

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cdc.capture.rest.reader import ALL
 from support.facturascripts_api import TOKEN, Api, serving
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.polling import PassingClock, Polling, polling
 
 STEPS, STEPS_EACH = int(os.environ.get("CDC_TEST_REST", "300")), 30

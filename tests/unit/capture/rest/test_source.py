@@ -16,7 +16,7 @@ from cdc.model.errors import ApiError, PositionMoved, SourceError
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Severity
 from support.facturascripts_api import TOKEN, Api, serving
-from support.memory_outbox.outbox import MemoryOutbox
+from support.memory_outbox import MemoryOutbox
 from support.outboxes import NOW
 from support.polling import PassingClock, Polling, alive, polling
 
