@@ -43,7 +43,7 @@ from cdc.model.event import Event, event_payload
 from cdc.model.image import Image
 from cdc.model.observer import SILENT, Observer
 from cdc.model.operation import source_gap
-from cdc.outbox.base import Fence
+from cdc.outbox.base import Fence, HandOver
 from cdc.outbox.store import OutboxStore
 
 log = structlog.get_logger()
@@ -84,12 +84,17 @@ async def nobody() -> None:
     """Do nothing: the callback ``stored`` where nobody dispatches."""
 
 
+def none_handed_over(source: str) -> None:
+    """Have a store lease nothing: ``hand_over`` where nobody dispatches."""
+
+
 @dataclass
 class Relay:
     """``stored`` is awaited after each commit that made deliveries: dispatch is woken, and goes first.
     ``opening``: held while the source is being opened.  ``retry``: seconds before the first new try after a failure.
     ``backfills``: what else is to be read.  ``epoch``: of the source's lease, where the outbox has leases.
-    ``site``: the address of FacturaScripts; empty: the one in its own settings."""
+    ``site``: the address of FacturaScripts; empty: the one in its own settings.
+    ``hand_over``: asked before each store for what may be leased in it."""
 
     source: Source
     mapper: Mapper
@@ -102,6 +107,7 @@ class Relay:
     backfills: SourceBackfills = NO_BACKFILLS
     epoch: int | None = None
     site: str = ""
+    hand_over: Callable[[str], HandOver | None] = none_handed_over
 
     _defects: Defects = field(default_factory=Defects)
     _site: str = ""
@@ -296,6 +302,7 @@ class Relay:
         if gaps := {event.id: event for event in (source_gap(name, gap) for gap in batch.gaps)}:
             events = [*events, *gaps.values()]
         while True:
+            hand_over = self.hand_over(name)
             try:
                 stored = await self.store.store(
                     name,
@@ -307,6 +314,7 @@ class Relay:
                     step=None if batch.step is None or batch.step.due is not None else batch.step,
                     quarantined=batch.quarantined,
                     fence=Fence(former, self.epoch),
+                    hand_over=hand_over,
                 )
             except (PositionMoved, OutboxLost, OutboxRefused):
                 raise
@@ -317,7 +325,9 @@ class Relay:
                 await self.clock.wait(asyncio.Event(), delay)
                 continue
             self.observer.stored(name, batch, events, stored.events)
-            if stored.deliveries:
+            if hand_over is not None and stored.leased:
+                hand_over.take(stored.leased)
+            if stored.deliveries > len(stored.leased):
                 await self.stored()
             return
 

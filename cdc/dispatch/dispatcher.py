@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,12 +25,12 @@ from cdc.dispatch.sender import Sender, outcomes, removed, unsent
 from cdc.dispatch.shared_limits import SharedLimits
 from cdc.dispatch.transform import TransformFailed
 from cdc.model.clock import Backoff, Clock
-from cdc.model.delivery import DeliveryState, Outcome
+from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError
 from cdc.model.event import Labels, no_labels
 from cdc.model.observer import SILENT, Observer
-from cdc.outbox.base import DispatchStore
+from cdc.outbox.base import DispatchStore, HandOver
 
 #: A lease outlives the longest timeout by this much (seconds): time to record the outcome in.
 LEASE_MARGIN = 30.0
@@ -46,6 +47,10 @@ QUICK = 0.25
 FEW = 32
 #: How long a relay waits at most for what it stored to be on its way (seconds).
 YIELD = 0.01
+#: Requests that tenants with more than one make in one pass of the event loop, which everything else waits for.
+IN_A_PASS = 8
+#: Deliveries that a store leases at most: its transaction must stay short.
+MOST_HANDED_OVER = 32
 #: What recording, and releasing leases, may each take at a stop (seconds).
 CLOSING = 0.75
 #: Seconds that a call under way may take at the stop: a server that is slow answers in them, one that is deaf does not.
@@ -62,6 +67,23 @@ class DispatchSettings:
     concurrency: int = 64
     lease: float = 60.0
     grace: float = 8.0
+
+
+class _Pass:
+    """Bounds how many requests are made in one pass of the event loop."""
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    async def room(self) -> None:
+        while self._made >= IN_A_PASS:  # noqa: ASYNC110 - the next pass sends no event
+            await asyncio.sleep(0)
+        if not self._made:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._made += 1
+
+    def _end(self) -> None:
+        self._made = 0
 
 
 class Dispatcher:
@@ -96,6 +118,8 @@ class Dispatcher:
             self._scheduler.succeed(former._scheduler)  # noqa: SLF001 - of the same class
         self._limits = SharedLimits(store.limits, settings.worker, clock, self._scheduler)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pass = _Pass()
+        self._sending: asyncio.TaskGroup | None = None  # while what is leased is sent
         self._endpoints_stale = True
         self._endpoints_version: int | None = None
         self._lease_time = timedelta()
@@ -117,6 +141,26 @@ class Dispatcher:
             self._at_rest.clear()
             await self._clock.wait(self._at_rest, YIELD)
 
+    def hand_over(self, source: str) -> HandOver | None:
+        """Return what may be leased in a store of this source's events, None while nothing may."""
+        group = self._sending
+        if group is None or self._stop.is_set() or self._recorder.failing:
+            return None
+        most = min(self._scheduler.to_hand_over(source), MOST_HANDED_OVER)
+        if not most:
+            return None
+        until, full = self._clock.now() + self._lease_time, self._scheduler.full()
+        return HandOver(self._settings.worker, until, full, most, partial(self._take, group))
+
+    def _take(self, group: asyncio.TaskGroup, leased: Sequence[LeasedDelivery]) -> None:
+        """Send what was handed over.  Once this dispatcher has ended the leases are released, or end by themselves."""
+        if self._sending is not group or self._stop.is_set():
+            return
+        more = self._scheduler.add(leased)
+        if more or self._scheduler.orphans or self._scheduler.next_complete() is not None:
+            self._wake.set()
+        self._start_all(group)
+
     def reload_endpoints(self) -> None:
         """One of them was changed: do not wait for the next time that this is asked for."""
         self._endpoints_stale = True
@@ -137,14 +181,17 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Dispatch until `stop`.  Only defects escape; a failing outbox is waited for."""
-        async with asyncio.TaskGroup() as group:
-            recording = group.create_task(self._recorder.run())
-            leasing = group.create_task(self._lease_until_stopped(group))
-            await self._stop.wait()
-            ends = self._clock.monotonic() + self._settings.grace
-            if not await self._within(LEASING, leasing):  # what it may have leased is released below, or expires
-                self._log.error("leasing given up at stop: the outbox does not answer")
-            await self._wind_down(recording, ends - self._clock.monotonic())
+        try:
+            async with asyncio.TaskGroup() as group:
+                recording = group.create_task(self._recorder.run())
+                leasing = group.create_task(self._lease_until_stopped(group))
+                await self._stop.wait()
+                ends = self._clock.monotonic() + self._settings.grace
+                if not await self._within(LEASING, leasing):  # what it may have leased is released below, or expires
+                    self._log.error("leasing given up at stop: the outbox does not answer")
+                await self._wind_down(recording, ends - self._clock.monotonic())
+        finally:
+            self._sending = None
 
     # -- leasing ----------------------------------------------------------------------------------------------------
 
@@ -158,6 +205,7 @@ class Dispatcher:
                     mine_released = True
                 self._endpoints_stale |= await self._limits.publish()
                 await self._refresh_endpoints()
+                self._sending = group
                 await self._bring_forward()
                 await self._give_back()
                 opens_at = self._scheduler.opens_at()
@@ -278,6 +326,9 @@ class Dispatcher:
         self._scheduler.complete()
         if await self._limits.admit():
             self._wake.set()  # what cannot be sent soon is given back
+        self._start_all(group)
+
+    def _start_all(self, group: asyncio.TaskGroup) -> None:
         while (flight := self._start()) is not None:
             task = group.create_task(self._fly(flight))
             self._tasks.add(task)
@@ -342,6 +393,8 @@ class Dispatcher:
         """Attempts one after the other for as long as there is something to send: a task for each would cost more."""
         while flight is not None:
             try:
+                if flight.tenant.in_flight > 1:
+                    await self._pass.room()
                 made = await self._send(flight)
             except BaseException:
                 flight.broken_off(self._clock)

@@ -251,6 +251,15 @@ class Scheduler:
         free, ready = self.free(), self._queued
         return 0 if not free and ready > self._limit // 2 else max(free + self._limit - ready, 0)
 
+    def to_hand_over(self, source: str) -> int:
+        """Return how many of the deliveries of a source's new events may be leased as they are stored: where nothing of
+        its tenants waits, some beyond `capacity`."""
+        most = self.capacity()
+        tenants = [self._tenants[name] for name in (source, "") if name in self._tenants]
+        if not any(each.queue for each in tenants):
+            most = max(most, self._limit + self._limit // RESERVE - self._queued)
+        return max(most, 0)
+
     def below_share(self) -> BelowShare | None:
         """Return how much to lease first, for tenants that have less than their share of slots and queue; None where no
         tenant has more, so that no one waits for another."""

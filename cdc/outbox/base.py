@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from cdc.model.change import Position
-from cdc.model.delivery import AdmissionRequest, Admitted, EndpointHold, QueueStore
+from cdc.model.delivery import AdmissionRequest, Admitted, EndpointHold, LeasedDelivery, QueueStore
 from cdc.model.endpoint import Endpoint
 from cdc.model.event import Event
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The number of events that were new, and of deliveries that they made."""
+    """The number of events that were new, and of deliveries that they made.  ``leased``: of these, by `HandOver`."""
 
     events: int
     deliveries: int
+    leased: Sequence[LeasedDelivery] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Deliveries that a store may lease as it makes them, for the dispatcher of this process: of each endpoint one, if
+    nothing else of it is due.  ``full``: endpoints that have no room; ``most``: in all.  ``take``: to be called with
+    what was leased."""
+
+    worker: str
+    until: datetime
+    full: Collection[str]
+    most: int
+    take: Callable[[Sequence[LeasedDelivery]], None]
 
 
 class Fence(NamedTuple):

@@ -10,20 +10,22 @@ The schema has numbered migrations: ``sql/<engine>/migrations/NNN_name.sql``, ea
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
-from cdc.model.endpoint import Endpoint, public_url
+from cdc.model.endpoint import Endpoint, Order, PayloadFormat, public_url
 from cdc.model.errors import UsageError
-from cdc.outbox.secret_box import SecretBox
+from cdc.outbox.secret_box import SecretBox, is_sealed
 from cdc.outbox.shared import Subscriber, SubscriberCache, SubscriberIndex
 from cdc.outbox.slices import LogSlice
 
@@ -40,6 +42,56 @@ class Ledger:
     last_delivery: int
     known: frozenset[str]
     subscribers: SubscriberIndex
+
+
+_FIELDS: Final = tuple(each.name for each in fields(Endpoint))
+_TIMES: Final = ("created_at", "former_secret_until", "failing_since")
+
+
+def field_values(endpoint: Endpoint) -> dict[str, Any]:
+    return {name: getattr(endpoint, name) for name in _FIELDS}
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCodec:
+    """Conversion between endpoints, as they are stored, and rows.
+
+    ``columns``: those of the statement ``endpoints``; fields that have none are together in ``settings``.  ``texts``:
+    columns that are JSON texts.  ``document``: makes a parameter of the settings, ``values`` parameters of fields."""
+
+    columns: Sequence[str]
+    texts: Sequence[str]
+    document: Callable[[dict[str, Any]], object]
+    values: Callable[[Endpoint], dict[str, Any]] = field_values
+
+    def row(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Return parameters of ``insert_endpoint`` and ``update_endpoint``.
+
+        A sealed URL among the settings has another name: a worker of release 0.2.0, which cannot open it, would send
+        to it."""
+        values = self.values(endpoint)
+        settings = {name: value for name, value in values.items() if name not in self.columns}
+        if "url" in settings and is_sealed(endpoint.url):
+            settings["sealed_url"] = settings.pop("url")
+        row = {name: values[name] for name in self.columns if name != "settings"}
+        row |= {name: getattr(endpoint, name) for name in _TIMES if name in row}
+        row |= {name: json.dumps(row[name]) for name in self.texts}
+        return {**row, "settings": self.document(settings), "public_url": None}
+
+    def endpoint(self, row: Row) -> Endpoint:
+        """Return the endpoint of a row; a setting that an older version did not know has its default."""
+        columns = dict(zip(self.columns, row, strict=True))
+        settings = columns.pop("settings")
+        settings = json.loads(settings) if isinstance(settings, str) else settings
+        values = {"url": settings.get("sealed_url"), **settings, **columns}
+        values |= {name: json.loads(values[name]) for name in self.texts}
+        values = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+        if isinstance(values["former_secret_until"], str):
+            values["former_secret_until"] = datetime.fromisoformat(values["former_secret_until"])
+        values["enabled"] = bool(values["enabled"])
+        values["format"], values["order"] = PayloadFormat(values["format"]), Order(values["order"])
+        values["headers"] = tuple((name, value) for name, value in values["headers"])
+        return Endpoint(**{name: values[name] for name in _FIELDS if name in values})
 
 
 class LogSearch(Protocol):
@@ -73,6 +125,7 @@ class Database(ABC):
     """One connection, in a transaction where something is written.  ``subscribers``: what the outbox remembers of them
     between transactions.  ``box``: seals and opens what is secret."""
 
+    codec: EndpointCodec
     subscribers: SubscriberCache
     box: SecretBox
 
@@ -156,24 +209,19 @@ class Database(ABC):
     def endpoint_row(self, endpoint: Endpoint, before: Endpoint | None = None) -> dict[str, Any]:
         """Parameters of ``insert_endpoint`` and ``update_endpoint``.  ``before``: the endpoint as it is stored, whose
         unchanged texts stay byte for byte."""
-        row = self.stored_row(self.box.seal_endpoint(endpoint, before))
+        row = self.codec.row(self.box.seal_endpoint(endpoint, before))
         return {**row, "public_url": public_url(endpoint.url)}
 
     def endpoint_from(self, row: Row) -> Endpoint:
         """Return the endpoint of a row of ``endpoints``."""
-        return self.box.open_endpoint(self.stored_from(row))
+        return self.box.open_endpoint(self.codec.endpoint(row))
 
-    @abstractmethod
-    def stored_row(self, endpoint: Endpoint) -> dict[str, Any]:
-        """`endpoint_row` of an endpoint that is sealed."""
-
-    @abstractmethod
-    def stored_from(self, row: Row) -> Endpoint:
-        """Return the endpoint of a row of ``endpoints`` as it is stored."""
-
-    @abstractmethod
     def subscriber_from(self, row: Row) -> Subscriber:
         """Return the subscriber of a row of ``subscriber``."""
+        number, patterns, sources, order, condition, endpoint_id = row
+        if "events" in self.codec.texts:
+            patterns, sources = json.loads(patterns), json.loads(sources)
+        return Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition, endpoint_id)
 
 
 class Session(Protocol):

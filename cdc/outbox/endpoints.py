@@ -121,7 +121,7 @@ async def seal_secrets(db: Database, *, former: bool = True, dry_run: bool = Fal
     count = 0
     with db.overwriting():
         for number, removed_at, *columns in await db.rows("all_endpoints"):
-            stored = db.stored_from(tuple(columns))
+            stored = db.codec.endpoint(tuple(columns))
             stale = 0 if removed_at is not None else db.box.stale_texts(stored, former=former)
             count += stale + (number in missing)
             if dry_run or not (stale or number in missing):
@@ -158,7 +158,7 @@ async def change(db: Database, endpoint_id: str, change: EndpointChange, note: N
     (row,) = await db.rows("endpoints_of", ids=[endpoint_id])
     found = db.endpoint_from(row)
     changed = change.applied_to(found)
-    await db.write("update_endpoint", **db.endpoint_row(changed, db.stored_from(row)))
+    await db.write("update_endpoint", **db.endpoint_row(changed, db.codec.endpoint(row)))
     if changed.order is not found.order:
         await reorder(db, number, changed.order)
     db.due()

@@ -3,7 +3,7 @@ progress of backfills and changes in quarantine, which are read and ended here t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Final
@@ -13,17 +13,20 @@ import orjson
 from cdc.model.audit import Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Operation, Position, Quarantined, SnapshotChange, SnapshotRow
+from cdc.model.delivery import LeasedDelivery
 from cdc.model.event import Event, event_payload
 from cdc.outbox.audit import record
-from cdc.outbox.base import Fence, Stored
+from cdc.outbox.base import Fence, HandOver, Stored
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import merge_keys
-from cdc.outbox.shared import check_fence, no_backfill, ordering_key, position_moved
+from cdc.outbox.shared import check_fence, delivery_id, no_backfill, ordering_key, position_moved
 
 #: The owner of the states that note the readers' sessions; the name of no source.
 READERS: Final = "reading sessions"
 #: An event and its payload.
 Written = tuple[Event, bytes]
+#: A new delivery: its event's sequence, endpoint's number and ordering key.
+_Made = tuple[int, int, int]
 #: Seconds for which filters hold the event loop, and one evaluation more.
 _TURN: Final = 0.005
 
@@ -65,10 +68,11 @@ async def store(
     quarantined: Sequence[Quarantined] = (),
     fence: Fence | None = None,
     note: Note = (),
+    hand_over: HandOver | None = None,
 ) -> Stored:
     if kept is not None:
         check_fence(source, await position(db, source), kept, None)
-    stored = await announce(db, events, now) if events else Stored(0, 0)
+    stored = await announce(db, events, now, hand_over) if events else Stored(0, 0)
     fenced, (expected, epoch) = fence is not None, fence or Fence(None)
     place = {"position": reached, "fenced": fenced, "expected": expected, "epoch": epoch}
     if not await db.write("set_position", source=source, **place):
@@ -84,14 +88,44 @@ async def store(
     return stored
 
 
-async def announce(db: Database, events: Sequence[Written], now: datetime) -> Stored:
+async def announce(db: Database, events: Sequence[Written], now: datetime, hand_over: HandOver | None = None) -> Stored:
     """Store events with their deliveries."""
     ledger = await db.ledger([event.id for event, _ in events])
     new = await insert_events(db, events, ledger)
-    stored = Stored(len(new), await insert_deliveries(db, new, ledger, now))
-    if stored.deliveries:
+    made = await insert_deliveries(db, new, ledger, now)
+    leased = await _lease_new(db, made, new, events, now, hand_over) if hand_over is not None and made else ()
+    if len(made) > len(leased):
         db.due()
-    return stored
+    return Stored(len(new), len(made), leased)
+
+
+async def _lease_new(
+    db: Database,
+    made: Iterable[_Made],
+    new: Mapping[int, Event],
+    events: Sequence[Written],
+    now: datetime,
+    hand_over: HandOver,
+) -> Sequence[LeasedDelivery]:
+    first = dict[int, int]()  # endpoint → sequence of its first event
+    for sequence, endpoint, _ in made:
+        if endpoint not in first:
+            if len(first) == hand_over.most:
+                break
+            first[endpoint] = sequence
+    columns = {"event": list(first.values()), "endpoint": list(first)}
+    parameters = {"worker": hand_over.worker, "until": hand_over.until, "full": list(hand_over.full), "now": now}
+    payloads = {event.id: payload for event, payload in reversed(events)}  # of an id that is there twice the first
+    leased = []
+    for number, sequence, endpoint_id in await db.rows_each("lease_new", columns, **parameters):
+        event = new[sequence]
+        shown = event.id, event.name, event.record
+        leased.append(
+            LeasedDelivery(
+                delivery_id(number), endpoint_id, *shown, 1, hand_over.until, payloads[event.id], event.source
+            )
+        )
+    return tuple(leased)
 
 
 async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger) -> Mapping[int, Event]:
@@ -119,12 +153,14 @@ async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger)
     return numbered
 
 
-async def insert_deliveries(db: Database, events: Mapping[int, Event], ledger: Ledger, now: datetime) -> int:
-    """A delivery for each of the subscribers that want an event, lanes merged before; how many."""
+async def insert_deliveries(
+    db: Database, events: Mapping[int, Event], ledger: Ledger, now: datetime
+) -> Sequence[_Made]:
+    """Store a delivery for each of the subscribers that want an event, lanes merged before.  Return them."""
     for event in events.values():
         if event.renamed_from is not None:
             await merge_keys(db, event.source, event.renamed_from, event.record)
-    made: list[tuple[int, int, int]] = []
+    made: list[_Made] = []
     turn = monotonic()
     for sequence, event in events.items():
         made += [
@@ -138,7 +174,7 @@ async def insert_deliveries(db: Database, events: Mapping[int, Event], ledger: L
     if made:
         columns = dict(zip(("event", "endpoint", "lane"), map(list, zip(*made, strict=True)), strict=True))
         await db.write_each("insert_delivery", columns, last=ledger.last_delivery, now=now)
-    return len(made)
+    return made
 
 
 async def _set_states(db: Database, source: str, changed: Mapping[str, str | None]) -> None:

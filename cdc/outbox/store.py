@@ -41,7 +41,7 @@ from cdc.model.worker import WorkerStore
 from cdc.outbox import audit, dispatch, log, relay, upkeep
 from cdc.outbox import endpoints as endpoint_work
 from cdc.outbox import replays as replay_work
-from cdc.outbox.base import Fence, LimitStore, Replication, Stored
+from cdc.outbox.base import Fence, HandOver, LimitStore, Replication, Stored
 from cdc.outbox.database import Database
 
 P = ParamSpec("P")
@@ -52,7 +52,8 @@ D = TypeVar("D", bound=Database)
 class Via(Enum):
     """The connection, or the transaction, that runs a function."""
 
-    READ = auto()  # single statements: positions and snapshot rows
+    OWN = auto()  # single statements, after what this process is writing
+    SNAPSHOT = auto()  # single statements: snapshot rows
     LOG = auto()  # single statements: the log
     DUE = auto()  # single statements: endpoints and what is due
     CHANGE = auto()  # a transaction that may change any ordering key, and is on the disk when it returns
@@ -130,12 +131,12 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
 
     # -- written by the relay ---------------------------------------------------------------------------------------
 
-    position = method(Via.READ, relay.position)
-    states = method(Via.READ, relay.states)
-    reading_session = method(Via.READ, relay.reading_session)
+    position = method(Via.OWN, relay.position)
+    states = method(Via.OWN, relay.states)
+    reading_session = method(Via.OWN, relay.reading_session)
     note_reading_session = method(Via.ADD, relay.note_reading_session)
-    snapshot_digests = method(Via.READ, relay.snapshot_digests)
-    snapshot_rows = method(Via.READ, relay.snapshot_rows)
+    snapshot_digests = method(Via.SNAPSHOT, relay.snapshot_digests)
+    snapshot_rows = method(Via.SNAPSHOT, relay.snapshot_rows)
 
     async def store(
         self,
@@ -150,12 +151,13 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
         quarantined: Sequence[Quarantined] = (),
         fence: Fence | None = None,
         note: Note = (),
+        hand_over: HandOver | None = None,
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
         unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
         nothing, when ``kept`` or ``fence`` is behind another position than the stored one, or another process has the
-        lease of the source."""
+        lease of the source.  ``hand_over``: the deliveries to lease in it."""
         stored = await self.runs[Via.CHANGE](
             relay.store,
             source,
@@ -168,6 +170,7 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
             quarantined=quarantined,
             fence=fence,
             note=note,
+            hand_over=hand_over,
         )
         if kept is not None and kept.written:
             await self._forget_pages()
@@ -210,7 +213,7 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
     give_back = method(Via.DISPATCH, dispatch.give_back)
     endpoint_numbers = method(Via.DUE, dispatch.endpoint_numbers)
     due_of = method(Via.DUE, dispatch.due_of)
-    held = method(Via.READ, dispatch.held)
+    held = method(Via.OWN, dispatch.held)
     oldest_due = method(Via.LOG, dispatch.oldest_due)
     due_endpoints = method(Via.DUE, dispatch.due_endpoints)
     next_due = method(Via.DUE, dispatch.next_due)

@@ -29,6 +29,7 @@ from cdc.model.errors import CdcError, ConfigError, OutboxError, OutboxLost, Out
 from cdc.model.event import Label
 from cdc.model.observer import Observer, Several
 from cdc.model.worker import ProcessRole
+from cdc.outbox.base import HandOver
 from cdc.outbox.store import OutboxStore
 from cdc.outbox.tidy import RetentionPolicy, keep_tidy
 from cdc.runtime.components import (
@@ -89,6 +90,9 @@ class Wake:
         if self.dispatcher is not None:
             self.dispatcher.reload_endpoints()
             self.dispatcher.notify()
+
+    def hand_over(self, source: str) -> HandOver | None:
+        return None if self.dispatcher is None else self.dispatcher.hand_over(source)
 
     async def wake_and_yield(self) -> None:
         """Wake the dispatcher and let it start sending first, if that is soon done."""
@@ -217,7 +221,9 @@ class ConsumerParts:
 
             self._backfilled = BackfilledSources(self.store, SystemClock())
         stored = self._wake.wake_and_yield
-        return key, relay_of(source, self.store, stored, self.observer, share, backfilled=self._backfilled)
+        relay = relay_of(source, self.store, stored, self.observer, share, backfilled=self._backfilled)
+        relay.hand_over = self._wake.hand_over
+        return key, relay
 
     def _lags(self) -> dict[str, float]:
         """Seconds that the oldest unread change of a source waits, as the monitor's last question found."""

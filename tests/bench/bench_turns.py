@@ -68,10 +68,14 @@ async def measure(outbox: OutboxStore, options: argparse.Namespace, number: Call
     for each in range(options.events + 1):
         await asyncio.sleep(PAUSE)  # the pace
         one = event(number())._replace(source="idle")
-        await outbox.store("idle", Position(one.id), [one], {}, CLOCK.now())
-        stored = time.perf_counter()
-        dispatcher.notify()
-        took = max(await receiver.idle.get() - stored, 0.0)
+        known = time.perf_counter()
+        hand_over = dispatcher.hand_over("idle")
+        stored = await outbox.store("idle", Position(one.id), [one], {}, CLOCK.now(), hand_over=hand_over)
+        if hand_over is not None and stored.leased:
+            hand_over.take(stored.leased)
+        else:
+            dispatcher.notify()
+        took = await receiver.idle.get() - known
         times += [took] if each else []  # the endpoints are read before the first
     rate = receiver.busy / (time.perf_counter() - begun)
     dispatcher.stop()

@@ -16,10 +16,12 @@ from cdc.mapping.mapper import Mapper
 from cdc.model.change import Batch, Departure, Gap, Operation, Position, Row, RowChange, Stage, Transaction, Value
 from cdc.model.clock import SystemClock
 from cdc.model.column import Table
+from cdc.model.delivery import LeasedDelivery
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, OutboxError, OutboxRefused, RowUnreadable, SourceUnavailable
 from cdc.model.event import Event
 from cdc.model.observer import Observer
+from cdc.outbox.base import HandOver
 from cdc.relay import Relay, nobody
 from support.memory_outbox import MemoryOutbox
 from support.waiting import HANG_SECONDS
@@ -136,6 +138,27 @@ async def relay_all(source: ListedSource, store: FailingOutbox) -> tuple[int, Qu
 
 async def names(store: MemoryOutbox) -> list[str]:
     return [event.record for event in await store.events(100, after=0)]
+
+
+async def test_what_the_store_leased_is_handed_over_and_wakes_nobody() -> None:
+    source, store = ListedSource([batch(1), batch(2)]), await outbox()
+    taken: list[LeasedDelivery] = []
+    offers = iter([HandOver("w", MOMENT, (), 1, taken.extend), None])
+    woken = 0
+
+    async def stored() -> None:
+        nonlocal woken
+        woken += 1
+
+    stop = asyncio.Event()
+    relay = Relay(source, Mapper(load_catalogue()), store, QuickClock(), stored, hand_over=lambda _: next(offers))
+    running = asyncio.create_task(relay.run(stop))
+    async with asyncio.timeout(HANG_SECONDS):
+        await source.all_acknowledged.wait()
+        stop.set()
+        await running
+    assert [each.record for each in taken] == ["clientes:1"]
+    assert woken == 1  # for the second
 
 
 async def test_batches_are_stored_then_acknowledged_and_dispatch_is_woken() -> None:

@@ -6,10 +6,10 @@ One caller at a time has it; the others wait.  PostgreSQL's errors come out as `
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from string import Template
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -22,58 +22,25 @@ from pydantic import TypeAdapter
 from cdc.database.postgres_connection import connect_async, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryFilter, EventFilter
-from cdc.model.endpoint import Endpoint, Order
+from cdc.model.endpoint import Endpoint
 from cdc.model.errors import OutboxError, OutboxRefused, OutboxUnavailable
-from cdc.outbox.database import Database, Ledger, Row, postgres_statements
+from cdc.outbox.database import Database, EndpointCodec, Ledger, Row, postgres_statements
 from cdc.outbox.postgres import search
 from cdc.outbox.postgres.floors import DueFloors
 from cdc.outbox.postgres.search import PostgresSearch
-from cdc.outbox.secret_box import PLAIN, SecretBox, is_sealed
-from cdc.outbox.shared import Subscriber, SubscriberCache, storable
+from cdc.outbox.secret_box import PLAIN, SecretBox
+from cdc.outbox.shared import SubscriberCache, storable
 from cdc.outbox.slices import LogSlice
 
-_ENDPOINT: Final = TypeAdapter(Endpoint)
-#: columns of their own; everything else of an endpoint is in `settings`
-_COLUMNS: Final = (
-    "id",
-    "events",
-    "sources",
-    "enabled",
-    "disabled_reason",
-    "secret",
-    "former_secret",
-    "created_at",
-    "order",
-    "condition",
-    "headers",
-    "failing_since",
+CODEC: Final = EndpointCodec(
+    (
+        *("settings", "id", "events", "sources", "enabled", "disabled_reason", "secret", "former_secret", "created_at"),
+        *("order", "condition", "headers", "failing_since"),
+    ),
+    ("headers",),
+    Jsonb,
+    partial(TypeAdapter(Endpoint).dump_python, mode="json"),
 )
-
-
-def endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
-    """Parameters of ``insert_endpoint`` and ``update_endpoint``, for an endpoint as it is stored.
-
-    A sealed URL has another name: a worker of release 0.2.0, which cannot open it, would send to it."""
-    values = _ENDPOINT.dump_python(endpoint, mode="json")
-    settings = {name: value for name, value in values.items() if name not in _COLUMNS}
-    if is_sealed(endpoint.url):
-        settings["sealed_url"] = settings.pop("url")
-    return {
-        **{name: values[name] for name in _COLUMNS},
-        "created_at": endpoint.created_at,
-        "headers": json.dumps(endpoint.headers),
-        "failing_since": endpoint.failing_since,
-        "settings": Jsonb(settings),
-        "public_url": None,
-    }
-
-
-def endpoint_from(row: tuple[Any, ...]) -> Endpoint:
-    """Return the endpoint of a row of ``endpoints``."""
-    settings, *columns = row
-    values = {"url": settings.get("sealed_url"), **settings, **dict(zip(_COLUMNS, columns, strict=True))}
-    return _ENDPOINT.validate_python({**values, "headers": json.loads(values["headers"])})
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,6 +71,8 @@ class Shared:
 
 
 class PostgresDatabase(Database):
+    codec = CODEC
+
     def __init__(self, connection: AsyncConnection[Any], shared: Shared | None = None) -> None:
         self.connection = connection
         self.shared = shared or Shared()
@@ -178,16 +147,6 @@ class PostgresDatabase(Database):
 
     def text(self, text: str) -> str:
         return storable(text)
-
-    def stored_row(self, endpoint: Endpoint) -> dict[str, Any]:
-        return endpoint_row(endpoint)
-
-    def stored_from(self, row: Row) -> Endpoint:
-        return endpoint_from(row)
-
-    def subscriber_from(self, row: Row) -> Subscriber:
-        number, patterns, sources, order, condition, endpoint_id = row
-        return Subscriber(number, tuple(patterns), tuple(sources), Order(order), condition, endpoint_id)
 
 
 def _storable(parameters: Mapping[str, Any]) -> dict[str, Any]:

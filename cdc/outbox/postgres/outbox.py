@@ -294,7 +294,8 @@ class PostgresOutbox(OutboxStore):
         altering = session(durable=True, seconds=ALTER_SECONDS)
         self._sessions = self._durable, self._leasing, self._recording, reading, self._upkeep, altering
         self.runs = {
-            Via.READ: self._durable.read,
+            Via.OWN: self._durable.read,
+            Via.SNAPSHOT: self._durable.read,
             Via.LOG: reading.read,
             Via.DUE: self._leasing.read,
             Via.CHANGE: partial(self._durable.write, Lock.EXCLUSIVE),
@@ -345,8 +346,8 @@ class PostgresOutbox(OutboxStore):
     async def stop_reading(self, source: str) -> None:
         await self._readers.stop_reading(source)
 
-    refusals = method(Via.READ, _refusal_text)
-    change_refusals = method(Via.READ, _change_refusals)
+    refusals = method(Via.OWN, _refusal_text)
+    change_refusals = method(Via.OWN, _change_refusals)
 
     # -- dispatch: a crash of the server may undo the newest leases, so that something is sent once more ------------
 

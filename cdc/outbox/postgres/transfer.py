@@ -13,7 +13,7 @@ from psycopg import sql
 from cdc.database.postgres_connection import connect
 from cdc.model.connection import ConnectionInfo
 from cdc.outbox.database import Row, postgres_statements
-from cdc.outbox.postgres.database import endpoint_from, endpoint_row, sentence
+from cdc.outbox.postgres.database import CODEC, sentence
 from cdc.outbox.shared import storable
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
@@ -47,12 +47,13 @@ class PostgresSide:
                 columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
                 cursor.execute(sql.SQL("SELECT {} FROM {} ORDER BY 1").format(columns, _table(part)))
             while rows := cursor.fetchmany(BATCH):
-                yield [_endpoint(row) for row in rows] if part is TransferPart.ENDPOINTS else rows
+                endpoints = part is TransferPart.ENDPOINTS
+                yield [(row[0], CODEC.endpoint(row[2:]), row[1]) for row in rows] if endpoints else rows
 
     def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
         if part is TransferPart.ENDPOINTS:
             for number, endpoint, removed_at in rows:
-                self._db.execute(postgres_statements()["insert_endpoint"].encode(), endpoint_row(endpoint))
+                self._db.execute(postgres_statements()["insert_endpoint"].encode(), CODEC.row(endpoint))
                 self._db.execute(_RENUMBER, (number, removed_at, endpoint.id))
             return
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[part]))
@@ -68,11 +69,6 @@ class PostgresSide:
 
 def _table(part: TransferPart) -> sql.Identifier:
     return sql.Identifier("cdc_outbox", part.value)
-
-
-def _endpoint(row: Row) -> Row:
-    number, removed_at, *columns = row
-    return number, endpoint_from(tuple(columns)), removed_at
 
 
 @contextmanager

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from cdc.model.delivery import DeliveryFilter, EventFilter
-from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import OutboxError, OutboxLost, OutboxRefused
-from cdc.outbox.database import Database, Ledger, Row, sqlite_statements
+from cdc.outbox.database import Database, EndpointCodec, Ledger, Row, sqlite_statements
 from cdc.outbox.secret_box import PLAIN, SecretBox
-from cdc.outbox.shared import Subscriber, SubscriberCache
+from cdc.outbox.shared import SubscriberCache
 from cdc.outbox.slices import LogSlice
 from cdc.outbox.sqlite import search
-from cdc.outbox.sqlite.rows import TIMES, endpoint_from, endpoint_row, stored, with_times
+from cdc.outbox.sqlite.rows import TIMES, stored, with_times
 from cdc.outbox.sqlite.search import SqliteLogSearch, SqliteSearch
 
 #: primary result code → the problem with the file, and how to fix it
@@ -72,7 +71,20 @@ def log_in_use(path: Path) -> OutboxError:
     )
 
 
+CODEC: Final = EndpointCodec(
+    (
+        *("id", "url", "events", "secret", "created_at", "enabled", "description", "sources", "format", "timeout"),
+        *("retry_schedule", "concurrency", "disabled_reason", "former_secret", "former_secret_until", "origin"),
+        *("order", "condition", "headers", "failing_since", "settings"),
+    ),
+    ("events", "sources", "retry_schedule", "headers"),
+    json.dumps,
+)
+
+
 class SqliteDatabase(Database):
+    codec = CODEC
+
     def __init__(
         self, connection: sqlite3.Connection, subscribers: SubscriberCache | None = None, box: SecretBox = PLAIN
     ) -> None:
@@ -134,17 +146,6 @@ class SqliteDatabase(Database):
             yield
         finally:
             self.connection.execute(f"PRAGMA secure_delete = {before}")
-
-    def stored_row(self, endpoint: Endpoint) -> dict[str, Any]:
-        return endpoint_row(endpoint)
-
-    def stored_from(self, row: Row) -> Endpoint:
-        return endpoint_from(row)
-
-    def subscriber_from(self, row: Row) -> Subscriber:
-        number, patterns, sources, order, condition, endpoint_id = row
-        wanted, named = tuple(json.loads(patterns)), tuple(json.loads(sources))
-        return Subscriber(number, wanted, named, Order(order), condition, endpoint_id)
 
 
 def finished(work: Coroutine[Any, Any, T]) -> T:

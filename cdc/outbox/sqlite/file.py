@@ -20,8 +20,8 @@ from typing import Any, Final, Protocol
 from cdc.files import replace_durably
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.database import Migration, Row, migrations, sqlite_statements
-from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, primary_code, sentence
-from cdc.outbox.sqlite.rows import converted, endpoint_from, endpoint_row, stored
+from cdc.outbox.sqlite.database import CODEC, SqliteDatabase, SqliteThread, primary_code, sentence
+from cdc.outbox.sqlite.rows import converted, stored
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
 _APPLICATION_ID: Final = 0x66634364  # "fcCd"
@@ -260,12 +260,13 @@ class SqliteSide:
             cursor = self._db.execute(f"SELECT {', '.join(COLUMNS[part])} FROM {part} ORDER BY 1")  # noqa: S608 - constants, and a member of an enumeration
         while found := cursor.fetchmany(BATCH):
             rows = converted(found, cursor.description)
-            yield [_endpoint(row) for row in rows] if part is TransferPart.ENDPOINTS else rows
+            endpoints = part is TransferPart.ENDPOINTS
+            yield [(row[0], CODEC.endpoint(row[2:]), row[1]) for row in rows] if endpoints else rows
 
     def write(self, part: TransferPart, rows: Sequence[Row]) -> None:
         if part is TransferPart.ENDPOINTS:
             for number, endpoint, removed_at in rows:
-                row = {name: stored(value) for name, value in endpoint_row(endpoint).items()}
+                row = {name: stored(value) for name, value in CODEC.row(endpoint).items()}
                 self._db.execute(sqlite_statements()["insert_endpoint"], row)
                 renumber = "UPDATE endpoint SET number = ?, removed_at = ? WHERE id = ?"
                 self._db.execute(renumber, (number, stored(removed_at), endpoint.id))
@@ -278,11 +279,6 @@ class SqliteSide:
     def complete(self) -> None:
         self._db.execute(sqlite_statements()["count_finished"])
         self._db.execute("COMMIT")
-
-
-def _endpoint(row: Row) -> Row:
-    number, removed_at, *columns = row
-    return number, endpoint_from(tuple(columns)), removed_at
 
 
 @contextmanager

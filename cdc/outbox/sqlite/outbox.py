@@ -51,7 +51,7 @@ class SqliteOutbox(OutboxStore):
     def _use(self, writer: SqliteThread, reader: SqliteThread) -> None:
         self._writer, self._reader = writer, reader
         self.runs = dict.fromkeys(Via, writer.write)
-        self.runs |= {Via.READ: reader.read, Via.LOG: reader.read, Via.DUE: reader.read}
+        self.runs |= {Via.OWN: writer.read, Via.SNAPSHOT: reader.read, Via.LOG: reader.read, Via.DUE: reader.read}
         self.runs |= {Via.DISPATCH: writer.write_relaxed, Via.TIDY: writer.write_relaxed}
 
     async def exists(self) -> bool:

@@ -34,6 +34,21 @@ LEFT JOIN LATERAL (
 ) AS busy ON true
 ORDER BY given.n
 
+-- name: lease_new
+-- Leases deliveries that were just made, if they are active and nothing else of their endpoints, which must be enabled,
+-- is due.  :full: ids of endpoints that have no room.
+UPDATE cdc_outbox.delivery SET worker = :worker, due = :until, attempts = 1
+FROM unnest(:event::bigint[], :endpoint::bigint[]) AS given (event, endpoint)
+JOIN cdc_outbox.endpoint ON endpoint.number = given.endpoint
+WHERE delivery.event = given.event AND delivery.endpoint = given.endpoint AND delivery.state = 1
+  AND endpoint.enabled AND endpoint.removed_at IS NULL AND endpoint.id <> ALL (:full::text[])
+  AND NOT EXISTS (
+      SELECT FROM cdc_outbox.delivery AS older
+      WHERE older.endpoint = given.endpoint AND older.state = 1 AND older.due < :now
+      OFFSET 0
+  )
+RETURNING delivery.id, delivery.event, endpoint.id
+
 -- name: set_state
 -- Small states of a source.
 INSERT INTO cdc_outbox.source_state (source, name, value)

@@ -39,6 +39,18 @@ SELECT event, endpoint, lane,
        now, now
 FROM placed
 
+-- name: lease_new
+-- Leases a delivery that was just made, if it is active and nothing else of its endpoint, which must be enabled, is due.
+-- Parameters: event, endpoint, worker, until, now, and ids of endpoints that have no room (a JSON list).
+UPDATE delivery SET worker = :worker, due = :until, attempts = 1
+WHERE event = :event AND delivery.endpoint = :endpoint AND state = 1
+  AND (SELECT enabled AND removed_at IS NULL AND id NOT IN (SELECT value FROM json_each(:full))
+       FROM endpoint WHERE number = :endpoint)
+  AND NOT EXISTS (
+      SELECT 1 FROM delivery AS older WHERE older.endpoint = :endpoint AND older.state = 1 AND older.due < :now
+  )
+RETURNING id, event, (SELECT endpoint.id FROM endpoint WHERE number = delivery.endpoint)
+
 -- name: set_state
 -- One small state of a source.
 INSERT INTO source_state (source, name, value) VALUES (:source, :name, :value)

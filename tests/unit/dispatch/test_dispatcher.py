@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.dispatch.dispatcher import YIELD, Dispatcher, DispatchSettings
+from cdc.dispatch.dispatcher import IN_A_PASS, YIELD, Dispatcher, DispatchSettings
 from cdc.dispatch.outcome_writer import LEAST
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
+from cdc.model.change import Position
 from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery
 from cdc.model.endpoint import EndpointChange, PayloadFormat
+from cdc.outbox.base import Stored
 from support.dispatching import WatchedOutbox, dispatching, endpoint, event, store_events
 from support.manual_clock import START, ManualClock
 from support.waiting import HANG_SECONDS
@@ -110,6 +112,85 @@ async def test_what_was_handed_over_is_on_its_way() -> None:
         assert len(sender.sent) == 1
         sender.gate.set()
         await store.next_recorded()
+
+
+async def test_what_a_store_leased_is_sent_without_another_lease() -> None:
+    store, sender, clock = HangingOutbox(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://a"))
+    async with dispatching(store, sender, clock) as dispatcher:
+        await settle()
+        store.answers.clear()  # a lease for others is under way
+        dispatcher.notify()
+        await settle()
+        await handed_over(dispatcher, store, 1)
+        assert (await store.next_recorded()).state is DeliveryState.DELIVERED
+        store.answers.set()
+
+
+async def handed_over(dispatcher: Dispatcher, store: WatchedOutbox, *numbers: int) -> Stored:
+    """Store events as a relay does."""
+    hand_over = dispatcher.hand_over("main")
+    assert hand_over is not None
+    events = [event(number) for number in numbers]
+    stored = await store.store("main", Position("1"), events, {}, START, hand_over=hand_over)
+    hand_over.take(stored.leased)
+    return stored
+
+
+async def test_nothing_is_handed_over_before_the_start_while_nothing_is_recorded_and_after_the_end() -> None:
+    store, sender, clock = await outbox(endpoint("http://a"), events=1), ScriptedSender(), ManualClock()
+    dispatcher = Dispatcher(store, sender, clock, DispatchSettings("worker-1"))
+    assert dispatcher.hand_over("main") is None
+    async with dispatching(store, sender, clock) as dispatcher:
+        await store.next_recorded()
+        late = dispatcher.hand_over("main")
+        assert late is not None
+        store.failures = 100
+        await handed_over(dispatcher, store, 2)
+        await settle()
+        assert dispatcher.hand_over("main") is None
+        store.failures = 0
+        clock.advance(5)
+        await store.next_recorded()
+    assert dispatcher.hand_over("main") is None
+    stored = await store.store("main", Position("1"), [event(3)], {}, START, hand_over=late)
+    late.take(stored.leased)
+    await settle()
+    assert len(sender.sent) == 2  # the lease ends by itself
+
+
+async def test_hand_over_respects_what_an_endpoint_takes_at_once_and_all_may_hold() -> None:
+    store, sender, clock = await outbox(endpoint("http://slow", concurrency=2)), ScriptedSender(), ManualClock()
+    async with dispatching(store, sender, clock, concurrency=4) as dispatcher:
+        await settle()
+        leased = [len((await handed_over(dispatcher, store, number)).leased) for number in (1, 2, 3)]
+        await settle()
+        assert leased == [1, 1, 0]
+        assert sender.most_flying["http://slow"] == 2
+        sender.gate.set()
+        dispatcher.notify()
+        assert {(await store.next_recorded()).attempt.event_id for _ in range(3)} == {"evt_1", "evt_2", "evt_3"}
+
+
+async def test_requests_of_a_busy_tenant_let_the_loop_go_round() -> None:
+    """So many are made in one pass of the loop, which whoever answers or stores waits for."""
+    endpoints = [endpoint(f"http://{number}", f"ep_{number}") for number in range(3 * IN_A_PASS)]
+    store, clock, made = await outbox(*endpoints, events=2), ManualClock(), list[int]()
+
+    class Sender(ScriptedSender):
+        async def send(self, request: WebhookRequest) -> Answer:
+            made[-1] += 1
+            return await super().send(request)
+
+    async def count() -> None:
+        while sum(made) < 2 * len(endpoints):
+            made.append(0)
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    async with asyncio.timeout(HANG_SECONDS), dispatching(store, Sender(), clock, concurrency=3 * IN_A_PASS):
+        await counting
+    assert max(made) <= 2 * IN_A_PASS  # the loop's pass and the test's begin at different places
 
 
 async def test_who_hands_over_does_not_wait_for_long() -> None:
