@@ -6,6 +6,8 @@ import asyncio
 import gc
 import logging
 import os
+import random
+import resource
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,14 +21,10 @@ from support.consumer import kill_started
 from support.database import Database, create_database, fresh_database
 from support.forked_worker import forking
 from support.memory import in_memory
-from support.selection import LONG, short_run
+from support.selection import LONG, examples, short_run, work_less
 from support.server import Spec
 from support.servers import ADDRESS, KeeperClient, KeeperProcess, shared_server
 from support.servers import own_server as start_own_server
-
-# What an example takes on a busy machine says nothing about the code.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
 
 FLAVOURS = ("postgresql", "mariadb", "mysql")
 LOGGED = Spec("postgresql", options=("max_replication_slots=40", "max_wal_senders=40", "synchronous_commit=on"))
@@ -38,13 +36,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The process that begins the run starts the keeper; workers of pytest-xdist find it in the environment."""
+    """Start the keeper, unless the environment names one: that of the process that began the run."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: commands would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Test certificates have authorities of their own; reading those of the machine is most of what a connection costs.
     os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
     _log_plainly()
-    if not hasattr(config, "workerinput") and not config.option.collectonly:
+    if config.option.short:
+        work_less()
+    # what an example takes on a busy machine says nothing about the code
+    settings.register_profile(
+        "suite", max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("suite")
+    if not hasattr(config, "workerinput") and not config.option.collectonly and ADDRESS not in os.environ:
+        config.add_cleanup(_print_cpu)  # the last, when all processes have ended
         keeper = config.stash[_keeper_process] = KeeperProcess()
         os.environ[ADDRESS] = keeper.address
         if any("forked_worker" in each for each in config.getoption("tx", None) or ()):
@@ -117,14 +123,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         keeper.end()
 
 
+def _print_cpu() -> None:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"CPU: {sum(each.ru_utime + each.ru_stime for each in used):.0f} s in all processes and servers")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Which engines the tests really ran on."""
+    """Print the seeds of random tests, and the engines that the tests ran on."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, number in report.user_properties:
+            if name == "seed":
+                terminalreporter.write_line(f"seed {number}: {report.nodeid}")
     keeper = config.stash.get(_keeper_process, None)
     if keeper is not None:
         client = KeeperClient(keeper.address)
         labels = client.ask("labels")
         client.close()
         terminalreporter.write_line(f"databases: {', '.join(labels) or 'none'}")
+
+
+@pytest.fixture
+def seed(record_property: Callable[[str, object], None]) -> int:
+    """A random seed, which the end of the run shows whether the test passes or fails; ``CDC_TEST_SEED`` repeats it."""
+    number = int(os.environ.get("CDC_TEST_SEED") or random.randrange(1 << 32))
+    record_property("seed", number)
+    return number
 
 
 @pytest.fixture(autouse=True)

@@ -37,15 +37,13 @@ def _capture(consumer: Consumer, way: str) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("flavour", list(LOGS))
-async def test_moving_there_and_back_under_load(flavour: str, own_server: Any, tmp_path: Path) -> None:
+async def test_moving_there_and_back_under_load(flavour: str, own_server: Any, tmp_path: Path, seed: int) -> None:
     way, options = LOGS[flavour]
     database: Database = own_server(flavour, *options, binlog=flavour != "postgresql")
     consumer = configured(database, tmp_path, 'capture = "triggers"')
     consumer.run("install-triggers")
     if flavour == "postgresql":
         consumer.run("install-slot")
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # shown when the test fails
     dice = random.Random(seed)
     inbox = Inbox()
 

@@ -25,16 +25,18 @@ OPTIONS = {"postgresql": ("deadlock_timeout=50ms",)}
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("flavour", ["postgresql", "mariadb", "mysql"])
-async def test_nothing_is_lost_doubled_or_reordered(flavour: str, own_server: Any, tmp_path: Path) -> None:
+async def test_nothing_is_lost_doubled_or_reordered(flavour: str, own_server: Any, tmp_path: Path, seed: int) -> None:
     database: Database = own_server(flavour, *OPTIONS.get(flavour, ()))
     consumer = configured(database, tmp_path)
     consumer.run("install-triggers")
-    await _through_trouble(database, consumer, database.server.restart)
+    await _through_trouble(database, consumer, seed, database.server.restart)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("flavour", ["mariadb", "mysql"])
-async def test_nothing_of_a_binlog_is_lost_doubled_or_reordered(flavour: str, own_server: Any, tmp_path: Path) -> None:
+async def test_nothing_of_a_binlog_is_lost_doubled_or_reordered(
+    flavour: str, own_server: Any, tmp_path: Path, seed: int
+) -> None:
     database: Database = own_server(flavour, binlog=True)
     consumer = configured(database, tmp_path, 'capture = "binlog"')
 
@@ -42,11 +44,11 @@ async def test_nothing_of_a_binlog_is_lost_doubled_or_reordered(flavour: str, ow
         database.server.kill()
         database.server.start()
 
-    await _through_trouble(database, consumer, kill, database.server.restart)
+    await _through_trouble(database, consumer, seed, kill, database.server.restart)
 
 
 @pytest.mark.timeout(600)
-async def test_nothing_of_a_slot_is_lost_doubled_or_reordered(own_server: Any, tmp_path: Path) -> None:
+async def test_nothing_of_a_slot_is_lost_doubled_or_reordered(own_server: Any, tmp_path: Path, seed: int) -> None:
     database: Database = own_server("postgresql", *OPTIONS["postgresql"])
     consumer = configured(database, tmp_path, 'capture = "logical"')
     consumer.run("install-slot")
@@ -55,13 +57,11 @@ async def test_nothing_of_a_slot_is_lost_doubled_or_reordered(own_server: Any, t
         database.server.kill()
         database.server.start()
 
-    await _through_trouble(database, consumer, kill, database.server.restart)
+    await _through_trouble(database, consumer, seed, kill, database.server.restart)
 
 
-async def _through_trouble(database: Database, consumer: Consumer, *restarts: Callable[[], None]) -> None:
+async def _through_trouble(database: Database, consumer: Consumer, seed: int, *restarts: Callable[[], None]) -> None:
     """``restarts``: what is done to the server, in turn."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # shown when the test fails
     inbox = Inbox()
     async with receiving(inbox) as url:
         consumer.add_endpoint(url, "contadores.*")

@@ -26,6 +26,7 @@ from cdc.outbox.store import OutboxStore
 from support.database import Database
 from support.memory_outbox import MemoryOutbox
 from support.outboxes import EVERYTHING, NOW, UNFINISHED, check_order, endpoint, event, outcome
+from support.selection import examples
 
 T = TypeVar("T")
 RECORDS = ("c:A", "c:B", "c:C", "d:1")
@@ -407,9 +408,9 @@ def postgres(postgres_db: Database) -> None:
     PostgresOutboxes.database = postgres_db
 
 
-def settings_of(examples: int) -> settings:
+def settings_of(number: int) -> settings:
     return settings(
-        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(number), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 

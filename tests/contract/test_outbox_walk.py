@@ -22,6 +22,7 @@ from cdc.outbox.sqlite import search as sqlite_search
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from cdc.outbox.store import OutboxStore
 from support.outboxes import EVERYTHING, NOW, at, endpoint, event, finish, lease, outcome, store
+from support.selection import examples
 
 NAMES = ("invoice.paid", "invoice.created", "stock.changed")
 EVENTS = 40
@@ -45,7 +46,9 @@ delivery_filters = st.builds(
     state=st.none() | st.sampled_from(DeliveryState),
 )
 some = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,11 @@ from support.servers import KeeperClient
 
 
 @pytest.mark.timeout(900)
-def test_failing_workers_and_a_failover_lose_and_reorder_nothing(keeper: KeeperClient, tmp_path: Path) -> None:
-    seed = random.randrange(1 << 32)
+def test_failing_workers_and_a_failover_lose_and_reorder_nothing(
+    keeper: KeeperClient, tmp_path: Path, seed: int
+) -> None:
     result = run(
         Plan(seed, workers=3, sources=8, events=800, rate=100.0, faults=4, failovers=1), keeper, tmp_path, print
     )
-    assert not result.wrong, "\n".join([f"seed {seed}", *result.wrong, *result.verdict.examples])
+    assert not result.wrong, "\n".join([*result.wrong, *result.verdict.examples])
     assert sum(number for fault, number in result.faults.items() if fault.startswith("fail-over")) == 1

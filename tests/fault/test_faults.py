@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,28 +36,27 @@ DOCTORED = ["postgresql-logical", "mariadb-binlog", "mysql-triggers", "postgresq
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("route", list(ROUTES))
-def test_nothing_is_lost_invented_or_reordered(route: str, keeper: KeeperClient, tmp_path: Path) -> None:
-    _judge(route, WEIGHTS, FAULTS_EACH, keeper, tmp_path)
+def test_nothing_is_lost_invented_or_reordered(route: str, keeper: KeeperClient, tmp_path: Path, seed: int) -> None:
+    _judge(route, WEIGHTS, FAULTS_EACH, keeper, tmp_path, seed)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("route", "fault"), RARE)
-def test_rare_fault_loses_nothing(route: str, fault: str, keeper: KeeperClient, tmp_path: Path) -> None:
-    _judge(route, {fault: 1}, 2, keeper, tmp_path)
+def test_rare_fault_loses_nothing(route: str, fault: str, keeper: KeeperClient, tmp_path: Path, seed: int) -> None:
+    _judge(route, {fault: 1}, 2, keeper, tmp_path, seed)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("route", DOCTORED)
 def test_doctor_calls_nothing_wrong_beside_writers_kills_and_moves(
-    route: str, keeper: KeeperClient, tmp_path: Path
+    route: str, keeper: KeeperClient, tmp_path: Path, seed: int
 ) -> None:
-    _judge(route, doctors.WEIGHTS, 0, keeper, tmp_path, doctors=4)
+    _judge(route, doctors.WEIGHTS, 0, keeper, tmp_path, seed, doctors=4)
 
 
 def _judge(
-    route: str, weights: Mapping[str, int], faults: int, keeper: KeeperClient, folder: Path, **more: int
+    route: str, weights: Mapping[str, int], faults: int, keeper: KeeperClient, folder: Path, seed: int, **more: int
 ) -> None:
-    seed = random.randrange(1 << 32)
     result = go(ROUTES[route], Plan(seed, faults, weights, **more), keeper, folder)
     report = "\n".join([*result.failures, *result.verdict.examples])
-    assert not result.failures, f"seed {seed}\n{report}"
+    assert not result.failures, report

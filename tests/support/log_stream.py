@@ -33,7 +33,7 @@ def table_map(table_id: int, database: str, table: str) -> bytes:
 
 def rows(table_id: int, *values: int) -> bytes:
     """WRITE_ROWS, version 1, of such a table."""
-    return table_id.to_bytes(6, "little") + b"\1\0\1\xff" + b"".join(b"\0" + pack("<i", value) for value in values)
+    return table_id.to_bytes(6, "little") + b"\1\0\1\xff" + pack("<" + "xi" * len(values), *values)
 
 
 def query(statement: bytes, database: str = "", variables: bytes = b"") -> bytes:

@@ -1,36 +1,62 @@
-"""The tests of a short run, `make test`: all of units, contracts and golden files; others once per engine or file."""
+"""The tests of a short run, `make test`: all of units, contracts and golden files, a part of each other file."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import pytest
 
 #: Folders of tests that take seconds each: a short run has the first test of each file.
 LONG = frozenset({"acceptance", "browser", "fault"})
-#: Folders whose tests on real servers a short run has once per engine, with the first of their parameters.
+#: Folders of tests on real servers: a short run has each function once, and each file on each of its engines; of those
+#: that start servers of their own, which costs as much as ten others, one a file and engine.
 ON_SERVERS = frozenset({"integration", "security", "upgrade"})
+#: Work of a short run where the variable is not set: the kind of work is the same.
+LESS = {
+    "CDC_TEST_BACKLOG": "6000",
+    "CDC_TEST_CHANGES": "3000",
+    "CDC_TEST_CHAOS": "6",
+    "CDC_TEST_EXAMPLES": "20",
+    "CDC_TEST_KILLED": "1000",
+}
 _ENGINE = re.compile(r"mariadb|mysql|postgres")
+
+
+def work_less() -> None:
+    """Set the amounts of work of a short run, for this process and those that it starts."""
+    for variable, amount in LESS.items():
+        os.environ.setdefault(variable, amount)
+
+
+def examples(number: int) -> int:
+    """Return how many examples a property test tries: ``CDC_TEST_EXAMPLES`` percent of this number."""
+    return max(number * int(os.environ.get("CDC_TEST_EXAMPLES", "100")) // 100, 1)
 
 
 def short_run(items: Iterable[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Return the tests of a short run, and those left out."""
-    names: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     selected: list[pytest.Item] = []
     rest: list[pytest.Item] = []
     for item in items:
-        name = _name(item)
-        (rest if name in names else selected).append(item)
-        names.add(name)
+        promised = set(_promised(item))
+        (rest if promised <= seen else selected).append(item)
+        seen |= promised
     return selected, rest
 
 
-def _name(item: pytest.Item) -> tuple[str, ...]:
-    """Return the name under which a short run has only one test."""
+def _promised(item: pytest.Item) -> Iterator[tuple[str, ...]]:
+    """Return what a short run has at least once, of which this is one."""
     function, _, parameters = item.nodeid.partition("[")
+    file = str(item.path)
     if not LONG.isdisjoint(item.path.parts):
-        return (str(item.path),)
-    if not ON_SERVERS.isdisjoint(item.path.parts):
-        return function, *_ENGINE.findall(parameters)[:1]
-    return (item.nodeid,)
+        yield (file,)
+    elif ON_SERVERS.isdisjoint(item.path.parts):
+        yield (item.nodeid,)
+    else:
+        yield file, *_ENGINE.findall(parameters)[:1]
+        if "own_server" not in cast("pytest.Function", item).fixturenames:
+            yield (function,)

@@ -16,6 +16,7 @@ from cdc.model.change import Row
 from cdc.model.normal import DecimalText
 from support.database import Database
 from support.mysql_capture import drain, install, run
+from support.selection import examples
 
 #: type, SQL literal, value in normal form
 _LONG = "1234567890123456789012345678.0123456789"
@@ -221,7 +222,7 @@ def test_any_text_and_any_double(db: Database) -> None:
     numbers = iter(range(1, 10_000))
     values: dict[int, tuple[str, float]] = {}
 
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(150), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(texts, st.floats(allow_nan=False, allow_infinity=False))
     def insert(text: str, number: float) -> None:
         key = next(numbers)

@@ -59,10 +59,8 @@ def _operations(transactions: list[Transaction]) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("huge", [False, True])
-async def test_connections_cut_at_random_bytes(rows: Database, huge: bool) -> None:
+async def test_connections_cut_at_random_bytes(rows: Database, huge: bool, seed: int) -> None:
     """Opened again and again with the position that was stored: every change once, in order, with the same names."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # shown when the test fails
     dice = random.Random(seed)
     if huge:
         rows.execute("INSERT INTO rows SELECT n, 0, repeat('x', 200) FROM generate_series(0, 299) AS n")

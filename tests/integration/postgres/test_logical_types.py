@@ -257,9 +257,7 @@ FROM (
 RANDOM_ROW = re.sub(r"\{(\w+)\}", r"%(\1)s", RANDOM_ROW)
 
 
-async def test_random_values_by_both_routes(postgres_log_db: Database) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # shown when the test fails
+async def test_random_values_by_both_routes(postgres_log_db: Database, seed: int) -> None:
     values = RandomValues(random.Random(seed))
     postgres_log_db.execute(f"ALTER DATABASE {postgres_log_db.name} SET timezone = 'America/New_York'")
     postgres_log_db.script(RANDOM_TABLE)

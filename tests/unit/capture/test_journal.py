@@ -19,6 +19,7 @@ from cdc.model.change import Batch, Operation, Position, Row, RowChange
 from cdc.model.errors import InstallError, SourceError
 from cdc.model.finding import Repaired
 from support.memory_journal import MemoryJournal
+from support.selection import examples
 from support.waiting import HANG_SECONDS
 
 LIMITS = JournalLimits(batch=6, huge=10, heads=4, idle=0, reread_pause=timedelta(0))
@@ -303,7 +304,7 @@ async def test_a_position_of_another_kind_of_source_is_refused() -> None:
 TRANSACTIONS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=16), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(TRANSACTIONS, st.randoms(use_true_random=False))
 def test_nothing_is_lost_doubled_or_reordered(work: list[list[int]], random: object) -> None:
     asyncio.run(_check(work, random))

@@ -15,6 +15,7 @@ from cdc.capture.binlog.database import VisibilityCheck, last_visible_change
 from cdc.capture.logical.source import Snapshot, Unseen
 from cdc.capture.pages import Window
 from cdc.model.change import Operation, Row, RowChange, Transaction
+from support.selection import examples
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -144,7 +145,7 @@ STEPS = st.lists(st.one_of(st.integers(0, 5), st.sampled_from(["show", "tell", "
 
 
 @pytest.mark.parametrize("shows_all", [by_witness, by_snapshot])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(steps=STEPS)
 def test_no_older_state_comes_after_a_newer_one(shows_all: Callable[[World], bool], steps: list[int | str]) -> None:
     world = World()

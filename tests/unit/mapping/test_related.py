@@ -19,6 +19,7 @@ from cdc.model.column import Table
 from cdc.model.errors import ConfigError
 from cdc.model.event import Event
 from support.row_changes import delete, insert, transaction, update
+from support.selection import examples
 
 KEYS = {
     "facturascli": "idfactura", "facturasprov": "idfactura", "recibospagoscli": "idrecibo",
@@ -128,7 +129,7 @@ async def test_document_of_which_only_lines_changed_shows_related_records(kind: 
 _EMAIL = st.sampled_from(["a", "b", "c"])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.tuples(_EMAIL, st.booleans(), _EMAIL), min_size=1, max_size=6))
 async def test_customer_is_shown_as_each_transaction_left_it(steps: list[tuple[str, bool, str]]) -> None:
     """Each transaction may change the customer, and writes a receipt; the batch is read after all of them."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.binlog_fuzz import TARGETS, seeds
+from support.selection import examples
 
 SEEDS = {name: [data for target, data in seeds() if target == name] for name in TARGETS}
 
@@ -20,7 +21,7 @@ def test_seeds(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_any_bytes(name: str) -> None:
-    @settings(max_examples=400, deadline=1000)
+    @settings(max_examples=examples(400), deadline=1000)
     @given(st.binary(max_size=400))
     def run(data: bytes) -> None:
         TARGETS[name](data)
@@ -32,7 +33,7 @@ def test_any_bytes(name: str) -> None:
 def test_nearly_valid_bytes(name: str) -> None:
     """A seed with bytes replaced, left out and put in."""
 
-    @settings(max_examples=600, deadline=1000)
+    @settings(max_examples=examples(600), deadline=1000)
     @given(
         st.sampled_from(SEEDS[name]),
         st.lists(st.tuples(st.integers(0, 700), st.integers(0, 3), st.binary(max_size=4)), max_size=6),

@@ -15,9 +15,10 @@ from cdc.capture.binlog.stream import file_begun, read_log
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import SourceUnavailable
 from support.log_stream import LogFiles
+from support.selection import examples
 
 both = pytest.mark.parametrize("flavour", Flavour)
-thorough = settings(max_examples=150)
+thorough = settings(max_examples=examples(150))
 OURS = UnreadableTable("ours", "", None)
 
 

@@ -18,6 +18,7 @@ from cdc.database.mysql_types import ColumnType, MySQLColumn
 from cdc.model.change import Value
 from cdc.model.errors import MalformedEvent, SchemaMismatch, SourceError
 from support import binlog_bytes
+from support.selection import examples
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def written(draw: st.DrawFn) -> Written:
     return Written(_layout(kinds, nullable), images, values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(written(), st.sampled_from([1, 2]), st.booleans(), st.binary(max_size=5))
 def test_rows_are_read_as_written(made: Written, version: int, rest: bool, extra: bytes) -> None:
     count = len(made.layout.names)
@@ -136,7 +137,7 @@ def test_rows_are_read_as_written(made: Written, version: int, rest: bool, extra
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(written(), st.data())
 def test_an_event_that_is_cut_is_malformed(made: Written, data: st.DataObject) -> None:
     """Anywhere but between rows."""

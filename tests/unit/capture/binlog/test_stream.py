@@ -485,7 +485,7 @@ class TestHeartbeats:
 class TestLongEvents:
     """Events over 16 MB come in several packets."""
 
-    VALUES = tuple(range(3_400_000))
+    VALUES = range(3_400_000)
 
     @both
     def test_one_arrives_whole(self, flavour: Flavour) -> None:

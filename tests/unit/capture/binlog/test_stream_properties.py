@@ -18,10 +18,11 @@ from cdc.capture.binlog.stream import read_log
 from cdc.database.mysql_connection import Flavour
 from cdc.model.errors import SourceError
 from support.log_stream import LogStream, query
+from support.selection import examples
 
 START = LogPosition("binlog.000001", 4, "")
 RECORDED = {each: (Path(__file__).parents[3] / f"golden/binlog/{each}.bin").read_bytes() for each in Flavour}
-slow = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.data_too_large])
+slow = settings(deadline=None, max_examples=examples(200), suppress_health_check=[HealthCheck.data_too_large])
 both = pytest.mark.parametrize("flavour", Flavour)
 
 

@@ -18,6 +18,7 @@ from cdc.capture.rest.reader import ALL
 from support.facturascripts_api import TOKEN, Api, serving
 from support.memory_outbox import MemoryOutbox
 from support.polling import PassingClock, Polling, polling
+from support.selection import examples
 
 STEPS, STEPS_EACH = int(os.environ.get("CDC_TEST_REST", "300")), 30
 TABLES = {"facturascli": "invoice", "clientes": "customer"}
@@ -217,7 +218,7 @@ class Histories(RuleBasedStateMachine):
 
 class TestHistories(Histories.TestCase):
     settings: ClassVar[settings] = settings(
-        max_examples=max(STEPS // STEPS_EACH, 1),
+        max_examples=examples(STEPS // STEPS_EACH),
         stateful_step_count=STEPS_EACH,
         deadline=None,
         suppress_health_check=list(HealthCheck),
