@@ -11,6 +11,7 @@
 #   make chaos   20 sources and 50 endpoints, a third of them failing, for an hour (ARGS="--minutes 60 --seed 7 --priority")
 #   make cluster workers on one replicated PostgreSQL outbox, killed, stopped, cut off, failed over (ARGS="--events 1000000")
 #   make simulate   runs with simulated time, network and disk, SEEDS=1000 of them (ARGS="--first 5000", ARGS="--seed 17")
+#   make mutants change the pure core in small ways, and count the changes that its tests notice (ARGS="placement --sample 0")
 #   make fuzz    look for bytes that break the binlog decoder, for SECONDS=600, with atheris (installed separately)
 #   make docs    write docs/events.md, docs/cli.md, docs/api.md, docs/imports.md and the TypeScript types again
 #   make release-fixtures   keep what this version leaves behind, for the tests of later ones (CONTRIBUTING.md)
@@ -39,7 +40,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check bench faults moves chaos cluster simulate fuzz docs release-fixtures screenshots databases guards lock sbom clean
+.PHONY: demo test test-all check bench faults moves chaos cluster simulate mutants fuzz docs release-fixtures screenshots databases guards lock sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -77,6 +78,9 @@ cluster: $(VENV)/dev-installed databases
 
 simulate: $(VENV)/dev-installed
 	PYTHONPATH=tests $(BIN)/python -m support.simulated --seeds $(SEEDS) $(ARGS)
+
+mutants: $(VENV)/dev-installed
+	PYTHONPATH=tests $(BIN)/python -m support.mutants $(ARGS)
 
 fuzz: $(VENV)/dev-installed
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/fuzz_binlog_decode.py -max_total_time=$(SECONDS) $(ARGS)

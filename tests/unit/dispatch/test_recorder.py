@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
-from cdc.dispatch.outcome_writer import OutcomeWriter
+import pytest
+
+from cdc.dispatch.outcome_writer import AHEAD, LEAST, LIMIT, OutcomeWriter
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import DeliveryState
+from cdc.model.delivery import DeliveryState, LeasedDelivery
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from support.manual_clock import START
 from support.outboxes import EVERYTHING, endpoint, event, lease, outcome, store
 from support.waiting import HANG_SECONDS
 
@@ -34,3 +39,38 @@ async def test_delivery_that_is_gone_is_left_out_and_the_others_are_recorded(tmp
     assert [view.state for view in views] == [DeliveryState.DELIVERED] * 4
     assert recorder.unrecorded == 0
     await outbox.close()
+
+
+class Accepting:
+    """An outbox that accepts all."""
+
+    async def finish(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("writes", "unrecorded"),
+    [
+        ([], LEAST),
+        ([1], LEAST),
+        ([LEAST], AHEAD * LEAST),
+        ([100], AHEAD * 100),
+        ([LIMIT], LIMIT),
+        ([100, 1], AHEAD * 100 // 2),  # fewer at once may be an accident
+        ([100, 1, 1], AHEAD * 100 // 4),
+        ([100, 60], AHEAD * 60),
+    ],
+)
+async def test_unrecorded_requests_are_bounded_by_the_last_writes(writes: Sequence[int], unrecorded: int) -> None:
+    leased = LeasedDelivery("dlv_1", "ep_a", "evt_1", "invoice.paid", "f:1", 1, START, b"{}")
+    recorder = OutcomeWriter(cast("Any", Accepting()), "w", SystemClock(), lambda: None)
+    recorder.close()
+    for requests in writes:
+        for _ in range(requests):
+            recorder.add([outcome(leased)], "ep_a")
+        await recorder.run()
+    added = 0
+    while not recorder.full:
+        recorder.add([outcome(leased)], "ep_a")
+        added += 1
+    assert added == unrecorded

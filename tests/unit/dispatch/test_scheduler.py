@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from cdc.dispatch.scheduler import STALLED_AFTER, STALLED_FACTOR, Flight, Scheduler
+from cdc.dispatch.scheduler import STALLED_AFTER, STALLED_FACTOR, WAITING, Flight, Scheduler
 from cdc.model.delivery import LeasedDelivery
 from support.dispatching import endpoint, no_jitter
 from support.manual_clock import START, ManualClock
@@ -191,6 +191,23 @@ def test_no_more_requests_start_than_the_limit() -> None:
     one.ended(flights[0])
     assert one.start() is not None
     assert one.start() is None
+
+
+def test_more_is_leased_until_half_of_the_limit_waits() -> None:
+    one = scheduler(ManualClock(), a={"concurrency": 10})
+    one.add([leased(number, "a") for number in range(10)])
+    assert (one.capacity(), len([one.start() for _ in range(10)])) == (10, 10)
+    one.add([leased(number, "a") for number in range(10, 15)])
+    assert one.capacity() == 5
+    assert not one.underfilled(one.channels["a"].tenant)
+    one.add([leased(15, "a")])
+    assert one.capacity() == 0
+
+
+def test_endpoint_of_batches_gets_half_of_the_memory_that_it_leaves_to_others() -> None:
+    one = scheduler(ManualClock(), a={"batch_size": 100, "batch_wait": 3.0, "concurrency": 1000})
+    one.add([leased(0, "a")])
+    assert one.room() == [(WAITING - 1, {"a": (WAITING - 2) // 2})]
 
 
 def test_room_is_each_endpoints_own() -> None:

@@ -112,6 +112,18 @@ def test_a_changed_rate_holds_at_once() -> None:
     assert one.room(0.0) == ANY_NUMBER
 
 
+# -- breaker ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("faults", [LEAST_RESULTS // 2 - 1, LEAST_RESULTS // 2])
+def test_breaker_opens_at_half_of_the_least_results(faults: int) -> None:
+    one = flow()
+    for number in range(LEAST_RESULTS):
+        assert one.hold(0.0) is None
+        result(one, 0.0, trouble=number >= LEAST_RESULTS - faults)
+    assert one.hold(0.0) is (Hold.BREAKER if 2 * faults == LEAST_RESULTS else None)
+
+
 # -- pauses -----------------------------------------------------------------------------------------------------------
 
 

@@ -230,3 +230,20 @@ async def test_worker_that_starts_leaves_sources_to_others_that_start_with_it(mo
         while await store.taken.get() != len(sources):
             pass  # a look that had begun before
         stop.set()
+
+
+async def test_source_is_neglected_after_two_signs_of_the_others() -> None:
+    store, stop, clock = FreeSources(), asyncio.Event(), ManualClock()
+    store.census = census({"s0": "a", "s1": None}, {"a": False, "b": False})
+    one = Placement(store, "a", clock, dict)
+    holding = [asyncio.create_task(one.hold(source, Reading(), stop)) for source in ("s0", "s1")]
+    await asyncio.sleep(0)
+    for seconds in (0.0, 2 * placement.SIGN_SECONDS):  # the second is not later than that
+        clock.advance(seconds)
+        await one._poll()
+        assert store.taken.empty()
+    clock.advance(0.1)
+    await one._poll()
+    assert store.taken.get_nowait() == 1
+    stop.set()
+    await asyncio.gather(*holding)
