@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import blake2b
@@ -185,8 +185,7 @@ class BusSource(SingleReader):
         return messages[0].sequence - 1 if messages else reached
 
     def _lost(self, lost: str, reached: StreamPosition) -> Batch:
-        """Return the report of what is missing, and continue at ``reached``.  Raises `LogPurged` where that is not
-        wanted."""
+        """Return the report of what is missing, and continue at ``reached``.  Raises `LogPurged` unless ``reread``."""
         sentence = f"The stream {self._settings.stream} of source {self._name} does not continue the position. {lost}"
         if not self._settings.reread:
             raise LogPurged(sentence, _WAY_OUT)
@@ -218,8 +217,18 @@ class BusSource(SingleReader):
                 taken.append(event)
             else:
                 wrong.append(self._quarantined(message, _Refused("Its id is that of an event of another source.")))
-        batch = EventBatch((), self._position.dump(), events=tuple(taken))
-        return replace(batch, quarantined=tuple(wrong), gaps=tuple(map(_gap_of, wrong))) if wrong else batch
+        gaps = [
+            Gap(
+                each.table,
+                each.operation,
+                each.changed_at,  # without a key: one report an hour, so that no publisher floods the operators
+                f"The message {(each.key or {})['sequence']} of the stream {each.table} was skipped. {each.reason} "
+                f"`cdc quarantine show {each.id}` prints it.",
+            )
+            for each in wrong
+        ]
+        position = self._position.dump()
+        return EventBatch((), position, tuple(gaps), quarantined=tuple(wrong), events=tuple(taken))
 
     def _check_source(self, subject: str, event: Event) -> None:
         """Raises `_Refused` for an event that the publisher may have no right to."""
@@ -277,15 +286,6 @@ class BusSource(SingleReader):
         if self._stream is None:
             raise SourceUnavailable(f"The source {self._name} is not open.")
         return self._stream
-
-
-def _gap_of(skipped: Quarantined) -> Gap:
-    reason = (
-        f"The message {(skipped.key or {})['sequence']} of the stream {skipped.table} was skipped. {skipped.reason} "
-        f"`cdc quarantine show {skipped.id}` prints it."
-    )
-    # without a key: one report an hour, so that no publisher floods the operators
-    return Gap(skipped.table, skipped.operation, skipped.changed_at, reason)
 
 
 class _Refused(ValueError):

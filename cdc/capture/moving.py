@@ -137,7 +137,7 @@ _PAUSE = 0.2
 
 
 class MovingSource:
-    """A `cdc.capture.base.Source`.  ``mode``: the wanted capture mode.  ``make``: the two sources, not opened."""
+    """A `cdc.capture.base.Source`.  ``mode``: the configured capture mode.  ``make``: the two sources, not opened."""
 
     def __init__(
         self,
@@ -244,12 +244,8 @@ class MovingSource:
         elif self._mode is CaptureMode.LOG and stored is CaptureMode.JOURNAL:
             async for batch in self._leave_journal():
                 yield batch
-        async for batch in self._log(backfills) if self._mode is CaptureMode.LOG else self._source.batches(backfills):
-            yield batch
-
-    async def _log(self, backfills: SourceBackfills) -> AsyncIterator[Batch]:
         async for batch in self._source.batches(backfills):
-            yield await self._without_seen(batch)
+            yield batch if self._mode is CaptureMode.JOURNAL else await self._without_seen(batch)
 
     async def _without_seen(self, batch: Batch, *, begins: bool = False) -> Batch:
         """Return a batch of the log without transactions that were read from the journal.

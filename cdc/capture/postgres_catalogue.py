@@ -59,14 +59,12 @@ class JournalLayout:
     @property
     def rows(self) -> str:
         """The table as statements read it."""
-        columns = dict.fromkeys((*self.readable, *self.table.key))
-        return f"(SELECT {', '.join(map(self._column, columns))} FROM {self.name})"  # noqa: S608 - the names of the schema, the table and the columns are quoted
-
-    def _column(self, column: str) -> str:
-        quoted = quote(column)
-        if column not in self.foreign:
-            return quoted
-        return f"CASE WHEN num_nulls({quoted}) = 0 THEN concat({quoted}) END AS {quoted}"
+        columns = []
+        for column in dict.fromkeys((*self.readable, *self.table.key)):
+            name = quote(column)
+            foreign = column in self.foreign
+            columns.append(f"CASE WHEN num_nulls({name}) = 0 THEN concat({name}) END AS {name}" if foreign else name)
+        return f"(SELECT {', '.join(columns)} FROM {self.name})"  # noqa: S608 - the names of the schema, the table and the columns are quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +237,11 @@ def compile_decode(table: Table, zone: Zone, nested: Mapping[str, ToText] | None
     """The fastest decoder that is exact for this table.  ``zone``: the database's local time, asked for when needed.
     ``nested``: column → how its arrays, composite values and the like are written."""
     kinds = {column.kind for column in table.columns}
-    if kinds & {ColumnKind.DECIMAL, ColumnKind.JSON, ColumnKind.OTHER}:
-        return _exact_decode(table, zone, nested or {})
-    return _quick_decode(table, zone)
+    if not kinds & {ColumnKind.DECIMAL, ColumnKind.JSON, ColumnKind.OTHER}:
+        return _quick_decode(table, zone)
+    texts = nested or {}
+    converts = {column.name: texts.get(column.name) or _raw_converter(column, zone) for column in table.columns}
+    return lambda text: {name: converts.get(name, _plain_or_text)(raw) for name, raw in members(text)}
 
 
 def decode_unknown(text: str) -> Row:
@@ -267,19 +267,11 @@ def _quick_decode(table: Table, zone: Zone) -> Decode:
     return decode
 
 
-def _exact_decode(table: Table, zone: Zone, nested: Mapping[str, ToText]) -> Decode:
-    converts = {column.name: nested.get(column.name) or _raw_converter(column, zone) for column in table.columns}
-
-    def decode(text: str) -> Row:
-        return {name: converts.get(name, _plain_or_text)(raw) for name, raw in members(text)}
-
-    return decode
-
-
 def _converter(column: Column, zone: Zone) -> _Convert:
     """Return the conversion of a parsed JSON value; one that does not fit (an image from before ALTER TYPE) stays."""
     if column.kind is ColumnKind.TIMESTAMP:
-        return lambda value: _timestamp(value, zone)
+        # the value has an offset when the column has a time zone: then it is shown in the database's local time
+        return lambda value: None if value is None else local(str(value), zone)
     if column.kind is ColumnKind.BINARY:
         return _binary
     convert = normal.NORMALISERS[column.kind]
@@ -303,11 +295,6 @@ def _raw_converter(column: Column, zone: Zone) -> Callable[[str], Value]:
         return plain
     convert = _converter(column, zone)
     return lambda raw: convert(_plain_or_text(raw))
-
-
-def _timestamp(value: Any, zone: Zone) -> Value:
-    """``value`` has an offset when the column has a time zone: then it is shown in the database's local time."""
-    return None if value is None else local(str(value), zone)
 
 
 def _binary(value: Any) -> Value:

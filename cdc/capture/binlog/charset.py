@@ -72,88 +72,46 @@ _UNICODE: Mapping[str, str] = {
     "utf16le": "utf-16-le",
     "utf32": "utf-32-be",
 }
-#: Character set of one byte a character → Python's nearest codec, and what the servers read differently: first byte →
-#: the characters from there on.
-_SINGLE: Mapping[str, tuple[str, Mapping[int, str]]] = {
+#: Character set of one byte a character → Python's nearest codec, and what the servers read differently: first byte
+#: (hexadecimal) and the characters from there on, each followed by a blank.
+_SINGLE: Mapping[str, tuple[str, str]] = {
     "armscii8": (
         "latin-1",
-        {0xA1: "❁§։)(»«—.՝,-՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէԸըԹթԺժԻիԼլԽխԾծԿկՀհՁձՂղՃճՄմՅյՆնՇշՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ’'"},
+        "A1❁§։)(»«—.՝,-՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէԸըԹթԺժԻիԼլԽխԾծԿկՀհՁձՂղՃճՄմՅյՆնՇշՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ’'",
     ),
-    "ascii": ("ascii", {}),
-    "cp1250": ("cp1250", {}),
-    "cp1251": ("cp1251", {}),
-    "cp1256": ("cp1256", dict.fromkeys((0x8A, 0x8F, 0x98, 0x9A, 0x9F, 0xAA, 0xC0, 0xFF), "?")),
-    "cp1257": ("cp1257", {}),
-    "cp850": ("cp850", {}),
-    "cp852": ("cp852", {}),
-    "cp866": ("cp866", {0xFC: "ⁿ²"}),
-    "dec8": (
-        "latin-1",
-        {
-            0xA4: "?",
-            0xA6: "?",
-            0xA8: "¤",
-            0xAC: "????",
-            0xB4: "?",
-            0xB8: "?",
-            0xBE: "?",
-            0xD0: "?",
-            0xD7: "Œ",
-            0xDD: "Ÿ?",
-            0xF0: "?",
-            0xF7: "œ",
-            0xFD: "ÿ??",
-        },
-    ),
+    "ascii": ("ascii", ""),
+    "cp1250": ("cp1250", ""),
+    "cp1251": ("cp1251", ""),
+    "cp1256": ("cp1256", "8A? 8F? 98? 9A? 9F? AA? C0? FF?"),
+    "cp1257": ("cp1257", ""),
+    "cp850": ("cp850", ""),
+    "cp852": ("cp852", ""),
+    "cp866": ("cp866", "FCⁿ²"),
+    "dec8": ("latin-1", "A4? A6? A8¤ AC???? B4? B8? BE? D0? D7Œ DDŸ? F0? F7œ FDÿ??"),
     "geostd8": (
         "cp1252",
-        {
-            0x83: "?",
-            0x88: "?",
-            0x8A: "?",
-            0x8C: "?",
-            0x8E: "?",
-            0x98: "???",
-            0x9C: "?",
-            0x9E: "??",
-            0xC0: "აბგდევზჱთიკლმნჲოპჟრსტჳუფქღყშჩცძწჭხჴჯჰჵ???????????????????????№??",
-        },
+        "83? 88? 8A? 8C? 8E? 98??? 9C? 9E?? C0აბგდევზჱთიკლმნჲოპჟრსტჳუფქღყშჩცძწჭხჴჯჰჵ???????????????????????№??",
     ),
-    "greek": ("iso8859-7", {0xA1: "ʽʼ", 0xA4: "??", 0xAA: "?"}),
-    "hebrew": ("iso8859-8", {0xAF: "‾"}),
-    "hp8": ("hp-roman8", {}),
+    "greek": ("iso8859-7", "A1ʽʼ A4?? AA?"),
+    "hebrew": ("iso8859-8", "AF‾"),
+    "hp8": ("hp-roman8", ""),
     "keybcs2": (
         "cp852",
-        {
-            0x80: "Č",
-            0x83: "ď",
-            0x85: "ĎŤčěĚĹÍľĺ",
-            0x8F: "Á",
-            0x91: "žŽ",
-            0x95: "ÓůÚý",
-            0x9B: "ŠĽÝŘť",
-            0xA4: "ňŇŮÔšřŕŔ¼¡",
-            0xB5: "╡╢╖╕",
-            0xBD: "╜╛",
-            0xC6: "╞╟",
-            0xCF: "╧╨╤╥╙╘╒╓╫╪",
-            0xDD: "▌▐",
-            0xE0: "α",
-            0xE2: "ΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡",
-            0xF7: "≈",
-            0xF9: "∙·√ⁿ²",
-        },
+        (
+            "80Č 83ď 85ĎŤčěĚĹÍľĺ 8FÁ 91žŽ 95ÓůÚý 9BŠĽÝŘť A4ňŇŮÔšřŕŔ¼¡ B5╡╢╖╕ BD╜╛ C6╞╟ CF╧╨╤╥╙╘╒╓╫╪ DD▌▐ E0α "
+            "E2ΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡ F7≈ F9∙·√ⁿ²"
+        ),
     ),
-    "koi8r": ("koi8-r", {}),
-    "koi8u": ("koi8-u", {0x95: "•"}),
-    "latin1": ("cp1252", {0x81: "\x81", 0x8D: "\x8d", 0x8F: "\x8f\x90", 0x9D: "\x9d"}),
-    "latin2": ("iso8859-2", {}),
-    "latin5": ("iso8859-9", {}),
-    "latin7": ("iso8859-13", {}),
-    "macce": ("mac-latin2", {}),
-    "macroman": ("mac-roman", {}),
-    "swe7": ("ascii", {0x40: "É", 0x5B: "ÄÖÅÜ", 0x60: "é", 0x7B: "äöåü?"}),
-    "tis620": ("tis-620", {0xA0: "�", 0xDB: "����", 0xFC: "����"}),
+    "koi8r": ("koi8-r", ""),
+    "koi8u": ("koi8-u", "95•"),
+    "latin1": ("cp1252", "81\x81 8D\x8d 8F\x8f\x90 9D\x9d"),
+    "latin2": ("iso8859-2", ""),
+    "latin5": ("iso8859-9", ""),
+    "latin7": ("iso8859-13", ""),
+    "macce": ("mac-latin2", ""),
+    "macroman": ("mac-roman", ""),
+    "swe7": ("ascii", "40É 5BÄÖÅÜ 60é 7Bäöåü?"),
+    "tis620": ("tis-620", "A0� DB���� FC����"),
 }
 #: Character sets of several bytes whose characters Python reads just as the servers do.
 _MULTIPLE: Mapping[str, str] = {
@@ -208,9 +166,10 @@ def text_decoder(charset: str) -> TextDecoder | None:
     return lambda data: decode(data, "replace")[0]
 
 
-def _single(codec: str, differences: Mapping[int, str]) -> TextDecoder:
+def _single(codec: str, differences: str) -> TextDecoder:
     characters = [bytes([byte]).decode(codec, "replace").replace("\ufffd", "?") for byte in range(256)]
-    for first, texts in differences.items():
+    for each in differences.split():
+        first, texts = int(each[:2], 16), each[2:]
         characters[first : first + len(texts)] = texts
     table = "".join(characters)
     return lambda data: codecs.charmap_decode(data, "strict", table)[0]

@@ -150,66 +150,12 @@ class LogServer:
     in_log: bool
 
 
-class LogTables:
-    """``history``: what is known of the captured tables.
-
-    ``layout`` is called in the log's thread, the rest by the source: it changes the history only while nothing is read.
-    """
-
-    def __init__(self, info: ConnectionInfo, server: LogServer) -> None:
-        self._info = info
-        self._server = server
-        self._database = server.database.lower() if server.folds else server.database
-        self._names: dict[str, str] = {}
-        self._shapes: dict[int, KnownShape] = {}
-        self.begin((), Version({}))
-
-    def begin(self, captured: Collection[str], version: Version) -> None:
-        """Reading begins where the tables are like this."""
-        self._names = {name.lower() if self._server.folds else name: name for name in captured}
-        self.history = SchemaHistory(version)
-
-    def concerned(self, change: SchemaChange) -> frozenset[str]:
-        """The captured tables whose columns the statement may have changed."""
-        return concerned(change.statement, change.database, self._server.database, self._names.values())
-
-    def layout(self, table_map: TableMap) -> LogLayout | UnreadableTable | JournalRows | None:
-        database, name = table_map.database, table_map.table
-        if self._server.folds:
-            database, name = database.lower(), name.lower()
-        if database != self._database:
-            return None
-        if name == JOURNAL:
-            return journal_rows(table_map, self._server.flavour, self._shape_of, only=not self._server.in_log)
-        table = self._names.get(name)
-        if table is None:
-            return None
-        try:
-            layout = self.history.current.layout(table_map, table, self._server.zone.offset)
-            if layout.key:
-                return layout
-            reason = f"Table {table} has no primary key at this place of the log."
-        except SchemaMismatch as error:
-            reason = str(error)
-        try:
-            return UnreadableTable(table, reason, bare_layout(table_map, self._server.flavour))
-        except SchemaMismatch:
-            return UnreadableTable(table, reason, None)
-
-    def _shape_of(self, number: int) -> KnownShape | None:
-        """Return a shape, read over a connection of its own, which is seldom needed.  Shapes are remembered: the
-        triggers may be uninstalled before the log is read so far."""
-        if number not in self._shapes:
-            with suppress(JournalMissing), closing(connect(self._info)) as connection, explained(self._info):
-                self._shapes |= read_shapes(connection)
-        return self._shapes.get(number)
-
-
 class BinlogDatabase:
     """A `cdc.capture.base.SourceDatabase`.  ``captures``, ``lookups``: as of `cdc.capture.binlog.source.BinlogSource`.
 
     ``secrets``: the secret columns of each table that is captured.  ``log``: how the server is asked for its log.
-    ``replica``: the server may be one whose log lacks what it receives.
+    ``replica``: the server may be one whose log lacks what it receives.  ``history``: what is known of the captured
+    tables; it changes only while nothing is read.
     """
 
     def __init__(
@@ -228,18 +174,15 @@ class BinlogDatabase:
         self.lookup = MySQLLookup(self.secrets | {capture.table: capture.hidden for capture in lookups})
         self.session = MySQLSession(info)
         self._server: LogServer | None = None
-        self._in_log: LogTables | None = None
+        self._names: dict[str, str] = {}
+        self._shapes: dict[int, KnownShape] = {}
+        self.history = SchemaHistory(Version({}))
         self._watched: LogPosition | None = None
 
     @property
     def server(self) -> LogServer:
         assert self._server is not None, "connected"
         return self._server
-
-    @property
-    def log_tables(self) -> LogTables:
-        assert self._in_log is not None, "connected"
-        return self._in_log
 
     async def connect(self) -> None:
         await self.session.connect(self._prepare)
@@ -255,7 +198,7 @@ class BinlogDatabase:
         name, _ = log_owner(connection, flavour)
         cascades, in_log = journals_cascades(connection), cascades_in_log(settings)
         self._server = LogServer(name, flavour, database, bool(folding), zone, cascades, in_log)
-        self._in_log = LogTables(self.info, self._server)
+        self._shapes = {}
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         return await self.session.try_lock(seconds, silent)
@@ -322,3 +265,46 @@ class BinlogDatabase:
         if stand == self._watched and (await self.session.run(log_end)).place() < stand.place():
             raise SourceUnavailable(f"The log of {self.info.describe()} is shorter than it was: it was reset.")
         self._watched = stand
+
+    # -- the tables in the log ------------------------------------------------------------------------------------
+
+    def begin(self, version: Version) -> None:
+        """Begin to read where the tables are like this."""
+        self._names = {name.lower() if self.server.folds else name: name for name in self.secrets}
+        self.history = SchemaHistory(version)
+
+    def concerned(self, change: SchemaChange) -> frozenset[str]:
+        """Return the captured tables whose columns the statement may have changed."""
+        return concerned(change.statement, change.database, self.server.database, self._names.values())
+
+    def layout(self, table_map: TableMap) -> LogLayout | UnreadableTable | JournalRows | None:
+        """Return how the rows of a table are read; None for one that is not captured.  Called in the log's thread."""
+        server, database, name = self.server, table_map.database, table_map.table
+        if server.folds:
+            database, name = database.lower(), name.lower()
+        if database != (server.database.lower() if server.folds else server.database):
+            return None
+        if name == JOURNAL:
+            return journal_rows(table_map, server.flavour, self._shape_of, only=not server.in_log)
+        table = self._names.get(name)
+        if table is None:
+            return None
+        try:
+            layout = self.history.current.layout(table_map, table, server.zone.offset)
+            if layout.key:
+                return layout
+            reason = f"Table {table} has no primary key at this place of the log."
+        except SchemaMismatch as error:
+            reason = str(error)
+        try:
+            return UnreadableTable(table, reason, bare_layout(table_map, server.flavour))
+        except SchemaMismatch:
+            return UnreadableTable(table, reason, None)
+
+    def _shape_of(self, number: int) -> KnownShape | None:
+        """Return a shape, read over a connection of its own, which is seldom needed.  Shapes are remembered: the
+        triggers may be uninstalled before the log is read so far."""
+        if number not in self._shapes:
+            with suppress(JournalMissing), closing(connect(self.info)) as connection, explained(self.info):
+                self._shapes |= read_shapes(connection)
+        return self._shapes.get(number)

@@ -141,7 +141,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         version = stand.version.only(self._database.secrets)
         new = frozenset(self._database.secrets) - set(stand.captured)
         huge = stand.huge if set(stand.captured) == set(self._database.secrets) else None
-        self._database.log_tables.begin(self._database.secrets, version)
+        self._database.begin(version)
         server, at = self._database.server.name, stand.log
         if stand.server not in ("", server):
             # another server's log has other places, of which nothing is known before it is read by its GTIDs
@@ -154,11 +154,11 @@ class BinlogSource(CaptureSource[BinlogPosition]):
             at = LogPosition("", FILE_START, at.gtids)
         stand = replace(stand, server=server, log=at)
         await self._database.check_history(stand.log)
-        self._reader = reader = LogThread(self._database.info, self._database.log_tables.concerned, self._log)
+        self._reader = reader = LogThread(self._database.info, self._database.concerned, self._log)
         await reader.open(stand.log, self._limits.heartbeat, partial(self._chunks, stand, reader))
         if new:
             version = await self._version_after(stand.log, new)
-            self._database.log_tables.history = SchemaHistory(version)
+            self._database.history = SchemaHistory(version)
         captured = tuple(sorted(self._database.secrets))
         self._position = replace(stand, captured=captured, schema=version.dump(), huge=huge)
         self._pages.use()
@@ -177,7 +177,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
             lambda: reader.closed,
             resume,
         )
-        return chunks.read(connection.items(self._database.log_tables.layout))
+        return chunks.read(connection.items(self._database.layout))
 
     async def _start_over(self, error: LogPurged) -> Batch:
         """Read all tables again after a gap in the log."""
@@ -205,7 +205,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
                 "schema uncertain", source=self._name, table=table, reason="altered again further on in the log"
             )
         self._tables = await self.tables()
-        return self._database.log_tables.history.current.with_tables(names, now.tables, again)
+        return self._database.history.current.with_tables(names, now.tables, again)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -244,13 +244,13 @@ class BinlogSource(CaptureSource[BinlogPosition]):
         transactions = chunk.transactions
         if chunk.altered and chunk.reached is not None:
             # without changes of tables that do not exist at this place of the log: DROP TABLE IF EXISTS
-            known = self._database.log_tables.history.current.known
+            known = self._database.history.current.known
             some = [each._replace(changes=tuple(c for c in each.changes if c.table in known)) for each in transactions]
             transactions = tuple(each for each in some if each.changes)
             version = await self._version_after(chunk.reached, chunk.altered)
-            self._database.log_tables.history.change(version, chunk.reached)
+            self._database.history.change(version, chunk.reached)
         gaps = {lost.gap.table: lost.token for lost in chunk.lost}
-        schema = self._database.log_tables.history.text_at(chunk.position)
+        schema = self._database.history.text_at(chunk.position)
         moved = chunk.position != self._position.log
         position = replace(self._position.with_gaps(gaps), log=chunk.position, schema=schema, huge=chunk.huge)
         if transactions or chunk.lost or chunk.altered or (moved and self._due_progress()):
@@ -262,7 +262,7 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     def _rereads(self) -> Sequence[Reread]:
         """Return the pending re-reads, except those of tables with unreadable rows still ahead: they would have to
         begin again."""
-        uncertain = self._database.log_tables.history.current.uncertain
+        uncertain = self._database.history.current.uncertain
         return [each for each in self._position.rereads if each.table not in uncertain]
 
     async def _page(self, wanted: PageRequest) -> TablePage | None:

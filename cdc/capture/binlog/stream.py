@@ -81,31 +81,28 @@ class MySQLReader(LogReader):
                 self._set, self._complete = before, True
         return ()
 
-    def _payload(self, data: bytes, at: int, end: int) -> Iterable[Item]:
-        """A whole transaction, compressed."""
+    def _payload(self, data: bytes, at: int, end: int) -> Iterator[Item]:
+        """Yield the items of a compressed transaction, whose events come without packets and checksums."""
         if self._outer:
             raise MalformedEvent("The log has a compressed transaction within another.")
         self._verify(data, at, end)
-        return self._inside(data[at + HEADER_BYTES : end], _LOG_POS.unpack_from(data, at)[0])
-
-    def _inside(self, body: bytes, log_pos: int) -> Iterator[Item]:
-        """Yield the items of events without packets and checksums."""
-        checksum_bytes, self.checksum_bytes, self._outer = self.checksum_bytes, 0, log_pos
+        checksum_bytes, self.checksum_bytes = self.checksum_bytes, 0
+        (self._outer,) = _LOG_POS.unpack_from(data, at)
         rest = UnreadBytes()
-        for plain in payload(body):
-            data = rest.joined(plain)
-            at, end, need = 0, len(data), HEADER_BYTES
-            while end - at >= HEADER_BYTES:
-                kind, size = _KIND_AND_SIZE.unpack_from(data, at)
+        for plain in payload(data[at + HEADER_BYTES : end]):
+            events = rest.joined(plain)
+            place, need = 0, HEADER_BYTES
+            while len(events) - place >= HEADER_BYTES:
+                kind, size = _KIND_AND_SIZE.unpack_from(events, place)
                 if size < HEADER_BYTES:
                     raise MalformedEvent("A compressed transaction of the log holds something that is not an event.")
-                if at + size > end:
+                if place + size > len(events):
                     need = size
                     break
-                yield from self.handlers[kind](data, at, at + size)
-                at += size
+                yield from self.handlers[kind](events, place, place + size)
+                place += size
             if not rest:
-                rest.keep(data[at:], need)
+                rest.keep(events[place:], need)
         if rest:
             raise MalformedEvent("A compressed transaction of the log ends within an event.")
         self.checksum_bytes, self._outer = checksum_bytes, 0

@@ -120,15 +120,16 @@ _OID = struct.Struct("!I")
 _COUNT = struct.Struct("!H")
 _TEXT, _NULL, _UNCHANGED = b"tnu"
 _NEW, _KEY, _OLD = b"NKO"
+#: Kinds of messages.  Ignored are names of types, origins, and messages that programs write into the log.
+_BEGIN_KIND, _COMMIT_KIND, _RELATION, _TRUNCATE, _INSERT, _DELETE = b"BCRTID"
+_ROWS, _IGNORED = b"IUD", b"YOM"
 
 
 def decode(data: bytes) -> Message | None:
-    """Decode a message; None for one that changes no row (type names, origins, messages that programs write into the
-    log)."""
+    """Return the message; None for one that changes no row."""
     try:
-        read = _READERS[data[0]]
-        message, end = read(data)
-    except (IndexError, KeyError, struct.error, UnicodeDecodeError, OverflowError) as error:
+        message, end = _parse(data)
+    except (IndexError, struct.error, UnicodeDecodeError, OverflowError) as error:
         raise _malformed() from error
     if end != len(data):
         raise _malformed()
@@ -141,18 +142,40 @@ def _malformed() -> MalformedEvent:
     )
 
 
-def _begin(data: bytes) -> tuple[Message, int]:
-    lsn, micros, xid = _BEGIN.unpack_from(data, 1)
-    return Begin(lsn, _EPOCH + timedelta(microseconds=micros), xid), 1 + _BEGIN.size
-
-
-def _commit(data: bytes) -> tuple[Message, int]:
-    _, lsn, end, _ = _COMMIT.unpack_from(data, 1)
-    return Commit(lsn, end), 1 + _COMMIT.size
-
-
-def _ignored(data: bytes) -> tuple[None, int]:
-    return None, len(data)
+def _parse(data: bytes) -> tuple[Message | None, int]:
+    """Return the message, and where it ends."""
+    kind = data[0]
+    if kind in _ROWS:
+        (relation,) = _OID.unpack_from(data, 1)
+        mark, position = data[5], 5
+        old: Cells | None = None
+        if kind != _INSERT and mark in (_KEY, _OLD):
+            old, position = _cells(data, 6)
+        if kind == _DELETE:
+            if old is None:
+                raise _malformed()
+            return Delete(relation, old, mark == _KEY), position
+        if data[position] != _NEW:
+            raise _malformed()
+        new, position = _cells(data, position + 1)
+        return Insert(relation, new) if kind == _INSERT else Update(relation, old, mark == _KEY, new), position
+    if kind == _BEGIN_KIND:
+        lsn, micros, xid = _BEGIN.unpack_from(data, 1)
+        return Begin(lsn, _EPOCH + timedelta(microseconds=micros), xid), 1 + _BEGIN.size
+    if kind == _COMMIT_KIND:
+        _, lsn, end, _ = _COMMIT.unpack_from(data, 1)
+        return Commit(lsn, end), 1 + _COMMIT.size
+    if kind == _RELATION:
+        return _relation(data)
+    if kind == _TRUNCATE:
+        (count,) = _OID.unpack_from(data, 1)
+        position = 6  # after the options
+        if len(data) != position + 4 * count:
+            raise _malformed()
+        return Truncate(struct.unpack_from(f"!{count}I", data, position)), len(data)
+    if kind in _IGNORED:
+        return None, len(data)
+    raise _malformed()
 
 
 def _relation(data: bytes) -> tuple[Message, int]:
@@ -168,45 +191,6 @@ def _relation(data: bytes) -> tuple[Message, int]:
         position += _COLUMN.size
         columns.append(RelationColumn(name, type_))
     return RelationMessage(oid, schema or "pg_catalog", table, tuple(columns)), position
-
-
-def _insert(data: bytes) -> tuple[Message, int]:
-    (relation,) = _OID.unpack_from(data, 1)
-    new, position = _cells(data, _marked(data, 5, _NEW))
-    return Insert(relation, new), position
-
-
-def _update(data: bytes) -> tuple[Message, int]:
-    (relation,) = _OID.unpack_from(data, 1)
-    mark, position = data[5], 5
-    old: Cells | None = None
-    if mark in (_KEY, _OLD):
-        old, position = _cells(data, 6)
-    new, position = _cells(data, _marked(data, position, _NEW))
-    return Update(relation, old, mark == _KEY, new), position
-
-
-def _delete(data: bytes) -> tuple[Message, int]:
-    (relation,) = _OID.unpack_from(data, 1)
-    mark = data[5]
-    if mark not in (_KEY, _OLD):
-        raise _malformed()
-    old, position = _cells(data, 6)
-    return Delete(relation, old, mark == _KEY), position
-
-
-def _truncate(data: bytes) -> tuple[Message, int]:
-    (count,) = _OID.unpack_from(data, 1)
-    position = 6  # behind the options
-    if len(data) != position + 4 * count:
-        raise _malformed()
-    return Truncate(struct.unpack_from(f"!{count}I", data, position)), len(data)
-
-
-def _marked(data: bytes, position: int, mark: int) -> int:
-    if data[position] != mark:
-        raise _malformed()
-    return position + 1
 
 
 def _name(data: bytes, position: int) -> tuple[str, int]:
@@ -240,20 +224,6 @@ def _cells(data: bytes, position: int) -> tuple[Cells, int]:
     if position > len(data):
         raise _malformed()
     return cells, position
-
-
-_READERS: dict[int, Callable[[bytes], tuple[Message | None, int]]] = {
-    ord("B"): _begin,
-    ord("C"): _commit,
-    ord("R"): _relation,
-    ord("I"): _insert,
-    ord("U"): _update,
-    ord("D"): _delete,
-    ord("T"): _truncate,
-    ord("Y"): _ignored,
-    ord("O"): _ignored,
-    ord("M"): _ignored,
-}
 
 
 _NOTHING: frozenset[str] = frozenset()
