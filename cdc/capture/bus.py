@@ -56,7 +56,8 @@ Searched = Callable[[str, Row], tuple[str, str]]
 
 
 class StreamPosition(NamedTuple):
-    """``created``: of the stream, which tells it from another one of its name.  ``sequence``: of the last message."""
+    """The position of a source that reads a stream.  ``created``: of the stream, which differs from another one of
+    its name.  ``sequence``: of the last message."""
 
     created: str
     sequence: int
@@ -89,10 +90,11 @@ def missing(position: StreamPosition, state: StreamState) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """``stream``: its name.  ``subject``: which of its messages are read; empty: all.  ``source_subject``: which token
-    of a subject names the source (`cdc.model.broker.source_of_subject`).  ``sources``: names, or patterns of names, of
-    sources whose events it may carry.  ``existing``: whether a new source begins with the first message.  ``reread``:
-    whether it continues where messages are missing.  ``searched``: how people search records."""
+    """The settings of a source that reads a stream.  ``stream``: its name.  ``subject``: which of its messages are
+    read; empty: all.  ``source_subject``: which token of a subject names the source
+    (`cdc.model.broker.source_of_subject`).  ``sources``: names, or patterns of names, of sources whose events it may
+    carry.  ``existing``: whether a new source begins with the first message.  ``reread``: whether it continues where
+    messages are missing.  ``searched``: how people search records."""
 
     stream: str
     searched: Searched
@@ -105,6 +107,8 @@ class BusSettings:
 
 
 class BusSource(SingleReader):
+    """A `cdc.capture.base.Source` of events that another cell has published on a stream."""
+
     def __init__(
         self,
         name: str,

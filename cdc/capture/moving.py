@@ -87,7 +87,7 @@ class Watermark(NamedTuple):
 
 
 class Bridge(Protocol):
-    """Access to both the journal and the log of one database."""
+    """The access to both the journal and the log of one database."""
 
     async def check_journal(self) -> None:
         """Raises when the triggers are not all in place."""
@@ -102,7 +102,7 @@ class Bridge(Protocol):
         ...
 
     async def waiting(self, most: int) -> list[str]:
-        """Names of transactions that can be seen in the journal, ``most`` at most."""
+        """Return the names of transactions that can be seen in the journal, ``most`` at most."""
         ...
 
     def journal_names(self, position: Position) -> tuple[str, ...]:
@@ -236,7 +236,7 @@ class MovingSource:
         return None if first is None else await self._without_seen(first, begins=True)
 
     async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
-        """Backfills wait until the source has moved."""
+        """Yield the batches of the move, then of the mode.  Backfills wait until the source has moved."""
         stored = self._mode if self._position is None else read_position(self._position)
         if self._mode is CaptureMode.JOURNAL and stored is not CaptureMode.JOURNAL:
             async for batch in self._leave_log():

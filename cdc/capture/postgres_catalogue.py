@@ -35,11 +35,12 @@ _PLAIN = TYPES.keys() - {ColumnKind.DOUBLE}
 
 @dataclass(frozen=True, slots=True)
 class JournalLayout:
-    """``version``: another one after the table was altered.  ``table``: without secret columns.  ``readable``: those of
-    its columns that this account may select.  ``casts``: column → type to which the text of a value is cast, without
-    length, which would cut it.  ``foreign``: columns of types that are not the server's own; they are read, ordered and
-    compared as text by functions of the server, which call no cast and no operator.  ``exposed``: planning a read
-    evaluates expressions of the table's.  ``images``: how those of its rows are read."""
+    """A table, and the way to read its rows.  ``version``: another one after the table was altered.  ``table``:
+    without secret columns.  ``readable``: those of its columns that this account may select.  ``casts``: column →
+    type to which the text of a value is cast, without length, which would cut it.  ``foreign``: columns of types
+    that are not the server's own; they are read, ordered and compared as text by functions of the server, which call
+    no cast and no operator.  ``exposed``: planning a read evaluates expressions of the table's.  ``images``: how
+    those of its rows are read."""
 
     oid: int
     version: str
@@ -53,7 +54,7 @@ class JournalLayout:
 
     @property
     def name(self) -> str:
-        """For statements that go to the driver."""
+        """The quoted name, for statements that go to the driver."""
         return f"{quote(self.schema)}.{quote(self.table.name)}"
 
     @property
@@ -69,8 +70,8 @@ class JournalLayout:
 
 @dataclass(frozen=True, slots=True)
 class TableCatalogue:
-    """``fingerprint``: as rows.sql computes it of the tables named by ``oids``, which is as PostgreSQL reads an array.
-    ``images``: table → how those of its rows are read."""
+    """The layouts of all tables.  ``fingerprint``: as rows.sql computes it of the tables named by ``oids``, which is
+    as PostgreSQL reads an array. ``images``: table → how those of its rows are read."""
 
     layouts: Mapping[str, JournalLayout]
     fingerprint: int
@@ -94,7 +95,7 @@ def build_catalogue(
     zone: str,
     types: Mapping[int, PgType] | None = None,
 ) -> TableCatalogue:
-    """``records``: of catalogue.sql.  ``types``: of the columns that are not plain."""
+    """Return the catalogue.  ``records``: of catalogue.sql.  ``types``: of the columns that are not plain."""
     layouts: dict[str, JournalLayout] = {}
     fingerprint = 0
     for name, group in groupby(records, key=lambda record: str(record[0])):
@@ -138,7 +139,8 @@ def quote(identifier: str) -> str:
 
 
 def begin(layout: JournalLayout, settings: str = "") -> str:
-    """Statements that begin a transaction in which the table is read, without parameters; see `PostgresLookup`."""
+    """Return the statements that begin a transaction in which the table is read, without parameters; see
+    `PostgresLookup`."""
     if not layout.readable:
         raise SourceError(
             f"This account may not read table {layout.table.name}.",
@@ -170,7 +172,7 @@ def at_once(layout: JournalLayout, prepared: str, parameters: Mapping[str, Any])
 
 
 def prepare(sql: str, name: str, unused: str = "") -> str:
-    """Statements that prepare a `select` for `at_once`, and forget an ``unused`` one."""
+    """Return the statements that prepare a `select` for `at_once`, and forget an ``unused`` one."""
     text = sql % {"values": "$1", "limit": "$2"}
     return f"{f'DEALLOCATE {unused}; ' if unused else ''}PREPARE {name} (text[], bigint) AS {text}"
 
@@ -202,7 +204,7 @@ def select_page(layout: JournalLayout, where: str, condition: str, marks: str) -
 
 
 def matching(layout: JournalLayout, column: str) -> str:
-    """Condition: the column is one of the parameter ``values`` (texts)."""
+    """Return the condition that the column is one of the parameter ``values`` (texts)."""
     cast = layout.casts.get(column)
     if cast is None:
         raise SourceError(f"Table {layout.table.name} has no column {column}.", "Correct the rule that names it.")
@@ -215,7 +217,7 @@ def matching(layout: JournalLayout, column: str) -> str:
 
 
 def after_key(layout: JournalLayout, after: Row | None) -> tuple[str, dict[str, str | None]]:
-    """Condition: the primary key is greater than ``after``; with its parameters."""
+    """Return the condition that the primary key is greater than ``after``, and its parameters."""
     if after is None:
         return "true", {}
     names = layout.table.key

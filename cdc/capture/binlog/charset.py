@@ -144,7 +144,7 @@ def charset_of(collation: int) -> str | None:
 
 
 def width(charset: str) -> int:
-    """Bytes of the widest character."""
+    """Return the number of bytes of the widest character."""
     return _WIDTHS.get(charset, 1)
 
 

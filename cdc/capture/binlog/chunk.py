@@ -51,8 +51,6 @@ _TRUNCATE = re.compile(
     {_SPACE}* (?: WAIT {_SPACE}+ \d+ | NOWAIT )? {_SPACE}* ;? \s* \Z""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-
-
 _DROP_DATABASE = re.compile(rf"DROP{_SPACE}+(?:DATABASE|SCHEMA)\b", re.IGNORECASE | re.DOTALL)
 _DROPPED = re.compile(
     rf"(?:DROP|CREATE{_SPACE}+OR{_SPACE}+REPLACE){_SPACE}+(?:TABLES?|DATABASE|SCHEMA)\b", re.IGNORECASE | re.DOTALL
@@ -119,7 +117,7 @@ def _begin(statement: str) -> int:
 
 
 def _may_name(text: str, name: str) -> bool:
-    """``text``: in lower case."""
+    """Return whether the statement ``text``, in lower case, may name it."""
     if not _PLAIN.match(name):
         return True
     if name.lower() not in text:
@@ -140,7 +138,8 @@ Build = Callable[[Iterable[_Pair], int, datetime], list[RowChange]]
 
 
 def builder(layout: LogLayout, secrets: frozenset[str]) -> Build:
-    """``secrets``: columns whose values go no further; that one changed is said of updates, as triggers do."""
+    """Return the function that makes row changes of images.  ``secrets``: columns whose values go no further; that
+    one changed is said of updates, as triggers do."""
     table = layout.table
     key = tuple((name, layout.names.index(name)) for name in layout.key)
     hidden = tuple((name, index) for index, name in enumerate(layout.names) if name in secrets)
@@ -180,8 +179,6 @@ def builder(layout: LogLayout, secrets: frozenset[str]) -> Build:
 
 _NONE: frozenset[str] = frozenset()
 _Row = dict[str, Value]
-
-
 _STATEMENT_FORMAT = (
     "the log has a statement instead of the changed rows; SET GLOBAL binlog_format = 'ROW' prevents that"
 )
@@ -203,7 +200,8 @@ class LostChanges:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """``position``: behind all of it, or before a ``huge`` transaction that is not yet all read.
+    """Whole transactions, and what the log does not say of them.  ``position``: after all of it, or before a ``huge``
+    transaction that is not yet all read.
 
     ``altered``: tables whose columns may be others from ``reached`` on; ``transactions`` then empty those of them that
     were dropped.  ``caught_up``: nothing more had arrived.
@@ -220,8 +218,8 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True)
 class ChunkLimits:
-    """``batch``: rows of a chunk.  ``bytes``: of their events, at most about so many.  ``huge``: a transaction with
-    more rows, or more bytes than ``bytes``, is spooled and comes in parts."""
+    """Bounds of a chunk.  ``batch``: rows of a chunk.  ``bytes``: of their events, at most about so many.  ``huge``:
+    a transaction with more rows, or more bytes than ``bytes``, is spooled and comes in parts."""
 
     batch: int
     huge: int
@@ -230,9 +228,9 @@ class ChunkLimits:
 
 @dataclass
 class ChunkReader:
-    """``database``, ``secrets``: table → its secret columns, for each captured one.  ``start``: where the items begin.
-    ``resume``: the huge transaction that the first reading begins in.  ``at_end``: nothing more has arrived.
-    ``closed``: reading is to end."""
+    """Makes chunks of items.  ``database``, ``secrets``: table → its secret columns, for each captured one.
+    ``start``: where the items begin. ``resume``: the huge transaction that the first reading begins in.  ``at_end``:
+    nothing more has arrived. ``closed``: reading is to end."""
 
     source: str
     database: str

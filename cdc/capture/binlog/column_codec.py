@@ -66,8 +66,8 @@ _CALL, _LOOK_UP = "{h}({0})", "{h}[{0}]"
 
 @dataclass(frozen=True, slots=True)
 class ColumnCodec:
-    """``codes``: `struct` codes of the fixed bytes.  ``length``: empty, or the expression of the length, from the
-    codes' numbers ``{0}``, ``{1}``, of the bytes behind them.
+    """The parts of generated code that read a column.  ``codes``: `struct` codes of the fixed bytes.  ``length``:
+    empty, or the expression of the length, from the codes' numbers ``{0}``, ``{1}``, of the bytes behind them.
 
     ``expression``: of the value, from the codes' numbers (or ``{0}``, the bytes behind) and the helper ``{h}``.
     """
@@ -145,7 +145,20 @@ def form_of(log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> Colum
     if log.type == ColumnType.DECIMAL:
         zerofill = "zerofill" in known.column_type
         return form.read_by(_LOOK_UP, _decimals(log.meta >> 8, log.meta & 0xFF, zerofill))
-    return _small(form, log, known, options)
+    if log.type == ColumnType.FLOAT:
+        return form.read_by(_LOOK_UP, _REALS)
+    if log.type == ColumnType.DOUBLE:
+        scale = re.search(r"\(\d+,(\d+)\)", known.column_type)
+        if scale and options.flavour is Flavour.MARIADB:
+            digits = int(scale[1])  # MariaDB may store 1.36 as 1.3599999999999999, and prints 1.360
+            return form.read_by(_CALL, lambda number: round(number, digits) or 0.0)
+        return form.read_by("({0} or 0.0)")  # zero without a sign, as in `cdc.model.normal`
+    if log.type == ColumnType.YEAR:
+        two_digits = "(2)" in known.column_type
+        return form.read_by(_LOOK_UP, tuple(year % 100 for year in _YEARS) if two_digits else _YEARS)
+    if log.type == ColumnType.BIT:
+        return form.read_by(_CALL, values.bits)
+    return form
 
 
 #: One for the columns of all tables: the same moments come in many.
@@ -168,23 +181,6 @@ def _timestamps(offset_of: Callable[[int], int], *, old: bool) -> values.Cache[b
 @lru_cache(256)
 def _decimals(digits: int, scale: int, zerofill: bool) -> values.Cache[bytes]:
     return values.Cache(values.decimal(digits, scale, zerofill=zerofill))
-
-
-def _small(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
-    if log.type == ColumnType.FLOAT:
-        return form.read_by(_LOOK_UP, _REALS)
-    if log.type == ColumnType.DOUBLE:
-        scale = re.search(r"\(\d+,(\d+)\)", known.column_type)
-        if scale and options.flavour is Flavour.MARIADB:
-            digits = int(scale[1])  # MariaDB may store 1.36 as 1.3599999999999999, and prints 1.360
-            return form.read_by(_CALL, lambda number: round(number, digits) or 0.0)
-        return form.read_by("({0} or 0.0)")  # zero without a sign, as in `cdc.model.normal`
-    if log.type == ColumnType.YEAR:
-        two_digits = "(2)" in known.column_type
-        return form.read_by(_LOOK_UP, tuple(year % 100 for year in _YEARS) if two_digits else _YEARS)
-    if log.type == ColumnType.BIT:
-        return form.read_by(_CALL, values.bits)
-    return form
 
 
 def _bytes(form: ColumnCodec, log: LogColumn, known: MySQLColumn, options: DecodeOptions) -> ColumnCodec:
@@ -243,7 +239,7 @@ class _Document:
         self._left = len(data)
 
     def _take(self, start: int, length: int) -> bytes:
-        """Bytes that belong to one value only."""
+        """Return bytes that belong to one value only."""
         self._left -= length
         taken = self._data[start : start + length]
         if self._left < 0 or len(taken) != length:
@@ -278,7 +274,7 @@ class _Document:
         return _literal(kind, self._take(start, 1)[0])
 
     def _with_length(self, start: int) -> bytes:
-        """Bytes behind their length, seven bits of it in a byte, the lowest first."""
+        """Return the bytes after their length, seven bits of it in a byte, the lowest first."""
         length = 0
         for number in range(_MOST_LENGTH_BYTES):
             byte = self._take(start + number, 1)[0]

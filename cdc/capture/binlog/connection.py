@@ -49,7 +49,8 @@ _LONGEST_WAIT = 600
 
 
 def dump_command(flavour: Flavour, position: LogPosition, server_id: int, *, by_gtids: bool, follow: bool) -> bytes:
-    """``by_gtids``: from those of ``position``; MariaDB takes them from a variable instead.  ``server_id``: ours."""
+    """Return the command that asks for the log.  ``by_gtids``: from those of ``position``; MariaDB takes them from a
+    variable instead.  ``server_id``: ours."""
     flags = (0 if follow else _DO_NOT_WAIT) | (_HEARTBEATS_2 if flavour is Flavour.MYSQL else 0)
     if by_gtids and flavour is Flavour.MYSQL:
         known = GtidSet.parse(position.gtids).encode()
@@ -59,7 +60,7 @@ def dump_command(flavour: Flavour, position: LogPosition, server_id: int, *, by_
 
 
 def session_settings(flavour: Flavour, position: LogPosition, heartbeat: float, *, by_gtids: bool) -> dict[str, object]:
-    """Variables to be set in the session before: name → value.
+    """Return the variables to be set in the session before: name → value.
 
     Each has the name that old servers know and the one that new servers know.  A position by GTIDs that the log does
     not hold must be an error (strict mode), not the next best place.
@@ -147,7 +148,8 @@ class LogConnection:
         return opened
 
     def items(self, layouts: Layouts) -> Iterator[Item]:
-        """`read_log` over the chunks.  If it is the position that is refused: `LogPurged`, which says what is gone."""
+        """Yield the items of `read_log` over the chunks.  Raises `LogPurged`, which says what is gone, when the
+        position is refused."""
         start = self._position if self.by_gtids else self._position._replace(gtids="")
         try:
             yield from read_log(self.chunks(), layouts, start, self.flavour, server=self.server)
@@ -155,7 +157,7 @@ class LogConnection:
             raise self._explained(refused) from refused
 
     def begun(self) -> int:
-        """`file_begun` of the position's file, at whose start reading begins.  Raises as `items` does."""
+        """Return `file_begun` of the position's file, at whose start reading begins.  Raises as `items` does."""
         try:
             return file_begun(self.chunks(), self._position.file, self.flavour)
         except LogRefused as refused:
@@ -171,7 +173,7 @@ class LogConnection:
             return LogRefused(detail, "GRANT REPLICATION CLIENT (MariaDB: BINLOG MONITOR) ON *.* TO the account.")
 
     def chunks(self) -> Iterator[bytes]:
-        """Bytes for `read_log`.  Ends when `close` was called.
+        """Yield bytes for `read_log`.  Ends when `close` was called.
 
         Raises `SourceUnavailable` when the server is silent or gone.
         """

@@ -25,6 +25,8 @@ _LARGEST_SINGLE = 0xFA
 
 
 class EventCursor:
+    """A cursor over the bytes of an event, which never reads past their end."""
+
     def __init__(self, data: bytes, position: int = 0) -> None:
         self._data = data
         self.position = position
@@ -42,7 +44,7 @@ class EventCursor:
         return taken
 
     def integer(self, width: int) -> int:
-        """Little-endian, unsigned."""
+        """Return an unsigned little-endian number of ``width`` bytes."""
         return int.from_bytes(self.take(width), "little")
 
     def packed(self) -> int:
@@ -63,7 +65,7 @@ class EventCursor:
 
 
 class UnreadBytes:
-    """Received pieces that are joined once, so that a long event in small pieces is not copied for each of them."""
+    """The received pieces that are joined once, so that a long event in small pieces is not copied for each of them."""
 
     __slots__ = ("_have", "_need", "_pieces")
 
@@ -75,7 +77,7 @@ class UnreadBytes:
         return bool(self._pieces)
 
     def keep(self, data: bytes, need: int) -> None:
-        """``need``: bytes, with these, without which no more can be done."""
+        """Store bytes.  ``need``: number of bytes, these included, without which no more can be done."""
         if data:
             self._pieces.append(data)
         self._have, self._need = len(data), need
@@ -100,7 +102,7 @@ IGNORABLE = 0x80
 
 
 class LogEventType(IntEnum):
-    """MySQL's and MariaDB's numbers; they share those up to 32."""
+    """The numbers of MySQL and MariaDB; they share those up to 32."""
 
     QUERY = 2
     STOP = 3
@@ -160,6 +162,9 @@ _LONGEST_XID_PART = 64
 _CRC32 = 1
 _FILE_NAME, _FILE_OFFSET = 1, 2  # kinds of fields that name a place in the log
 _SCHEMA_END = 1  # a zero byte
+#: Status variables that come before the character sets, and their bytes; the length of a catalogue's name is its own.
+_VARIABLES = {0: 4, 1: 8, 3: 4}
+_CATALOGUE, _CHARSETS = 6, 4
 
 
 def body_without_checksum(event: bytes) -> bytes:
@@ -199,7 +204,8 @@ def parse_rotate(body: bytes) -> LogPlace:
 
 
 def parse_heartbeat_2(body: bytes) -> LogPlace:
-    """Fields of a kind, a length and a value; those of unknown kind are skipped."""
+    """Return the place in the log.  The body has fields of a kind, a length and a value; those of unknown kind are
+    skipped."""
     reader, place = EventCursor(body), LogPlace("", 0)
     while reader.left:
         kind = reader.packed()
@@ -215,7 +221,7 @@ def parse_heartbeat_2(body: bytes) -> LogPlace:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """``database``: the default one of the session."""
+    """A statement.  ``database``: the default one of the session."""
 
     database: str
     statement: bytes
@@ -227,42 +233,32 @@ class Query:
 
 
 def parse_query(body: bytes, post_header: int = 13) -> Query:
-    """``post_header``: 13 bytes, 13 more in EXECUTE_LOAD_QUERY."""
+    """Return the statement.  ``post_header``: 13 bytes, 13 more in EXECUTE_LOAD_QUERY."""
     if len(body) < post_header:
         raise MalformedEvent("A statement's event in the log is too short.")
     database_bytes, variables_bytes = _QUERY.unpack_from(body)
     reader = EventCursor(body, post_header)
-    charset = _client_charset(reader.take(variables_bytes))
+    # the character set that the statement is in; most are in one of UTF-8's, which is assumed when it is not said
+    charset, variables = "utf8mb4", EventCursor(reader.take(variables_bytes))
+    while variables.left:
+        kind = variables.integer(1)
+        if kind == _CATALOGUE:
+            variables.take(variables.integer(1))
+        elif kind in _VARIABLES:
+            variables.take(_VARIABLES[kind])
+        else:
+            if kind == _CHARSETS:
+                charset = charset_of(variables.integer(2)) or charset
+            break
     database = reader.take(database_bytes).decode("utf-8", "replace")
     reader.take(_SCHEMA_END)
     return Query(database, reader.take(reader.left), charset)
 
 
-#: Status variables that stand before the character sets, and their bytes; the length of a catalogue's name is its own.
-_VARIABLES = {0: 4, 1: 8, 3: 4}
-_CATALOGUE, _CHARSETS = 6, 4
-
-
-def _client_charset(variables: bytes) -> str:
-    """The character set that the statement is in; most are in one of UTF-8's, which is assumed when it is not said."""
-    reader = EventCursor(variables)
-    while reader.left:
-        kind = reader.integer(1)
-        if kind == _CHARSETS:
-            return charset_of(reader.integer(2)) or "utf8mb4"
-        if kind == _CATALOGUE:
-            reader.take(reader.integer(1))
-        elif kind in _VARIABLES:
-            reader.take(_VARIABLES[kind])
-        else:
-            break
-    return "utf8mb4"
-
-
 @dataclass(frozen=True, slots=True)
 class XaPrepare:
-    """``xid``: as the servers write it in XA statements, in lower case: ``x'67747269',x'627175',1``.
-    ``one_phase``: it commits."""
+    """The end of the first phase of an XA transaction.  ``xid``: as the servers write it in XA statements, in lower
+    case: ``x'67747269',x'627175',1``. ``one_phase``: it commits."""
 
     xid: str
     one_phase: bool
@@ -291,8 +287,6 @@ _FIRST_WORD = re.compile(r"(?:\s|/\*!\d*|/\*.*?\*/|--[^\n]*\n|#[^\n]*\n|\()*+(\w
 _DATA_CHANGES = frozenset(
     ("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "CALL", "WITH", "SELECT", "DO", "VALUES", "TABLE", "EXECUTE")
 )
-
-
 #: MariaDB: settings or an analysis in front of a data change, which is executed.
 _PREFIXED = re.compile(
     r"(?:SET\s+STATEMENT\b.*?\bFOR|ANALYZE(?:\s+FORMAT\s*=\s*\w+)?)\s+(?:INSERT|UPDATE|DELETE|REPLACE|LOAD|CALL|WITH)\b",
@@ -321,8 +315,6 @@ _META_BYTES: Mapping[int, int] = {
 }
 #: Set in the first byte of a STRING's metadata unless the length needs two bits more.
 _SHORT_STRING = 0x30
-
-
 _WITH_FRACTION = (ColumnType.TIMESTAMP, ColumnType.DATETIME, ColumnType.TIME)
 #: What metadata may be, of types whose values could not be read with anything else.
 _ALLOWED: Mapping[int, Collection[int]] = {
@@ -339,11 +331,12 @@ _ALLOWED: Mapping[int, Collection[int]] = {
 
 
 class UnknownTypeError(Exception):
-    """Columns of this table cannot be read: how long a value is, or even its metadata, is not known."""
+    """A table has columns that cannot be read: the length of a value, or even its metadata, is not known."""
 
 
 def read_meta(code: int, reader: EventCursor) -> tuple[int, int]:
-    """(type, meta) of a column from its type byte and the metadata at the reader; types hidden in STRING are found."""
+    """Return (type, meta) of a column from its type byte and the metadata at the reader; types hidden in STRING are
+    found."""
     width = _META_BYTES.get(code)
     if width is None:
         raise UnknownTypeError(f"it has a column of the unknown type {code}")
@@ -407,10 +400,11 @@ class LogColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableMap:
-    """``key``: positions of the primary key's columns, when the log says.
+    """A table as the log describes it before its rows.  ``key``: positions of the primary key's columns, when the log
+    says.
 
-    ``problem``: why the columns (none, then) cannot be read; the table's name is right all the same, so that a table
-    of no interest may be as strange as it likes.
+    ``problem``: why the columns (none, then) cannot be read; the table's name is right all the same, so that a table of
+    no interest may be as strange as it likes.
     """
 
     table_id: int
@@ -422,7 +416,8 @@ class TableMap:
 
 
 def parse_table_map(body: bytes, flavour: Flavour) -> TableMap:
-    """``body``: the event without its header and checksum.  Raises `MalformedEvent`."""
+    """Return the description of a table.  ``body``: the event without its header and checksum.  Raises
+    `MalformedEvent`."""
     reader = EventCursor(body)
     table_id = reader.integer(_TABLE_ID_BYTES)
     reader.take(_FLAGS_BYTES)

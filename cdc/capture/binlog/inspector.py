@@ -63,7 +63,7 @@ _UNLOGGED_SESSIONS = re.compile(r"sql_log_bin\s*:?=\s*(0|off|false)", re.IGNOREC
 
 
 def read_settings(connection: Connection[Any]) -> dict[str, str]:
-    """Name → value of the global settings that matter, those that this server has."""
+    """Return name → value of the global settings that matter, those that this server has."""
     return {str(name).lower(): str(value) for name, value in rows(connection, sqlfile.load("mysql/log_settings.sql"))}
 
 
@@ -109,43 +109,37 @@ def log_findings(
     """Return what is wrong with the log and what could be better.  ``replica``: the server may be one whose log lacks
     what it receives."""
     found = list(refused(settings))
-    if written(settings):
-        found += [*advised(settings), *_scope(connection, database, settings, replica=replica)]
-    return found
-
-
-def _scope(
-    connection: Connection[Any], database: str, settings: Mapping[str, str], *, replica: bool
-) -> Iterator[Finding]:
-    """Yield what keeps changes of the database out of the log."""
+    if not written(settings):
+        return found
+    found += advised(settings)
     cascades = not cascades_in_log(settings) and journals_cascades(connection)
-    received = replica_of_log(read_replication(connection), cascades=cascades, accepted=replica)
-    yield from [received] if received else []
+    if received := replica_of_log(read_replication(connection), cascades=cascades, accepted=replica):
+        found.append(received)
     try:
         _, _, only, without, *_ = log_status(connection)
     except pymysql.err.MySQLError as error:
         if code_of(error) not in NO_PRIVILEGE:  # which is a finding of its own
             raise
-        return
+        return found
+    # the databases whose changes the log holds, and those that it leaves out
     ((folds,),) = rows(connection, "SELECT @@lower_case_table_names")
+    lists = (str(text or "").lower() if folds else str(text or "") for text in (only, without))
+    inside, outside = ({name.strip() for name in text.split(",")} - {""} for text in lists)
     name = database.lower() if folds else database
-    inside, outside = (_names(text, folds=bool(folds)) for text in (only, without))
     if inside and name not in inside:
         detail = f"binlog_do_db is {only}: the log does not hold the changes of database {database}."
-        yield Finding("binlog_do_db", Severity.WRONG, detail, f"Add binlog_do_db = {database} to {_RESTART}")
+        fix = f"Add binlog_do_db = {database} to {_RESTART}"
+        found.append(Finding("binlog_do_db", Severity.WRONG, detail, fix))
     elif not inside and name in outside:
         detail = f"binlog_ignore_db is {without}: the log does not hold the changes of database {database}."
-        yield Finding("binlog_ignore_db", Severity.WRONG, detail, f"Remove {database} from it in {_RESTART}")
+        fix = f"Remove {database} from it in {_RESTART}"
+        found.append(Finding("binlog_ignore_db", Severity.WRONG, detail, fix))
     elif inside or outside:
         detail = (
             "The log is filtered (binlog_do_db, binlog_ignore_db): it lacks an ALTER TABLE run from another database."
         )
-        yield Finding("log filters", Severity.WARNING, detail, f"Remove them from {_RESTART}")
-
-
-def _names(text: object, *, folds: bool) -> set[str]:
-    names = {name.strip() for name in str(text or "").split(",")} - {""}
-    return {name.lower() for name in names} if folds else names
+        found.append(Finding("log filters", Severity.WARNING, detail, f"Remove them from {_RESTART}"))
+    return found
 
 
 _DAY = 86_400
@@ -202,13 +196,14 @@ Ask = Callable[[Sequence[int]], Sequence[int | None]]
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """``starts``: moments from which on the offset of the same index holds; the first one holds before, too."""
+    """The offsets of a time zone.  ``starts``: moments from which on the offset of the same index holds; the first
+    one holds before, too."""
 
     starts: tuple[int, ...]
     offsets: tuple[int, ...]
 
     def offset(self, moment: int) -> int:
-        """Seconds that local time is ahead of UTC at a moment (seconds since 1970)."""
+        """Return the seconds that local time is ahead of UTC at a moment (seconds since 1970)."""
         return self.offsets[max(bisect_right(self.starts, moment) - 1, 0)]
 
 
@@ -411,7 +406,7 @@ def _select_grant(database: str, table: str, to: str) -> str:
 
 
 def _hidden(connection: Connection[Any], captures: Sequence[Capture]) -> Iterator[str]:
-    """Tables that are there and that this account may not read wholly."""
+    """Yield tables that are there and that this account may not read wholly."""
     for capture in captures:
         try:
             rows(connection, sqlfile.render("mysql/hold_table.sql", table=quote(capture.table)))

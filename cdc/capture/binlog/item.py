@@ -117,8 +117,8 @@ class JournalRows:
 
 
 class RowEvents:
-    """Row events of a transaction for which no row of the journal was found yet: a row of the journal that has one is
-    the statement's own change, whose trigger runs right after it."""
+    """The row events of a transaction for which no row of the journal was found yet: a row of the journal that has
+    one is the statement's own change, whose trigger runs right after it."""
 
     def __init__(self) -> None:
         self._left: Counter[tuple[str, Operation, tuple[Value, ...]]] = Counter()
@@ -229,16 +229,12 @@ class Idle:
 
 
 Item = LogTransaction | SchemaChange | Missed | Idle
-
-
 _RECORD = Struct("<IBII")  # number of the layout, kind of event, when its statement began, bytes of its body
-
-
 _BUFFER = 1 << 20
 
 
 class SpilledRows(Collection[LogRows]):
-    """Rows on disk, in order.  The file is removed with this object."""
+    """A collection of rows on disk, in order.  The file is removed with this object."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object; the finalizer in the next line closes it
@@ -285,7 +281,7 @@ class SpilledRows(Collection[LogRows]):
 
 
 class TransactionRows:
-    """``limit``: bytes of bodies that stay in memory."""
+    """The rows of the open transaction.  ``limit``: bytes of bodies that stay in memory."""
 
     __slots__ = ("_bytes", "_limit", "_rows", "_savepoints", "_spilled")
 

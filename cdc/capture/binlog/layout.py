@@ -135,8 +135,8 @@ def any_reader(fields: Sequence[Field]) -> ReadAny:
 
 
 class Readers(dict[bytes, Read]):
-    """NULL bitmap → reader.  A bitmap that comes often gets a reader of its own; the others share one, which is about
-    half as fast, but making readers costs as much as reading hundreds of rows."""
+    """A dictionary of NULL bitmap → reader.  A bitmap that comes often gets a reader of its own; the others share
+    one, which is about half as fast, but making readers costs as much as reading hundreds of rows."""
 
     __slots__ = ("_any", "_fields", "_never", "_seen", "width")
     OFTEN = 16
@@ -275,8 +275,6 @@ _NAMES: Mapping[int, str] = {
     ColumnType.VECTOR: "vector",
     ColumnType.GEOMETRY: "geometry",
 }
-
-
 __all__ = ["Image", "KnownTable", "LogLayout", "bare_layout", "layout_of"]
 
 WRITE_ROWS = frozenset({23, 30})
@@ -316,7 +314,8 @@ class _Described:
 
 
 class LogLayout:
-    """``names``: of all columns, secret ones included.  ``key``: the primary key's columns, empty without one.
+    """A way to read the rows of a table.  ``names``: of all columns, secret ones included.  ``key``: the primary key's
+    columns, empty without one.
 
     Generated columns of MariaDB are not among the names: its log has them in inserts only.
     """
@@ -446,7 +445,8 @@ class _RowLayout(LogLayout):
         return rows
 
     def _new_readers(self, head: bytes) -> Readers:
-        """``head``: the number of columns, and a bit for each that is present."""
+        """Return the readers of images with these columns.  ``head``: the number of columns, and a bit for each that
+        is present."""
         reader = EventCursor(head)
         count = reader.packed()
         if count != len(self._columns):
@@ -482,7 +482,8 @@ class _RowLayout(LogLayout):
 
 
 def layout_of(table_map: TableMap, known: KnownTable, offset_of: Callable[[int], int]) -> LogLayout:
-    """``offset_of``: seconds since 1970 → seconds that the server's zone is ahead of UTC then.
+    """Return the layout of a table's rows.  ``offset_of``: seconds since 1970 → seconds that the server's zone is ahead
+    of UTC then.
 
     Raises `SchemaMismatch` when the log's columns are not those that are known.
     """
@@ -548,7 +549,8 @@ def _as_read(log: LogColumn, column: MySQLColumn | None, flavour: Flavour) -> _D
 
 @dataclass(frozen=True, slots=True)
 class UnreadableTable:
-    """``reason``: a sentence.  ``bare``: what counts the rows, if even that is possible."""
+    """A table whose rows cannot be read.  ``reason``: a sentence.  ``bare``: what counts the rows, if even that is
+    possible."""
 
     table: str
     reason: str

@@ -44,7 +44,8 @@ class LogPosition(NamedTuple):
     begun: int = 0
 
     def place(self) -> tuple[int, int]:
-        """(number of the file, offset): grows along one server's log, as file names do not beyond 999999."""
+        """Return (number of the file, offset), which grows along one server's log, as file names do not beyond
+        999999."""
         number = _NUMBER.search(self.file)
         return (int(number[1]) if number else 0, self.offset)
 
@@ -79,7 +80,8 @@ class GtidSet:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``uuid:1-5:7:tag:1-3,uuid:2``; white space, and order, as anyone likes.  Raises `SourceError`."""
+        """Return the set that a text such as ``uuid:1-5:7:tag:1-3,uuid:2`` means, in any order and with any white
+        space.  Raises `SourceError`."""
         made = cls()
         for member in text.split(","):
             server, *parts = (part.strip() for part in member.split(":"))
@@ -154,7 +156,8 @@ class GtidSet:
             self._growing, self._frame = last, None
 
     def add_interval(self, server: bytes, tag: str, start: int, end: int) -> None:
-        """``end`` is exclusive.  Raises `ValueError` when it is no interval."""
+        """Add the transactions from ``start`` to ``end``, which is exclusive.  Raises `ValueError` when it is no
+        interval."""
         if not 0 < start < end <= _LAST:
             raise ValueError
         self._growing = self._frame = None
@@ -211,7 +214,8 @@ def uuid_text(server: bytes) -> str:
 
 
 class MySQLGtid(NamedTuple):
-    """``micros``: of the commit on the server that it was first made on, since 1970; 0 when the event does not say."""
+    """A transaction of a MySQL server.  ``micros``: of the commit on the server that it was first made on, since
+    1970; 0 when the event does not say."""
 
     server: bytes
     number: int
@@ -232,7 +236,7 @@ _EIGHT_MORE = 0xFF  # first byte of a packed integer that eight bytes follow
 
 
 def parse_gtid(body: bytes) -> MySQLGtid:
-    """GTID and ANONYMOUS_GTID."""
+    """Return the content of a GTID or ANONYMOUS_GTID event."""
     if len(body) < _GTID.size:
         server, number = _GTID_WITHOUT_TIME.unpack_from(body)
         return MySQLGtid(server, number, "", 0)
@@ -244,7 +248,8 @@ def parse_gtid(body: bytes) -> MySQLGtid:
 
 
 def parse_tagged_gtid(body: bytes) -> MySQLGtid:
-    """Numbered fields, in the order of their numbers; those behind the times are of no interest here."""
+    """Return the content of a GTID_TAGGED event: numbered fields, in the order of their numbers; those after the
+    times are of no interest here."""
     reader = EventCursor(body)
     _number(reader)  # version
     _number(reader)  # bytes in all
@@ -273,7 +278,7 @@ def parse_tagged_gtid(body: bytes) -> MySQLGtid:
 
 
 def _number(reader: EventCursor) -> int:
-    """MySQL's packed integers: the ones at the low end of the first byte say how many bytes follow."""
+    """Return one of MySQL's packed integers: the ones at the low end of the first byte say how many bytes follow."""
     first, more = reader.integer(1), 0
     if first == _EIGHT_MORE:
         return reader.integer(8)
@@ -295,7 +300,7 @@ class DomainState:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``0-1-5,1-2-7``.  Raises `SourceError`."""
+        """Return the state that a text such as ``0-1-5,1-2-7`` means.  Raises `SourceError`."""
         made = cls()
         for member in text.split(","):
             if not member.strip():

@@ -64,15 +64,9 @@ PLAIN: dict[int, int] = {
         (LogEventType.DELETE_ROWS_COMPRESSED, LogEventType.DELETE_ROWS),
     )
 }
-
-
 #: No server writes an event that is longer.
 _LONGEST_EVENT = 1 << 30
-
-
 _POST_HEADER = 8
-
-
 _MOST_COLUMNS = 4096
 
 
@@ -112,11 +106,7 @@ def inflated(data: bytes, start: int) -> bytes:
 
 
 _END, _FIELD_SIZE, _ALGORITHM, _PLAIN_SIZE = range(4)
-
-
 _ZSTANDARD, _NONE = 0, 255
-
-
 #: Decompressed bytes at a time.
 _STEP = 1 << 20
 
@@ -170,8 +160,6 @@ _ROWS = (
     *(LogEventType.WRITE_ROWS_1, LogEventType.UPDATE_ROWS_1, LogEventType.DELETE_ROWS_1),
     *(LogEventType.WRITE_ROWS, LogEventType.UPDATE_ROWS, LogEventType.DELETE_ROWS),
 )
-
-
 _QUERY_LENGTHS = Struct("<27xBxxH")
 _QUERY_FIXED = HEADER_BYTES + 13 + 1  # with the zero byte behind the database's name
 _LOG_POS = Struct("<13xI")
@@ -184,7 +172,8 @@ _SKIPPED = (
 
 
 class LogReader(ABC):
-    """Knows where it is, which tables were announced, which transaction is open and which are prepared.
+    """A reader of events: it knows its place in the log, which tables were announced, which transaction is open and
+    which are prepared.
 
     ``handlers``: by kind of event.  ``checksum_bytes``: at the end of each event.  ``unplaced``: bytes that came since
     the last place in the log that is certain.
@@ -401,11 +390,11 @@ class LogReader(ABC):
         return self._other_query(parse_query(data[at + HEADER_BYTES : end]), data, at)
 
     def _load_query(self, data: bytes, at: int, end: int) -> Iterable[Item]:
-        """LOAD DATA in statement format."""
+        """Return the items of a LOAD DATA in statement format."""
         return self._statement(parse_query(data[at + HEADER_BYTES : end], _LOAD_POST_HEADER), data, at)
 
     def _other_query(self, query: Query, data: bytes, at: int) -> Iterable[Item]:
-        """Statements about transactions, which the server words itself, and all others."""
+        """Return the items of a statement about transactions, which the server words itself, or of another one."""
         words = query.statement.rstrip(b"\0; ").split(None, 2)
         match [word.upper() for word in words[:2]]:
             case [b"BEGIN"]:

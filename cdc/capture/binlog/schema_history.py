@@ -34,8 +34,9 @@ from cdc.model.errors import SchemaMismatch, SourceUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """``known``: table → what it is like, or, when that is uncertain, what it may be like (several, or none for a table
-    of which nothing is known).  A table that is not there at all is not in it."""
+    """The definitions of the captured tables from one statement to the next.  ``known``: table → what it is like,
+    or, when that is uncertain, what it may be like (several, or none for a table of which nothing is known).  A
+    table that is not there at all is not in it."""
 
     known: Mapping[str, tuple[KnownTable, ...]]
     uncertain: frozenset[str] = frozenset()
@@ -115,15 +116,15 @@ class Version:
 
 
 class SchemaHistory:
-    """Versions by place, so that a position which lags behind what was read (an XA transaction holds it back) is stored
-    with what was known at that position."""
+    """The versions by place, so that a position which lags behind what was read (an XA transaction holds it back) is
+    stored with what was known at that position."""
 
     def __init__(self, version: Version) -> None:
         self.current = version
         self._texts: list[tuple[tuple[int, int], str]] = [((0, 0), version.dump())]
 
     def change(self, version: Version, reached: LogPosition) -> None:
-        """``version`` holds from ``reached`` on."""
+        """Note that ``version`` holds from ``reached`` on."""
         self.current = version
         self._texts.append((reached.place(), version.dump()))
 
@@ -141,7 +142,8 @@ _WAIT_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class SchemaNow:
-    """``head``: the end of the log at a moment at which all of ``tables`` were as they are here."""
+    """The captured tables as they are now.  ``head``: the end of the log at a moment at which all of ``tables`` were
+    as they are here."""
 
     tables: Mapping[str, KnownTable]
     head: LogPosition
@@ -201,9 +203,9 @@ def _hold(connection: Connection[Any], table: str, closing: Callable[[], bool]) 
 
 @dataclass(frozen=True, slots=True)
 class BinlogPosition(SourcePosition):
-    """``log``: everything before it is stored.  ``server``: whose files its file and offset are good for.
-    ``schema``: `Version.dump` of what the captured tables are like there.  ``captured``: the tables that were captured
-    up to there, also those that the database does not have."""
+    """The position of a source that reads a binlog.  ``log``: everything before it is stored.  ``server``: whose
+    files its file and offset are good for. ``schema``: `Version.dump` of what the captured tables are like there.
+    ``captured``: the tables that were captured up to there, also those that the database does not have."""
 
     log: LogPosition
     server: str

@@ -274,7 +274,8 @@ class BinlogSource(CaptureSource[BinlogPosition]):
     # -- new tables -------------------------------------------------------------------------------------------------
 
     async def _new_keyed_tables(self) -> list[str]:
-        """Tables that were not captured before, and are from now on: those without a primary key have no records."""
+        """Return tables that were not captured before, and are from now on; those without a primary key have no
+        records."""
         self._new_tables.extended()
         met = [capture.table for capture in (await self._find_new_tables()).tables]
         keyless = {table for table in met if table not in self._tables or not self._tables[table].key}
@@ -291,7 +292,7 @@ _FENCE = "SELECT COUNT(*) FROM `cdc_journal` IGNORE INDEX FOR GROUP BY (PRIMARY)
 
 
 class BinlogBridge:
-    """``check``: raises when the triggers are not all in place."""
+    """A `cdc.capture.moving.Bridge`.  ``check``: raises when the triggers are not all in place."""
 
     def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], check: Callable[[], Awaitable[None]]) -> None:
         self._tables = frozenset(capture.table for capture in captures)
@@ -376,6 +377,8 @@ def _unless_locked(connection: Connection[Any], sql: str, parameters: Any = None
 
 
 class BinlogProbe(MySQLProbe):
+    """A `cdc.capture.probe.Probe` of a server whose log is read."""
+
     def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
         super().__init__(info, replica=replica)
         self._ends: Ends[LogPosition] = Ends(holds)

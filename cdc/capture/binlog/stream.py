@@ -281,7 +281,7 @@ class _Packets:
                 return
 
     def _tail(self, data: bytes, at: int) -> Iterator[Item]:
-        """Packets too short for an event, then what is not complete."""
+        """Yield the items of packets too short for an event; store what is not complete."""
         need = _PACKET_HEAD
         while len(data) - at >= _PACKET_HEAD:
             following = at + _PACKET_HEAD + int.from_bytes(data[at : at + 3], "little")

@@ -26,11 +26,11 @@ class StoredCommit:
 
 @dataclass(frozen=True, slots=True)
 class LogicalPosition(SourcePosition):
-    """``lsn``: every transaction that committed before it is stored.  ``system``: the server's own identifier; LSNs of
-    another one say nothing.  ``blind``: tables of which the log had lost sight, and maybe still has.  ``stored``: None
-    where earlier versions wrote the position.  ``started``: the start of the server (microseconds since 1970) whose log
-    is known to be the one that was read; 0: of none.  ``published``: names the publication's options, and changes
-    whenever they are set; empty: not known."""
+    """The position of a source that reads PostgreSQL's log.  ``lsn``: every transaction that committed before it is
+    stored.  ``system``: the server's own identifier; LSNs of another one say nothing.  ``blind``: tables of which
+    the log had lost sight, and maybe still has.  ``stored``: None where earlier versions wrote the position.
+    ``started``: the start of the server (microseconds since 1970) whose log is known to be the one that was read; 0:
+    of none.  ``published``: names the publication's options, and changes whenever they are set; empty: not known."""
 
     lsn: int
     system: str

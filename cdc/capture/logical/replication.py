@@ -41,8 +41,8 @@ class LogStream(Protocol):
     ``close`` may be called."""
 
     async def open(self, start: int) -> None:
-        """Messages of transactions that commit behind the LSN ``start``.  Raises `LogPurged` when they are not
-        there."""
+        """Ask for the messages of transactions that commit after the LSN ``start``.  Raises `LogPurged` when they
+        are not there."""
         ...
 
     def take(self) -> bytes | None:
@@ -74,8 +74,9 @@ _BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class SlotChunk:
-    """``transactions`` are small ones in commit order; ``huge`` comes behind them.  ``progress``: without either,
-    everything that committed before this LSN has been read.  ``caught_up``: there is no more for now."""
+    """Whole transactions.  ``transactions``: small ones in commit order; ``huge`` comes after them.  ``progress``:
+    without either, everything that committed before this LSN has been read.  ``caught_up``: there is no more for
+    now."""
 
     transactions: Sequence[SlotTransaction]
     huge: SlotTransaction | None
@@ -84,8 +85,8 @@ class SlotChunk:
 
 
 class SlotReader:
-    """``batch``: changes of a chunk; ``huge``: changes that one transaction may have in memory; ``seen``: what
-    committed before this LSN is stored already."""
+    """Reads chunks from a stream.  ``batch``: changes of a chunk; ``huge``: changes that one transaction may have in
+    memory; ``seen``: what committed before this LSN is stored already."""
 
     def __init__(self, stream: LogStream, tables: SlotTables, batch: int, huge: int, seen: int) -> None:
         self._stream = stream
@@ -280,24 +281,20 @@ class ReplicationStream:
 
     async def open(self, start: int) -> None:
         self._stored, self.progress, self._silent = start, 0, 0.0
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while not await self._started(start, last=time.monotonic() > deadline):  # noqa: ASYNC110 - no event can be awaited: PostgreSQL does not notify when a slot becomes free
-            await asyncio.sleep(_BUSY_PAUSE)  # a former reader still holds the slot
-        self._status = asyncio.create_task(self._keep_alive())
-
-    async def _started(self, start: int, *, last: bool) -> bool:
-        """False: the slot is still busy."""
         command = f'START_REPLICATION SLOT "{self._slot}" LOGICAL {lsn_text(start)} ({options(self._publication)})'
+        deadline = time.monotonic() + _BUSY_SECONDS
         with self._translated():
-            connection = self._open()
-            connection.pgconn.send_query(command.encode())
-            (result,) = await connection.wait(generators.execute(connection.pgconn))
-            if result.status == ExecStatus.COPY_BOTH:
-                return True
-            error = psycopg.errors.error_from_result(result)
-            if isinstance(error, psycopg.errors.ObjectInUse) and not last:
-                return False
-            raise error
+            while True:
+                connection, last = self._open(), time.monotonic() > deadline
+                connection.pgconn.send_query(command.encode())
+                (result,) = await connection.wait(generators.execute(connection.pgconn))
+                if result.status == ExecStatus.COPY_BOTH:
+                    break
+                error = psycopg.errors.error_from_result(result)
+                if last or not isinstance(error, psycopg.errors.ObjectInUse):
+                    raise error
+                await asyncio.sleep(_BUSY_PAUSE)  # a former reader still holds the slot, and the server does not notify
+        self._status = asyncio.create_task(self._keep_alive())
 
     def take(self) -> bytes | None:
         with self._translated():

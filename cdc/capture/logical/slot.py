@@ -32,10 +32,11 @@ _BUSY_SECONDS, _BUSY_PAUSE = 5.0, 0.05
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
-    """``confirmed``: the LSN up to which the slot's reader has everything.  ``retained``: bytes of log that the server
-    keeps for the slot.  ``problem``: why nothing can be read from it, in one clause; empty when it can.  ``memory``:
-    what the installer noted (None: no publication of ours).  ``end``: where the log ends now.  ``system``: whose log it
-    is.  ``started``: when the server was started, in microseconds since 1970."""
+    """The state of a slot and its publication.  ``confirmed``: the LSN up to which the slot's reader has everything.
+    ``retained``: bytes of log that the server keeps for the slot.  ``problem``: why nothing can be read from it, in
+    one clause; empty when it can.  ``memory``: what the installer noted (None: no publication of ours).  ``end``:
+    where the log ends now.  ``system``: whose log it is.  ``started``: when the server was started, in microseconds
+    since 1970."""
 
     confirmed: int
     retained: int
@@ -141,8 +142,8 @@ log = structlog.get_logger()
 
 
 class SlotCare:
-    """``limit``: bytes of log that the server may keep for the slot (0: as much as there is).  ``again``: whether a
-    lost slot is to be made again."""
+    """Watches a slot, and makes it again.  ``limit``: bytes of log that the server may keep for the slot (0: as much
+    as there is).  ``again``: whether a lost slot is to be made again."""
 
     def __init__(
         self, source: str, info: ConnectionInfo, link: PostgresConnection, renew: Renew, limit: int, *, again: bool

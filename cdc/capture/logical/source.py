@@ -86,7 +86,7 @@ class Snapshot:
 
 
 class Unseen:
-    """Transactions that were read from the log and that no snapshot has shown yet."""
+    """The transactions that were read from the log and that no snapshot has shown yet."""
 
     def __init__(self) -> None:
         self._xids: set[int] = set()
@@ -115,7 +115,7 @@ class SlotPages:
         self._mark, self._reached = 0, reached
 
     def longest_wait(self, idle: float) -> float:
-        """Seconds to wait for changes at most while a page waits: until the log is to be written out."""
+        """Return the seconds to wait for changes at most while a page waits: until the log is to be written out."""
         return min(idle, max(SOON, self._hurry_at - self._clock.monotonic()))
 
     def add(self, committed: Sequence[SlotTransaction]) -> None:
@@ -433,7 +433,7 @@ _SOON = 0.002
 
 
 class LogicalBridge:
-    """``check``: raises when the triggers are not all in place."""
+    """A `cdc.capture.moving.Bridge`.  ``check``: raises when the triggers are not all in place."""
 
     def __init__(self, info: ConnectionInfo, check: Callable[[], Awaitable[None]]) -> None:
         self._info = info
@@ -518,6 +518,8 @@ def _name(journal_token: str) -> str:
 
 
 class LogicalProbe(PostgresProbe):
+    """A `cdc.capture.probe.Probe` of a server whose log is read."""
+
     def __init__(self, info: ConnectionInfo) -> None:
         super().__init__(info)
         self._ends: Ends[int] = Ends(ge)

@@ -43,7 +43,7 @@ Cells = list[Cell]
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """``lsn``: of the commit; ``time``: of the commit, UTC."""
+    """The begin of a transaction.  ``lsn``: of the commit; ``time``: of the commit, UTC."""
 
     lsn: int
     time: datetime
@@ -65,6 +65,8 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class RelationColumn:
+    """A column of a table.  ``type``: its OID."""
+
     name: str
     type: int
 
@@ -81,14 +83,16 @@ class RelationMessage:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
+    """A new row."""
+
     relation: int
     new: Cells
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """``old``: the whole row before, or (``key_only``) nothing but its replica identity; None when that is
-    unchanged."""
+    """A changed row.  ``old``: the whole row before, or (``key_only``) nothing but its replica identity; None when
+    that is unchanged."""
 
     relation: int
     old: Cells | None
@@ -98,6 +102,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    """A deleted row: whole, or (``key_only``) nothing but its replica identity."""
+
     relation: int
     old: Cells
     key_only: bool
@@ -105,13 +111,13 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
+    """A statement that emptied these tables."""
+
     relations: tuple[int, ...]
 
 
 Change = Insert | Update | Delete | Truncate
 Message = Begin | Commit | RelationMessage | Change
-
-
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _BEGIN = struct.Struct("!QqI")
 _COMMIT = struct.Struct("!BQQq")
@@ -243,10 +249,10 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class SlotLayout:
-    """``table``: the one that a partition belongs to.  ``names``: of all columns in order.  ``key``: names of the
-    primary key's columns; None when it is not known for the table as it was.  ``shown``: positions of the columns that
-    are not secret, in the table's order.  ``converts``: position → function.  ``leaves``: of a partition, as in
-    `Parent`."""
+    """A way to read the rows of a table.  ``table``: the one that a partition belongs to.  ``names``: of all columns
+    in order.  ``key``: names of the primary key's columns; None when it is not known for the table as it was.
+    ``shown``: positions of the columns that are not secret, in the table's order.  ``converts``: position →
+    function.  ``leaves``: of a partition, as in `Parent`."""
 
     table: str
     names: tuple[str, ...]
@@ -295,7 +301,7 @@ class SlotLayout:
         return RowChange(Operation.UPDATE, self.table, self._key(after), before, after, time, ordinal, changed)
 
     def _row(self, cells: Sequence[str | None], known: dict[int, Value]) -> dict[str, Value]:
-        """``known``: position → value that is converted already; what is converted here is added."""
+        """Return the row.  ``known``: position → value that is converted already; what is converted here is added."""
         values: list[Value] = list(cells)
         for place, convert in self.converts:
             text = cells[place]
@@ -327,7 +333,7 @@ class SlotLayout:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names that only the database knows.  ``types``: by OID.  ``zone``: its local time."""
+    """The names that only the database knows.  ``types``: by OID.  ``zone``: its local time."""
 
     types: Mapping[int, PostgresType]
     zone: Zone
@@ -340,8 +346,8 @@ def layout_of(
     known: Names,
     parent: Parent | None = None,
 ) -> SlotLayout:
-    """``key``: the table's primary key as far as it is known; it is of no use when the table had no such columns.
-    ``parent``: of a partition, which may have its columns in another order."""
+    """Return the layout of a table's rows.  ``key``: the table's primary key as far as it is known; it is of no use
+    when the table had no such columns. ``parent``: of a partition, which may have its columns in another order."""
     names = tuple(column.name for column in relation.columns)
     usable = key if key and all(name in names and name not in secrets for name in key) else None
     converts = tuple(
@@ -366,7 +372,7 @@ log = structlog.get_logger()
 
 
 class SlotTables:
-    """``schema``: the one that has the ERP's tables."""
+    """Makes the layouts of tables in the log.  ``schema``: the one that has the ERP's tables."""
 
     def __init__(self, lookup: PostgresLookup, captures: Mapping[str, Capture], schema: str) -> None:
         self._lookup = lookup
@@ -450,8 +456,8 @@ _OPERATIONS = {Insert: Operation.CREATE, Update: Operation.UPDATE, Delete: Opera
 
 
 class Assembler:
-    """``huge``: changes that a transaction may have in memory.  ``seen``: what committed before this LSN is passed
-    over."""
+    """Makes transactions of messages.  ``huge``: changes that a transaction may have in memory.  ``seen``: what
+    committed before this LSN is passed over."""
 
     def __init__(self, layouts: Layouts, huge: int, seen: int) -> None:
         self._layouts = layouts

@@ -37,8 +37,9 @@ _QUERIES = "slot/queries.sql"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotServer(Server):
-    """``free_slots``: how many may still be made.  ``keep_size``: max_slot_wal_keep_size.  ``flaws``: what
-    the publication leaves out, in words.  ``consumer``: whether a session holds its lock."""
+    """The server, as an installer of slots must know it.  ``free_slots``: how many may still be made.
+    ``keep_size``: max_slot_wal_keep_size.  ``flaws``: what the publication leaves out, in words.  ``consumer``:
+    whether a session holds its lock."""
 
     may_replicate: bool
     wal_level: str
@@ -53,9 +54,9 @@ class SlotServer(Server):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """``invalid``: why the server has given it up, empty when it has not.  ``retained``: bytes of log kept for it;
-    ``unread``: bytes that its reader has not confirmed.  ``idle``: seconds since somebody read it; None while somebody
-    does, and before PostgreSQL 17."""
+    """A replication slot.  ``invalid``: why the server has given it up, empty when it has not.  ``retained``: bytes
+    of log kept for it; ``unread``: bytes that its reader has not confirmed.  ``idle``: seconds since somebody read
+    it; None while somebody does, and before PostgreSQL 17."""
 
     plugin: str
     database: str
@@ -69,9 +70,9 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedTable(Relation):
-    """``identity``: pg_class.relreplident.  ``leaves``: partitions that hold rows.
-    ``stored`` and ``virtual``: generated columns.  ``flaws``: what the publication leaves out of this table, in
-    words."""
+    """A table that is or can be published.  ``identity``: pg_class.relreplident.  ``leaves``: partitions that hold
+    rows. ``stored`` and ``virtual``: generated columns.  ``flaws``: what the publication leaves out of this table,
+    in words."""
 
     owned: bool
     unlogged: bool
@@ -93,7 +94,8 @@ class PublishedTable(Relation):
 
 @dataclass(frozen=True, slots=True)
 class SlotInstallation:
-    """``schema``: the ERP's, as installed, else the session's.  ``memory``: None without a publication of ours."""
+    """The state of an installation.  ``schema``: the ERP's, as installed, else the session's.  ``memory``: None
+    without a publication of ours."""
 
     server: SlotServer
     schema: str
@@ -104,7 +106,7 @@ class SlotInstallation:
 
     @property
     def published(self) -> list[str]:
-        """Tables of the publication, by name."""
+        """The tables of the publication, by name."""
         return sorted(table.name for table in self.tables.values() if table.published)
 
 
@@ -154,7 +156,7 @@ def _render(name: str, **parts: str) -> str:
 def grants(
     found: SlotInstallation, captures: Sequence[Capture], accounts: Accounts, choice: AccountChoice, connects: str = ""
 ) -> str:
-    """See `cdc.capture.triggers.postgres_render.grants`."""
+    """Return the statements of a DBA; see `cdc.capture.triggers.postgres_render.grants`."""
     existing = [capture for capture in captures if capture.table in found.tables]
     owners = sorted({found.tables[capture.table].owner for capture in existing})
     installer, consumer = (accounts[role].name for role in (AccountRole.INSTALLER, AccountRole.CONSUMER))
@@ -246,7 +248,7 @@ def drift(found: SlotInstallation, table: str) -> list[str]:
 
 
 class _Planner:
-    """Gathers steps; ``_identities`` is what is remembered behind those gathered so far."""
+    """Gathers steps; ``_identities`` is what is remembered after those gathered so far."""
 
     def __init__(self, found: SlotInstallation) -> None:
         self._found = found
@@ -267,7 +269,7 @@ class _Planner:
             self._steps.append(Step("Repair the publication", "", (statement,)))
 
     def table(self, table: str) -> None:
-        """Locks one table a step: partitions have steps of their own."""
+        """Plan the capture of a table.  A step locks one table: partitions have steps of their own."""
         schema, found = self._found.schema, self._found.tables[table]
         known = table in self._identities
         title = f"Repair the capture of {table}" if known else f"Capture {table}"

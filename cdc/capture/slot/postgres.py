@@ -35,8 +35,8 @@ _GENERATED_VERSION = 180000
 
 
 def findings(found: SlotInstallation, captures: Sequence[Capture], limit: int, no_replication: str) -> list[Finding]:
-    """``limit``: bytes of log beyond which `cdc run` drops the slot (0: never).  ``no_replication``: why the consumer
-    gets no replication connection."""
+    """Return the doctor's findings.  ``limit``: bytes of log beyond which `cdc run` drops the slot (0: never).
+    ``no_replication``: why the consumer gets no replication connection."""
     checks = [_server(found), _publication(found)]
     if found.memory is not None:
         checks += _tables(found, captures)
@@ -152,8 +152,9 @@ def _disk(slot: Slot, keep_size: str, limit: int) -> Iterator[Finding]:
 
 
 class SlotInstaller(PostgresBase[SlotInstallation]):
-    """``consumer``: the account that reads, asked whether it can.  ``slot_seconds``: how long to wait for open
-    transactions.  ``limit``: bytes of log beyond which `cdc run` drops the slot (0: never)."""
+    """Installs publication and slot, and checks them.  ``consumer``: the account that reads, asked whether it can.
+    ``slot_seconds``: how long to wait for open transactions.  ``limit``: bytes of log beyond which `cdc run` drops
+    the slot (0: never)."""
 
     COMMANDS = ("install-slot", "uninstall-slot")
 
