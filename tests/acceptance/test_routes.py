@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -16,7 +17,7 @@ from support.logical import logical_pipeline
 from support.pipeline import Pipeline, binlog_pipeline, comparable, install, pipeline
 
 #: Transactions of each seed.
-TRANSACTIONS = 1000
+TRANSACTIONS = int(os.environ.get("CDC_TEST_TRANSACTIONS", "1000"))
 CATALOGUE = load_catalogue(random_work.RULES, "rules.toml")
 #: Comparable payloads of each transaction that has events, in order.
 Events = list[list[bytes]]

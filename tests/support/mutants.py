@@ -47,9 +47,13 @@ NEAREST = {
     ),
     "cdc/relay.py": ("tests/unit/test_relay.py",),
     "cdc/capture/journal/source.py": ("tests/unit/capture/test_journal*.py",),
-    "cdc/capture/pages.py": ("tests/unit/capture/test_page*.py",),
+    "cdc/capture/pages.py": ("tests/unit/capture/test_[pw]*.py", "tests/unit/test_backfilling.py"),
     "cdc/capture/bus.py": ("tests/unit/capture/test_bus.py",),
-    "cdc/model/backfill.py": ("tests/unit/model/test_backfill.py", "tests/unit/test_due.py"),
+    "cdc/model/backfill.py": (
+        "tests/unit/model/test_backfill.py",
+        "tests/unit/test_due.py",
+        "tests/unit/test_backfilling.py",
+    ),
     "cdc/runtime/placement.py": ("tests/unit/runtime/test_placement.py",),
 }
 PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
