@@ -36,7 +36,7 @@ LEFT_OUT = re.compile(
     | ::test_demo_and_help_of_an_installed_wheel | ::test_its_postgresql_ends_and_its_folder_goes_when_it_is_killed
     | ::test_the_sources_of_a_killed_worker_are_shared  # a worker that is stopped loses its sources too
     | test_install_page\.py  # test_setup.py and test_by_hand.py set up both ways
-    | test_nothing_lost\.py | test_outbox_postgres\.py  # fault/test_faults.py, contract/test_outbox_kill.py
+    | test_outbox_postgres\.py  # contract/test_outbox_kill.py, integration/postgres/test_outbox_together.py
     | test_failover\.py  # fault/test_cluster.py fails over once
     """,
     re.VERBOSE,
