@@ -82,12 +82,16 @@ class Mutator(ast.NodeTransformer):
     def __init__(self, chosen: int = -1) -> None:
         self.chosen = chosen
         self.names: list[tuple[int, str]] = []  # line, change
+        self._statement = ""  # its first line
 
     def visit(self, node: ast.AST, *, is_condition: bool = False) -> ast.AST:
         if _is_exempt(node):
             return node
+        if isinstance(node, ast.stmt):
+            self._statement = ast.unparse(node).partition("\n")[0]
         for mutant in _mutants(node, is_condition=is_condition):
-            self.names.append((node.lineno, f"{ast.unparse(node)} -> {ast.unparse(mutant)}"))  # type: ignore[attr-defined]
+            change = f"{self._statement}: {ast.unparse(node)} -> {ast.unparse(mutant)}"
+            self.names.append((getattr(node, "lineno", 0), change))
             if len(self.names) == self.chosen + 1:
                 return mutant
         for name, part in ast.iter_fields(node):

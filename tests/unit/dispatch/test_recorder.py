@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
-from cdc.dispatch.outcome_writer import AHEAD, LEAST, LIMIT, OutcomeWriter
+from cdc.dispatch.outcome_writer import AHEAD, LEAST, LIMIT, Finished, OutcomeWriter, log_attempts
+from cdc.dispatch.request import BATCH, batch_id
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from cdc.outbox.sqlite.outbox import SqliteOutbox
@@ -74,3 +76,23 @@ async def test_unrecorded_requests_are_bounded_by_the_last_writes(writes: Sequen
         recorder.add([outcome(leased)], "ep_a")
         added += 1
     assert added == unrecorded
+
+
+def test_log_has_a_line_for_each_request_and_warnings_for_failures() -> None:
+    lease = [LeasedDelivery(f"dlv_{n}", "ep_a", f"evt_{n}", "a.b", f"f:{n}", n, START, b"{}") for n in range(6)]
+    batches = [*[outcome(each)._replace(batch=2) for each in lease[:4]], outcome(lease[4], DeliveryState.DEAD)]
+    batches.append(outcome(lease[5], DeliveryState.PENDING, START, "It answered 410 Gone."))
+    with capture_logs() as lines:
+        log_attempts([Finished(each, "ep_a") for each in batches])
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("warning", "attempt"), ("warning", "attempt"), ("warning", "endpoint disabled"), ("info", "attempt"),
+        ("info", "attempt"),
+    ]  # fmt: skip
+    dead, pending, disabled, first, second = lines
+    assert (dead["state"], dead["next"], dead["event_id"], "batch" in dead) == ("dead", None, "evt_4", False)
+    assert (pending["next"], disabled["reason"]) == (START.isoformat(), "It answered 410 Gone.")
+    for line, events in ((first, ["evt_0", "evt_1"]), (second, ["evt_2", "evt_3"])):
+        assert (line["batch"], line["event_id"], line["event_name"]) == (2, batch_id(events), BATCH)
+    with capture_logs() as lines:
+        log_attempts([Finished(outcome(lease[0], DeliveryState.DEAD), "ep_a")])
+    assert len(lines) == 1

@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.model.backfill import CATCH_UP, Progress, Schedule, condition, days_since, ledger_of, progress, state_after
+from cdc.model.backfill import (
+    CATCH_UP,
+    Asked,
+    Backfill,
+    DueLedger,
+    Progress,
+    Schedule,
+    condition,
+    days_since,
+    ledger_of,
+    progress,
+    seconds_left,
+    state_after,
+)
 from cdc.model.change import BackfillStep, DueDay
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -129,3 +142,27 @@ def test_rows_are_those_of_the_dates_that_the_days_name() -> None:
     for other in ("2026-12-05", None, "", "mañana", 7):
         assert days_since(DUE, {"vencimiento": other}) is None
     assert days_since(DUE, {}) is None
+
+
+def test_ledger_extends_its_last_range_and_stores_the_newest() -> None:
+    ledger = DueLedger(())
+    days = [TODAY + timedelta(days=number) for number in (0, 1, 5, 6, 9, 10)]
+    for day in days:
+        ledger = ledger.with_day(day)
+    assert ledger.finished == ((days[0], days[1]), (days[2], days[3]), (days[4], days[5]))
+    assert (ledger.first, ledger.last) == (days[0], days[5])
+    for number in range(20, 40, 2):
+        ledger = ledger.with_day(TODAY + timedelta(days=number))
+    assert ledger.finished == tuple((TODAY + timedelta(days=number),) * 2 for number in range(24, 40, 2))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "rows", "speed", "seconds"),
+    [(100, 40, 2.0, 30.0), (100, 200, 2.0, 0.0), (None, 40, 2.0, None), (100, 40, None, None), (100, 40, 0.0, None)],
+)
+def test_seconds_left_follow_from_estimate_and_speed(
+    estimate: int | None, rows: int, speed: float | None, seconds: float | None
+) -> None:
+    made = Backfill("b", "main", "t", "ana", datetime(2026, 11, 29, tzinfo=UTC), estimate=estimate, rows=rows)
+    assert seconds_left(made, speed) == seconds
+    assert (made.rate, Asked(()).rate) == (0.0, 0.0), "without a limit"
