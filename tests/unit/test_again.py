@@ -16,6 +16,12 @@ def test_it():
 """
 
 
+@pytest.fixture(autouse=True)
+def without_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the runs of these tests what only other tests need: most of their time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def _failed(tmp_path: Path, *names: str) -> Path:
     list_of = tmp_path / "lastfailed"
     list_of.write_text(json.dumps(dict.fromkeys(names, True)))
