@@ -3,7 +3,7 @@ reading the log needs; and the plans of an installation: obstacles, missing part
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdc.capture.triggers.base import Plan, Step, refuse_all
@@ -105,6 +105,10 @@ class SlotInstallation:
     tables: Mapping[str, PublishedTable] = field(default_factory=dict)
 
     @property
+    def installed(self) -> Collection[str]:
+        return self.memory.identities if self.memory is not None else ()
+
+    @property
     def published(self) -> list[str]:
         """The tables of the publication, by name."""
         return sorted(table.name for table in self.tables.values() if table.published)
@@ -154,7 +158,7 @@ def _render(name: str, **parts: str) -> str:
 
 
 def grants(
-    found: SlotInstallation, captures: Sequence[Capture], accounts: Accounts, choice: AccountChoice, connects: str = ""
+    found: SlotInstallation, captures: Sequence[Capture], choice: AccountChoice, accounts: Accounts, connects: str = ""
 ) -> str:
     """Return the statements of a DBA; see `cdc.capture.triggers.postgres_render.grants`."""
     existing = [capture for capture in captures if capture.table in found.tables]

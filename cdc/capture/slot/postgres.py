@@ -12,23 +12,17 @@ from psycopg import errors
 
 from cdc.capture.slot import plan as slot_plan
 from cdc.capture.slot.plan import Slot, SlotInstallation, grants, inspect
-from cdc.capture.triggers.base import Plan, Step
-from cdc.capture.triggers.postgres import (
-    LockWait,
-    PostgresBase,
-    only_these_connect,
-    run_patiently,
-    survey,
-)
+from cdc.capture.triggers.base import Plan, Step, within
+from cdc.capture.triggers.postgres import LockWait, PostgresBase, run_step
 from cdc.capture.triggers.postgres_plan import unfit_server
 from cdc.capture.triggers.postgres_state import Connection
 from cdc.database.postgres_capture import PLUGIN, PUBLICATION
-from cdc.database.postgres_connection import accounts_of, connect, own_words
+from cdc.database.postgres_connection import connect, own_words
 from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, ConnectionInfo
 from cdc.model.errors import InstallError, LockTimeout
-from cdc.model.finding import MUCH, Finding, Repaired, Severity, SurveyedTable, size, span
+from cdc.model.finding import MUCH, Finding, Repaired, Severity, size, span
 
 INSTALL = "cdc install-slot"
 _GENERATED_VERSION = 180000
@@ -175,44 +169,40 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
     def _inspect(self, connection: Connection) -> SlotInstallation:
         return inspect(connection)
 
-    def _plan_install(self, found: SlotInstallation, captures: Sequence[Capture]) -> Plan:
-        return slot_plan.plan_install(found, captures)
+    def plan_install(self, captures: Sequence[Capture]) -> Plan:
+        with self._inspected() as (_, found):
+            return slot_plan.plan_install(found, captures)
 
-    def _plan_uninstall(self, _connection: Connection, found: SlotInstallation) -> Plan:
-        return slot_plan.plan_uninstall(found)
+    def plan_uninstall(self) -> Plan:
+        with self._inspected() as (_, found):
+            return slot_plan.plan_uninstall(found)
 
-    def _grants(
-        self, connection: Connection, found: SlotInstallation, captures: Sequence[Capture], choice: AccountChoice
-    ) -> str:
-        accounts = accounts_of(choice, self._info, connection)
-        return grants(found, captures, accounts, choice, only_these_connect(connection, choice))
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
+        with self._inspected() as (connection, found):
+            return grants(found, within(found.tables, captures), choice, *self._accounts(connection, choice))
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
-        with self._session() as connection:
-            found = inspect(connection)
-            known = found.memory.identities if found.memory is not None else {}
+        with self._inspected() as (connection, found):
             leaves = {leaf for table in found.tables.values() for leaf in table.leaves}
-            there = [table for table in known if table in found.tables and table not in leaves]
+            there = [table for table in found.installed if table in found.tables and table not in leaves]
             plan = slot_plan.plan_repair(found, there if tables is None else tables)
             self._apply(connection, plan, lambda _title: None)
         return Repaired(tuple(step.title for step in plan.steps))
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
-        with self._session() as connection:
-            plan = slot_plan.plan_extend(inspect(connection), [capture.table for capture in captures])
+        with self._inspected() as (connection, found):
+            plan = slot_plan.plan_extend(found, [capture.table for capture in captures])
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 
-    def _findings(self, _connection: Connection, found: SlotInstallation, captures: Sequence[Capture]) -> list[Finding]:
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
         no_replication = ""
-        try:
-            connect(self._consumer, "cdc doctor", replication="database").close()
-        except psycopg.OperationalError as error:
-            no_replication = own_words(error)
+        with self._inspected() as (_, found):
+            try:
+                connect(self._consumer, "cdc doctor", replication="database").close()
+            except psycopg.OperationalError as error:
+                no_replication = own_words(error)
         return findings(found, captures, self._limit, no_replication)
-
-    def _survey(self, connection: Connection, found: SlotInstallation) -> list[SurveyedTable]:
-        return survey(connection, found.schema, found.memory.identities if found.memory is not None else ())
 
     def _restoring(self, found: SlotInstallation, before: SlotInstallation) -> Plan:
         return slot_plan.restoring(found, before)
@@ -228,7 +218,7 @@ class SlotInstaller(PostgresBase[SlotInstallation]):
             except errors.QueryCanceled as error:
                 raise self._blocked(connection) from error
         else:
-            run_patiently(connection, step, found.schema, self._lock_wait)
+            run_step(connection, step, found.schema, self._lock_wait)
 
     def _blocked(self, connection: Connection) -> LockTimeout:
         what = f"The replication slot could not be made in {self._slot_seconds:.0f} s"

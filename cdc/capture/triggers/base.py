@@ -6,15 +6,15 @@ Installers are synchronous: they serve a person at a terminal, and the consumer'
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from cdc.model.column import Capture, SecretPatterns
 from cdc.model.connection import AccountChoice
 from cdc.model.errors import InstallError
-from cdc.model.finding import MANY, Finding, Repaired, Severity, SurveyedTable
+from cdc.model.finding import MANY, Finding, Repaired, SurveyedTable
 
 
 def refuse_all(*checks: Callable[[], None]) -> None:
@@ -74,15 +74,13 @@ def hide_nothing(_table: str) -> SecretPatterns:
 
 
 class InspectedTable(Protocol):
-    @property
-    def names(self) -> Sequence[str]:
-        """The names of all columns."""
-        ...
+    """A table with the names of all its columns, and of those of its primary key."""
 
     @property
-    def key(self) -> Sequence[str]:
-        """The names of the primary key's columns."""
-        ...
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def key(self) -> Sequence[str]: ...
 
 
 class Inspected(Protocol):
@@ -95,12 +93,6 @@ class Inspected(Protocol):
 def within(tables: Mapping[str, InspectedTable], captures: Iterable[Capture]) -> list[Capture]:
     """Return the captures with their secret columns named; those of tables that do not exist as they are."""
     return [c if (table := tables.get(c.table)) is None else c.within(table.names, table.key) for c in captures]
-
-
-def require_proof(finding: Finding) -> None:
-    """Raise what the proof of capture found wrong."""
-    if finding.severity is not Severity.OK:
-        raise InstallError(finding.detail, finding.fix)
 
 
 C = TypeVar("C")
@@ -117,46 +109,37 @@ class Installer(ABC, Generic[C, S]):
     @abstractmethod
     def _inspect(self, connection: C) -> S: ...
 
+    @contextmanager
+    def _inspected(self) -> Iterator[tuple[C, S]]:
+        with self._session() as connection:
+            yield connection, self._inspect(connection)
+
+    @abstractmethod
     def plan_install(self, captures: Sequence[Capture]) -> Plan:
         """Return the steps for what is missing or different, with the obstacle that the account would meet (missing
         privilege, error 1419).  Raises `InstallError` for what no account can do (no primary key, name taken), naming
         the tables."""
-        with self._session() as connection:
-            found = self._inspect(connection)
-            return self._plan_install(found, within(found.tables, captures))
 
     @abstractmethod
-    def _plan_install(self, found: S, captures: Sequence[Capture]) -> Plan: ...
-
     def plan_uninstall(self) -> Plan:
         """Return the steps that remove our objects: triggers first, journal last."""
-        with self._session() as connection:
-            return self._plan_uninstall(connection, self._inspect(connection))
-
-    @abstractmethod
-    def _plan_uninstall(self, connection: C, found: S) -> Plan: ...
 
     @abstractmethod
     def script(self, plan: Plan) -> str:
-        """The plan as a script that a DBA can run by hand with the engine's own client."""
+        """Return the plan as a script that a DBA can run by hand with the engine's own client."""
 
     def apply(self, plan: Plan, progress: Progress) -> None:
-        """Run it with a short lock wait and retries; when it fails half-way, what it made is taken back.  Raises the
-        plan's obstacle before anything is changed."""
+        """Run a plan with a short lock wait and retries; when it fails half-way, what it made is taken back.  Raises
+        the plan's obstacle before anything is changed."""
         with self._session() as connection:
             self._apply(connection, plan, progress)
 
     @abstractmethod
     def _apply(self, connection: C, plan: Plan, progress: Progress) -> None: ...
 
-    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
-        """Statements that give an installing and a consuming account exactly what they need."""
-        with self._session() as connection:
-            found = self._inspect(connection)
-            return self._grants(connection, found, within(found.tables, captures), choice)
-
     @abstractmethod
-    def _grants(self, connection: C, found: S, captures: Sequence[Capture], choice: AccountChoice) -> str: ...
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
+        """Return the statements that give an installing and a consuming account exactly what they need."""
 
     @abstractmethod
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
@@ -166,37 +149,29 @@ class Installer(ABC, Generic[C, S]):
 
     @abstractmethod
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
-        """Capture these tables beside those that are installed; the titles of the steps that this took.
+        """Capture these tables beside those that are installed; return the titles of the steps that this took.
 
         Their rows are noted to be read, since some may be older (a slot has no place for that: its source notes it).
         Raises `InstallError`."""
 
-    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
-        """The doctor's checks of this database: connection, privileges, journal, each drift, DEFINER, backlog."""
-        with self._session() as connection:
-            found = self._inspect(connection)
-            return self._findings(connection, found, within(found.tables, captures))
-
     @abstractmethod
-    def _findings(self, connection: C, found: S, captures: Sequence[Capture]) -> list[Finding]: ...
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        """Return the doctor's checks of this database: connection, privileges, journal, each drift, DEFINER,
+        backlog."""
 
     def within(self, captures: Sequence[Capture]) -> list[Capture]:
-        """The captures with those columns named that patterns make secret; of tables that do not exist, as they are."""
-        with self._session() as connection:
-            return within(self._inspect(connection).tables, captures)
+        """Return the captures with those columns named that patterns make secret; those of tables that do not exist as
+        they are."""
+        with self._inspected() as (_, found):
+            return within(found.tables, captures)
 
     @abstractmethod
     def survey(self, *, counted: bool) -> list[SurveyedTable]:
-        """All base tables of the database, by name, but ours; see `cdc.model.finding.Inspector`."""
+        """Return all base tables of the database, by name, but ours; see `cdc.model.finding.Inspector`."""
 
+    @abstractmethod
     def existing_tables(self) -> dict[str, tuple[str, ...]]:
-        """Table name → its column names, for all base tables of the database: rules are checked against it."""
-        with self._session() as connection:
-            tables = self._inspect(connection).tables
-            return {name: tuple(table.names) for name, table in tables.items() if self._is_base(table)}
-
-    def _is_base(self, table: Any) -> bool:  # noqa: ARG002 - PostgreSQL's override distinguishes views from tables by it; here all are tables
-        return True
+        """Return the column names of all base tables of the database, by table: rules are checked against them."""
 
 
 AnyInstaller = Installer[Any, Any]

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from queue import SimpleQueue
 from threading import Event, Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, Step, hide_nothing, require_proof, within
-from cdc.capture.triggers.mysql_findings import capture_findings, cascade_findings, findings_of, prove, unread_changes
+from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, Step, hide_nothing, within
+from cdc.capture.triggers.mysql_findings import capture_findings, cascade_findings, findings_of, prove, read_backlog
 from cdc.capture.triggers.mysql_plan import Proof, extend_plan, install_plan, repair_plan, restore_plan, uninstall_plan
 from cdc.capture.triggers.mysql_state import Installation, MySQLState, grants_text, inspect, installation
 from cdc.database import sqlfile
@@ -37,11 +36,11 @@ from cdc.database.mysql_connection import (
     rows,
 )
 from cdc.database.mysql_inspect import account_of, read_tables, survey
-from cdc.database.mysql_journal import TABLES, Tokens
+from cdc.database.mysql_journal import JOURNAL, TABLES, Tokens
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceError, TableAltered
-from cdc.model.finding import Finding, Repaired, SurveyedTable
+from cdc.model.finding import Finding, Repaired, Severity, SurveyedTable
 
 _BINLOG_NEEDS_SUPER = 1419
 _REGISTRY_CLOSED = 4133
@@ -71,40 +70,6 @@ class LockTries:
     attempts: int = 5
 
 
-def run(
-    connection: Connection[Any],
-    plan: Plan,
-    lock_wait: LockTries,
-    progress: Progress,
-    *,
-    prove: Callable[[Proof], Finding],
-    another: Callable[[], AbstractContextManager[Connection[Any]]],
-) -> None:
-    """Run all steps in order, independent ones in several sessions.  When one fails, this run's changes are taken back
-    before the error is raised.  ``another``: opens one more session."""
-    if plan.obstacle:
-        raise plan.obstacle
-    if not plan.steps:
-        return
-    _prepare(connection, lock_wait)
-    before = inspect(connection)
-    try:
-        for independent, steps in groupby(plan.steps, key=attrgetter("independent")):
-            if independent:
-                groups = _apart(steps, before)
-                _run_independent(connection, groups, lock_wait, progress, another)
-                continue
-            for step in steps:
-                progress(step.title)
-                if isinstance(step, Proof):
-                    require_proof(prove(step))
-                else:
-                    _run_step(connection, step, lock_wait)
-    except CdcError as error:
-        _take_back(connection, before, lock_wait, error)
-        raise
-
-
 def _run_independent(
     connection: Connection[Any],
     groups: Sequence[Sequence[Step]],
@@ -128,7 +93,7 @@ def _run_independent(
                 with reporting:
                     progress(step.title)
                 if (unfinished := _attempted(session, step, lock_wait)) is not None:
-                    rest.append(unfinished.rest)
+                    rest.append(unfinished[0])
         finally:
             free.put(session)
 
@@ -207,11 +172,11 @@ def _being_restored(connection: Connection[Any], tables: Sequence[str]) -> set[s
     are only created for tables that stay unlocked for a second."""
     locked: set[str] = set()
     for pause in (0, 1) if tables else ():
-        _execute(connection, f"DO SLEEP({pause})")
+        rows(connection, f"DO SLEEP({pause})")
         for table in tables:
             asked = time.monotonic()
             try:
-                _execute(connection, f"SELECT 1 FROM {quote(table)} LIMIT 0")  # noqa: S608 - `quote` quotes the name
+                rows(connection, f"SELECT 1 FROM {quote(table)} LIMIT 0")  # noqa: S608 - `quote` quotes the name
             except pymysql.err.MySQLError as error:
                 if code_of(error) not in (*LOCK_CONFLICTS, MISSING_TABLE):
                     raise
@@ -225,55 +190,45 @@ def _prepare(connection: Connection[Any], lock_wait: LockTries) -> None:
     seconds = int(lock_wait.seconds)
     waits = (f"SET SESSION lock_wait_timeout = {seconds}", f"SET SESSION innodb_lock_wait_timeout = {seconds}")
     for sql in (*SESSION, *waits):
-        _execute(connection, sql)
-
-
-class _Unfinished(NamedTuple):
-    """``rest``: the statements of a step that are not final."""
-
-    rest: Step
-    error: LockTimeout
+        rows(connection, sql)
 
 
 def _run_step(connection: Connection[Any], step: Step, lock_wait: LockTries) -> None:
     unfinished = _attempted(connection, step, lock_wait)
     if unfinished is not None:
-        raise unfinished.error
+        raise unfinished[1]
 
 
-def _attempted(connection: Connection[Any], step: Step, lock_wait: LockTries) -> _Unfinished | None:
-    """Run the statements; return the rest if a lock was not had in time.  After a lock conflict they are tried again
-    from the first that is not final: a statement is final by itself, those under LOCK TABLES together."""
+def _attempted(connection: Connection[Any], step: Step, lock_wait: LockTries) -> tuple[Step, LockTimeout] | None:
+    """Run the statements; return the rest, and the error, if a lock was not had in time.  After a lock conflict they
+    are tried again from the first that is not final: a statement is final by itself, those under LOCK TABLES
+    together."""
     final = failures = 0
     while final < len(step.statements):
         locked = False
         try:
             for number, sql in enumerate(step.statements[final:], final + 1):
-                _execute(connection, sql)
+                rows(connection, sql)
                 locked = (locked or sql.startswith("LOCK TABLES")) and sql != _UNLOCK
                 if not locked:
                     final = number
         except pymysql.err.MySQLError as error:
             if connection.open:
-                _execute(connection, _UNLOCK)
+                rows(connection, _UNLOCK)
             failures += 1
             if code_of(error) not in LOCK_CONFLICTS:
                 raise _explained(error, step) from error
             if failures == lock_wait.attempts:
-                table = step.table or _last_table(step)
+                named = re.findall(r"TABLE (?:IF EXISTS )?`([^`]+)`", step.statements[0])
+                table = step.table or (named[-1] if named else "of the journal")
                 tries = f"{lock_wait.attempts} times {lock_wait.seconds} s"
                 timeout = LockTimeout(
                     f"Could not {step.title}: table {table} stayed locked for {tries}, {_blocker(connection, table)}.",
                     "Wait until that connection ends its transaction, or end it with KILL, then run this again.",
                 )
                 timeout.__cause__ = error
-                return _Unfinished(replace(step, statements=step.statements[final:]), timeout)
+                return replace(step, statements=step.statements[final:]), timeout
     return None
-
-
-def _execute(connection: Connection[Any], sql: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
@@ -301,11 +256,6 @@ def _explained(error: pymysql.err.MySQLError, step: Step) -> InstallError:
     return InstallError(f"{where}: error {code}: {error.args[-1]}.")
 
 
-def _last_table(step: Step) -> str:
-    names = re.findall(r"TABLE (?:IF EXISTS )?`([^`]+)`", step.statements[0])
-    return names[-1] if names else "of the journal"
-
-
 def _blocker(connection: Connection[Any], table: str) -> str:
     """Return words that name the connection in the way, as far as this server and account show it."""
     mysql = Flavour.MARIADB.value not in str(connection.get_server_info()).lower()
@@ -326,42 +276,33 @@ def _blocker(connection: Connection[Any], table: str) -> str:
 def _take_back(
     connection: Connection[Any], before: MySQLState, lock_wait: LockTries, cause: CdcError, table: str | None = None
 ) -> None:
-    """Undo; the error names what cannot be undone now.  ``table``: only its triggers; None: everything."""
+    """Bring triggers and journal back to their state before this run; the error names what cannot be undone now.
+    Shapes that remain are unused and harmless.  ``table``: only its triggers; None: everything."""
     try:
-        _undo(connection, before, lock_wait, table)
+        now = inspect(connection)
+        old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
+        undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
+        undo += [
+            f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
+            f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
+            for trigger in old - new
+            if trigger.table in now.tables
+        ]
+        if table is None:
+            undo += [f"DROP TABLE {quote(name)}" for name in sorted(now.own_objects - before.own_objects)]
+        for sql in undo:
+            for tries_left in reversed(range(lock_wait.attempts)):
+                try:
+                    rows(connection, sql)
+                    break
+                except pymysql.err.OperationalError as error:
+                    if code_of(error) not in LOCK_CONFLICTS or not tries_left:
+                        raise
     except pymysql.err.MySQLError as error:
         raise InstallError(
             f"{cause.message} What had been done could not be taken back either (error {code_of(error)}).",
             "Run cdc install-triggers again at a quieter time.",
         ) from cause
-
-
-def _undo(connection: Connection[Any], before: MySQLState, lock_wait: LockTries, table: str | None) -> None:
-    """Triggers and journal as they were before this run; shapes that remain are unused and harmless."""
-    now = inspect(connection)
-    old, new = ({each for each in found.own_triggers if table in (None, each.table)} for found in (before, now))
-    undo = [f"DROP TRIGGER {quote(trigger.name)}" for trigger in new - old]
-    undo += [
-        f"CREATE DEFINER = CURRENT_USER TRIGGER {quote(trigger.name)} {trigger.timing} {trigger.event} "
-        f"ON {quote(trigger.table)} FOR EACH ROW\n{trigger.body}"
-        for trigger in old - new
-        if trigger.table in now.tables
-    ]
-    for name in sorted(now.own_objects - before.own_objects) if table is None else ():
-        undo.append(f"DROP TABLE {quote(name)}")
-    for sql in undo:
-        _retry(partial(_execute, connection, sql), lock_wait)
-
-
-def _retry(action: Callable[[], None], lock_wait: LockTries) -> None:
-    for attempt in range(1, lock_wait.attempts + 1):
-        try:
-            action()
-        except pymysql.err.OperationalError as error:
-            if code_of(error) not in LOCK_CONFLICTS or attempt == lock_wait.attempts:
-                raise
-        else:
-            return
 
 
 _DELIMITER = "$$"
@@ -413,15 +354,14 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
 
         ``cascades_only``: just the triggers of parents, which journal what foreign keys do to captured tables, for a
         consumer that reads everything else in the binlog."""
-        with self._session() as connection:
-            found = replace(self._inspect(connection), asked_tokens=tokens)
+        with self._inspected() as (_, state):
+            found = replace(state, asked_tokens=tokens)
             return install_plan(found, within(found.tables, captures), cascades_only=cascades_only)
 
-    def _plan_install(self, found: MySQLState, captures: Sequence[Capture]) -> Plan:
-        return install_plan(found, captures)
-
-    def _plan_uninstall(self, connection: Connection[Any], found: MySQLState) -> Plan:
-        return uninstall_plan(found, unread_changes(connection, found))
+    def plan_uninstall(self) -> Plan:
+        with self._inspected() as (connection, found):
+            waiting = read_backlog(connection, found) if JOURNAL in found.own_objects else None
+        return uninstall_plan(found, waiting[0] if waiting else 0)
 
     def script(self, plan: Plan) -> str:
         lines = [f"-- {note}" for note in plan.notes]
@@ -433,17 +373,38 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         return "\n".join([*lines, "DELIMITER ;", ""])
 
     def _apply(self, connection: Connection[Any], plan: Plan, progress: Progress) -> None:
-        run(connection, plan, self._lock_wait, progress, prove=partial(prove, self._info), another=self._session)
+        """Run all steps in order, independent ones in several sessions.  When one fails, this run's changes are taken
+        back before the error is raised."""
+        if plan.obstacle:
+            raise plan.obstacle
+        if not plan.steps:
+            return
+        _prepare(connection, self._lock_wait)
+        before = inspect(connection)
+        try:
+            for independent, steps in groupby(plan.steps, key=attrgetter("independent")):
+                if independent:
+                    groups = _apart(steps, before)
+                    _run_independent(connection, groups, self._lock_wait, progress, self._session)
+                    continue
+                for step in steps:
+                    progress(step.title)
+                    if not isinstance(step, Proof):
+                        _run_step(connection, step, self._lock_wait)
+                    elif (proved := prove(self._info, step)).severity is not Severity.OK:
+                        raise InstallError(proved.detail, proved.fix)
+        except CdcError as error:
+            _take_back(connection, before, self._lock_wait, error)
+            raise
 
-    def _grants(
-        self, connection: Connection[Any], found: MySQLState, captures: Sequence[Capture], choice: AccountChoice
-    ) -> str:
-        definer = next((trigger.definer for trigger in found.own_triggers), "")
-        accounts = {
-            AccountRole.INSTALLER: account_of(choice, AccountRole.INSTALLER, self._info, connection, definer),
-            AccountRole.CONSUMER: account_of(choice, AccountRole.CONSUMER, self._info, connection),
-        }
-        return grants_text(found, captures, self._info.database, accounts, choice)
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
+        with self._inspected() as (connection, found):
+            definer = next((trigger.definer for trigger in found.own_triggers), "")
+            accounts = {
+                AccountRole.INSTALLER: account_of(choice, AccountRole.INSTALLER, self._info, connection, definer),
+                AccountRole.CONSUMER: account_of(choice, AccountRole.CONSUMER, self._info, connection),
+            }
+            return grants_text(found, within(found.tables, captures), self._info.database, accounts, choice)
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
         return self._each_table(lambda found: repair_plan(found, self._installed(found), tables))
@@ -483,14 +444,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
                 found = self._inspect(connection).hiding(self._hiding)
                 plan = extend_plan(found, self._installed(found), within(found.tables, captures))
                 try:
-                    run(
-                        connection,
-                        plan,
-                        self._lock_wait,
-                        lambda _: None,
-                        prove=partial(prove, self._info),
-                        another=self._session,
-                    )
+                    self._apply(connection, plan, lambda _: None)
                 except TableAltered:
                     if not tries_left:
                         raise
@@ -504,25 +458,32 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
             there = inspect(connection).installation
         return self.extend(captures) if there is not None and there.cascades_only else ()
 
-    def _findings(self, connection: Connection[Any], found: MySQLState, captures: Sequence[Capture]) -> list[Finding]:
-        return [*findings_of(connection, found, captures), *capture_findings(self._info, found)]
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        with self._inspected() as (connection, found):
+            checks = findings_of(connection, found, within(found.tables, captures))
+            return [*checks, *capture_findings(self._info, found)]
 
     def cascade_findings(self, captures: Sequence[Capture]) -> list[Finding] | None:
-        """The doctor's checks of triggers that only journal cascades; None when that is not what is installed."""
-        with self._session() as connection:
-            found = self._inspect(connection)
-            only = found.installation is not None and found.installation.cascades_only
-            if not only:
+        """Return the doctor's checks of triggers that only journal cascades; None when that is not what is
+        installed."""
+        with self._inspected() as (connection, found):
+            if found.installation is None or not found.installation.cascades_only:
                 return None
-            return [
-                *cascade_findings(connection, found, within(found.tables, captures)),
-                *capture_findings(self._info, found),
-            ]
+            checks = cascade_findings(connection, found, within(found.tables, captures))
+            return [*checks, *capture_findings(self._info, found)]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
         """Return those of these tables that this account may not read, each tried."""
+        refused = []
         with self._session() as connection:
-            return [table for table in tables if not _may_read(connection, table)]
+            for table in tables:
+                try:
+                    rows(connection, sqlfile.render("mysql/queries.sql#may_read", table=quote(table)))
+                except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+                    if code_of(error) not in NO_PRIVILEGE:
+                        raise
+                    refused.append(table)
+        return refused
 
     # MariaDB takes a second to show the triggers of 1,000 tables: these two do not ask for them
 
@@ -535,13 +496,3 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
             there = installation(connection)
             captures = () if there is None or there.cascades_only else there.captures
             return survey(connection, {capture.table for capture in captures}, counted=counted)
-
-
-def _may_read(connection: Connection[Any], table: str) -> bool:
-    try:
-        rows(connection, sqlfile.render("mysql/queries.sql#may_read", table=quote(table)))
-    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
-        if code_of(error) in NO_PRIVILEGE:
-            return False
-        raise
-    return True

@@ -43,6 +43,7 @@ from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity, backlog
 
 _INSTALL = "cdc install-triggers"
+_REINSTALL = "cdc uninstall-triggers; cdc install-triggers"
 #: For a table that was not captured at the installation.
 _NEW = "The rules capture it since (tables or include changed): it is not captured yet."
 _INSTALL_CASCADES = "cdc install-triggers --cascades-only"
@@ -60,7 +61,12 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         return [*findings, Finding("journal", Severity.WRONG, detail, _INSTALL), *_definers(found)]
     if found.installation is None or not {JOURNAL, SHAPES, INSTALLATION} <= found.own_objects:
         return [*findings, Finding("journal", Severity.WRONG, "The journal is not installed.", _INSTALL)]
-    findings += [_version(found.installation.version), _tokens(found)]
+    if (version := found.installation.version) == VERSION:
+        findings.append(Finding("journal", Severity.OK, f"installed, version {version}"))
+    else:
+        detail = f"The journal has version {version}, this program reads {VERSION}."
+        findings.append(Finding("journal", Severity.WRONG, detail, _REINSTALL))
+    findings.append(_tokens(found))
     if WAIT in found.own_objects:
         detail = f"Procedure {WAIT} is left from an earlier version: nothing calls it any more."
         fix = _INSTALL if found.rights.may("ALTER ROUTINE") else f"DROP PROCEDURE {WAIT}"
@@ -69,11 +75,15 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
         detail = "Only the triggers for cascades are installed, for a consumer that reads the binlog."
         findings.append(Finding("triggers", Severity.WRONG, detail, _INSTALL))
         return [*findings, *_definers(found), _backlog(connection, found)]
-    if refusal := _refusal(found, captures):
+    try:
+        refuse(found, captures)
+        refusal = obstacle_of(found)
+    except InstallError as error:
+        refusal = error
+    if refusal:
         findings.append(Finding("installable", Severity.WRONG, refusal.message, refusal.hint))
-    findings += (*_trigger_findings(found, captures, cascades_only=False), *_created_again(found, _INSTALL))
-    findings += _definers(found)
-    findings += _silent_cascades(found)
+    findings += _trigger_findings(found, captures, cascades_only=False)
+    findings += (*_definers(found), *_silent_cascades(found))
     if found.installation.tokens is Tokens.ROW_START and not found.versioned_probe:
         detail = (
             "A KILL at the wrong moment makes MariaDB refuse all commits to captured tables (error 4133), "
@@ -87,8 +97,7 @@ def findings_of(connection: Connection[Any], found: MySQLState, captures: Sequen
 def cascade_findings(connection: Connection[Any], found: MySQLState, captures: Sequence[Capture]) -> list[Finding]:
     """Return the checks of triggers that only journal cascades, for a consumer that reads the binlog."""
     triggers = _trigger_findings(found, captures, cascades_only=True)
-    again = _created_again(found, _INSTALL_CASCADES)
-    return [*triggers, *again, *_definers(found), _backlog(connection, found)]
+    return [*triggers, *_definers(found), _backlog(connection, found)]
 
 
 def _silent_cascades(found: MySQLState) -> Iterator[Finding]:
@@ -104,38 +113,23 @@ def _silent_cascades(found: MySQLState) -> Iterator[Finding]:
         yield Finding("foreign keys", Severity.WARNING, detail, fix)
 
 
-def _version(version: int) -> Finding:
-    if version == VERSION:
-        return Finding("journal", Severity.OK, f"installed, version {version}")
-    fix = "cdc uninstall-triggers; cdc install-triggers"
-    return Finding("journal", Severity.WRONG, f"The journal has version {version}, this program reads {VERSION}.", fix)
-
-
-def _refusal(found: MySQLState, captures: Sequence[Capture]) -> InstallError | None:
-    try:
-        refuse(found, captures)
-    except InstallError as error:
-        return error
-    return obstacle_of(found)
-
-
 def _tokens(found: MySQLState) -> Finding:
     """Return whether the way in which triggers know their transaction still works as the server is configured now."""
     assert found.installation is not None
     tokens = found.installation.tokens
-    again = "cdc uninstall-triggers; cdc install-triggers"
     if tokens is Tokens.GTID and not found.server.binlog:
         detail = "The binlog was on at installation and is off now: every row counts as a transaction of its own."
-        return Finding("transactions", Severity.WRONG, detail, f"Switch log_bin on again, or {again}")
+        return Finding("transactions", Severity.WRONG, detail, f"Switch log_bin on again, or {_REINSTALL}")
     if tokens is Tokens.PERFORMANCE_SCHEMA and found.instrumentation is Instrumentation.EMPTY:
         detail = "The performance schema does not record transactions: every row counts as a transaction of its own."
         fix = "Set performance_schema = ON and run CALL sys.ps_setup_reset_to_default(FALSE)"
         return Finding("transactions", Severity.WRONG, detail, fix)
     if (tokens in (Tokens.PERFORMANCE_SCHEMA, Tokens.ROW)) is not (found.server.flavour is Flavour.MYSQL):
-        return Finding("transactions", Severity.WRONG, "The journal was installed on another kind of server.", again)
+        detail = "The journal was installed on another kind of server."
+        return Finding("transactions", Severity.WRONG, detail, _REINSTALL)
     if tokens is Tokens.ROW_START and found.galera:
         detail = "The server joined a Galera cluster since, where transaction ids are not unique."
-        return Finding("transactions", Severity.WRONG, detail, again)
+        return Finding("transactions", Severity.WRONG, detail, _REINSTALL)
     if tokens is Tokens.ROW:
         detail = "Each row counts as a transaction of its own, as accepted at installation (--row-tokens)."
         fix = f"GRANT SELECT ON {TRANSACTIONS} to the definer; cdc install-triggers --transaction-tokens"
@@ -185,12 +179,10 @@ def _trigger_findings(found: MySQLState, captures: Sequence[Capture], *, cascade
         yield Finding(f"triggers of {table}", Severity.WARNING, "No rule needs them any more.", fix)
     if not (lost or strays or stale or superfluous or crashing):
         yield Finding("triggers", Severity.OK, f"{len(wanted)} as they should be")
-
-
-def _created_again(found: MySQLState, fix: str) -> Iterator[Finding]:
-    for table in sorted({trigger.table for trigger in found.foreign_triggers}):
-        detail = "Another program created them again (a restored dump?): the table must be read again."
-        yield Finding(f"triggers of {table}", Severity.WARNING, detail, f"cdc run; with repair = false, {fix}")
+    detail = "Another program created them again (a restored dump?): the table must be read again."
+    again = f"cdc run; with repair = false, {fix}"
+    foreign = sorted({trigger.table for trigger in found.foreign_triggers})
+    yield from (Finding(f"triggers of {table}", Severity.WARNING, detail, again) for table in foreign)
 
 
 def _drift(table: MySQLTable, capture: Capture | None, compiled: JournalShape | None, new: Sequence[str]) -> str:
@@ -234,20 +226,15 @@ def _definers(found: MySQLState) -> Iterator[Finding]:
 
 
 def _backlog(connection: Connection[Any], found: MySQLState) -> Finding:
-    waiting = _waiting(connection, found)
+    waiting = read_backlog(connection, found)
     if waiting is None:
         return Finding("backlog", Severity.WARNING, "This account may not read the journal.", "Grant it SELECT on it.")
     return backlog(*waiting)
 
 
-def unread_changes(connection: Connection[Any], found: MySQLState) -> int:
-    """Return the changes in the journal, up to a limit; 0 where there is none, or this account may not read it."""
-    waiting = _waiting(connection, found) if JOURNAL in found.own_objects else None
-    return waiting[0] if waiting else 0
-
-
-def _waiting(connection: Connection[Any], found: MySQLState) -> tuple[int, float, int, int] | None:
-    """Return changes, age (seconds), bytes of disk and gaps; None when the journal cannot be read."""
+def read_backlog(connection: Connection[Any], found: MySQLState) -> tuple[int, float, int, int] | None:
+    """Return the journal's changes (counted up to a limit), the age of the oldest in seconds, bytes of disk and gaps;
+    None when the journal cannot be read."""
     try:
         if found.server.flavour is Flavour.MYSQL:  # else sizes may be a day old
             rows(connection, "SET SESSION information_schema_stats_expiry = 0")
@@ -258,11 +245,7 @@ def _waiting(connection: Connection[Any], found: MySQLState) -> tuple[int, float
 
 
 _CHECK = "capture"
-
-
 _NO_SUCH_USER = 1449
-
-
 #: Change nothing and run no trigger, but take the privileges of a proof.
 _NEEDED = (
     "INSERT INTO `cdc_probe` SELECT 0, 0 FROM DUAL WHERE FALSE",
@@ -271,42 +254,35 @@ _NEEDED = (
     "SELECT `id` FROM `cdc_journal` FORCE INDEX (PRIMARY) LIMIT 0",
     "DELETE FROM `cdc_journal` WHERE FALSE",
 )
-
-
 _CHANGES = (
     "INSERT INTO `cdc_probe` VALUES (CONNECTION_ID(), 1)",
     "UPDATE `cdc_probe` FORCE INDEX (PRIMARY) SET `n` = 2 WHERE `id` = CONNECTION_ID()",
     "DELETE FROM `cdc_probe` WHERE `id` = CONNECTION_ID()",
 )
-
-
 _LAST = "SELECT COALESCE(MAX(`id`), 0) FROM `cdc_journal` FORCE INDEX (PRIMARY)"
-
-
 _RECORDED = (
     "SELECT `id`, `txn`, `gap` FROM `cdc_journal` FORCE INDEX (PRIMARY) WHERE `id` > %s AND `shape` = %s ORDER BY `id`"
 )
-
-
-_DELETE = "DELETE FROM `cdc_journal` WHERE `id` = %s"
-
-
 #: Where the proof commits: @@last_gtid moves with nothing else; a commit also needs the registry of transactions.
 _COMMITTED = (Tokens.GTID, Tokens.ROW_START)
-
-
+#: Journaled changes of the probe: id, token, gap.
 Recorded = list[tuple[Any, ...]]
 
 
 def prove(info: ConnectionInfo, step: Proof) -> Finding:
     """Write the probe and read what the triggers made of it; nobody else ever sees either."""
     tokens: set[str] = set()
-    done, wanted = 0, 1
-    while done < wanted:
+    done, sessions = 0, 1
+    while done < sessions:
         connection = connect(info)
         try:
             with errors_of(info):
-                wanted = _prepare(connection)
+                rows(connection, "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5")
+                if server_of(connection).flavour is Flavour.MARIADB:
+                    rows(connection, "SET ROLE NONE")  # triggers run with the rights of the account, without its roles
+                    sessions = 2
+                else:
+                    sessions = int(rows(connection, "SELECT @@table_open_cache_instances")[0][0]) + 1
                 if denied := _denied(connection):
                     return denied
                 if step.tokens is Tokens.ROW_START:
@@ -326,17 +302,8 @@ def prove(info: ConnectionInfo, step: Proof) -> Finding:
         finally:
             connection.close()
         done += 1
-    kept = "each row by itself" if step.tokens is Tokens.ROW else "each transaction kept together"
-    return Finding(_CHECK, Severity.OK, f"proved by {2 * done} transactions on {done} connections: {kept}")
-
-
-def _prepare(connection: Connection[Any]) -> int:
-    """Set up the session; the number of connections that a proof takes."""
-    rows(connection, "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5")
-    if server_of(connection).flavour is Flavour.MARIADB:
-        rows(connection, "SET ROLE NONE")  # triggers run with the rights of the account, without its roles
-        return 2
-    return int(rows(connection, "SELECT @@table_open_cache_instances")[0][0]) + 1
+    how = "each row by itself" if step.tokens is Tokens.ROW else "each transaction kept together"
+    return Finding(_CHECK, Severity.OK, f"proved by {2 * done} transactions on {done} connections: {how}")
 
 
 def _denied(connection: Connection[Any]) -> Finding | None:
@@ -349,23 +316,19 @@ def _denied(connection: Connection[Any]) -> Finding | None:
             raise
         account, schema = rows(connection, "SELECT CURRENT_USER(), DATABASE()")[0]
         detail = f"Not proved: the account {account} may not write {PROBE} and read {JOURNAL} by rights of its own"
+        grants = [
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {quote(schema)}.{quote(PROBE)}",
+            f"GRANT SELECT, DELETE ON {quote(schema)}.{quote(JOURNAL)}",
+        ]
+        if server_of(connection).flavour is Flavour.MYSQL:
+            grants.append(f"GRANT SELECT ON {APPLIER}")
         return Finding(
             _CHECK,
             Severity.WARNING,
             f"{detail} (error {code_of(error)}: {error.args[-1]}).",
-            "; ".join(f"{grant} TO {account_literal(account)}" for grant in _grants(connection, quote(schema))),
+            "; ".join(f"{grant} TO {account_literal(account)}" for grant in grants),
         )
     return None
-
-
-def _grants(connection: Connection[Any], schema: str) -> list[str]:
-    """Return the grants that a proof takes, as GRANT statements without their end."""
-    mysql = server_of(connection).flavour is Flavour.MYSQL
-    return [
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.{quote(PROBE)}",
-        f"GRANT SELECT, DELETE ON {schema}.{quote(JOURNAL)}",
-        *([f"GRANT SELECT ON {APPLIER}"] if mysql else []),
-    ]
 
 
 def _transaction(connection: Connection[Any], step: Proof) -> Recorded:
@@ -379,7 +342,7 @@ def _transaction(connection: Connection[Any], step: Proof) -> Recorded:
         rows(connection, "ROLLBACK")
         return recorded
     for number, _, _ in recorded:
-        rows(connection, _DELETE, (number,))
+        rows(connection, "DELETE FROM `cdc_journal` WHERE `id` = %s", (number,))
     rows(connection, "COMMIT")
     return recorded
 

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, TypeVar
 
 import psycopg
 from psycopg import errors
 
 from cdc.capture.triggers import postgres_plan
-from cdc.capture.triggers.base import Hiding, Installer, Plan, Progress, S, Step, hide_nothing, require_proof, within
+from cdc.capture.triggers.base import Hiding, Inspected, Installer, Plan, Progress, Step, hide_nothing, within
 from cdc.capture.triggers.postgres_plan import refuse_table, unfit_server
 from cdc.capture.triggers.postgres_render import connects, grants, qualified, quote
-from cdc.capture.triggers.postgres_state import Connection, PostgresState, Waiting, inspect
+from cdc.capture.triggers.postgres_state import Connection, PostgresState, Relation, Waiting, inspect
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_CONSUMER, PROBE
 from cdc.database.postgres_connection import accounts_of, connect, connecting_roles, own_words
 from cdc.database.sqlfile import load
 from cdc.model.column import Capture
-from cdc.model.connection import AccountChoice, ConnectionInfo
+from cdc.model.connection import AccountChoice, Accounts, ConnectionInfo
 from cdc.model.errors import CdcError, InstallError, LockTimeout, SourceUnavailable
 from cdc.model.finding import NO_KEY, Finding, Repaired, Severity, SurveyedTable, backlog
 
@@ -64,26 +64,22 @@ def session(info: ConnectionInfo) -> Iterator[Connection]:
         raise kind(f"{info.describe()}: {own_words(error)}.") from error
 
 
-def run_patiently(connection: Connection, step: Step, schema: str, lock_wait: LockWait) -> None:
-    """Raises `LockTimeout` when the lock is not had in any try."""
+def run_step(connection: Connection, step: Step, schema: str, lock_wait: LockWait) -> None:
+    """Run a step in one transaction, again when a lock is not had in time.  Raises `LockTimeout` after the last try."""
     for left in reversed(range(lock_wait.lock_tries)):
         try:
-            return run_step(connection, step, lock_wait.lock_seconds)
+            with connection.transaction():
+                timeout = f"{int(lock_wait.lock_seconds * 1000)}ms"
+                connection.execute(b"SELECT set_config('lock_timeout', %s, true)", [timeout])
+                connection.execute(b"SET LOCAL client_min_messages = warning")
+                for statement in step.statements:
+                    connection.execute(statement.encode())
+                return
         except errors.LockNotAvailable as error:
             blocked = lock_timeout(connection, step, schema, lock_wait.lock_tries)
             if not left:
                 raise blocked from error
         lock_wait.pause(lock_wait.pause_seconds)
-    return None
-
-
-def run_step(connection: Connection, step: Step, lock_seconds: float) -> None:
-    """Run a step in one transaction.  Raises psycopg's LockNotAvailable when a lock is not had in time."""
-    with connection.transaction():
-        connection.execute(b"SELECT set_config('lock_timeout', %s, true)", [f"{int(lock_seconds * 1000)}ms"])
-        connection.execute(b"SET LOCAL client_min_messages = warning")
-        for statement in step.statements:
-            connection.execute(statement.encode())
 
 
 def lock_timeout(connection: Connection, step: Step, schema: str, tries: int) -> LockTimeout:
@@ -106,21 +102,29 @@ def lock_timeout(connection: Connection, step: Step, schema: str, tries: int) ->
 def script(plan: Plan, lock_seconds: float) -> str:
     """Return a script for psql: each step a transaction of its own, so that no lock is held while waiting for the next
     one."""
-    head = [f"-- {note}" for note in plan.notes]
-    head += ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
+    notes = [f"-- {note}" for note in plan.notes]
+    if not plan.steps:
+        return "\n".join([*notes, "-- Nothing to do.", ""])
+    head = ["\\set ON_ERROR_STOP on", f"SET lock_timeout = '{int(lock_seconds * 1000)}ms';"]
     head += ["SET client_min_messages = warning;"]  # dropping a function reports each trigger that is dropped with it
     blocks = [f"\n-- {step.title}\nBEGIN;\n" + "\n".join(step.statements) + "COMMIT;" for step in plan.steps]
-    return (
-        "\n".join([*head, *blocks, ""])
-        if plan.steps
-        else "\n".join([*head[: len(plan.notes)], "-- Nothing to do.", ""])
-    )
+    return "\n".join([*notes, *head, *blocks, ""])
 
 
-def only_these_connect(connection: Connection, choice: AccountChoice) -> str:
-    """Return the statements that keep all other accounts of the server from connecting; empty where that is so."""
-    roles = None if choice.shared else connecting_roles(connection)
-    return "" if roles is None else connects(connection.info.dbname, roles)
+class InspectedSchema(Inspected, Protocol):
+    """The state of a database of which one schema holds the ERP's tables.  ``installed``: the captured tables."""
+
+    @property
+    def schema(self) -> str: ...
+
+    @property
+    def tables(self) -> Mapping[str, Relation]: ...
+
+    @property
+    def installed(self) -> Collection[str]: ...
+
+
+S = TypeVar("S", bound=InspectedSchema)
 
 
 class PostgresBase(Installer[Connection, S]):
@@ -138,23 +142,33 @@ class PostgresBase(Installer[Connection, S]):
     def script(self, plan: Plan) -> str:
         return script(plan, self._lock_wait.lock_seconds)
 
-    def _is_base(self, table: Any) -> bool:
-        return table.kind in "rp"
+    def existing_tables(self) -> dict[str, tuple[str, ...]]:
+        with self._inspected() as (_, found):
+            return {name: tuple(table.names) for name, table in found.tables.items() if table.kind in "rp"}
+
+    def survey(self, *, counted: bool) -> list[SurveyedTable]:  # noqa: ARG002 - the interface's: PostgreSQL's counts cost nothing
+        with self._inspected() as (connection, found):
+            sql = load("postgres/trigger/queries.sql#survey").encode()
+            rows = connection.execute(sql, [found.schema]).fetchall()
+            installed = found.installed
+        return [
+            SurveyedTable(name, None if count < 0 else count, "" if has_key else NO_KEY, name in installed)
+            for name, count, has_key in rows
+        ]
+
+    def _accounts(self, connection: Connection, choice: AccountChoice) -> tuple[Accounts, str]:
+        """Return the accounts, and the statements that keep all others from connecting; none where that is so."""
+        roles = None if choice.shared else connecting_roles(connection)
+        connecting = "" if roles is None else connects(connection.info.dbname, roles)
+        return accounts_of(choice, self._info, connection), connecting
 
     @abstractmethod
     def _run(self, connection: Connection, step: Step, found: S) -> None:
-        """One step."""
+        """Run one step."""
 
     @abstractmethod
     def _restoring(self, found: S, before: S) -> Plan:
         """Plan the way back from the present installation to the one before."""
-
-    def survey(self, *, counted: bool) -> list[SurveyedTable]:  # noqa: ARG002 - the interface's: PostgreSQL's counts cost nothing
-        with self._session() as connection:
-            return self._survey(connection, self._inspect(connection))
-
-    @abstractmethod
-    def _survey(self, connection: Connection, found: S) -> list[SurveyedTable]: ...
 
     def _apply(self, connection: Connection, plan: Plan, progress: Progress) -> None:
         if not plan.steps:
@@ -166,32 +180,20 @@ class PostgresBase(Installer[Connection, S]):
                 progress(step.title)
                 self._run(connection, step, before)
                 done += 1
-        except BaseException as error:
-            if done:
-                self._take_back(connection, before, error)
+        except BaseException as cause:
+            if not done:
+                raise
+            try:
+                found = self._inspect(connection)
+                for step in self._restoring(found, before).steps:
+                    self._run(connection, step, found)
+            except CdcError as error:
+                install, uninstall = self.COMMANDS
+                raise InstallError(
+                    f"{cause} What had been done could not be taken back either: {error.message}",
+                    f"Run cdc {uninstall} (or {install}) again at a quieter time.",
+                ) from cause
             raise
-
-    def _take_back(self, connection: Connection, before: S, cause: BaseException) -> None:
-        """Undo; the error names what cannot be undone now."""
-        try:
-            found = self._inspect(connection)
-            for step in self._restoring(found, before).steps:
-                self._run(connection, step, found)
-        except CdcError as error:
-            install, uninstall = self.COMMANDS
-            raise InstallError(
-                f"{cause} What had been done could not be taken back either: {error.message}",
-                f"Run cdc {uninstall} (or {install}) again at a quieter time.",
-            ) from cause
-
-
-def survey(connection: Connection, schema: str, installed: Collection[str]) -> list[SurveyedTable]:
-    """The base tables of a schema."""
-    rows = connection.execute(load("postgres/trigger/queries.sql#survey").encode(), [schema]).fetchall()
-    return [
-        SurveyedTable(name, None if count < 0 else count, "" if has_key else NO_KEY, name in installed)
-        for name, count, has_key in rows
-    ]
 
 
 INSTALL = "cdc install-triggers"
@@ -205,7 +207,7 @@ _CHANGES = (
 
 
 def findings(found: PostgresState, captures: Sequence[Capture], waiting: Waiting | None) -> list[Finding]:
-    """``waiting``: None without a journal."""
+    """Return the doctor's checks.  ``waiting``: None without a journal."""
     sound = f"PostgreSQL {found.server.version // 10000}, schema {found.schema}"
     checks = [unfit_server(found.server) or Finding("server", Severity.OK, sound), _journal(found)]
     if waiting is not None:
@@ -213,8 +215,7 @@ def findings(found: PostgresState, captures: Sequence[Capture], waiting: Waiting
         if waiting.consumer:  # whose: another check
             checks.append(Finding("consumer", Severity.OK, "a session holds its lock"))
         else:
-            detail = "no consumer reads this database"
-            checks.append(Finding("consumer", Severity.WARNING, detail, "cdc run"))
+            checks.append(Finding("consumer", Severity.WARNING, "no consumer reads this database", "cdc run"))
         checks.append(backlog(waiting.changes, waiting.age, waiting.disk))
     if roles := ", ".join(found.server.silent_roles):
         detail = f"no trigger fires in sessions of {roles}: session_replication_role is replica there by default"
@@ -276,55 +277,34 @@ def _table(found: PostgresState, capture: Capture) -> list[str]:
     return changed or postgres_plan.drift(found, capture)
 
 
-def capture_findings(connection: Connection, found: PostgresState) -> Iterator[Finding]:
-    """The proof as the doctor does it, with the account that it has."""
-    if found.version is None or found.journal_lost:
-        return
-    if PROBE not in found.functions:
-        detail = "Not proved: the table cdc.cdc_probe is missing."
-        yield Finding(_CHECK, Severity.WARNING, detail, "cdc install-triggers; then what cdc grants prints")
-    else:
-        yield prove(connection)
-
-
 def prove(connection: Connection) -> Finding:
     """Write the probe, read what the triggers made of it, and roll both back."""
+    recorded = []
     try:
-        if denied := _denied(connection):
-            return denied
-        recorded = [_transaction(connection) for _ in range(2)]
+        row = connection.execute(load("postgres/trigger/queries.sql#may_prove").encode()).fetchone()
+        if missing := row[0] if row else []:
+            role = connection.info.user
+            detail = f"Not proved: role {role} lacks {', '.join(missing)}."
+            fix = "; ".join(f"GRANT {each} TO {quote(role)}" for each in missing)
+            return Finding(_CHECK, Severity.WARNING, detail, fix)
+        for _ in range(2):
+            with connection.transaction(force_rollback=True):
+                for change in _CHANGES:
+                    connection.execute(change)
+                recorded.append(connection.execute(load("postgres/trigger/queries.sql#recorded").encode()).fetchall())
     except psycopg.Error as error:
         if connection.broken:
             raise
         reason = error.diag.message_primary or type(error).__name__
         detail = f"A write to cdc.cdc_probe fails, and so do those to captured tables: {reason}."
         return Finding(_CHECK, Severity.WRONG, detail, _AGAIN)
-    for operations, _ in recorded:
-        if operations != ["I", "U", "D"]:
-            detail = f"3 changes of cdc.cdc_probe left {len(operations)} rows in the journal."
+    for journaled in recorded:
+        if [operation for operation, _ in journaled] != ["I", "U", "D"]:
+            detail = f"3 changes of cdc.cdc_probe left {len(journaled)} rows in the journal."
             return Finding(_CHECK, Severity.WRONG, detail, _AGAIN)
-    if len({token for _, tokens in recorded for token in tokens}) != len(recorded):
+    if len({token for journaled in recorded for _, token in journaled}) != len(recorded):
         return Finding(_CHECK, Severity.WRONG, "The triggers do not keep transactions together.", _AGAIN)
     return Finding(_CHECK, Severity.OK, f"proved by {len(recorded)} transactions: each kept together")
-
-
-def _denied(connection: Connection) -> Finding | None:
-    row = connection.execute(load("postgres/trigger/queries.sql#may_prove").encode()).fetchone()
-    missing = row[0] if row else []
-    if not missing:
-        return None
-    role = connection.info.user
-    detail = f"Not proved: role {role} lacks {', '.join(missing)}."
-    return Finding(_CHECK, Severity.WARNING, detail, "; ".join(f"GRANT {each} TO {quote(role)}" for each in missing))
-
-
-def _transaction(connection: Connection) -> tuple[list[str], list[str]]:
-    """Change the probe and take it back; the operations and the tokens of what was journaled."""
-    with connection.transaction(force_rollback=True):
-        for change in _CHANGES:
-            connection.execute(change)
-        rows = connection.execute(load("postgres/trigger/queries.sql#recorded").encode()).fetchall()
-    return [operation for operation, _ in rows], [token for _, token in rows]
 
 
 class PostgresInstaller(PostgresBase[PostgresState]):
@@ -339,61 +319,63 @@ class PostgresInstaller(PostgresBase[PostgresState]):
     def _inspect(self, connection: Connection) -> PostgresState:
         return inspect(connection)
 
-    def _plan_install(self, found: PostgresState, captures: Sequence[Capture]) -> Plan:
-        return postgres_plan.plan_install(found, captures)
+    def plan_install(self, captures: Sequence[Capture]) -> Plan:
+        with self._inspected() as (_, found):
+            return postgres_plan.plan_install(found, within(found.tables, captures))
 
-    def _plan_uninstall(self, connection: Connection, found: PostgresState) -> Plan:
-        mine = found.complete and found.server.schema_owned
-        return postgres_plan.plan_uninstall(found, waiting(connection).changes if mine else 0)
+    def plan_uninstall(self) -> Plan:
+        with self._inspected() as (connection, found):
+            mine = found.complete and found.server.schema_owned
+            return postgres_plan.plan_uninstall(found, waiting(connection).changes if mine else 0)
 
-    def _grants(
-        self, connection: Connection, found: PostgresState, captures: Sequence[Capture], choice: AccountChoice
-    ) -> str:
-        accounts = accounts_of(choice, self._info, connection)
-        return grants(found, captures, accounts, choice, only_these_connect(connection, choice))
+    def grants(self, captures: Sequence[Capture], choice: AccountChoice) -> str:
+        with self._inspected() as (connection, found):
+            return grants(found, within(found.tables, captures), choice, *self._accounts(connection, choice))
 
     def repair(self, tables: Sequence[str] | None = None) -> Repaired:
-        with self._session() as connection:
-            found = inspect(connection).hiding(self._hiding)
+        with self._inspected() as (connection, state):
+            found = state.hiding(self._hiding)
             there = [table for table in found.captures if table in found.tables]
             plan = postgres_plan.plan_repair(found, there if tables is None else tables)
             return self._apply_each(connection, plan, found.schema)
 
     def restore(self, captures: Sequence[Capture], consumer: str) -> Repaired:
-        """See `cdc.capture.triggers.mysql.MySQLInstaller.restore`."""
-        with self._session() as connection:
-            found = inspect(connection).hiding(self._hiding)
-            plan = postgres_plan.plan_restore(found, within(found.tables, captures), consumer)
+        """Create a lost journal again; see `cdc.capture.triggers.mysql.MySQLInstaller.restore`."""
+        with self._inspected() as (connection, found):
+            plan = postgres_plan.plan_restore(found.hiding(self._hiding), within(found.tables, captures), consumer)
             return self._apply_each(connection, plan, found.schema)
 
     def extend(self, captures: Sequence[Capture]) -> Sequence[str]:
-        with self._session() as connection:
-            found = inspect(connection)
+        with self._inspected() as (connection, found):
             plan = postgres_plan.plan_extend(found, within(found.tables, captures))
             self._apply(connection, plan, lambda _title: None)
         return [step.title for step in plan.steps]
 
-    def _findings(self, connection: Connection, found: PostgresState, captures: Sequence[Capture]) -> list[Finding]:
-        backlog = waiting(connection) if found.complete else None
-        return [*findings(found, captures, backlog), *capture_findings(connection, found)]
+    def findings(self, captures: Sequence[Capture]) -> list[Finding]:
+        with self._inspected() as (connection, found):
+            backlog = waiting(connection) if found.complete else None
+            checks = findings(found, within(found.tables, captures), backlog)
+            if found.version is None or found.journal_lost:
+                return checks
+            if PROBE in found.functions:  # the proof, with the account that the doctor has
+                return [*checks, prove(connection)]
+            detail = "Not proved: the table cdc.cdc_probe is missing."
+            fix = "cdc install-triggers; then what cdc grants prints"
+            return [*checks, Finding(_CHECK, Severity.WARNING, detail, fix)]
 
     def unreadable(self, tables: Sequence[str]) -> list[str]:
         """Return those of these tables that this account may not read."""
-        with self._session() as connection:
+        with self._inspected() as (connection, found):
             sql = load("postgres/trigger/queries.sql#unreadable").encode()
-            found = connection.execute(sql, [inspect(connection).schema, list(tables)]).fetchall()
-        return [name for (name,) in found]
-
-    def _survey(self, connection: Connection, found: PostgresState) -> list[SurveyedTable]:
-        return survey(connection, found.schema, found.captures)
+            return [name for (name,) in connection.execute(sql, [found.schema, list(tables)]).fetchall()]
 
     # -- applying ---------------------------------------------------------------------------------------------------
 
     def _run(self, connection: Connection, step: Step, found: PostgresState) -> None:
-        if step is postgres_plan.PROOF:
-            require_proof(prove(connection))
-        else:
-            run_patiently(connection, step, found.schema, self._lock_wait)
+        if step is not postgres_plan.PROOF:
+            run_step(connection, step, found.schema, self._lock_wait)
+        elif (proved := prove(connection)).severity is not Severity.OK:
+            raise InstallError(proved.detail, proved.fix)
 
     def _restoring(self, found: PostgresState, before: PostgresState) -> Plan:
         return postgres_plan.restoring(found, None if before.version is None else before.captures)
@@ -404,7 +386,7 @@ class PostgresInstaller(PostgresBase[PostgresState]):
         failed = dict(plan.refused)
         for step in plan.steps:
             try:
-                run_patiently(connection, step, schema, self._lock_wait)
+                run_step(connection, step, schema, self._lock_wait)
             except (InstallError, psycopg.Error) as error:
                 if not step.table or connection.broken:
                     raise

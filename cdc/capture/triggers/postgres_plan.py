@@ -12,6 +12,7 @@ from cdc.capture.triggers import postgres_render as sql
 from cdc.capture.triggers.base import Plan, Step, refuse_all, unread_notes
 from cdc.capture.triggers.postgres_state import PostgresState, Relation, Server
 from cdc.database.postgres_capture import JOURNAL_VERSION, PROBE
+from cdc.database.sqlfile import load
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 from cdc.model.finding import Finding, Severity
@@ -83,36 +84,33 @@ def refuse_server(found: PostgresState) -> None:
     server = found.server
     refuse_version(server)
     refuse_schema(server, found.schema)
-    if found.version is None and not found.server.schema_ours:
-        _refuse_names(found)
-    elif found.version is None and not found.server.schema_usable:
-        raise InstallError(f"Role {server.role} may not use the schema cdc of database {server.database}.", _OWNER)
-    elif found.version not in (None, JOURNAL_VERSION):
-        raise InstallError(
-            f"The journal in database {server.database} has version {found.version}, not {JOURNAL_VERSION}.",
-            "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
-        )
-    elif not server.schema_owned:
-        raise InstallError(f"Role {server.role} does not own the schema cdc of database {server.database}.", _OWNER)
-
-
-def _refuse_names(found: PostgresState) -> None:
-    server = found.server
-    if server.schema_exists:
+    ours = found.version is not None or server.schema_ours
+    if not ours and server.schema_exists:
         raise InstallError(
             f"Database {server.database} already has a schema named cdc that is not this product's.",
             "Rename it, or give role " + server.role + " USAGE on it if the journal is in there.",
         )
-    if server.namesakes:
+    if not ours and server.namesakes:
         raise InstallError(
             f"Tables named like the journal's exist already: {', '.join(server.namesakes)}.",
             "Rename them: FacturaScripts looks at table names without their schema.",
         )
-    if not server.may_create:
+    if not ours and not server.may_create:
         raise InstallError(
             f"Role {server.role} may not create a schema in database {server.database}.",
             f"GRANT CREATE ON DATABASE {sql.quote(server.database)} TO {sql.quote(server.role)};",
         )
+    if not ours:
+        return
+    if found.version is None and not server.schema_usable:
+        raise InstallError(f"Role {server.role} may not use the schema cdc of database {server.database}.", _OWNER)
+    if found.version not in (None, JOURNAL_VERSION):
+        raise InstallError(
+            f"The journal in database {server.database} has version {found.version}, not {JOURNAL_VERSION}.",
+            "Let the consumer finish, run cdc uninstall-triggers of the version that made it, then install again.",
+        )
+    if not server.schema_owned:
+        raise InstallError(f"Role {server.role} does not own the schema cdc of database {server.database}.", _OWNER)
 
 
 def refuse_tables(found: PostgresState, captures: Sequence[Capture]) -> None:
@@ -150,14 +148,18 @@ _EXPOSED = (
     "its trigger function is of an earlier version, in which code of the ERP's account can run with its owner's rights"
 )
 _CHANGED = "its triggers were switched off for a while, or the table was restored, or a partition came or went"
-_STOP = "Stop capturing "
 
 
 def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
     """Raises `InstallError` for what can never work."""
     refuse_all(lambda: refuse_server(found), lambda: refuse_tables(found, captures))
     wanted = {capture.table for capture in captures}
-    steps = [*_journal_steps(found, captures), *_probe_steps(found, captures)]
+    steps = _journal_steps(found, captures)
+    probe = found.functions.get(PROBE)
+    if probe is None or probe.source != sql.function_source(Capture(PROBE)) or probe.definer:
+        owners = {found.tables[capture.table].owner for capture in captures} - {found.server.role}
+        grants = map(_grant_owner, sorted(owners))
+        steps.append(Step("Make the probe", "", (*sql.probe(existing=probe is not None), *grants)))
     tables = [_forget(table) for table in found.captures if table not in wanted]
     tables += _table_steps(found, captures)
     return Plan((*steps, PROOF, *tables) if steps or tables else ())
@@ -191,7 +193,9 @@ def plan_restore(found: PostgresState, captures: Sequence[Capture], consumer: st
     plan = plan_repair(there, list(there.captures))
     first, *others = plan.steps
     if consumer not in ("", found.server.role):
-        first = replace(first, statements=(*first.statements, sql.grant_consumer(consumer)))
+        first = replace(
+            first, statements=(*first.statements, sql.statement("grant_consumer", consumer=sql.quote(consumer)))
+        )
     return replace(plan, steps=(first, *others))
 
 
@@ -201,26 +205,31 @@ def plan_extend(found: PostgresState, captures: Sequence[Capture]) -> Plan:
         raise InstallError(f"No journal is installed in {found.server.database}.", "Run cdc install-triggers.")
     refuse_server(found)
     refuse_tables(found, captures)
-    steps = _table_steps(found, captures)
-    gaps = tuple(replace(step, statements=(*step.statements, sql.gap(step.table))) for step in steps)
-    return Plan((*_journal_steps(found, [*found.captures.values(), *captures]), *gaps))
+    steps = [replace(step, statements=(*step.statements, _gap(step.table))) for step in _table_steps(found, captures)]
+    return Plan((*_journal_steps(found, [*found.captures.values(), *captures]), *steps))
 
 
 def _journal_steps(found: PostgresState, captures: Iterable[Capture]) -> list[Step]:
     """An installation of an earlier version has no marker, and no function that writes the journal."""
     steps = []
     if not found.complete:
-        marker = () if found.server.marker_exists else (sql.marker(),)
+        marker = () if found.server.marker_exists else (sql.statement("marker"),)
         steps.append(Step("Make the journal", "", (sql.journal(found.schema), *marker)))
     elif not found.server.marker_exists:
-        steps.append(Step("Make room to note which outbox reads the journal", "", (sql.marker(),)))
+        steps.append(Step("Make room to note which outbox reads the journal", "", (sql.statement("marker"),)))
     if found.complete and not found.server.states_exist:
-        steps.append(Step("Make room to note which triggers were installed", "", (sql.states(),)))
+        steps.append(
+            Step(
+                "Make room to note which triggers were installed",
+                "",
+                (sql.statement("states", state=load("postgres/trigger/state.sql")),),
+            )
+        )
     owners = {found.tables[capture.table].owner for capture in captures if capture.table in found.tables}
     blind = append_drift(found)
     if blind or found.append is None or found.append.source != sql.append_source(found.schema, owners):
         missed = sorted(name for name in found.captures if _calls_append(found, name)) if blind else ()
-        statements = (sql.append(found.schema, owners), *map(sql.gap, missed))
+        statements = (sql.append(found.schema, owners), *map(_gap, missed))
         steps.append(Step("Make the function that writes the journal", "", statements))
     return steps
 
@@ -254,9 +263,9 @@ def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
             "Uninstall with the account that installed the triggers, or a superuser.",
         )
     tables = sorted({*found.captures, *found.functions} - {PROBE})
-    forgets = "cdc_capture" in found.server.present
-    steps = [_forget(table) if forgets else Step(_STOP + table, table, (sql.drop_function(table),)) for table in tables]
-    return Plan((*steps, Step("Drop the journal", "", (sql.drop_journal(),))), unread_notes(waiting))
+    steps = [_forget(table, recorded="cdc_capture" in found.server.present) for table in tables]
+    drop = Step("Drop the journal", "", (sql.statement("drop_journal"),))
+    return Plan((*steps, drop), unread_notes(waiting))
 
 
 def drift(found: PostgresState, capture: Capture) -> list[str]:
@@ -298,25 +307,16 @@ def _partitioned(found: PostgresState, table: str) -> bool:
     return table in found.tables and found.tables[table].kind == "p"
 
 
-def _probe_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
-    function = found.functions.get(PROBE)
-    if function and function.source == sql.function_source(Capture(PROBE)) and not function.definer:
-        return []
-    owners = {found.tables[capture.table].owner for capture in captures} - {found.server.role}
-    grants = [sql.grant_owner(owner) for owner in sorted(owners)]
-    return [Step("Make the probe", "", (*sql.probe(existing=function is not None), *grants))]
+def _table_steps(found: PostgresState, captures: Sequence[Capture]) -> Iterator[Step]:
+    for capture in captures:
+        wrong = drift(found, capture)
+        recorded = found.captures.get(capture.table) == capture
+        if wrong or not recorded or found.journal_lost:
+            title = f"Repair the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
+            yield Step(title, capture.table, _table_statements(found, capture, wrong))
 
 
-def _table_steps(found: PostgresState, captures: Sequence[Capture]) -> list[Step]:
-    return [step for capture in captures if (step := _table_step(found, capture))]
-
-
-def _table_step(found: PostgresState, capture: Capture) -> Step | None:
-    wrong = drift(found, capture)
-    known = capture.table in found.captures
-    recorded = found.captures.get(capture.table) == capture
-    if not wrong and recorded and not found.journal_lost:
-        return None
+def _table_statements(found: PostgresState, capture: Capture, wrong: Sequence[str]) -> tuple[str, ...]:
     triggers = {trigger.name: trigger for trigger in found.triggers.get(capture.table, ())}
     sound = {
         shape.name
@@ -327,20 +327,19 @@ def _table_step(found: PostgresState, capture: Capture) -> Step | None:
     }
     afresh = len(sound) < len(triggers)
     missing = [shape for shape in sql.TRIGGERS if afresh or shape.name not in sound]
-    owner = found.tables[capture.table].owner
+    owner, quoted = found.tables[capture.table].owner, sql.quote(capture.table)
     partitioned = _partitioned(found, capture.table)
-    statements = [
-        *([sql.drop_function(capture.table)] if afresh else []),
+    lost = found.journal_lost or (capture.table in found.captures and _was_blind(wrong))
+    return (
+        *([sql.statement("drop_function", function=quoted)] if afresh else []),
         sql.function(capture, styled=found.tables[capture.table].styled, partitioned=partitioned),
-        sql.revoke_function(capture.table),
+        sql.statement("revoke_function", function=quoted),
         *(sql.trigger(shape, found.schema, capture.table) for shape in missing),
         sql.remember_capture(capture),
-        *([sql.grant_owner(owner)] if owner != found.server.role else []),
-        *([sql.grant_partitions(capture.table)] if partitioned else []),
-        *([sql.gap(capture.table)] if found.journal_lost or (known and _was_blind(wrong)) else []),
-    ]
-    title = f"Repair the triggers of {capture.table}" if recorded else f"Capture {capture.table}"
-    return Step(title, capture.table, tuple(statements))
+        *([_grant_owner(owner)] if owner != found.server.role else []),
+        *([sql.statement("grant_partitions", function=quoted)] if partitioned else []),
+        *([_gap(capture.table)] if lost else []),
+    )
 
 
 def _was_blind(wrong: Sequence[str]) -> bool:
@@ -348,8 +347,19 @@ def _was_blind(wrong: Sequence[str]) -> bool:
     return any(phrase.endswith((MISSING, DISABLED, OTHER, SILENT, _CHANGED)) for phrase in wrong)
 
 
-def _forget(table: str) -> Step:
-    return Step(_STOP + table, table, (sql.drop_function(table), sql.forget_capture(table)))
+def _gap(table: str) -> str:
+    """Return the statement that makes the consumer read the table again."""
+    return sql.statement("gap", table=sql.literal(table))
+
+
+def _grant_owner(owner: str) -> str:
+    return sql.statement("grant_owner", owner=sql.quote(owner))
+
+
+def _forget(table: str, *, recorded: bool = True) -> Step:
+    drop = sql.statement("drop_function", function=sql.quote(table))
+    forget = [sql.statement("forget_capture", table=sql.literal(table))] if recorded else []
+    return Step(f"Stop capturing {table}", table, (drop, *forget))
 
 
 def restoring(found: PostgresState, captures: Mapping[str, Capture] | None) -> Plan:

@@ -64,23 +64,21 @@ def qualified(schema: str, table: str) -> str:
     return f"{quote(schema)}.{quote(table)}"
 
 
+def statement(name: str, **parts: str) -> str:
+    """Return a statement of statements.sql.  ``parts``: quoted, by their names in it."""
+    return render(f"{_FOLDER}/statements.sql#{name}", **parts)
+
+
 def journal(schema: str) -> str:
     return render(f"{_FOLDER}/journal.sql", version=str(JOURNAL_VERSION), schema=literal(schema))
 
 
 def probe(*, existing: bool) -> list[str]:
     """``existing``: only its function, so that grants on the table remain."""
-    made = [] if existing else [render(f"{_FOLDER}/statements.sql#probe")]
+    made = [] if existing else [statement("probe")]
     triggers = [] if existing else [trigger(shape, "cdc", PROBE) for shape in TRIGGERS]
-    return [*made, function(Capture(PROBE), styled=False), revoke_function(PROBE), *triggers]
-
-
-def marker() -> str:
-    return render(f"{_FOLDER}/statements.sql#marker")
-
-
-def drop_journal() -> str:
-    return render(f"{_FOLDER}/statements.sql#drop_journal")
+    revoke = statement("revoke_function", function=quote(PROBE))
+    return [*made, function(Capture(PROBE), styled=False), revoke, *triggers]
 
 
 def function_settings(*, styled: bool) -> frozenset[str]:
@@ -143,55 +141,22 @@ def dollar_quoted(body: str) -> str:
     return f"{tag}{body}{tag}"
 
 
-def revoke_function(table: str) -> str:
-    return render(f"{_FOLDER}/statements.sql#revoke_function", function=quote(table))
-
-
-def gap(table: str) -> str:
-    """A row that makes the consumer read the table again."""
-    return render(f"{_FOLDER}/statements.sql#gap", table=literal(table))
-
-
-def drop_function(table: str) -> str:
-    return render(f"{_FOLDER}/statements.sql#drop_function", function=quote(table))
-
-
 def trigger(shape: TriggerShape, schema: str, table: str) -> str:
     name = shape.name.removeprefix("_cdc_")
-    return render(f"{_FOLDER}/statements.sql#trigger_{name}", table=qualified(schema, table), function=quote(table))
+    return statement(f"trigger_{name}", table=qualified(schema, table), function=quote(table))
 
 
 def remember_capture(capture: Capture) -> str:
     secrets = text_array(capture.secrets)
     state = load(f"{_FOLDER}/state.sql")
-    return render(f"{_FOLDER}/statements.sql#capture", table=literal(capture.table), secrets=secrets, state=state)
-
-
-def states() -> str:
-    return render(f"{_FOLDER}/statements.sql#states", state=load(f"{_FOLDER}/state.sql"))
-
-
-def forget_capture(table: str) -> str:
-    return render(f"{_FOLDER}/statements.sql#forget_capture", table=literal(table))
-
-
-def grant_consumer(consumer: str) -> str:
-    return render(f"{_FOLDER}/statements.sql#grant_consumer", consumer=quote(consumer))
-
-
-def grant_owner(owner: str) -> str:
-    return render(f"{_FOLDER}/statements.sql#grant_owner", owner=quote(owner))
-
-
-def grant_partitions(table: str) -> str:
-    return render(f"{_FOLDER}/statements.sql#grant_partitions", function=quote(table))
+    return statement("capture", table=literal(capture.table), secrets=secrets, state=state)
 
 
 def grants(
-    found: PostgresState, captures: Sequence[Capture], accounts: Accounts, choice: AccountChoice, connects: str = ""
+    found: PostgresState, captures: Sequence[Capture], choice: AccountChoice, accounts: Accounts, connects: str = ""
 ) -> str:
-    """Tables that do not exist are left out: the plan names them.  ``connects``: statements that let nobody else
-    connect."""
+    """Return the least grants.  Tables that do not exist are left out: the plan names them.  ``connects``: statements
+    that let nobody else connect."""
     existing = [capture for capture in captures if capture.table in found.tables]
     tables = ",\n    ".join(each for capture in existing for each in with_partitions(found, capture.table))
     consumer = accounts[AccountRole.CONSUMER].name
@@ -223,7 +188,7 @@ def account_parts(accounts: Accounts, choice: AccountChoice, connects: str, attr
 def connects(database: str, roles: Sequence[str]) -> str:
     """Return the statements that let only these roles, and those of this script, connect to a database."""
     grant = f"GRANT CONNECT ON DATABASE {quote(database)} TO {', '.join(map(quote, roles))};\n" if roles else ""
-    return render(f"{_FOLDER}/statements.sql#connects", database=quote(database), grant=grant)
+    return statement("connects", database=quote(database), grant=grant)
 
 
 def with_partitions(found: PostgresState, table: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
@@ -135,6 +135,10 @@ class PostgresState:
         """Return the same, as if what is installed were captured with these patterns."""
         captures = [replace(each, patterns=patterns_of(name)) for name, each in self.captures.items()]
         return replace(self, captures={each.table: each for each in within(self.tables, captures)})
+
+    @property
+    def installed(self) -> Collection[str]:
+        return self.captures
 
     @property
     def complete(self) -> bool:

@@ -205,7 +205,7 @@ def test_a_script_has_a_transaction_a_step() -> None:
 
 def test_grants_leave_secret_columns_out() -> None:
     accounts = {role: Account(f"cdc_{role}", password="p'w") for role in AccountRole}
-    text = grants(bare(), [CAPTURE, Capture("not there")], accounts, AccountChoice())
+    text = grants(bare(), [CAPTURE, Capture("not there")], AccountChoice(), accounts)
     assert 'GRANT SELECT ("nick") ON "public"."users" TO "cdc_consumer";' in text
     assert "CREATE ROLE \"cdc_consumer\" LOGIN PASSWORD 'p''w';" in text
     assert '"password"' not in text
