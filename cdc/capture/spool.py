@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import orjson
@@ -41,29 +40,22 @@ def not_written(error: OSError | sqlite3.OperationalError) -> Exception:
         code = error.sqlite_errorcode & 0xFF
         if code not in _UNWRITABLE:
             return error
-        folder, reason, full = _of_sqlite(), _UNWRITABLE[code], code == sqlite3.SQLITE_FULL
+        # as SQLite chooses: https://www.sqlite.org/tempfiles.html, section 5
+        named = [os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR")]
+        folders = [each for each in (*named, "/var/tmp", "/usr/tmp", "/tmp") if each]  # noqa: S108 - shown in an error message; nothing is written there
+        usable = (each for each in folders if Path(each).is_dir() and os.access(each, os.W_OK | os.X_OK))
+        folder, reason, full = next(usable, folders[0]), _UNWRITABLE[code], code == sqlite3.SQLITE_FULL
     else:
-        folder, reason, full = _of_python(), error.strerror or str(error), error.errno in DISK_FULL
+        try:
+            folder = tempfile.gettempdir()
+        except OSError:  # none is usable
+            folder = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - shown in an error message; nothing is written there
+        reason, full = error.strerror or str(error), error.errno in DISK_FULL
     fix = "Make room there" if full else "Let this user write there"
     return SourceUnavailable(
         f"A large transaction cannot be stored in the temporary folder {folder}: {reason}.",
         f"{fix}, or set TMPDIR to another folder.",
     )
-
-
-def _of_python() -> str:
-    try:
-        return tempfile.gettempdir()
-    except OSError:  # none is usable
-        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - shown in an error message; nothing is written there
-
-
-def _of_sqlite() -> str:
-    """Return the folder that SQLite chooses: https://www.sqlite.org/tempfiles.html, section 5."""
-    named = [os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR")]
-    folders = [folder for folder in (*named, "/var/tmp", "/usr/tmp", "/tmp") if folder]  # noqa: S108 - shown in an error message; nothing is written there
-    usable = (each for each in folders if Path(each).is_dir() and os.access(each, os.W_OK | os.X_OK))
-    return next(usable, folders[0])
 
 
 class RecordIndex:
@@ -87,9 +79,7 @@ class RecordIndex:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -164,20 +154,28 @@ class RecordIndex:
             number = int(root)
         return number
 
-    def parts(self, behind: int, size: int) -> Iterator[tuple[int, list[int]]]:
-        """(number of the last record, ordinals in order) of successive parts: whole records numbered above ``behind``,
-        about ``size`` changes each (more only when a single record has more)."""
+    def parts(self, after: int, size: int) -> Iterator[tuple[int, list[int], bool]]:
+        """Yield successive parts: whole records numbered above ``after``, about ``size`` changes each (more only when a
+        single record has more).  Of each the number of the last record, the ordinals in order, and whether it is the
+        last part."""
         try:
             self._join_successors()
             for (number,) in self._database.execute("SELECT number FROM joined ORDER BY number").fetchall():
                 root = self._root(number)
                 self._database.execute("UPDATE change SET record = ? WHERE record = ?", (root, number))
-            yield from _cut(
-                self._database.execute(
-                    "SELECT record, ordinal, weight FROM change WHERE record > ? ORDER BY record, ordinal", (behind,)
-                ),
-                size,
-            )
+            ordinals: list[int] = []
+            last = total = 0
+            for record, ordinal, weight in self._database.execute(
+                "SELECT record, ordinal, weight FROM change WHERE record > ? ORDER BY record, ordinal", (after,)
+            ):
+                if record != last and total >= size:
+                    yield last, sorted(ordinals), False
+                    ordinals, total = [], 0
+                ordinals.append(ordinal)
+                total += weight
+                last = record
+            if ordinals:
+                yield last, sorted(ordinals), True
         except sqlite3.OperationalError as error:
             raise not_written(error) from error
 
@@ -191,20 +189,6 @@ def record_names(table: str, key: Sequence[Value], former_key: Sequence[Value] |
     name = f"{table}:{list(key)!r}"
     former = name if former_key is None else f"{table}:{list(former_key)!r}"
     return name, None if former == name else former
-
-
-def _cut(changes: Iterable[tuple[int, int, int]], size: int) -> Iterator[tuple[int, list[int]]]:
-    ordinals: list[int] = []
-    last = total = 0
-    for record, ordinal, weight in changes:
-        if record != last and total >= size:
-            yield last, sorted(ordinals)
-            ordinals, total = [], 0
-        ordinals.append(ordinal)
-        total += weight
-        last = record
-    if ordinals:
-        yield last, sorted(ordinals)
 
 
 #: Written changes of more bytes than this count as several, so that a part's memory is bounded whatever the rows hold.
@@ -238,9 +222,7 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -269,19 +251,15 @@ class Spool:
             self._file.flush()
         except OSError as error:
             raise not_written(error) from error
-        waiting: tuple[int, list[int]] = (behind, [])
-        for part in self._index.parts(behind, size):
-            if waiting[1]:
-                yield SpoolPart(waiting[0], self._changes(waiting[1]), final=False)
-            waiting = part
-        yield SpoolPart(waiting[0], self._changes(waiting[1]), final=True)
-
-    def _changes(self, offsets: list[int]) -> tuple[RowChange, ...]:
-        changes = []
-        for offset in offsets:
-            self._file.seek(offset)
-            changes.append(_load(self._file.readline()))
-        return tuple(changes)
+        final = False
+        for last, offsets, final in self._index.parts(behind, size):
+            changes = []
+            for offset in offsets:
+                self._file.seek(offset)
+                changes.append(_load(self._file.readline()))
+            yield SpoolPart(last, tuple(changes), final)
+        if not final:
+            yield SpoolPart(behind, (), final=True)
 
 
 def _dump(change: RowChange) -> bytes:

@@ -252,15 +252,6 @@ def gaps_of(rows: Iterable[JournalRow]) -> tuple[Gap, ...]:
     return tuple(Gap(row.change.table, row.change.operation, row.change.time) for row in rows if row.gap)
 
 
-def marked(parts: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int], bool]]:
-    """Yield each part, and whether it is the last."""
-    part = next(parts, None)
-    while part is not None:
-        following = next(parts, None)
-        yield *part, following is None
-        part = following
-
-
 #: Parts that are read at once: the server answers about one while the rows of the one before are made.
 _AT_ONCE = 2
 
@@ -283,7 +274,9 @@ class ReadAhead:
     async def next(self) -> list[JournalRow] | TransactionHead | None:
         """Return the rows of the next part, or a huge transaction: nothing after that one is read before it is emitted.
         None after the last part."""
-        while self._parts and len(self._begun) < _AT_ONCE and not isinstance(self._last, TransactionHead):
+        while self._parts and len(self._begun) < _AT_ONCE:
+            if self._begun and isinstance(self._begun[-1], TransactionHead):
+                break
             part = self._parts.popleft()
             self._begun.append(part if isinstance(part, TransactionHead) else asyncio.create_task(self._read(part)))
         if not self._begun:
@@ -296,10 +289,6 @@ class ReadAhead:
             return rows
         self._begun.popleft()
         return first
-
-    @property
-    def _last(self) -> asyncio.Task[list[JournalRow]] | TransactionHead | None:
-        return self._begun[-1] if self._begun else None
 
     async def drop(self) -> None:
         self._parts.clear()

@@ -34,7 +34,6 @@ from cdc.capture.journal.database import (
     by_transaction,
     changes_of,
     gaps_of,
-    marked,
     parts,
 )
 from cdc.capture.pages import EmittedPage, PageRequest, TablePage
@@ -220,7 +219,17 @@ class JournalSource(CaptureSource[JournalPosition]):
         if all(map(self._is_named, rows)):
             return rows
         self._tables = await self.tables()
-        return [row if self._is_named(row) else self._renamed(row) for row in rows]
+        named = []
+        for row in rows:
+            change, table = row.change, self._tables.get(row.change.table)
+            key = None if table is None or change.image is None else key_of(change.image, table.key)
+            if self._is_named(row):
+                named.append(row)
+            elif key is None:
+                named.append(row._replace(change=change._replace(key={}, before=None, after=None), gap=True))
+            else:
+                named.append(row._replace(change=change._replace(key=key)))
+        return named
 
     async def _really_gone(self, rows: list[JournalRow]) -> list[JournalRow]:
         """The rows; of the keys in gaps those that name a record that is gone, each once.
@@ -256,13 +265,6 @@ class JournalSource(CaptureSource[JournalPosition]):
             return True
         return change.before is None and change.after is None
 
-    def _renamed(self, row: JournalRow) -> JournalRow:
-        change, table = row.change, self._tables.get(row.change.table)
-        key = None if table is None or change.image is None else key_of(change.image, table.key)
-        if key is None:
-            return row._replace(change=change._replace(key={}, before=None, after=None), gap=True)
-        return row._replace(change=change._replace(key=key))
-
     # -- huge transactions ------------------------------------------------------------------------------------------
 
     async def _huge(self, token: str, stored_records: int) -> AsyncIterator[Batch]:
@@ -271,7 +273,7 @@ class JournalSource(CaptureSource[JournalPosition]):
         await self._forgetting.settle()
         with RecordIndex() as index:
             gaps = await self._index(token, index)
-            for last, ordinals, final in marked(index.parts(stored_records, self._limits.batch)):
+            for last, ordinals, final in index.parts(stored_records, self._limits.batch):
                 rows = await self._really_gone(await self._named(await self._database.rows_at(token, ordinals)))
                 if final:
                     position = await self._after_gaps(_gaps(gaps), self._position.next((token,)))

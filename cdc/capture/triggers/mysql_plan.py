@@ -63,7 +63,7 @@ from cdc.database.mysql_journal import (
     captures_to_json,
 )
 from cdc.database.mysql_types import MySQLColumn, same, value
-from cdc.model.column import Capture, Column
+from cdc.model.column import Capture
 from cdc.model.errors import InstallError
 
 
@@ -83,39 +83,28 @@ def missed(
     for trigger in wanted:
         for table in captured & {tables[number] for number in shape_ids(trigger.body)}:
             known = old.get(trigger.name)
-            if (
-                known is None
-                or known.table != trigger.table
-                or _may_have_missed(found, known, targets[table], dialect.flavour)
-            ):
+            if known is None or known.table != trigger.table:
+                again.setdefault(trigger.table, set()).add(table)
+                continue
+            shapes = (found.shapes.get(number) for number in known.shape_ids)
+            shape = next((shape for shape in shapes if shape is not None and shape.table == table), None)
+            if shape is None or _loses(shape, targets[table].shape, dialect.flavour):
                 again.setdefault(trigger.table, set()).add(table)
     return again
 
 
-def _may_have_missed(found: MySQLState, old: MySQLTrigger, target: CascadeTarget, flavour: Flavour) -> bool:
-    """Return whether changes of the target were not recorded, or without something, by the trigger that is there
-    now."""
-    shapes = (found.shapes.get(number) for number in old.shape_ids)
-    shape = next((shape for shape in shapes if shape is not None and shape.table == target.shape.table), None)
-    return shape is None or _differs(shape, target.shape, flavour)
-
-
-def _differs(old: JournalShape, new: JournalShape, flavour: Flavour) -> bool:
-    """A longer text, or a column that is secret now, loses nothing."""
-    before, after = ({column.name: column for column in shape.columns} for shape in (old, new))
-    names = (before.keys() | set(old.secrets), after.keys() | set(new.secrets))
+def _loses(old: JournalShape, new: JournalShape, flavour: Flavour) -> bool:
+    """Return whether changes that were recorded with the old shape lack something of the new one.  A longer text, or a
+    column that is secret now, loses nothing."""
+    names: list[set[str]] = []
+    written: list[dict[str, tuple[str, str, str]]] = []  # how triggers write and compare each column's values
+    for shape in (old, new):
+        columns = [(column, MySQLColumn.recorded(column)) for column in shape.columns]
+        names.append({column.name for column, _ in columns} | set(shape.secrets))
+        written.append({c.name: (c.kind, value(known, "x"), same(known, flavour, "x", "y")) for c, known in columns})
+    before, after = written
     common = before.keys() & after.keys()
-    return (
-        old.key != new.key
-        or names[0] != names[1]
-        or any(_written(before[name], flavour) != _written(after[name], flavour) for name in common)
-    )
-
-
-def _written(column: Column, flavour: Flavour) -> tuple[str, str, str]:
-    """Return how triggers write and compare the column's values."""
-    known = MySQLColumn.recorded(column)
-    return column.kind, value(known, "x"), same(known, flavour, "x", "y")
+    return old.key != new.key or names[0] != names[1] or any(before[name] != after[name] for name in common)
 
 
 class RereadSteps(NamedTuple):
@@ -170,34 +159,18 @@ def _made_row(trigger: str) -> int:
     return MADE_ROW + zlib.crc32(of_table.encode()) % MADE_ROWS
 
 
-def watched(trigger: MySQLTrigger, targets: Mapping[str, CascadeTarget]) -> set[str]:
-    """Return the captured tables whose changes a trigger journals."""
-    return {
-        table for table, target in targets.items() if table == trigger.table or target.shape_id in trigger.shape_ids
-    }
-
-
 def _path(table: str) -> str:
     """Return the path of the table's member in a JSON object."""
     return literal("$." + orjson.dumps(table).decode())
-
-
-def unknown_shapes(found: MySQLState, triggers: Iterable[MySQLTrigger]) -> set[int]:
-    """Shapes that these triggers write and that nobody knows any more, so that no row with them can be read."""
-    return {number for each in triggers for number in each.shape_ids} - found.shapes.keys()
 
 
 RECORD = "record what is installed"
 MARK = "make room to note which outbox reads the journal"
 #: Shapes in a statement: each commit waits for the disk; 100 are far from the longest packet.
 _SHAPES = 100
-
-
 _TABLE = MySQLTable(
     PROBE, "InnoDB", (MySQLColumn("id", "bigint", "bigint unsigned"), MySQLColumn("n", "int", "int unsigned")), ("id",)
 )
-
-
 _TARGET = CascadeTarget(_TABLE, shape_of(_TABLE, Capture(PROBE)), PROBE_SHAPE)
 
 
@@ -216,13 +189,10 @@ def probe_steps(found: MySQLState, dialect: Dialect) -> list[Step]:
     """The probe made again, unless it is as it should be."""
     wanted = row_triggers(_TARGET, dialect)
     there = {trigger.name: trigger.body.strip() for trigger in found.probe_triggers}
+    same_triggers = there == {trigger.name: trigger.body.strip() for trigger in wanted}
     lost = any(trigger.definer in found.lost_definers for trigger in found.probe_triggers)
     versioned = dialect.tokens is Tokens.ROW_START
-    if (
-        there == {trigger.name: trigger.body.strip() for trigger in wanted}
-        and not lost
-        and found.versioned_probe is versioned
-    ):
+    if same_triggers and not lost and found.versioned_probe is versioned:
         return []
     drop = [f"DROP TABLE {quote(PROBE)}"] if PROBE in found.own_objects else []
     tables = ("probe_row_start", "probe_row") if versioned else ("probe",)
@@ -297,9 +267,20 @@ def install_plan(found: MySQLState, captures: Sequence[Capture], *, cascades_onl
     recorded = _record_steps(found, captures, cascades_only=cascades_only)
     # where the installation itself is lost, a run that is interrupted must leave it behind
     steps = [*recorded, *changes] if found.journal_lost else [*changes, *recorded]
+    # tables of which triggers that somebody else created again have missed changes
     foreign = found.foreign_triggers
-    unseen = {table for trigger in foreign for table in watched(trigger, targets)}
-    steps = [*_made_steps(found, foreign, unseen), *steps, *_reread_steps(found, targets, dialect, changes, unseen)]
+    unseen = {
+        table
+        for trigger in foreign
+        for table, target in targets.items()
+        if table == trigger.table or target.shape_id in trigger.shape_ids
+    }
+    steps += _reread_steps(found, targets, dialect, changes, unseen)
+    if found.made is None and found.own_triggers:
+        steps.insert(0, Step("record when triggers were created", "", (accepted(found.own_triggers),)))
+    elif foreign:
+        accept = (*map(announce, sorted(unseen)), accepted(foreign))
+        steps.insert(0, Step("accept triggers that were created again", "", accept))
     if not before and not steps:
         return Plan((), (), obstacle_of(found))
     proving = proof(found.tokens, cascades_only=cascades_only, definer=found.rights.account)
@@ -446,7 +427,10 @@ def _trigger_steps(
     good = {
         name
         for name, trigger in there.items()
-        if name in want and _equal(trigger, want[name]) and trigger.definer not in found.lost_definers
+        if (same := want.get(name)) is not None
+        and (trigger.table, trigger.timing, trigger.event) == (same.table, same.timing, same.event)
+        and trigger.body.strip() == same.body.strip()
+        and trigger.definer not in found.lost_definers
     }
     drops = [trigger for trigger in there.values() if trigger.name not in good]
     strays = [trigger for trigger in drops if trigger.name in want and trigger.table != want[trigger.name].table]
@@ -465,7 +449,8 @@ def _trigger_steps(
         if all(s.startswith("DROP") for s in statements):  # without a lock: LOCK TABLES fails where the journal is lost
             steps.append(Step(f"remove triggers of {table}", table, tuple(statements), independent=True))
             continue
-        unreadable = unknown_shapes(found, dropped.get(table, ()))
+        # of shapes that nobody knows any more, so that no row with them can be read
+        unreadable = {number for each in dropped.get(table, ()) for number in each.shape_ids} - found.shapes.keys()
         columns = ", ".join(quote(column.name) for column in found.tables[table].columns)
         steps.append(
             Step(
@@ -495,17 +480,6 @@ def _by_table(actions: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]
     return [(table, [sql for _, sql in group]) for table, group in groupby(ordered, key=itemgetter(0))]
 
 
-def _made_steps(found: MySQLState, foreign: Sequence[MySQLTrigger], unseen: Iterable[str]) -> list[Step]:
-    """Record when triggers were created, where that is not known.  ``foreign``: those that somebody else created again;
-    ``unseen``: the tables of which these have missed changes, which are announced first."""
-    if found.made is None and (own := found.own_triggers):
-        return [Step("record when triggers were created", "", (accepted(own),))]
-    if not foreign:
-        return []
-    announced = [announce(table) for table in sorted(unseen)]
-    return [Step("accept triggers that were created again", "", (*announced, accepted(foreign)))]
-
-
 def _reread_steps(
     found: MySQLState,
     targets: Mapping[str, CascadeTarget],
@@ -523,11 +497,6 @@ def _reread_steps(
         for table, each in rereads.items()
         if each.note[1] not in noted
     ]
-
-
-def _equal(found: MySQLTrigger, wanted: PlannedTrigger) -> bool:
-    place = (found.table, found.timing, found.event)
-    return place == (wanted.table, wanted.timing, wanted.event) and found.body.strip() == wanted.body.strip()
 
 
 def _record(tokens: Tokens, captures: str) -> str:

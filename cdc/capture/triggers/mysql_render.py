@@ -43,6 +43,10 @@ class Path:
     def table(self) -> str:
         return self.keys[-1].table
 
+    @property
+    def operation(self) -> Operation:
+        return Operation.DELETE if self.effect is Effect.DELETED else Operation.UPDATE
+
 
 #: Parent → the keys that reference it.
 References = Mapping[str, Sequence[ForeignKey]]
@@ -172,7 +176,7 @@ def _journal_parts(target: CascadeTarget, operation: Operation, dialect: Dialect
     parts = {
         "shape": str(target.shape_id),
         "op": _code(operation, dialect),
-        "gap": _gap(target, operation, dialect),
+        "gap": gap(target, dialect, operation),
     }
     if dialect.tokens is Tokens.ROW_START:
         return {**parts, "token": "", "txn_name": "", "txn_value": "", "gap_value": ""}
@@ -185,12 +189,8 @@ def _code(operation: Operation, dialect: Dialect) -> str:
     return str(CODES[operation] + (CASCADE_ONLY if dialect.cascades_only else 0))
 
 
-def gap(target: CascadeTarget, dialect: Dialect) -> str:
-    """A row that makes the consumer read the target's table again."""
-    return _gap(target, Operation.UPDATE, dialect)
-
-
-def _gap(target: CascadeTarget, operation: Operation, dialect: Dialect) -> str:
+def gap(target: CascadeTarget, dialect: Dialect, operation: Operation = Operation.UPDATE) -> str:
+    """Return the statement of a row that makes the consumer read the target's table again."""
     named = dialect.tokens is not Tokens.ROW_START
     return statement(
         "mysql/triggers.sql#gap",
@@ -199,16 +199,6 @@ def _gap(target: CascadeTarget, operation: Operation, dialect: Dialect) -> str:
         shape=str(target.shape_id),
         op=_code(operation, dialect),
     )
-
-
-def _gap_key(target: CascadeTarget, operation: Operation, parts: Mapping[str, str]) -> str:
-    """The handler of a row's trigger.  An update only matters for its key, and only if that is not the same any more:
-    a number that the server gives is."""
-    keys = [target.table.column(name) for name in target.shape.key]
-    if operation is Operation.UPDATE and all(column.automatic for column in keys):
-        return parts["gap"]
-    after = image(keys, "NEW") if operation is Operation.UPDATE else "NULL"
-    return statement("mysql/triggers.sql#gap_key", key_before=image(keys, "OLD"), key_after=after, **parts)
 
 
 def _secrets(table: MySQLTable, shape: JournalShape, flavour: Flavour) -> str:
@@ -238,12 +228,20 @@ def row_triggers(target: CascadeTarget, dialect: Dialect) -> list[PlannedTrigger
         "same_rest": _same([c for c in table.columns if not c.often_changed], dialect.flavour),
         "secrets": _secrets(table, shape, dialect.flavour),
     }
+    keys = [table.column(name) for name in shape.key]
     triggers = []
     for suffix, operation in (("ai", Operation.CREATE), ("au", Operation.UPDATE), ("ad", Operation.DELETE)):
         name, event = trigger_name(table.name, suffix), _EVENTS[operation]
         own = {**parts, **_journal_parts(target, operation, dialect), "trigger": quote(name)}
-        if operation is not Operation.CREATE:
-            own["gap_key"] = _gap_key(target, operation, own)
+        # the handler: an update only matters for its key, and only if that is not the same any more: a number that the
+        # server gives is
+        if operation is Operation.UPDATE and all(column.automatic for column in keys):
+            own["gap_key"] = own["gap"]
+        elif operation is not Operation.CREATE:
+            after = image(keys, "NEW") if operation is Operation.UPDATE else "NULL"
+            own["gap_key"] = statement(
+                "mysql/triggers.sql#gap_key", key_before=image(keys, "OLD"), key_after=after, **own
+            )
         text = statement(f"mysql/triggers.sql#trigger_{event.lower()}", **own)
         triggers.append(PlannedTrigger(name, table.name, "AFTER", event, text))
     return triggers
@@ -266,7 +264,7 @@ def parent_trigger(
     if event == "UPDATE":
         conditions.append(f"NOT ({_same([columns[name] for name in sorted(columns)], dialect.flavour)})")
     # a gap for every table and operation at the end of these paths
-    noted = {_gap(targets[path.table], _operation(path), dialect) for path in paths}
+    noted = {gap(targets[path.table], dialect, path.operation) for path in paths}
     gaps = "".join(f"    {each};\n" for each in sorted(noted))
     if event == "UPDATE" and all(column.automatic for column in columns.values()):
         begin, blocks, end = "", [gaps], ""
@@ -294,16 +292,11 @@ def parent_trigger(
     return PlannedTrigger(name, parent.name, "BEFORE", event, text)
 
 
-def _operation(path: Path) -> Operation:
-    return Operation.DELETE if path.effect is Effect.DELETED else Operation.UPDATE
-
-
 #: OLD or NEW, and a column of the parent → the local variable that holds its value.
 Variables = Mapping[tuple[str, str], str]
 
 
 def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Dialect, variables: Variables) -> str:
-    operation = _operation(path)
     end = f"t{len(path.keys)}"
     visible = [target.table.column(column.name) for column in target.shape.columns]
     where, replaced = _conditions(path, variables)
@@ -315,10 +308,10 @@ def _block(path: Path, target: CascadeTarget, parent: MySQLTable, dialect: Diale
         "tables": " STRAIGHT_JOIN ".join(f"{quote(key.table)} AS t{n}" for n, key in enumerate(path.keys, 1)),
         "where": " AND ".join(where),
         "lock": "LOCK IN SHARE MODE" if parent.name in {key.table for key in path.keys} else "FOR UPDATE",
-        **_journal_parts(target, operation, dialect),
+        **_journal_parts(target, path.operation, dialect),
     }
     handler, after = parts["gap"], image(visible, end, replaced)
-    if operation is Operation.DELETE:
+    if path.effect is Effect.DELETED:
         key = image([target.table.column(name) for name in target.shape.key], end)
         handler, after = statement("mysql/triggers.sql#gap_cascade", key_before=key, **parts), "NULL"
     return statement("mysql/triggers.sql#cascade", handler=handler, before=image(visible, end), after=after, **parts)

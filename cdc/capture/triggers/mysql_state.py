@@ -146,8 +146,8 @@ class Rights:
     def may(self, privilege: str) -> bool:
         return bool({privilege, "ALL PRIVILEGES"} & (self.everywhere | self.here))
 
-    def may_everywhere(self, privilege: str) -> bool:
-        return bool({privilege, "ALL PRIVILEGES"} & self.everywhere)
+    def missing(self, *privileges: str) -> list[str]:
+        return [privilege for privilege in privileges if not self.may(privilege)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +259,10 @@ def inspect(connection: Connection[Any]) -> MySQLState:
     )
     own, taken = _own_objects(connection, left=any(trigger.ours for trigger in triggers))
     installation, rereads, made = _installation(connection) if INSTALLATION in own else (None, frozenset(), None)
+    shapes = {}
+    if SHAPES in own:
+        sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)} {BASE_TABLE}"  # noqa: S608 - the name is a constant
+        shapes = {number: JournalShape.from_json(name, layout) for number, name, layout in rows(connection, sql)}
     ours_by_name = {trigger_name(table, suffix) for table in tables for suffix in SUFFIXES}
     taken |= {t.name for t in triggers if t.name in ours_by_name and not t.ours}
     return MySQLState(
@@ -266,7 +270,7 @@ def inspect(connection: Connection[Any]) -> MySQLState:
         tables={name: table for name, table in tables.items() if name not in TABLES},
         foreign_keys=_foreign_keys(connection),
         triggers=triggers,
-        shapes=_shapes(connection) if SHAPES in own else {},
+        shapes=shapes,
         installation=installation,
         own_objects=frozenset(own),
         taken=frozenset(taken),
@@ -308,11 +312,6 @@ def _own_objects(connection: Connection[Any], *, left: bool) -> tuple[set[str], 
     if own or left:
         own |= {name for (name,) in rows(connection, sqlfile.load("mysql/queries.sql#inspect_routines"))}
     return own, taken
-
-
-def _shapes(connection: Connection[Any]) -> dict[int, JournalShape]:
-    sql = f"SELECT `id`, `table_name`, `layout` FROM {quote(SHAPES)} {BASE_TABLE}"  # noqa: S608 - the name is a constant
-    return {number: JournalShape.from_json(table, layout) for number, table, layout in rows(connection, sql)}
 
 
 def _installation(
@@ -387,7 +386,6 @@ TRANSACTIONS = "performance_schema.events_transactions_current"
 _TRUST = "SET GLOBAL log_bin_trust_function_creators = 1; -- and in the server's configuration file"
 #: Without these the account sees neither triggers nor columns.
 _TO_SEE = ("TRIGGER", "SELECT")
-_TO_INSTALL = ("LOCK TABLES",)
 
 
 def refuse(found: MySQLState, captures: Sequence[Capture]) -> None:
@@ -395,7 +393,7 @@ def refuse(found: MySQLState, captures: Sequence[Capture]) -> None:
     problems = [*_taken_names(found), *_unfit_tables(found, captures), *_unfit_server(found)]
     if (replica := found.replica) is not None and replica.severity is Severity.WRONG:
         problems.append(InstallError(replica.detail, f"{replica.fix}."))
-    if problems or _missing_rights(found, *_TO_SEE):  # without these no plan can be made
+    if problems or found.rights.missing(*_TO_SEE):  # without these no plan can be made
         raise InstallError.of_all([*problems, *_obstacles(found)]) or AssertionError("there is one")
 
 
@@ -445,21 +443,17 @@ def _unfit_tables(found: MySQLState, captures: Sequence[Capture]) -> Iterator[In
             yield InstallError(f"These tables are {what}: {', '.join(sorted(names))}.", hint)
 
 
-def _missing_rights(found: MySQLState, *needed: str) -> list[str]:
-    return [privilege for privilege in needed if not found.rights.may(privilege)]
-
-
 def _obstacles(found: MySQLState) -> Iterator[InstallError]:
     rights = found.rights
     to = account_literal(rights.account)
-    if missing := _missing_rights(found, *_TO_SEE, *_TO_INSTALL):
+    if missing := rights.missing(*_TO_SEE, "LOCK TABLES"):
         grant = f"GRANT {', '.join(missing)} ON {quote(rights.database)}.* TO {to}"
         yield InstallError(
             f"The account {rights.account} lacks the privileges {', '.join(missing)} on this database.",
             f"{grant}; `cdc grants` prints the grants of a dedicated account.",
             installer_grants(found, rights.database, to),
         )
-    if found.server.binlog and not found.trusts_creators and not rights.may_everywhere("SUPER"):
+    if found.server.binlog and not found.trusts_creators and not rights.everywhere & {"SUPER", "ALL PRIVILEGES"}:
         yield InstallError(
             f"The account {rights.account} may not create triggers while the server writes a binlog (error 1419).",
             "Run SET GLOBAL log_bin_trust_function_creators = 1, or install with an account that has SUPER.",
