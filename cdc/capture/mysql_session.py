@@ -59,23 +59,24 @@ class MySQLSession:
         self._connection: Connection[Any] | None = None
         self.closing = asyncio.Event()
 
-    async def connect(self, prepare: Callable[[Connection[Any]], None]) -> None:
-        """``prepare`` is what the connection is first used for; when it fails, there is no connection."""
+    async def connect(self, prepare: Callable[[Connection[Any]], object]) -> None:
+        """Connect.  ``prepare`` is what the connection is first used for; when it fails, there is no connection."""
         self.closing.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cdc-source")
+
+        def made(connection: Connection[Any]) -> None:
+            self._connection = connection
+
+        def open_and_prepare() -> None:
+            connection = connect(self._info, read_timeout=self._read_timeout, made=made)
+            with explained(self._info):
+                prepare(connection)
+
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._open, prepare)
+            await asyncio.get_running_loop().run_in_executor(self._thread, open_and_prepare)
         except BaseException:
             await self.disconnect()
             raise
-
-    def _open(self, prepare: Callable[[Connection[Any]], None]) -> None:
-        connection = connect(self._info, read_timeout=self._read_timeout, made=self._made)
-        with explained(self._info):
-            prepare(connection)
-
-    def _made(self, connection: Connection[Any]) -> None:
-        self._connection = connection
 
     async def disconnect(self) -> None:
         """End a wait that is going on within its current round trip, and that for a server that does not answer."""
@@ -83,34 +84,41 @@ class MySQLSession:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        closed = asyncio.get_running_loop().run_in_executor(thread, self._close)
+
+        def close() -> None:
+            connection, self._connection = self._connection, None
+            if connection is not None and connection.open:
+                connection.close()
+
+        closed = asyncio.get_running_loop().run_in_executor(thread, close)
         thread.shutdown(wait=False)
         await asyncio.wait({closed}, timeout=_ANSWER_SECONDS)
         if not closed.done() and (connection := self._connection) is not None:
             shut_down(connection)
         await closed
 
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and connection.open:
-            connection.close()
-
     async def run(self, work: Callable[[Connection[Any]], T]) -> T:
-        """``work`` in the connection's thread, its errors as ours."""
+        """Do ``work`` in the connection's thread, its errors as ours."""
+
+        def run() -> T:
+            if self._connection is None:
+                raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
+            with explained(self._info):
+                return work(self._connection)
+
         if self._thread is None:
             raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, work))
-
-    def _work(self, work: Callable[[Connection[Any]], T]) -> T:
-        if self._connection is None:
-            raise SourceUnavailable(f"Not connected to {self._info.describe()}.")
-        with explained(self._info):
-            return work(self._connection)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
         """Try for up to ``seconds`` to become the only consumer of this database, whichever way it reads."""
         rest = seconds
-        while not await self.run(partial(_get_lock, seconds=min(rest, SLICE))):
+
+        def lock(connection: Connection[Any]) -> bool:
+            name = _lock_name(connection)
+            return bool(rows(connection, "SELECT GET_LOCK(%s, %s)", (name, min(rest, SLICE)))[0][0])
+
+        while not await self.run(lock):
             rest -= SLICE
             if rest <= 0 or self.closing.is_set():
                 return False
@@ -118,11 +126,25 @@ class MySQLSession:
         return True
 
     async def lock_holder(self) -> LockHolder | None:
-        return await self.run(_lock_holder)
+        """Return what holds the lock for which `try_lock` tries; None when it is free."""
+
+        def read(connection: Connection[Any]) -> LockHolder | None:
+            (number,) = rows(connection, "SELECT IS_USED_LOCK(%s)", (_lock_name(connection),))[0]
+            if number is None:
+                return None
+            # without PROCESS an account sees its own sessions only
+            accounts = [
+                f"{user}@{host}" for id_, user, host, *_ in rows(connection, "SHOW PROCESSLIST") if id_ == number
+            ]
+            whose = f"account {accounts[0]}" if accounts else "another account, which ours lacks PROCESS to see"
+            return LockHolder(str(number), f"Connection {number} ({whose})", f"KILL {number}")
+
+        return await self.run(read)
 
     async def check_lock(self) -> None:
-        """Raises `SourceUnavailable` when the lock is not ours any more: the connection was lost or killed."""
-        if not await self.run(_has_lock):
+        """Raise `SourceUnavailable` when the lock is not ours any more: the connection was lost or killed."""
+        sql = "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()"
+        if not (await self.run(lambda connection: rows(connection, sql, (_lock_name(connection),))))[0][0]:
             raise SourceUnavailable(f"The consumer lock of {self._info.describe()} was lost.")
 
 
@@ -168,32 +190,10 @@ def _lock_name(connection: Connection[Any]) -> str:
     return f"cdc_{hashlib.sha256(database.encode()).hexdigest()[:40]}"
 
 
-def _get_lock(connection: Connection[Any], seconds: float) -> bool:
-    return bool(rows(connection, "SELECT GET_LOCK(%s, %s)", (_lock_name(connection), seconds))[0][0])
-
-
-def _lock_holder(connection: Connection[Any]) -> LockHolder | None:
-    (number,) = rows(connection, "SELECT IS_USED_LOCK(%s)", (_lock_name(connection),))[0]
-    if number is None:
-        return None
-    # without PROCESS an account sees its own sessions only
-    accounts = [f"{user}@{host}" for id_, user, host, *_ in rows(connection, "SHOW PROCESSLIST") if id_ == number]
-    whose = f"account {accounts[0]}" if accounts else "another account, which ours lacks PROCESS to see"
-    return LockHolder(str(number), f"Connection {number} ({whose})", f"KILL {number}")
-
-
-def _has_lock(connection: Connection[Any]) -> bool:
-    return bool(rows(connection, "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", (_lock_name(connection),))[0][0])
-
-
 #: Seconds that the server gets for an answer.
 SECONDS = 5.0
-
-
 #: Seconds between two checks of the server's settings.
 _CHECK_SECONDS: Final = 30.0
-
-
 TITLES: Final = {Flavour.MARIADB: "MariaDB", Flavour.MYSQL: "MySQL"}
 
 
@@ -208,43 +208,34 @@ class ProbeSession:
     async def run(self, work: Callable[[Connection[Any]], T]) -> T:
         try:
             if not self._connected:
-                await self._session.connect(self._look)
+                await self._session.connect(lambda _connection: None)
+                found = await self._session.run(server_of)
+                self.server = f"{TITLES[found.flavour]} {found.version.partition('-')[0]}"
                 self._connected = True
             return await self._session.run(work)
         except CdcError:
             await self.close()
             raise
 
-    def _look(self, connection: Connection[Any]) -> None:
-        found = server_of(connection)
-        self.server = f"{TITLES[found.flavour]} {found.version.partition('-')[0]}"
-
     async def close(self) -> None:
         self._connected = False
         await self._session.disconnect()
 
 
-class MySQLProbe(ABC):
+class MySQLProbe(ProbeSession, ABC):
     """A `cdc.capture.probe.Probe`, without its question."""
 
     def __init__(self, info: ConnectionInfo, *, replica: bool = False) -> None:
         """``replica``: the server may be one of which changes are not seen."""
+        super().__init__(info)
         self._info, self._replica = info, replica
-        self._session = ProbeSession(info)
         self._problems: tuple[str, ...] = ()
         self._checked_at = -math.inf
-
-    @property
-    def server(self) -> str:
-        return self._session.server
-
-    async def close(self) -> None:
-        await self._session.close()
 
     async def _with_problems(self, backlog: Backlog) -> Backlog:
         """Add what was found when the server's settings were checked last."""
         if time.monotonic() - self._checked_at >= _CHECK_SECONDS:
-            found = await self._session.run(lambda connection: list(self._findings(connection)))
+            found = await self.run(lambda connection: list(self._findings(connection)))
             self._problems = tuple(f"{each.detail} {each.fix}." for each in found if each.severity is Severity.WRONG)
             self._checked_at = time.monotonic()
         return replace(backlog, problems=self._problems)

@@ -256,8 +256,9 @@ async def readable(descriptor: int, seconds: float) -> bool:
 SECONDS = 5.0
 
 
-class ProbeConnection:
-    """A connection that is made when it is first needed, and again after it failed.  ``server``: as of `Probe`."""
+class PostgresProbe:
+    """A `cdc.capture.probe.Probe`, without its question: a connection that is made when it is first needed, and again
+    after it failed."""
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._info = info
@@ -280,17 +281,3 @@ class ProbeConnection:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
-
-
-class PostgresProbe:
-    """A `cdc.capture.probe.Probe`, without its question."""
-
-    def __init__(self, info: ConnectionInfo) -> None:
-        self._link = ProbeConnection(info)
-
-    @property
-    def server(self) -> str:
-        return self._link.server
-
-    async def close(self) -> None:
-        await self._link.close()

@@ -125,11 +125,11 @@ class PostgresLookup:
         layouts = self.catalogue.layouts
         return {name: layout.table for name, layout in layouts.items() if name in self._captured}
 
-    async def page(
+    async def read_page(
         self, wanted: PageRequest, marks: str, parameters: Mapping[str, Any]
     ) -> tuple[TablePage, list[tuple[str, str]]]:
-        """A page of a table, and what ``marks`` (a file of ``sql/postgres``) selects with these parameters, in one
-        snapshot that can write nothing."""
+        """Return a page of a table, and what ``marks`` (a file of ``sql/postgres``) selects with these parameters, in
+        one snapshot that can write nothing."""
         if asyncio.get_running_loop().time() - self._catalogue_at > FRESH_SECONDS:
             await self.read_catalogue()
 
@@ -169,7 +169,7 @@ class PostgresLookup:
     async def open_rows(
         self, schema: str, table: str, columns: Collection[str], column: str = "", value: str = ""
     ) -> list[Row]:
-        """Rows of a table with those of these columns that it has, whether they are secret or not."""
+        """Return rows of a table with those of these columns that it has, whether they are secret or not."""
         layout = await self.layout_of(schema, table)
         layout = replace(layout, readable=tuple(c.name for c in layout.table.columns if c.name in columns))
         sql = select(layout, matching(layout, column) if column else "true")
@@ -222,22 +222,20 @@ class PostgresLookup:
                 if found is not None:
                     return layout, found
             try:
-                if repeated and sql not in self._prepared:
-                    return layout, await self._read_and_prepare(layout, sql, parameters)
-                return layout, await self.read(layout, sql, parameters, settings)
+                if not repeated or sql in self._prepared:
+                    return layout, await self.read(layout, sql, parameters, settings)
+                name, unused = f"cdc_read_{next(self._numbers)}", ""
+                if len(self._prepared) == _PREPARED:
+                    unused = self._prepared.pop(next(iter(self._prepared)))
+                records = await self.read(layout, sql, parameters, prepare=prepare(sql, name, unused))
+                self._prepared[sql] = name
             except JournalMissing:  # the table or a column is gone, or another one
                 if not again:
                     raise
                 await self.read_catalogue()
+            else:
+                return layout, records
         raise AssertionError
-
-    async def _read_and_prepare(self, layout: JournalLayout, sql: str, parameters: dict[str, Any]) -> list[Any]:
-        name, unused = f"cdc_read_{next(self._numbers)}", ""
-        if len(self._prepared) == _PREPARED:
-            unused = self._prepared.pop(next(iter(self._prepared)))
-        found = await self.read(layout, sql, parameters, prepare=prepare(sql, name, unused))
-        self._prepared[sql] = name
-        return found
 
     async def read_catalogue(self) -> None:
         self.catalogue = await self._catalogue(self._schema, self._wanted)

@@ -43,7 +43,7 @@ async def _postgres(info: ConnectionInfo, capture: Capture, due: DueDay) -> tupl
         table = (await lookup.tables())[capture.table]
 
         async def page(request: PageRequest) -> TablePage:
-            return (await lookup.page(request, "slot/page_marks.sql", {}))[0]
+            return (await lookup.read_page(request, "slot/page_marks.sql", {}))[0]
 
         return table, await _all(table, due, page)
     finally:

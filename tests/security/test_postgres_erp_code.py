@@ -218,8 +218,8 @@ async def _read(site: Site, table: str, condition: str) -> str:
             for column in ("id", "x"):
                 assert await lookup.rows(table, column, [row[column]]) in ([row], [])
             request = PageRequest((await lookup.tables())[table], None, 10, where=condition)
-            (page, _) = await lookup.page(request, "slot/page_marks.sql", {})
-            await lookup.page(replace(request, after=row), "slot/page_marks.sql", {})
+            (page, _) = await lookup.read_page(request, "slot/page_marks.sql", {})
+            await lookup.read_page(replace(request, after=row), "slot/page_marks.sql", {})
             assert page.looked == 1
             await estimate(site.consumer, table, condition)
         except SourceError as error:

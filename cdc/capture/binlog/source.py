@@ -384,7 +384,7 @@ class BinlogProbe(MySQLProbe):
         self._ends: Ends[LogPosition] = Ends(holds)
 
     async def ask(self, position: Position | None) -> Backlog | None:
-        end = await self._session.run(log_head)
+        end = await self.run(log_head)
         stored = log_part(position)
         if stored is None:
             return None

@@ -77,14 +77,9 @@ class KnownShape(NamedTuple):
 
 def journals_cascades(connection: Connection[Any]) -> bool:
     """Return whether triggers journal cascades and nothing else, as far as this account may know."""
+    sql = "SELECT 1 FROM `cdc_installation` FORCE INDEX (PRIMARY) WHERE `id` = %s"
     try:
-        return bool(
-            rows(
-                connection,
-                "SELECT 1 FROM `cdc_installation` FORCE INDEX (PRIMARY) WHERE `id` = %s",
-                (CASCADES_ROW,),
-            )
-        )
+        return bool(rows(connection, sql, (CASCADES_ROW,)))
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
         if code_of(error) != MISSING_TABLE and code_of(error) not in NO_PRIVILEGE:
             raise
@@ -94,9 +89,8 @@ def journals_cascades(connection: Connection[Any]) -> bool:
 def read_shapes(connection: Connection[Any]) -> dict[int, KnownShape]:
     """Return shapes by number.  They never change."""
     found = {}
-    for number, table, layout in rows(
-        connection, "SELECT `id`, `table_name`, `layout` FROM `cdc_shape` FORCE INDEX (PRIMARY)"
-    ):
+    sql = "SELECT `id`, `table_name`, `layout` FROM `cdc_shape` FORCE INDEX (PRIMARY)"
+    for number, table, layout in rows(connection, sql):
         shape = JournalShape.from_json(table, layout)
         columns = {column.name: column for column in shape.columns}
         keys = JournalShape(table, tuple(columns[name] for name in shape.key), shape.key)
@@ -121,9 +115,8 @@ class JournalOrigin(NamedTuple):
     def precedes(self, record: Record) -> bool:
         """Return whether a dump put this row back."""
         renamed = int(record[0][1]) < self.probe or late(record, self.latest)
-        return (
-            renamed and _moment(record[0][5]) < self.created
-        )  # a whole second: what an installation sees at once is not
+        # a whole second: what an installation sees at once is not
+        return renamed and _moment(record[0][5]) < self.created
 
 
 def _moment(at: str) -> datetime:
@@ -211,8 +204,10 @@ class RowReader:
         for record in found:
             (number, token, shape_id, op, gap, at, *secrets), before, after = record
             known = self._shapes.get(int(shape_id))
-            if known is None:
-                yield from self._of_unknown_shape(token, int(number), int(shape_id))
+            if known is None:  # whose row it is, is not known: one for each table
+                missing = SourceError(f"A row of the journal names shape {int(shape_id)}, which is not in cdc_shape.")
+                for table in sorted({each.shape.table for each in self._shapes.values()}) or ["?"]:
+                    yield unreadable(token, table, datetime.now(UTC), int(number), missing)
                 continue
             try:
                 operation, key, old, new, lost = images_of(known, OPERATIONS[int(op)], before, after, gap=gap != "0")
@@ -225,12 +220,6 @@ class RowReader:
             except Exception as error:  # noqa: BLE001 - the row may be forged and fail in any way; the error is logged and the row becomes a gap, so that no change is lost
                 row = unreadable(token, known.shape.table, datetime.now(UTC), int(number), error)
             yield row
-
-    def _of_unknown_shape(self, token: str, number: int, shape: int) -> Iterator[JournalRow]:
-        """Yield an unreadable row for each table: whose it is, is not known."""
-        error = SourceError(f"A row of the journal names shape {shape}, which is not in cdc_shape.")
-        for table in sorted({known.shape.table for known in self._shapes.values()}) or ["?"]:
-            yield unreadable(token, table, datetime.now(UTC), number, error)
 
 
 _INTERRUPTED = 1317
@@ -505,7 +494,9 @@ class MySQLJournal:
             awaited = Awaited.WRITTEN
             while awaited is Awaited.WRITTEN:
                 awaited = await watch.wait(watched, self._reader.latest, end - time.monotonic())
-                if awaited is Awaited.WRITTEN and await self._session.run(self._has_rows):
+                after = (max(self._reader.latest - LATE, 0),)
+                look = partial(rows, sql=sqlfile.load("mysql/wait.sql#look"), parameters=after)
+                if awaited is Awaited.WRITTEN and bool(await self._session.run(look)):
                     return
             if awaited is Awaited.OVER:
                 return
@@ -520,9 +511,6 @@ class MySQLJournal:
         self._open_registry(connection)
         if self._versioned and self._history:
             self._forget_history(connection)
-
-    def _has_rows(self, connection: Connection[Any]) -> bool:
-        return bool(rows(connection, sqlfile.load("mysql/wait.sql#look"), (max(self._reader.latest - LATE, 0),)))
 
     def _look(self, connection: Connection[Any], seconds: float) -> bool:
         """Return whether the journal has rows, within about ``seconds``."""
@@ -591,7 +579,7 @@ def _delete_rows(connection: Connection[Any], ids: Sequence[int]) -> None:
 class MySQLJournalProbe(MySQLProbe):
     async def ask(self, _position: Position | None, /) -> Backlog:
         sql = sqlfile.load("mysql/journal_waiting.sql")
-        ((transactions, seconds),) = await self._session.run(partial(rows, sql=sql))
+        ((transactions, seconds),) = await self.run(partial(rows, sql=sql))
         return await self._with_problems(Backlog(max(float(seconds), 0.0), transactions))
 
     def _findings(self, connection: Connection[Any]) -> Iterable[Finding]:

@@ -100,7 +100,7 @@ class JournalWatch:
         member = Watched(info, versioned, active=time.monotonic())
         self._members[member] = None
         if self._task is None:
-            self._task = asyncio.create_task(self._alone())
+            self._task = asyncio.create_task(self._run())
         return member
 
     async def leave(self, member: Watched) -> None:
@@ -129,32 +129,31 @@ class JournalWatch:
             timer.cancel()
             member.waiting = None
 
-    async def _alone(self) -> None:
-        async with self._one:
-            await self._run()
-
     async def _run(self) -> None:
         backoff = Backoff(first=1.0, most=30.0)
-        while True:
-            leader = self._leader = next(iter(self._members))
-            session = MySQLSession(leader.info, read_timeout=_ANSWER)
-            delay = 0.0
-            try:
-                await session.connect(_prepare)
-                self.connected = True
-                backoff.reset()
-                await self._watch(session, leader)
-            except SourceError as error:
-                delay = backoff.next()
-                log.warning("journals not watched together", error=str(error), retry_in=round(delay, 1))
-                if leader in self._members:  # the next one's account may work
-                    self._members[leader] = self._members.pop(leader)
-            finally:
-                self.connected = False
-                for member in self._members:
-                    member.end(Awaited.UNWATCHED)
-                await session.disconnect()
-            await asyncio.sleep(delay)
+        # one database whose journal is locked must not hold up the others for longer than a second, once
+        prepare = partial(rows, sql="SET SESSION lock_wait_timeout = 1")
+        async with self._one:
+            while True:
+                leader = self._leader = next(iter(self._members))
+                session = MySQLSession(leader.info, read_timeout=_ANSWER)
+                delay = 0.0
+                try:
+                    await session.connect(prepare)
+                    self.connected = True
+                    backoff.reset()
+                    await self._watch(session, leader)
+                except SourceError as error:
+                    delay = backoff.next()
+                    log.warning("journals not watched together", error=str(error), retry_in=round(delay, 1))
+                    if leader in self._members:  # the next one's account may work
+                        self._members[leader] = self._members.pop(leader)
+                finally:
+                    self.connected = False
+                    for member in self._members:
+                        member.end(Awaited.UNWATCHED)
+                    await session.disconnect()
+                await asyncio.sleep(delay)
 
     async def _watch(self, session: MySQLSession, leader: Watched) -> None:
         """Watch until the leader leaves."""
@@ -194,11 +193,6 @@ class JournalWatch:
                 member.polls -= 1
                 member.due = now + min((now - member.active) * _IDLE_PART, len(others) * _OWN)
                 member.end(Awaited.WRITTEN)
-
-
-def _prepare(connection: Connection[Any]) -> None:
-    """One database whose journal is locked must not hold up the others for longer than a second, once."""
-    rows(connection, "SET SESSION lock_wait_timeout = 1")
 
 
 def _written(connection: Connection[Any]) -> object:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from cdc.capture.base import SILENT_SECONDS, LockHolder
 from cdc.capture.journal.database import (
     NO_MARKER,
     JournalPage,
@@ -34,8 +33,8 @@ from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.capture.probe import Backlog
 from cdc.database.postgres_capture import JOURNAL_VERSION, LOCK_CLASS, LOCK_IDLE, lsn_number, lsn_text
 from cdc.database.sqlfile import load, render
-from cdc.model.change import Operation, Position, Row, RowChange, Value
-from cdc.model.column import Capture, Table
+from cdc.model.change import Operation, Position, RowChange
+from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import JournalMissing, SourceUnavailable
 from cdc.model.image import Image, ImageReader, key_in, refuse
@@ -72,15 +71,11 @@ def _rows_sql(condition: str) -> str:
     return render("postgres/journal/rows.sql", condition=condition)
 
 
-class PostgresJournal:
-    """A `cdc.capture.journal.database.JournalDatabase`.
-
-    ``lookups``: tables that are read but not captured, with their secret columns.
-    """
+class PostgresJournal(PostgresLookup):
+    """A `cdc.capture.journal.database.JournalDatabase`."""
 
     def __init__(self, info: ConnectionInfo, captures: Sequence[Capture], lookups: Sequence[Capture] = ()) -> None:
-        self._lookup = PostgresLookup(info, captures, lookups)
-        self._link = self._lookup.link
+        super().__init__(info, captures, lookups)
         self._idle = False
         self._woken = False  # out of being idle, by the server
         self._busy_until = 0.0
@@ -89,7 +84,7 @@ class PostgresJournal:
         self.noted = 0  # `delete` commits asynchronously: what it noted may be lost with the server
         self._floor = self._next_floor = "0"
         #: Transactions that were read over this connection: no fail-over can have come in between.
-        self._read: set[str] = set()
+        self._seen: set[str] = set()
 
     # -- the connection ---------------------------------------------------------------------------------------------
 
@@ -97,45 +92,35 @@ class PostgresJournal:
         self._idle = self._woken = False
         self._pause = _SHORTEST
         self._floor = self._next_floor = "0"
-        self._read.clear()
-        await self._lookup.connect()
-        if await self._link.query("SELECT WHERE pg_is_in_recovery()"):
-            where = self._lookup.info.describe()
+        self._seen.clear()
+        await super().connect()
+        if await self.link.query("SELECT WHERE pg_is_in_recovery()"):
             raise SourceUnavailable(
-                f"{where} is on a standby: nothing is written there.", "Connect to the primary server."
+                f"{self.info.describe()} is on a standby: nothing is written there.", "Connect to the primary server."
             )
-        installation = await self._link.query(_sql("installation"))
+        installation = await self.link.query(_sql("installation"))
         version, schema = installation[0] if installation else (0, "")
         if version != JOURNAL_VERSION:
             raise JournalMissing(
-                f"The journal in {self._lookup.info.describe()} has version {version}, not {JOURNAL_VERSION}.",
+                f"The journal in {self.info.describe()} has version {version}, not {JOURNAL_VERSION}.",
                 "Run cdc install-triggers of this version.",
             )
-        await self._link.query("SELECT FROM cdc.cdc_journal LIMIT 0")  # `JournalMissing`
-        await self._link.query(f"LISTEN {CHANNEL}")
-        await self._lookup.use_schema(schema)
-
-    async def try_lock(self, seconds: float, silent: int = SILENT_SECONDS) -> bool:
-        return await self._lookup.try_lock(seconds, silent)
-
-    async def lock_holder(self) -> LockHolder | None:
-        return await self._lookup.lock_holder()
-
-    async def disconnect(self) -> None:
-        await self._lookup.disconnect()
+        await self.link.query("SELECT FROM cdc.cdc_journal LIMIT 0")  # `JournalMissing`
+        await self.link.query(f"LISTEN {CHANNEL}")
+        await self.use_schema(schema)
 
     async def wait(self, seconds: float) -> None:
         if self._idle:
-            self._woken = await self._link.input(seconds)
+            self._woken = await self.link.input(seconds)
             return
         if time.monotonic() < self._busy_until:
-            await self._link.input(min(seconds, _QUICK))
+            await self.link.input(min(seconds, _QUICK))
             return
-        if self._lookup.notified:
-            self._idle, self._next_floor = (await self._link.query(_sql("idle"), _IDLE_LOCK))[0]
+        if self.notified:
+            self._idle, self._next_floor = (await self.link.query(_sql("idle"), _IDLE_LOCK))[0]
         if self._idle:
             return  # look once more: what was committed before sent no NOTIFY
-        await self._link.input(min(seconds, self._pause))
+        await self.link.input(min(seconds, self._pause))
         self._pause = min(self._pause * 2, _LONGEST)
 
     # -- the journal ------------------------------------------------------------------------------------------------
@@ -143,34 +128,34 @@ class PostgresJournal:
     async def peek(self, limit: int) -> list[JournalRow]:
         if self._woken:
             self._idle = self._woken = False
-            rows = await self._rows(_VISIBLE_AND_BUSY, {"floor": self._floor, **_IDLE_LOCK}, limit)
+            rows = await self._journal(_VISIBLE_AND_BUSY, {"floor": self._floor, **_IDLE_LOCK}, limit)
         else:
-            rows = await self._rows(_VISIBLE, {"floor": self._floor}, limit)
+            rows = await self._journal(_VISIBLE, {"floor": self._floor}, limit)
         if not rows:  # entries of deleted rows stay in the index for a while: begin behind them
             self._floor = self._next_floor
         return rows
 
     async def heads(self, limit: int) -> list[TransactionHead]:
-        ((tokens, counts),) = await self._link.query(_sql("heads"), {"floor": self._floor, "limit": limit})
+        ((tokens, counts),) = await self.link.query(_sql("heads"), {"floor": self._floor, "limit": limit})
         return heads_of(tokens, counts)
 
     async def transaction_rows(self, tokens: Sequence[str]) -> list[JournalRow]:
         xids = _array(_split(token)[0] for token in tokens)
-        return await self._rows("xid = ANY (%(xids)s::xid8[])", {"xids": xids}, None)
+        return await self._journal("xid = ANY (%(xids)s::xid8[])", {"xids": xids}, None)
 
     async def rows_after(self, token: str, ordinal: int, limit: int) -> list[JournalRow]:
         parameters = {"xid": _split(token)[0], "lsn": lsn_text(max(ordinal, 0))}
-        return await self._rows("xid = %(xid)s::xid8 AND lsn > %(lsn)s::pg_lsn", parameters, limit, token)
+        return await self._journal("xid = %(xid)s::xid8 AND lsn > %(lsn)s::pg_lsn", parameters, limit, token)
 
     async def rows_at(self, token: str, ordinals: Sequence[int]) -> list[JournalRow]:
         parameters = {"xid": _split(token)[0], "lsns": _array(map(lsn_text, ordinals))}
-        return await self._rows("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
+        return await self._journal("xid = %(xid)s::xid8 AND lsn = ANY (%(lsns)s::pg_lsn[])", parameters, None, token)
 
     async def marker(self) -> Marker | None:
-        ((self._markable,),) = await self._link.query(_sql("marker_usable"))
+        ((self._markable,),) = await self.link.query(_sql("marker_usable"))
         if not self._markable:
             return None
-        return Marker(*(await self._link.query("SELECT outbox, batch FROM cdc.cdc_marker"))[0])
+        return Marker(*(await self.link.query("SELECT outbox, batch FROM cdc.cdc_marker"))[0])
 
     async def delete(self, tokens: Sequence[str], marker: Marker = NO_MARKER) -> None:
         mark = _sql("set_marker") if self._markable and marker.outbox else ""
@@ -178,36 +163,36 @@ class PostgresJournal:
         self._busy_until = time.monotonic() + BUSY
         if self._idle:
             self._idle = self._woken = False
-            await self._link.query(f"SELECT {_GIVE_BACK}", _IDLE_LOCK)
-        read = self._read.intersection(tokens)
+            await self.link.query(f"SELECT {_GIVE_BACK}", _IDLE_LOCK)
+        read = self._seen.intersection(tokens)
         if read:
             xids = _array(_split(token)[0] for token in read)
-            await self._link.query(mark + _sql("delete_read"), {"xids": xids, **marker._asdict()})
-            self._read -= read
+            await self.link.query(mark + _sql("delete_read"), {"xids": xids, **marker._asdict()})
+            self._seen -= read
         if others := [_split(token) for token in tokens if token not in read]:
             firsts = _array(lsn_text(int(first)) for _, first in others)
             parameters = {"xids": _array(xid for xid, _ in others), "lsns": firsts, **marker._asdict()}
-            await self._link.query(mark + _sql("delete"), parameters)
+            await self.link.query(mark + _sql("delete"), parameters)
 
-    async def _rows(
+    async def _journal(
         self, condition: str, parameters: dict[str, Any], limit: int | None, token: str = ""
     ) -> list[JournalRow]:
-        every = {**parameters, "limit": limit, "tables": self._lookup.catalogue.oids}
-        records = await self._link.query(_rows_sql(condition), every)
-        if records and records[0][-1] != self._lookup.catalogue.fingerprint:
-            await self._lookup.read_catalogue()
+        every = {**parameters, "limit": limit, "tables": self.catalogue.oids}
+        records = await self.link.query(_rows_sql(condition), every)
+        if records and records[0][-1] != self.catalogue.fingerprint:
+            await self.read_catalogue()
         return await in_slices(self._journal_rows(records, token))
 
     def _journal_rows(self, records: Iterable[Sequence[Any]], token: str) -> Iterator[JournalRow]:
         """``token``: of all the records; without it they begin with the first of each transaction."""
-        readers = self._lookup.catalogue.images
+        readers = self.catalogue.images
         last = b""
         for xid, lsn, at, table, code, secrets, before, after, _ in records:
             ordinal = int.from_bytes(lsn, "big")
             if xid != last:
                 last = xid
                 current = token or _token(int.from_bytes(xid, "big"), ordinal)
-                self._read.add(current)
+                self._seen.add(current)
             reader = readers.get(table, _UNKNOWN)
             try:
                 old = None if before is None else Image(before, reader)
@@ -223,36 +208,18 @@ class PostgresJournal:
 
     # -- the tables -------------------------------------------------------------------------------------------------
 
-    async def table_names(self) -> list[str]:
-        return await self._lookup.table_names()
-
     async def installed(self) -> list[str]:
-        return [name for (name,) in await self._link.query("SELECT table_name FROM cdc.cdc_capture")]
-
-    def capture(self, captures: Sequence[Capture]) -> None:
-        self._lookup.capture(captures)
+        return [name for (name,) in await self.link.query("SELECT table_name FROM cdc.cdc_capture")]
 
     async def definitions(self) -> object:
-        return await self._link.query(_sql("definitions"))
-
-    async def tables(self) -> dict[str, Table]:
-        return await self._lookup.tables()
+        return await self.link.query(_sql("definitions"))
 
     async def page(self, wanted: PageRequest, most: int) -> JournalPage | None:
         parameters = {"floor": self._floor, "most": most + 1}
-        page, marks = await self._lookup.page(wanted, "journal/page_marks.sql", parameters)
+        page, marks = await self.read_page(wanted, "journal/page_marks.sql", parameters)
         if len(marks) > most:
             return None
         return JournalPage(page, frozenset(_token(int(xid), lsn_number(first)) for xid, first in marks))
-
-    async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        return await self._lookup.rows(table, column, values)
-
-    async def all_rows(self, table: str) -> list[Row]:
-        return await self._lookup.all_rows(table)
-
-    async def site_url(self) -> str:
-        return await self._lookup.site_url()
 
 
 def _sql(name: str) -> str:
@@ -276,5 +243,5 @@ def _split(token: str) -> tuple[str, str]:
 
 class PostgresJournalProbe(PostgresProbe):
     async def ask(self, _position: Position | None, /) -> Backlog:
-        ((transactions, seconds),) = await self._link.query(load("postgres/journal/waiting.sql"))
+        ((transactions, seconds),) = await self.query(load("postgres/journal/waiting.sql"))
         return Backlog(max(seconds, 0.0), transactions)

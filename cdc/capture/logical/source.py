@@ -128,7 +128,7 @@ class SlotPages:
 
     async def read(self, wanted: PageRequest) -> TablePage | None:
         """Return the page; None while it does not show everything that was emitted."""
-        page, ((snapshot, end),) = await self._lookup.page(wanted, "slot/page_marks.sql", {})
+        page, ((snapshot, end),) = await self._lookup.read_page(wanted, "slot/page_marks.sql", {})
         if not self._unseen.all_in(Snapshot.parse(snapshot)):
             return None
         insert = lsn_number(end)  # the next record may begin after the header of a page that is not written yet
@@ -525,6 +525,6 @@ class LogicalProbe(PostgresProbe):
         self._ends: Ends[int] = Ends(ge)
 
     async def ask(self, position: Position | None) -> Backlog | None:
-        ((end,),) = await self._link.query("SELECT pg_current_wal_flush_lsn()::text")
+        ((end,),) = await self.query("SELECT pg_current_wal_flush_lsn()::text")
         stored = log_part(position)
         return None if stored is None else self._ends.ahead(lsn_number(end), LogicalPosition.load(stored).lsn)
