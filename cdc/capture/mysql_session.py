@@ -84,13 +84,7 @@ class MySQLSession:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-
-        def close() -> None:
-            connection, self._connection = self._connection, None
-            if connection is not None and connection.open:
-                connection.close()
-
-        closed = asyncio.get_running_loop().run_in_executor(thread, close)
+        closed = asyncio.get_running_loop().run_in_executor(thread, self._close)
         thread.shutdown(wait=False)
         await asyncio.wait({closed}, timeout=_ANSWER_SECONDS)
         if not closed.done() and (connection := self._connection) is not None:
