@@ -5,6 +5,7 @@ A position says how far a source was read, what follows from it, and how it is d
 
 from __future__ import annotations
 
+import asyncio
 import math
 import zlib
 from abc import ABC, abstractmethod
@@ -18,7 +19,8 @@ import orjson
 import structlog
 
 from cdc.model.backfill import Backfill
-from cdc.model.change import Batch, Position, ReaderStore, Row, Value
+from cdc.model.change import Batch, Position, ReaderStore, Row, SnapshotStore, Value
+from cdc.model.clock import Clock
 from cdc.model.column import Capture, Table
 from cdc.model.errors import SourceError
 from cdc.model.event import Event
@@ -266,6 +268,15 @@ class ConsumerLock:
         if self._readers is None or lock_holder is None or (holder := await lock_holder()) is None:
             return None
         return None if holder.noted(await self._readers.reading_session(self._source)) else holder
+
+
+async def try_reading(seconds: float, store: SnapshotStore, source: str, clock: Clock) -> bool:
+    """Try to become the only process of the outbox that reads a source without a lock of its own; wait ``seconds`` if
+    another one does."""
+    if await store.become_reader(source):
+        return True
+    await clock.wait(asyncio.Event(), seconds)
+    return False
 
 
 class SingleReader:

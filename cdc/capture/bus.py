@@ -10,12 +10,12 @@ is no event, or refused, goes into quarantine, and the rest continues.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -24,7 +24,7 @@ from urllib.parse import unquote
 import orjson
 import structlog
 
-from cdc.capture.base import NO_BACKFILLS, CaptureLimits, EventBatch, SingleReader, SourceBackfills
+from cdc.capture.base import NO_BACKFILLS, CaptureLimits, EventBatch, SingleReader, SourceBackfills, try_reading
 from cdc.capture.probe import Backlog, Ends
 from cdc.model.broker import EventStream, StreamMessage, StreamState, source_of_subject
 from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, SnapshotStore, Value
@@ -133,7 +133,8 @@ class BusSource(SingleReader):
 
     async def open(self, position: Position | None) -> None:
         known = None if position is None else StreamPosition.load(position)
-        await self._lock.acquire(self._become_reader, 1.0)
+        become_reader = partial(try_reading, store=self._store, source=self._name, clock=self._clock)
+        await self._lock.acquire(become_reader, 1.0)
         self._stream = await self._connect()
         state = await self._stream.state()
         if known is None:
@@ -143,12 +144,6 @@ class BusSource(SingleReader):
             self._position, self._first = known, None
             if lost := missing(known, state):
                 self._first = self._lost(lost, StreamPosition(state.created, state.first - 1))
-
-    async def _become_reader(self, seconds: float) -> bool:
-        if await self._store.become_reader(self._name):
-            return True
-        await self._clock.wait(asyncio.Event(), seconds)
-        return False
 
     async def begin(self) -> Batch | None:
         first, self._first = self._first, None

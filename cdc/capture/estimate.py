@@ -36,19 +36,15 @@ async def estimate(info: ConnectionInfo, table: str, where: str) -> int | None:
     except SourceError as error:
         if not where:
             raise
+        # the server's own words, where they are about the text of the condition: a planner may also look at values
+        words, cause = error.message.rpartition(": ")[2], error.__cause__
+        if isinstance(cause, pymysql.err.MySQLError):
+            code = code_of(cause)
+            words = str(cause.args[-1]) if code in _OF_THE_TEXT else f"the server refuses it (error {code})"
         raise UsageError(
-            f"The condition does not fit the table {table}: {_words(error)}.",
+            f"The condition does not fit the table {table}: {words.rstrip('.')}.",
             "It is SQL of the database, for its WHERE.",
         ) from error
-
-
-def _words(error: SourceError) -> str:
-    """The server's own, where they are about the text that was given: a planner may also look at values."""
-    cause = error.__cause__
-    if isinstance(cause, pymysql.err.MySQLError):
-        code = code_of(cause)
-        return str(cause.args[-1]).rstrip(".") if code in _OF_THE_TEXT else f"the server refuses it (error {code})"
-    return error.message.rpartition(": ")[2].rstrip(".")
 
 
 async def _postgres(info: ConnectionInfo, table: str, where: str) -> int | None:

@@ -63,7 +63,9 @@ def long_rows(
     if not missing:
         return {}
     keys, decode = read_keys(), _key_decoder(table)
-    length = _piece_length(connection)
+    # in characters or bytes; a multiple of three, so that pieces of base64 can be put together
+    ((most,),) = rows(connection, "SELECT @@SESSION.max_allowed_packet")
+    length = max(int(most) // _PART // 3 * 3, 3)
     found = {}
     for place in missing:
         key = decode(keys[place])
@@ -73,12 +75,6 @@ def long_rows(
 
 def _key_decoder(table: MySQLTable) -> Decoder:
     return decoder(JournalShape(table.name, tuple(table.column(name).column for name in table.key), table.key))
-
-
-def _piece_length(connection: Connection[Any]) -> int:
-    """Return a length in characters or bytes; a multiple of three, so that pieces of base64 can be put together."""
-    ((most,),) = rows(connection, "SELECT @@SESSION.max_allowed_packet")
-    return max(int(most) // _PART // 3 * 3, 3)
 
 
 def _image(connection: Connection[Any], table: MySQLTable, key: Row, length: int) -> str | None:
@@ -99,7 +95,7 @@ def _long_value(
 ) -> str | None:
     pieces: list[str] = []
     while True:
-        expression = piece(column, _of(column), len(pieces) * length + 1, length)
+        expression = piece(column, f"t.{quote(column.name)}", len(pieces) * length + 1, length)
         found = _select(connection, table, key, f"JSON_ARRAY({expression})")
         if found is None or found[0] is None:
             return None
@@ -107,10 +103,6 @@ def _long_value(
         if not text:
             return orjson.dumps("".join(pieces)).decode() if pieces else None  # a long value is not empty
         pieces.append(text)
-
-
-def _of(column: MySQLColumn) -> str:
-    return f"t.{quote(column.name)}"
 
 
 def _select(connection: Connection[Any], table: MySQLTable, key: Row, expressions: str) -> tuple[Any, ...] | None:
@@ -197,21 +189,18 @@ class MySQLLookup:
         return self._of_table(connection, table, lambda found: self._select(connection, found, "TRUE", ()))
 
     def rows(self, connection: Connection[Any], table: str, column: str, values: Sequence[Value]) -> list[Row]:
-        return self._of_table(connection, table, lambda found: self._matching(connection, found, column, values))
-
-    def _matching(
-        self, connection: Connection[Any], found: MySQLTable, column: str, values: Sequence[Value]
-    ) -> list[Row]:
-        """Checked here once more: the column's collation takes different values for equal."""
         wanted = set(values)
-        answer: list[Row] = []
         chunks = [list(wanted)[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
-        for chunk in chunks:
-            where = f"{quote(column).replace('%', '%%')} IN %s"
-            answer += [row for row in self._select(connection, found, where, (tuple(chunk),)) if row[column] in wanted]
-        if len(chunks) > 1:
-            answer.sort(key=lambda row: [(value is None, value) for value in map(row.__getitem__, found.key)])
-        return answer
+        where = f"{quote(column).replace('%', '%%')} IN %s"
+
+        def read(found: MySQLTable) -> list[Row]:
+            answer = [row for chunk in chunks for row in self._select(connection, found, where, (tuple(chunk),))]
+            if len(chunks) > 1:
+                answer.sort(key=lambda row: [(value is None, value) for value in map(row.__getitem__, found.key)])
+            # once more: the column's collation takes different values for equal
+            return [row for row in answer if row[column] in wanted]
+
+        return self._of_table(connection, table, read)
 
     def site_url(self, connection: Connection[Any]) -> str:
         """Return the address in FacturaScripts' own settings; empty where this account may not read them."""
@@ -246,7 +235,9 @@ class MySQLLookup:
     def _page(self, connection: Connection[Any], found: MySQLTable, wanted: PageRequest) -> TablePage:
         """With a condition two statements: where the page ends, then the rows that meet it.  In one, each of the others
         would be sent as well."""
-        where, parameters = _after_condition(found.key, wanted.after)
+        where, parameters = "TRUE", list[Any]()
+        if wanted.after is not None:
+            where, parameters = _compared(found.key, wanted.after, ">", ">")
         condition = wanted.condition(quote).replace("%", "%%")
         read_key, last = _key_decoder(found), None
         if condition:
@@ -254,7 +245,7 @@ class MySQLLookup:
             sql = sqlfile.render("mysql/page_end.sql", **names, where=where)
             for (end,) in rows(connection, sql, (*parameters, wanted.most - 1)):
                 last = read_key(end)
-                until, more = _until_condition(found.key, last)
+                until, more = _compared(found.key, last, "<", "<=")
                 where, parameters = f"{where} AND {until}", [*parameters, *more]
             where = f"{where} AND ({condition})"
         images = _images(connection, found, where, parameters, most=wanted.most)
@@ -275,21 +266,14 @@ class MySQLLookup:
     ) -> list[Row]:
         """Rows with long images once more, in a snapshot, since they take several statements."""
         images = _images(connection, table, where, parameters)
-        if None not in images:
-            decode = _decoder(table)
-            return [decode(text) for text in images if text is not None]
-        with _snapshot(connection):
-            return self._select_long(connection, table, where, parameters)
-
-    def _select_long(
-        self, connection: Connection[Any], table: MySQLTable, where: str, parameters: Sequence[Any]
-    ) -> list[Row]:
-        images = _images(connection, table, where, parameters)
-        keys = partial(_images, connection, table, where, parameters, key_image(table))
-        for place, each in long_rows(connection, table, images, keys).items():
-            images[place] = each.image
-            if each.image is None:
-                log.error("row not read", table=table.name, key=dict(each.key), reason=TOO_LONG)
+        if None in images:
+            with _snapshot(connection):
+                images = _images(connection, table, where, parameters)
+                keys = partial(_images, connection, table, where, parameters, key_image(table))
+                for place, each in long_rows(connection, table, images, keys).items():
+                    images[place] = each.image
+                    if each.image is None:
+                        log.error("row not read", table=table.name, key=dict(each.key), reason=TOO_LONG)
         decode = _decoder(table)
         return [decode(text) for text in images if text is not None]
 
@@ -339,17 +323,9 @@ def _decoder(table: MySQLTable) -> Decoder:
     return decoder(JournalShape(table.name, table.as_table.columns, table.key))
 
 
-def _after_condition(key: Sequence[str], after: Row | None) -> tuple[str, list[Any]]:
-    """The condition that a row comes behind a key, written so that the primary key's index serves it."""
-    return ("TRUE", []) if after is None else _compared(key, after, ">", ">")
-
-
-def _until_condition(key: Sequence[str], last: Row) -> tuple[str, list[Any]]:
-    """The condition that a row does not come behind a key, written likewise."""
-    return _compared(key, last, "<", "<=")
-
-
 def _compared(key: Sequence[str], row: Row, before: str, at_last: str) -> tuple[str, list[Any]]:
+    """Return the condition that a row comes after (or not after) a key, written so that the primary key's index serves
+    it.  ``before``, ``at_last``: the operators for the key's columns but the last, and for that."""
     parts, parameters = [], []
     for number, column in enumerate(key):
         equal = "".join(f"{quote(name)} = %s AND " for name in key[:number])

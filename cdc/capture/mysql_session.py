@@ -91,6 +91,11 @@ class MySQLSession:
             shut_down(connection)
         await closed
 
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.open:
+            connection.close()
+
     async def run(self, work: Callable[[Connection[Any]], T]) -> T:
         """Do ``work`` in the connection's thread, its errors as ours."""
 

@@ -50,26 +50,21 @@ class Window:
 
     def follow(self, transactions: Iterable[Transaction]) -> None:
         """Apply transactions that the stream emits."""
-        for transaction in transactions:
-            for change in transaction.changes:
-                if change.table == self._table:
-                    self._follow(change)
-
-    def _follow(self, change: RowChange) -> None:
-        if change.operation is Operation.TRUNCATE:
-            self._rows.clear()
-        elif change.operation is not Operation.READ:
+        for change in (change for transaction in transactions for change in transaction.changes):
+            if change.table != self._table or change.operation is Operation.READ:
+                continue
+            if change.operation is Operation.TRUNCATE:
+                self._rows.clear()
+                continue
             former = None if change.before is None else self._key(change.before)
             key = None if change.after is None else self._key(change.after)
-            if former in self._ours or key in self._ours:
-                self._replace(former, key, change.after)
-
-    def _replace(self, former: Key | None, key: Key | None, row: Row | None) -> None:
-        if former is not None and former != key:
-            self._rows.pop(former, None)
-        if key is not None and row is not None:
-            self._rows[key] = opened(row)
-            self._ours.add(key)
+            if former not in self._ours and key not in self._ours:
+                continue
+            if former is not None and former != key:
+                self._rows.pop(former, None)
+            if key is not None and change.after is not None:
+                self._rows[key] = opened(change.after)
+                self._ours.add(key)
 
     def rows(self) -> list[Row]:
         """Return the rows as they are at this place of the stream."""
@@ -305,12 +300,8 @@ class PageReader:
         """Return whether a page is under way now.  ``read``: the page with its mark, which the caller keeps; None when
         it cannot be read just now.  A table without a key is gone: there is nothing to read."""
         if not wanted.table.key:
-            log.error(
-                "lost",
-                source=self._source,
-                table=wanted.table.name,
-                reason="the table is gone; it cannot be read again",
-            )
+            reason = "the table is gone; it cannot be read again"
+            log.error("lost", source=self._source, table=wanted.table.name, reason=reason)
             self._begin(wanted, TablePage((), None, 0))
             return True
         began = self._pace.begin() if wanted.backfill is not None else 0.0
@@ -379,7 +370,8 @@ class PageReader:
         wanted, self._wanted = self._wanted, None
         assert wanted is not None, "a page is under way"
         ended = self._page.looked < wanted.most
-        last = wanted.after if self._page.last is None else _key(self._page.last, wanted.table)
+        row = self._page.last
+        last = wanted.after if row is None else {column: row[column] for column in wanted.table.key}
         if wanted.reread is not None:
             changes = tuple(
                 change._replace(operation=Operation.CREATE)
@@ -430,10 +422,6 @@ class PageReader:
                 for number, row in enumerate(self._window.rows(), first)
             ]
         )
-
-
-def _key(row: Row, table: Table) -> Row:
-    return {column: row[column] for column in table.key}
 
 
 def _usable(after: Row | None, table: Table) -> Row | None:

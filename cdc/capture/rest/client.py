@@ -97,28 +97,6 @@ class GuardState:
         most = _SILENT if given else _CAREFUL
         return None if len(self.calls) < most else self.calls[-most].at + BAN_SECONDS
 
-    def answered(self, now: float) -> GuardState:
-        """Return the state without calls whose answer may still arrive."""
-        return replace(self, calls=tuple(each for each in self.calls if each.status or each.at <= now - _LONGEST_CALL))
-
-    def without(self, permit: str) -> GuardState:
-        return replace(self, calls=tuple(each for each in self.calls if each.permit != permit))
-
-    def with_call(self, call: RefusedCall) -> GuardState:
-        return replace(self, calls=(*self.calls, call))
-
-    def with_refusal(self, call: RefusedCall) -> GuardState:
-        """A token that is not accepted is given nothing."""
-        lost = self.given if call.status == HTTPStatus.UNAUTHORIZED else {call.resource}
-        return replace(self.with_call(call), given=self.given - lost)
-
-    def with_granted(self, resource: str) -> GuardState:
-        return replace(self, given=self.given | {resource})
-
-    def with_ban(self, now: float) -> GuardState:
-        first = now if self.banned is None else self.banned[0]
-        return replace(self, banned=(first, now))
-
 
 class BanGuard:
     """``api``: its address, by which processes know that they ask the same one.  Raises `OutboxError` where the memory
@@ -155,9 +133,11 @@ class BanGuard:
             given = resource in memory.given
             until = memory.free_at(now, given=given)
             if until is None:
-                return memory.with_call(RefusedCall(now, 0, resource, permit)).dump()
+                return replace(memory, calls=(*memory.calls, RefusedCall(now, 0, resource, permit))).dump()
             error = self._withheld(memory, until, now)
-            error.answers_expected = memory.answered(now).free_at(now, given=given) is None
+            # without calls whose answer may still arrive
+            calls = tuple(each for each in memory.calls if each.status or each.at <= now - _LONGEST_CALL)
+            error.answers_expected = replace(memory, calls=calls).free_at(now, given=given) is None
             withheld.append(error)
             return memory.dump()
 
@@ -172,12 +152,18 @@ class BanGuard:
         now = self._now()
 
         def note(text: str) -> str:
-            memory = GuardState.load(text, now).without(permit)
+            memory = GuardState.load(text, now)
+            calls = tuple(each for each in memory.calls if each.permit != permit)
+            given, ban = memory.given, memory.banned
             if counted:
-                memory = memory.with_refusal(RefusedCall(now, status or 0, resource, permit or secrets.token_hex(8)))
+                calls = (*calls, RefusedCall(now, status or 0, resource, permit or secrets.token_hex(8)))
+                # a token that is not accepted is given nothing
+                given -= given if status == HTTPStatus.UNAUTHORIZED else {resource}
             if status == HTTPStatus.OK:
-                memory = memory.with_granted(resource)
-            return (memory.with_ban(now) if banned else memory).dump()
+                given |= {resource}
+            if banned:
+                ban = (ban[0] if ban else now, now)
+            return GuardState(calls, ban, given).dump()
 
         await self._store.change_refusals(self._api, note)
 
@@ -216,7 +202,11 @@ class BanGuard:
                 _moment(until),
                 wholly=True,
             )
-        calls = ", ".join(f"{_refused(each)} at {_moment(each.at):%H:%M}" for each in memory.calls)
+        calls = ", ".join(
+            f"{'the token' if each.status == HTTPStatus.UNAUTHORIZED else each.resource or 'the list of resources'} "
+            f"at {_moment(each.at):%H:%M}"
+            for each in memory.calls
+        )
         rest = "nothing is" if wholly else "only what it gave before is"
         return Withheld(
             f"The API at {self._api} refused {len(memory.calls)} calls within eleven minutes ({calls}): {rest} asked "
@@ -232,10 +222,6 @@ class BanGuard:
 def is_refusal(status: int) -> bool:
     """Return whether FacturaScripts counts such an answer towards a ban."""
     return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _UNCOUNTED
-
-
-def _refused(call: RefusedCall) -> str:
-    return "the token" if call.status == HTTPStatus.UNAUTHORIZED else call.resource or "the list of resources"
 
 
 def _moment(seconds: float) -> datetime:
@@ -259,19 +245,19 @@ class Budget:
 
     async def take(self) -> None:
         """Wait until a request may begin."""
-        while (seconds := max(self._missing() / self._rate, self.held)) > 0:
+        while True:
+            now = self._clock.monotonic()
+            self._tokens = min(self._tokens + (now - self._counted_at) * self._rate, self._burst)
+            self._counted_at = now
+            missing = 1 - self._tokens if self._tokens < 1 - 1e-9 else 0.0
+            if (seconds := max(missing / self._rate, self.held)) <= 0:
+                break
             await self._clock.wait(asyncio.Event(), max(seconds, 0.001))
         self._tokens -= 1
 
     def hold(self, seconds: float) -> None:
         """Let no request begin for so long: the server asks for it."""
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
-
-    def _missing(self) -> float:
-        now = self._clock.monotonic()
-        self._tokens = min(self._tokens + (now - self._counted_at) * self._rate, self._burst)
-        self._counted_at = now
-        return 1 - self._tokens if self._tokens < 1 - 1e-9 else 0.0
 
 
 Query = Sequence[tuple[str, str]]

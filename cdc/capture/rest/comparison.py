@@ -10,11 +10,12 @@ apart, lack are missing; `MissingRows` decides when the comparison has read ever
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
@@ -68,7 +69,7 @@ class RestPosition:
 
     def dump(self) -> Position:
         rest = {
-            table: [each.round, each.known, _hex(each.after), _hex(each.newest)]
+            table: [each.round, each.known, *(None if key is None else key.hex() for key in (each.after, each.newest))]
             for table, each in self.progress.items()
         }
         return Position(orjson.dumps({"rest": rest}).decode())
@@ -80,18 +81,10 @@ class RestPosition:
             return None
         fields: dict[str, Any] = {"rest": {}} if position is None else orjson.loads(position)
         progress = {
-            table: ResourceProgress(number, known, _bytes(after), _bytes(newest))
-            for table, (number, known, after, newest) in fields["rest"].items()
+            table: ResourceProgress(number, known, *(None if key is None else bytes.fromhex(key) for key in keys))
+            for table, (number, known, *keys) in fields["rest"].items()
         }
         return cls(progress, tuple(fields.get("refused", ())))
-
-
-def _hex(key: bytes | None) -> str | None:
-    return None if key is None else key.hex()
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else bytes.fromhex(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +168,6 @@ class ComparisonStep:
     gaps: tuple[Gap, ...] = ()
 
 
-class Comparison(Protocol):
-    async def step(self) -> ComparisonStep: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The tools of one source's comparisons.  ``existing``: whether rows found by the first comparison are emitted."""
@@ -207,15 +196,25 @@ def comparison(tools: Tools, resource: Resource, progress: ResourceProgress) -> 
     return Numbered(tools, resource, progress) if resource.numbered else Unnumbered(tools, resource, progress)
 
 
-class FirstSight:
-    """The first comparison of a resource, without any snapshot.  Where the keys are no numbers it begins again after a
-    stop."""
+class Comparison(ABC):
+    """A comparison of one resource, a page a step."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
         self._tools = tools
         self._resource = resource
         self._progress = progress
         self._after = progress.after
+        self._doubtful = False
+        self._deletions: Deletions | None = None
+
+    @abstractmethod
+    async def step(self) -> ComparisonStep:
+        """Read the next page and compare it."""
+
+
+class FirstSight(Comparison):
+    """The first comparison of a resource, without any snapshot.  Where the keys are no numbers it begins again after a
+    stop."""
 
     async def step(self) -> ComparisonStep:
         reset = self._after is None
@@ -242,21 +241,16 @@ class FirstSight:
         return again
 
 
-class Numbered:
-    """A comparison in the order of the keys, which the store knows too: a stretch of rows beside the stretch that is
-    kept.  One that continues after a stop knows nothing of the rows before, and reports no deletion: the next one
+class Numbered(Comparison):
+    """A comparison in the order of the keys, which the store knows too: a range of rows beside the range of stored
+    ones.  One that continues after a stop knows nothing of the rows before, and reports no deletion: the next one
     does."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
-        self._tools = tools
-        self._resource = resource
-        self._progress = progress
-        self._after = progress.after
+        super().__init__(tools, resource, progress)
         self._whole = progress.after is None
         self._known = 0
         self._missing: set[bytes] = set()
-        self._doubtful = False
-        self._deletions: Deletions | None = None
 
     async def step(self) -> ComparisonStep:
         if self._deletions is not None:
@@ -312,44 +306,42 @@ def _cut(page: ResourcePage, until: bytes | None) -> ResourcePage:
     return replace(page, rows=tuple(row for row in page.rows if row.key <= until), until=until)
 
 
-class Unnumbered:
+class Unnumbered(Comparison):
     """A comparison in an order that only the database knows: which keys were seen is remembered, and what was not seen
     in two whole readings, one after the other, is missing."""
 
     def __init__(self, tools: Tools, resource: Resource, progress: ResourceProgress) -> None:
-        self._tools = tools
-        self._resource = resource
-        self._progress = progress
-        self._after: bytes | None = None
+        super().__init__(tools, resource, replace(progress, after=None))
         self._seen: set[bytes] = set()
         self._missing: set[bytes] | None = None  # in the first reading
-        self._doubtful = False
-        self._deletions: Deletions | None = None
 
     async def step(self) -> ComparisonStep:
         if self._deletions is not None:
             return await self._deletions.step()
         page = await self._tools.reader.page(self._resource, self._after)
         self._doubtful = self._doubtful or page.empty
-        self._note(page.rows)
-        before = await self._tools.stored_rows(self._resource, [row.key for row in page.rows])
-        look = self._tools.look(self._resource, self._progress)
-        step = ComparisonStep(look.changed(page.rows, before), None, done=False)
-        self._after = page.until
-        return await self._read(step) if page.until is None else step
-
-    def _note(self, rows: Sequence[SeenRow]) -> None:
-        keys = {row.key for row in rows}
+        keys = {row.key for row in page.rows}
         if keys and keys <= self._seen:
             raise SourceError(
                 f"The API gives rows of {self._resource.path} again that it gave before.",
                 "A key that looks like a date may be the cause: FacturaScripts does not compare it as text.",
             )
         self._seen |= keys
+        before = await self._tools.stored_rows(self._resource, [row.key for row in page.rows])
+        look = self._tools.look(self._resource, self._progress)
+        step = ComparisonStep(look.changed(page.rows, before), None, done=False)
+        self._after = page.until
+        return await self._read(step) if page.until is None else step
 
     async def _read(self, step: ComparisonStep) -> ComparisonStep:
-        """One reading has come to its end."""
-        missing, known = await self._unseen()
+        """End one reading: its missing rows are the stored ones that were not seen."""
+        missing: set[bytes] = set()
+        known, after = 0, None
+        kept, source = self._tools.kept, self._tools.source
+        while stored := await kept.snapshot_digests(source, self._resource.table, _AT_ONCE, after):
+            missing.update(key for key, _ in stored if key not in self._seen)
+            known += len(stored)
+            after = stored[-1][0]
         self._doubtful = self._doubtful or not few(len(missing), known)
         if self._missing is None and missing:
             self._missing, self._seen = missing, set()
@@ -359,18 +351,6 @@ class Unnumbered:
         doubtful = self._doubtful or not first <= missing
         self._deletions = Deletions(self._tools, self._resource, self._progress)
         return self._deletions.after(step, missing & first, known, doubtful=doubtful)
-
-    async def _unseen(self) -> tuple[set[bytes], int]:
-        """Return the keys that were not seen, and the number of stored rows."""
-        found: set[bytes] = set()
-        number, after = 0, None
-        while kept := await self._tools.kept.snapshot_digests(
-            self._tools.source, self._resource.table, _AT_ONCE, after
-        ):
-            found.update(key for key, _ in kept if key not in self._seen)
-            number += len(kept)
-            after = kept[-1][0]
-        return found, number
 
 
 class Deletions:

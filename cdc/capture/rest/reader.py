@@ -101,7 +101,11 @@ def _value(table: Table, column: Column, value: Any) -> Value:
         return None
     try:
         if column.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
-            value = _iso(str(value))
+            # 24-11-2026 … as 2026-11-24 …; what FacturaScripts makes of a zero date is null
+            value = str(value)
+            if match := _DATE.match(value):
+                day, month, year = match.groups()
+                value = f"{year}-{month}-{day}{value[match.end() :]}" if int(year) > 0 else None
         elif column.kind is ColumnKind.DECIMAL:
             # the API gives a number, and other sources the digits of the database: as many as the type says
             number = Decimal(str(value))
@@ -115,15 +119,6 @@ def _value(table: Table, column: Column, value: Any) -> Value:
             f"The API gives a value for {table.name}.{column.name} that is no {column.kind}.",
             "The resource's /schema and its rows disagree: update FacturaScripts, or report this.",
         ) from None
-
-
-def _iso(text: str) -> str | None:
-    """``24-11-2026 …`` as ``2026-11-24 …``; what FacturaScripts makes of a zero date is null."""
-    match = _DATE.match(text)
-    if match is None:
-        return text
-    day, month, year = match.groups()
-    return f"{year}-{month}-{day}{text[match.end() :]}" if int(year) > 0 else None
 
 
 def pack(row: Row) -> tuple[bytes, bytes]:
@@ -221,7 +216,15 @@ class MissingRows:
             del since[key]
         if not since:
             return self._settled(table, gone, known, before)
-        return MissingVerdict(gone, self._gap(table, since, known))
+        if table in self._reported or now - min(since.values()) < GAP_AFTER:
+            return MissingVerdict(gone)
+        self._reported.add(table)  # once until the table is settled
+        gap = (
+            f"For {GAP_AFTER / 60:.0f} minutes the API has not given {len(since)} of {known} rows of the table {table} "
+            f"of source {self._source}. They are not reported as deleted before that is certain; changes of these rows "
+            "are not seen."
+        )
+        return MissingVerdict(gone, gap)
 
     def _settled(self, table: str, gone: Collection[bytes], known: int, before: Collection[bytes]) -> MissingVerdict:
         self._since.pop(table, None)
@@ -237,17 +240,6 @@ class MissingRows:
         if not sound:
             return SEVERAL if self._tables == 1 else ALL
         return ALONE if len(self._since) == 1 else SEVERAL
-
-    def _gap(self, table: str, since: dict[bytes, float], known: int) -> str:
-        """Return the sentence that reports missing rows, once until the table is settled; else ""."""
-        if table in self._reported or self._now() - min(since.values()) < GAP_AFTER:
-            return ""
-        self._reported.add(table)
-        return (
-            f"For {GAP_AFTER / 60:.0f} minutes the API has not given {len(since)} of {known} rows of the table {table} "
-            f"of source {self._source}. They are not reported as deleted before that is certain; changes of these rows "
-            "are not seen."
-        )
 
 
 class SeenRow(NamedTuple):

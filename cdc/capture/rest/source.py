@@ -15,14 +15,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 from yarl import URL
 
-from cdc.capture.base import NO_BACKFILLS, SingleReader, SourceBackfills
-from cdc.capture.rest.client import ALLOW, BAN_SECONDS, ApiClient, RefusedCall, Withheld, is_refusal
+from cdc.capture.base import NO_BACKFILLS, SingleReader, SourceBackfills, try_reading
+from cdc.capture.rest.client import ALLOW, BAN_SECONDS, ApiClient, Withheld, is_refusal
 from cdc.capture.rest.comparison import Comparison, ResourceProgress, RestPosition, RowDifference, Tools, comparison
 from cdc.capture.rest.reader import ApiLookup, MissingRows, Resource, ResourceReader
 from cdc.model.change import Batch, Gap, Position, Row, SnapshotChange, SnapshotStore, Value
@@ -72,7 +73,14 @@ class ReadSchedule:
         self.failing = False
 
     def next(self) -> ScheduledRead:
-        return min((turn for times in self._times.values() for turn in _turns(times)), key=lambda turn: turn.at)
+        """Return the read that is due first."""
+        turns = []
+        for times in self._times.values():
+            since = times.aside or 0.0
+            turns.append(ScheduledRead(times.resource, Kind.COMPARE, max(times.compare, since)))
+            if times.known and times.resource.numbered:
+                turns.append(ScheduledRead(times.resource, Kind.NEW, max(times.new, since)))
+        return min(turns, key=lambda turn: turn.at)
 
     def known(self, table: str) -> None:
         """Note that the table was read whole: new rows can be looked for."""
@@ -131,13 +139,6 @@ class ReadSchedule:
         return all(times.aside is not None and times.aside > now for times in self._times.values())
 
 
-def _turns(times: _Times) -> Iterable[ScheduledRead]:
-    since = times.aside or 0.0
-    yield ScheduledRead(times.resource, Kind.COMPARE, max(times.compare, since))
-    if times.known and times.resource.numbered:
-        yield ScheduledRead(times.resource, Kind.NEW, max(times.new, since))
-
-
 #: What the API says of all of itself, not of the resource asked for.
 _OF_ALL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 #: Seconds between two tries to become the only reader.
@@ -190,7 +191,8 @@ class RestSource(SingleReader):
 
     async def open(self, position: Position | None) -> None:
         loaded = RestPosition.load(position)
-        await self._lock.acquire(self._become_reader, STANDBY_SECONDS)
+        become_reader = partial(try_reading, store=self._kept, source=self._name, clock=self._clock)
+        await self._lock.acquire(become_reader, STANDBY_SECONDS)
         self._foreign = loaded is None
         self._position, self._stored = loaded or RestPosition(), position
         self._comparisons.clear()
@@ -211,12 +213,6 @@ class RestSource(SingleReader):
         if opened is not None:
             await opened.client.close()
         await self._kept.stop_reading(self._name)
-
-    async def _become_reader(self, seconds: float) -> bool:
-        if await self._kept.become_reader(self._name):
-            return True
-        await self._clock.wait(asyncio.Event(), seconds)
-        return False
 
     @property
     def _api(self) -> _Opened:
@@ -318,7 +314,12 @@ class RestSource(SingleReader):
         resource, progress = turn.resource, self._position.progress_of(turn.resource.table)
         table = resource.table
         if table not in self._comparisons:
-            progress = self._begun(progress)
+            # a round of its own, since event ids hold it: also for a comparison that begins again after a stop, and for
+            # the first one in a new outbox
+            if not progress.round:
+                progress = replace(progress, round=int(self._clock.now().timestamp()))
+            elif progress.known and progress.after is None:
+                progress = replace(progress, round=progress.round + 1)
             self._comparisons[table] = comparison(self._api.tools, resource, progress)
         step = await self._comparisons[table].step()
         self._schedule.served(turn, done=step.done, soon=step.soon)
@@ -330,13 +331,6 @@ class RestSource(SingleReader):
         else:
             reached = replace(progress, after=step.after, newest=newest)
         return self._batch(resource, step.difference, reached, reset=step.reset, gaps=step.gaps)
-
-    def _begun(self, progress: ResourceProgress) -> ResourceProgress:
-        """Return the progress with a round of its own, since event ids hold it: also for a comparison that begins again
-        after a stop, and for the first one in a new outbox."""
-        if not progress.round:
-            return replace(progress, round=int(self._clock.now().timestamp()))
-        return replace(progress, round=progress.round + 1) if progress.known and progress.after is None else progress
 
     def _batch(
         self,
@@ -389,7 +383,13 @@ class ApiInspector:
             await self._client.close()
 
     async def _findings(self, polled: Sequence[Resource], lookups: Sequence[Resource]) -> AsyncIterator[Finding]:
-        yield self._encryption()
+        if self._url.scheme == "https":
+            yield Finding("encryption", Severity.OK, "https")
+        elif self._url.host in _LOCAL:
+            yield Finding("encryption", Severity.OK, "http, on this machine")
+        else:
+            detail = "The token and all rows travel unencrypted (http)."
+            yield Finding("encryption", Severity.WARNING, detail, "Write https:// in [source.….rest] url.")
         try:
             await self._greeted()
         except SourceError as error:
@@ -410,14 +410,6 @@ class ApiInspector:
                 raise
             await asyncio.sleep(_AGAIN_SECONDS)
             await self._client.get()
-
-    def _encryption(self) -> Finding:
-        if self._url.scheme == "https":
-            return Finding("encryption", Severity.OK, "https")
-        if self._url.host in _LOCAL:
-            return Finding("encryption", Severity.OK, "http, on this machine")
-        detail = "The token and all rows travel unencrypted (http)."
-        return Finding("encryption", Severity.WARNING, detail, "Write https:// in [source.….rest] url.")
 
     async def _rights(self, resources: Sequence[Resource]) -> AsyncIterator[Finding]:
         """Refusals count towards a ban: soon nothing more is asked."""
@@ -440,7 +432,11 @@ class ApiInspector:
                 allowed += 1
         refused = {each.resource: each for each in (await self._client.guard.memory()).calls if each.status}
         for resource in [each for each in withheld if each.path in refused]:
-            yield _refused(refused[resource.path], withheld.pop(resource))
+            until = withheld.pop(resource).until
+            time = datetime.fromtimestamp(refused[resource.path].at, UTC)
+            detail = f"{resource.path} was refused at {time:%H:%M:%S} UTC, and was not asked for again."
+            fix = f"{ALLOW} It is asked for again after {until:%H:%M:%S} UTC."
+            yield Finding("rights", Severity.WRONG, detail, fix)
         if withheld:
             names, first = ", ".join(each.path for each in withheld), next(iter(withheld.values()))
             detail = f"{len(withheld)} resources were not asked for: {names}. {first.message}"
@@ -458,9 +454,3 @@ class ApiInspector:
             fix = "Raise requests_per_minute, or the intervals, in [source.….rest]."
             return Finding("budget", Severity.WARNING, detail, fix)
         return Finding("budget", Severity.OK, f"{self._per_minute} requests a minute are allowed; {least}")
-
-
-def _refused(call: RefusedCall, error: Withheld) -> Finding:
-    time = datetime.fromtimestamp(call.at, UTC)
-    detail = f"{call.resource} was refused at {time:%H:%M:%S} UTC, and was not asked for again."
-    return Finding("rights", Severity.WRONG, detail, f"{ALLOW} It is asked for again after {error.until:%H:%M:%S} UTC.")

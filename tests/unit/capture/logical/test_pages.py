@@ -24,7 +24,9 @@ class Server:
         self.asked: list[str] = []
         self.link = self
 
-    async def read_page(self, _: PageRequest, __: str, ___: Mapping[str, Any]) -> tuple[TablePage, list[tuple[str, str]]]:
+    async def read_page(
+        self, _: PageRequest, __: str, ___: Mapping[str, Any]
+    ) -> tuple[TablePage, list[tuple[str, str]]]:
         return TablePage((), None, 0), [("10:10:", "0/1000")]
 
     async def query(self, sql: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def test_three_calls_at_most_are_refused_within_any_window(calls: list[tuple[flo
     clock, store = ManualClock(), MemoryOutbox()
 
     def given_clientes(text: str) -> str:
-        return GuardState.load(text, clock.now().timestamp()).with_granted("clientes").dump()
+        return replace(GuardState.load(text, clock.now().timestamp()), given=frozenset({"clientes"})).dump()
 
     async def made() -> list[float]:
         times = []
