@@ -30,24 +30,14 @@ import uvloop
 from bench_dispatch import nginx
 from capture_log import files
 from capture_side import mysql_replication
-from measure import SERVERS, add_invoices, commits_unsynced, erp_database
+from measure import SERVERS, add_invoices, change_invoices, erp_database
 from product import consumer_of, start, unfinished, wait_for_position
 
 from support.consumer import Consumer
-from support.database import Database
 
 INVOICES, AT_ONCE = 5000, 64
 #: The part of the changes that the other side reads.
 PART = 0.2
-
-
-def fill(database: Database, changes: int) -> None:
-    """One change a transaction, as FacturaScripts saves."""
-    with commits_unsynced(database) as connection:
-        cursor = connection.cursor()
-        for number in range(changes):
-            cursor.execute("UPDATE facturascli SET numdocs = numdocs + 1 WHERE idfactura = %s", [number % INVOICES + 1])
-            connection.commit()
 
 
 def ours(consumer: Consumer, changes: int) -> float:
@@ -131,7 +121,7 @@ def measure(name: str, changes: int, rounds: int) -> None:
             for _ in range(rounds):
                 database.execute("FLUSH BINARY LOGS")
                 file = list(files(database))[-1]
-                fill(database, changes)
+                change_invoices(database, INVOICES, changes)
                 info = database.info
                 task = {"host": info.host, "port": info.port, "user": info.user, "password": info.password}
                 task |= {"table": "facturascli", "file": file, "url": url, "rows": int(changes * PART)}

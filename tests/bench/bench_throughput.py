@@ -15,7 +15,7 @@ from statistics import median
 
 import psutil
 from bench_dispatch import nginx
-from measure import SERVERS, add_invoices, commits_unsynced, cpu_seconds, erp_database
+from measure import SERVERS, add_invoices, change_invoices, cpu_seconds, erp_database
 from product import consumer_of, journal_rows, start, unfinished
 
 from support.consumer import Consumer
@@ -26,18 +26,9 @@ ENDPOINT = ("--concurrency", "64")
 SETTLE = 5.0
 
 
-def fill(database: Database, changes: int) -> None:
-    """One change a transaction, as FacturaScripts saves."""
-    with commits_unsynced(database) as connection:
-        cursor = connection.cursor()
-        for number in range(changes):
-            cursor.execute("UPDATE facturascli SET numdocs = numdocs + 1 WHERE idfactura = %s", [number % INVOICES + 1])
-            connection.commit()
-
-
 def run(database: Database, consumer: Consumer, changes: int) -> tuple[float, ...]:
     """Events a second, into the outbox and to the last recorded 204; microseconds of CPU of an event."""
-    fill(database, changes)
+    change_invoices(database, INVOICES, changes)
     wanted = unfinished(consumer)[0] + changes
     process = start(consumer)
     started, spent = time.perf_counter(), cpu_seconds(process)
@@ -68,7 +59,7 @@ def run_roles(database: Database, consumer: Consumer, changes: int) -> tuple[flo
     time.sleep(SETTLE)  # for the dispatcher, which says nothing
     for process in processes:
         process.suspend()
-    fill(database, changes)
+    change_invoices(database, INVOICES, changes)
     before = [cpu_seconds(process) for process in processes]
     for process in processes:
         process.resume()

@@ -112,6 +112,15 @@ def commits_unsynced(database: Database) -> Iterator[Any]:
     database.execute(flush.format(1, 1))
 
 
+def change_invoices(database: Database, invoices: int, changes: int) -> None:
+    """Change those of `add_invoices` in turn, one a transaction, as FacturaScripts saves."""
+    with commits_unsynced(database) as connection:
+        cursor = connection.cursor()
+        for number in range(changes):
+            cursor.execute("UPDATE facturascli SET numdocs = numdocs + 1 WHERE idfactura = %s", [number % invoices + 1])
+            connection.commit()
+
+
 def cpu_seconds(process: psutil.Process) -> float:
     """User and system time of a process and all its children, ended or not."""
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]

@@ -38,7 +38,7 @@ from support.consumer import Consumer
 from support.database import Database, fresh_database
 from support.http_servers import served
 from support.server import Spec
-from support.servers import KeeperClient, KeeperProcess, shared_server
+from support.servers import kept_servers, shared_server
 from support.waiting import HANG_SECONDS
 
 ROOT = Path(cdc.__file__).parent
@@ -155,15 +155,12 @@ async def consuming(folder: Path) -> AsyncIterator[asyncio.Semaphore]:
 
 
 def main() -> None:
-    keeper = KeeperProcess()
-    client = KeeperClient(keeper.address)
-    try:
-        postgres = shared_server(client, Spec("postgresql"))
-        with fresh_database(postgres, erp=True) as database, tempfile.TemporaryDirectory() as folder:
-            calls = asyncio.run(traced(database, Path(folder)))
-    finally:
-        client.close()
-        keeper.end()
+    with (
+        kept_servers() as keeper,
+        fresh_database(shared_server(keeper, Spec("postgresql")), erp=True) as database,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        calls = asyncio.run(traced(database, Path(folder)))
     for file, count in calls.items():
         print(f"{count:8.1f}  cdc/{file}")
     print(f"{len(calls)} files")

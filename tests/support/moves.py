@@ -11,7 +11,6 @@ change was lost, doubled or reordered, a table had a gap, or a move stood still.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import os
@@ -47,9 +46,10 @@ from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
 from cdc.model.finding import Repaired
 from support.database import Database, create_database
+from support.fault.frame import options_of
 from support.mysql_capture import installer
 from support.server import Spec
-from support.servers import ADDRESS, KeeperClient, KeeperProcess, own_server
+from support.servers import KeeperClient, kept_servers, own_server
 
 RECORDS = 30
 WRITERS = 4
@@ -314,21 +314,14 @@ def _judge(stored: Path, values: dict[int, int], done: Moves) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of("make moves", __doc__)
     parser.add_argument("--flavour", choices=("mariadb", "mysql"), default="mysql")
     parser.add_argument("--row-tokens", action="store_true", help="as cdc install-triggers --row-tokens")
     parser.add_argument("--moves", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no move later")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
-    keeper = KeeperProcess()
-    os.environ[ADDRESS] = keeper.address
-    client = KeeperClient(keeper.address)
-    try:
+    with kept_servers() as client:
         done = go(client, options.flavour, options.moves, options.seed, options.seconds, row_tokens=options.row_tokens)
-    finally:
-        client.close()
-        keeper.end()
     print(f"{options.flavour}, seed {options.seed}: {done.moves} moves begun, {done.kills} killed, {done.completed} ")
     print(f"completed; {done.changes} changes, {done.overlaps} batches of overlaps; problems: {done.problems[:20]}")
     return bool(done.problems)

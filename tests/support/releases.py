@@ -43,7 +43,7 @@ from support.database import Database, fresh_database
 from support.outboxes import NOW, at, endpoint, event, finish, lease
 from support.programs import find
 from support.server import Spec
-from support.servers import KeeperClient, KeeperProcess, shared_server
+from support.servers import KeeperClient, kept_servers, shared_server
 
 FOLDER = Path(__file__).resolve().parents[1] / "upgrade"
 #: Of a worker of that release on PostgreSQL.
@@ -195,13 +195,8 @@ def main() -> int:
     if folder.exists():
         print(f"{folder} is there: what a release left behind does not change.", file=sys.stderr)
         return 1
-    process = KeeperProcess()
-    keeper = KeeperClient(process.address)
-    try:
+    with kept_servers() as keeper:
         write(folder, keeper)
-    finally:
-        keeper.close()
-        process.end()
     print(f"Written: {folder}", file=sys.stderr)
     return 0
 

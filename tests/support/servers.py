@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ class KeeperClient:
 
     def close(self) -> None:
         self._connection.close()
+
+
+@contextmanager
+def kept_servers() -> Iterator[KeeperClient]:
+    """Keep servers for this process and those that it starts, which find the keeper by `ADDRESS`."""
+    keeper = KeeperProcess()
+    os.environ[ADDRESS] = keeper.address
+    try:
+        client = KeeperClient(keeper.address)
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        keeper.end()
 
 
 class TestServer:

@@ -10,8 +10,6 @@ folder that is printed then holds the plan, what was received and the log.  The 
 from __future__ import annotations
 
 import argparse
-import random
-import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -20,8 +18,9 @@ from pathlib import Path
 from support.chaos.plan import Plan
 from support.chaos.run import Result, raise_priority, run
 from support.chaos.verdict import FACTOR, p99
+from support.fault.frame import conclude, options_of, say
 from support.fault.judge import Verdict
-from support.servers import KeeperClient, KeeperProcess
+from support.servers import kept_servers
 
 
 def main() -> int:
@@ -31,37 +30,16 @@ def main() -> int:
     seconds = options.minutes * 60
     plan = Plan(options.seed, seconds, options.rate)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    print(f"seed {plan.seed}", file=sys.stderr, flush=True)
-    keeper = KeeperProcess()
-    try:
-        client = KeeperClient(keeper.address)
-        try:
-            result = run(plan, seconds, client, folder, priority=options.priority, say=_say)
-        finally:
-            client.close()
-    finally:
-        keeper.end()
+    say(f"seed {plan.seed}")
+    with kept_servers() as client:
+        result = run(plan, seconds, client, folder, priority=options.priority, say=say)
     print(report(result))
-    wrong = [*result.wrong, *result.judgement.slow()]
-    if not wrong:
-        shutil.rmtree(folder)
-        return 0
-    for each in (*wrong, *result.judgement.examples):
-        print(f"  {each}", file=sys.stderr)
-    print(f"  {folder}; again with --seed {plan.seed}", file=sys.stderr)
-    return 1
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    return conclude([*result.wrong, *result.judgement.slow()], result.judgement.examples, folder, plan.seed)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="make chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of("make chaos", __doc__)
     parser.add_argument("--minutes", type=float, default=60, help="of each of the two phases")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--rate", type=float, default=1.0, help="transactions a second of each source")
     parser.add_argument("--priority", action="store_true", help="before other processes of this machine (root)")
     return parser.parse_args()

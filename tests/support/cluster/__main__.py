@@ -9,17 +9,15 @@ received requests and logs.
 
 from __future__ import annotations
 
-import argparse
 import os
-import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from support.cluster.run import Plan, Result, run
+from support.fault.frame import conclude, options_of, say
 from support.memory import WANTED
-from support.servers import KeeperClient, KeeperProcess
+from support.servers import kept_servers
 
 #: Share of repetitions that is too much.
 MOST_AGAIN = 0.01
@@ -30,39 +28,20 @@ FEW = 200_000
 def main() -> int:
     plan = _plan()
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
-    _say(f"seed {plan.seed}; {folder}")
+    say(f"seed {plan.seed}; {folder}")
     if plan.events > FEW:
         os.environ.setdefault(WANTED, "0")
-    keeper = KeeperProcess()
-    try:
-        client = KeeperClient(keeper.address)
-        try:
-            result = run(plan, client, folder, _say)
-        finally:
-            client.close()
-    finally:
-        keeper.end()
+    with kept_servers() as client:
+        result = run(plan, client, folder, say)
     print(report(result))
     wrong = result.wrong
     if result.again >= MOST_AGAIN:
         wrong.append(f"repetitions: {result.again:.2%}")
-    if not wrong:
-        shutil.rmtree(folder)
-        return 0
-    for each in (*wrong, *result.verdict.examples):
-        _say(f"  {each}")
-    _say(f"  {folder}; again with --seed {plan.seed}")
-    return 1
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    return conclude(wrong, result.verdict.examples, folder, plan.seed)
 
 
 def _plan() -> Plan:
-    parser = argparse.ArgumentParser(
-        prog="make cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of("make cluster", __doc__)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--sources", type=int, default=200, help="databases, of MariaDB and PostgreSQL")
     parser.add_argument("--events", type=int, default=100_000)
@@ -70,7 +49,6 @@ def _plan() -> Plan:
     parser.add_argument("--faults", type=int, default=60, help="workers killed, stopped and cut off")
     parser.add_argument("--failovers", type=int, default=2, help="of the outbox's PostgreSQL")
     parser.add_argument("--former", default="", help="Python with a former release: its workers are upgraded")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     return Plan(**vars(parser.parse_args()))
 
 

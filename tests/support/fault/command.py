@@ -12,9 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import random
-import shutil
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -22,38 +19,32 @@ from pathlib import Path
 from support.fault import doctors
 from support.fault.drive import Result, go, table
 from support.fault.faults import FAULTS, WEIGHTS
+from support.fault.frame import conclude, options_of, say
 from support.fault.routes import ROUTES
 from support.fault.run import Plan
-from support.servers import ADDRESS, KeeperClient, KeeperProcess
+from support.servers import ADDRESS, KeeperClient, kept_servers
 
 
 def main() -> int:
     options = _options()
-    keeper = KeeperProcess()
-    os.environ[ADDRESS] = keeper.address
-    try:
-        context = multiprocessing.get_context("spawn")
-        results, broken = [], []
-        with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool:
-            running = {pool.submit(_run, name, options): name for name in options.route}
-            for done in as_completed(running):
-                error = done.exception()
-                if error is not None:
-                    broken.append(running[done])
-                    print(f"{running[done]}: {type(error).__name__}: {error}", file=sys.stderr)
-                    continue
-                results.append(done.result())
-                _report(results[-1])
-    finally:
-        keeper.end()
+    results, broken = [], []
+    context = multiprocessing.get_context("spawn")
+    with kept_servers(), ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        running = {pool.submit(_run, name, options): name for name in options.route}
+        for done in as_completed(running):
+            error = done.exception()
+            if error is not None:
+                broken.append(running[done])
+                say(f"{running[done]}: {type(error).__name__}: {error}")
+                continue
+            results.append(done.result())
+            _report(results[-1])
     print(table(sorted(results, key=lambda each: each.route)))
     return 1 if broken or any(each.failures for each in results) else 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="make faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of("make faults", __doc__)
     parser.add_argument("--route", nargs="+", choices=list(ROUTES), default=list(ROUTES))
     parser.add_argument("--faults", type=int, default=200, help="how many, on each route")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), help="these faults, each as often as the others")
@@ -63,7 +54,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--changes", type=int, default=6, help="transactions for each fault")
     parser.add_argument("--tables", type=int, default=0, help="further captured tables, which nobody writes")
     parser.add_argument("--bulk", type=int, default=10_000, help="rows of the table that is updated as a whole")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--jobs", type=int, default=2, help="routes at work at the same time")
     return parser.parse_args()
 
@@ -91,16 +81,11 @@ def _run(name: str, options: argparse.Namespace) -> Result:
 def _report(result: Result) -> None:
     """Print the result to stderr; keep the folder of a failed run."""
     verdict = result.verdict
-    print(f"{result.route}: {verdict.numbers()} {dict(result.faults)} {result.seconds:.0f} s", file=sys.stderr)
+    say(f"{result.route}: {verdict.numbers()} {dict(result.faults)} {result.seconds:.0f} s")
     tally = result.tally
     met = f"{tally.rollbacks} rollbacks, {tally.conflicts} conflicts ({tally.silent} not reported by the server),"
-    print(f"  ERP: {tally.commits} commits, {met}", file=sys.stderr)
+    say(f"  ERP: {tally.commits} commits, {met}")
     if result.called:
-        print(f"  doctor: {result.called} calls, WRONG: {len(result.misjudged)}", file=sys.stderr)
-    print(f"  {tally.lost} lost connections; {result.stuck} waits without progress", file=sys.stderr)
-    if not result.failures:
-        shutil.rmtree(result.folder)
-        return
-    for each in (*result.failures, *verdict.examples):
-        print(f"  {each}", file=sys.stderr)
-    print(f"  {result.folder}: ledger, received, consumer.log; again with --seed {result.seed}", file=sys.stderr)
+        say(f"  doctor: {result.called} calls, WRONG: {len(result.misjudged)}")
+    say(f"  {tally.lost} lost connections; {result.stuck} waits without progress")
+    conclude(result.failures, verdict.examples, result.folder, result.seed)
