@@ -223,8 +223,8 @@ log = structlog.get_logger()
 
 
 class ConsumerLock:
-    """``awaited``: another session has the lock, and we wait for its end.  ``blocked``: it is no process of this
-    outbox; whose session it is and what to do, in sentences.
+    """Acquires the lock by which one process reads a source.  ``awaited``: another session has the lock, and we wait
+    for its end.  ``blocked``: it is no process of this outbox; whose session it is and what to do, in sentences.
 
     Any account of a server may hold the lock.  So the process that gets it notes its session in the outbox, which all
     its processes share: another session that holds it is foreign."""
@@ -305,11 +305,12 @@ class SingleReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureLimits:
-    """``batch``: rows stored together.  ``huge``: a transaction with more rows than this is stored in parts.
-    ``idle``: seconds to wait at most before looking after other things.  ``standby``: seconds between two tries to
-    become the consumer.  ``progress``: seconds after which a position is stored though nothing of ours was committed.
-    ``check_pause``: between two checks of what is installed.  ``reread_pause``: between two re-reads of a table.
-    ``silent``: seconds of silence after which the server takes the consumer lock away."""
+    """The limits of a source in rows and in time.  ``batch``: rows stored together.  ``huge``: a transaction with
+    more rows than this is stored in parts.  ``idle``: seconds to wait at most before looking after other things.
+    ``standby``: seconds between two tries to become the consumer.  ``progress``: seconds after which a position is
+    stored though nothing of ours was committed.  ``check_pause``: between two checks of what is installed.
+    ``reread_pause``: between two re-reads of a table.  ``silent``: seconds of silence after which the server takes the
+    consumer lock away."""
 
     batch: int = 1000
     huge: int = 2000
@@ -323,7 +324,7 @@ class CaptureLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalLimits(CaptureLimits):
-    """``heads``: transactions listed at a time."""
+    """Limits of a journal.  ``heads``: transactions listed at a time."""
 
     heads: int = 20_000
 
@@ -409,9 +410,10 @@ def written_by(source: str) -> Iterator[None]:
 
 
 class PositionPart(NamedTuple):
-    """``kind``: ``file`` (with the offset), ``gtids``, ``lsn``, ``message`` (the last of a stream), ``transactions``
-    (the last of a journal), ``known`` and ``unknown`` (tables that were compared, or are read the first time),
-    ``large`` (records of a transaction that is stored in parts), ``rereads`` (tables that are read again)."""
+    """A part of a position, for people.  ``kind``: ``file`` (with the offset), ``gtids``, ``lsn``, ``message`` (the
+    last of a stream), ``transactions`` (the last of a journal), ``known`` and ``unknown`` (tables that were compared,
+    or are read the first time), ``large`` (records of a transaction that is stored in parts), ``rereads`` (tables that
+    are read again)."""
 
     kind: str
     values: Sequence[str]

@@ -43,7 +43,8 @@ _PART = 8
 
 
 class LongRow(NamedTuple):
-    """``image``: None where the row cannot be read, or is gone."""
+    """A row that is longer than one value of the server may be.  ``image``: None where the row cannot be read, or is
+    gone."""
 
     key: Row
     image: str | None
@@ -141,7 +142,7 @@ class _Known(NamedTuple):
 
 
 class MySQLLookup:
-    """``secrets``: table → columns that are never read."""
+    """Reads rows of the ERP's tables as they are now.  ``secrets``: table → columns that are never read."""
 
     def __init__(self, secrets: Mapping[str, SecretColumns]) -> None:
         self._secrets = secrets

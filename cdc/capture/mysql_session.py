@@ -49,8 +49,8 @@ _ANSWER_SECONDS = 2.0
 
 
 class MySQLSession:
-    """``closing`` is set while there is no connection or it is being closed: work that waits in rounds checks it.
-    ``read_timeout``: seconds that the server may take to answer."""
+    """One connection in a thread of its own.  ``closing`` is set while there is no connection or it is being closed:
+    work that waits in rounds checks it.  ``read_timeout``: seconds that the server may take to answer."""
 
     def __init__(self, info: ConnectionInfo, read_timeout: float = 60) -> None:
         self._info = info

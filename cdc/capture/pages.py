@@ -36,7 +36,8 @@ Key = tuple[Value, ...]
 
 
 class Window:
-    """``rows``: the page.  ``key``: the primary key's columns."""
+    """A page that follows the changes of its rows until it is emitted.  ``rows``: the page.  ``key``: the primary
+    key's columns."""
 
     def __init__(self, table: str, key: Sequence[str], rows: Iterable[Row]) -> None:
         self._table = table
@@ -104,7 +105,8 @@ class _Size:
 
 
 class PagePace:
-    """``rows``: of the first page, while the ERP writes nothing."""
+    """Decides how large pages are, and how long a backfill rests between them.  ``rows``: of the first page, while the
+    ERP writes nothing."""
 
     def __init__(self, rows: int, clock: Clock) -> None:
         self._clock = clock
@@ -173,8 +175,9 @@ TOO_LONG = "a column is longer than the server can send (max_allowed_packet)"
 
 
 class TablePage(NamedTuple):
-    """``rows``: those that meet the condition.  ``last``: the last one that was read, or its key.  ``looked``: how many
-    were; at most, where the table ended.  ``unread``: keys of those that meet the condition and could not be read."""
+    """A page of a table.  ``rows``: those that meet the condition.  ``last``: the last one that was read, or its
+    key.  ``looked``: how many were; at most, where the table ended.  ``unread``: keys of those that meet the
+    condition and could not be read."""
 
     rows: Sequence[Row]
     last: Row | None

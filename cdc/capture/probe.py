@@ -87,7 +87,8 @@ class Ends(Generic[Place]):
         self._seen: deque[tuple[float, Place]] = deque()
 
     def ahead(self, end: Place, stored: Place) -> Backlog:
-        """``end``: of the log now; ``stored``: up to where everything is in the outbox."""
+        """Return the backlog between two places of the log.  ``end``: of the log now; ``stored``: up to where
+        everything is in the outbox."""
         if self._holds(stored, end):
             self._seen.clear()  # whatever was seen, of another server perhaps
             return Backlog(0.0)

@@ -74,9 +74,10 @@ class _Settling:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """``required``: tables that the rules name in full: one that exists and is not captured is a problem, whereas a
-    pattern may well match a table that cannot be captured.  ``extend``: None where the DBA installs, by ``command``.
-    ``pause``: between two looks at the tables' names."""
+    """The tables that the rules need, and how those that appear are captured.  ``required``: tables that the rules
+    name in full: one that exists and is not captured is a problem, whereas a pattern may well match a table that cannot
+    be captured.  ``extend``: None where the DBA installs, by ``command``.  ``pause``: between two looks at the
+    tables' names."""
 
     matching: Matching
     extend: Extend | None
@@ -86,9 +87,9 @@ class Patterns:
 
 
 class Appeared(NamedTuple):
-    """``tables``: not seen before.  ``uncaptured``: those of them of which changes may have been missed.  ``absent``:
-    tables that did not exist at this look or the last one, so that their rows have no earlier state; at the first look
-    those of the required ones that do not exist."""
+    """Tables that appeared or vanished since the last look.  ``tables``: not seen before.  ``uncaptured``: those of
+    them of which changes may have been missed.  ``absent``: tables that did not exist at this look or the last one, so
+    that their rows have no earlier state; at the first look those of the required ones that do not exist."""
 
     tables: Sequence[Capture]
     uncaptured: Sequence[Capture]

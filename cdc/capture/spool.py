@@ -199,8 +199,8 @@ _BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SpoolPart:
-    """``changes`` of whole records, in order.  ``records``: the number of the last one, after which reading continues.
-    ``final``: no other part follows."""
+    """A part of a huge transaction.  ``changes`` of whole records, in order.  ``records``: the number of the last
+    one, after which reading continues.  ``final``: no other part follows."""
 
     records: int
     changes: tuple[RowChange, ...]

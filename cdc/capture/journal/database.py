@@ -38,9 +38,10 @@ MOVED: Final = Marker("*")
 
 @dataclass(frozen=True, slots=True)
 class JournalPosition(SourcePosition):
-    """``done``: the transactions of the last batch, and those before it whose deletion was under way, all of them
-    stored.  Everything before them has been deleted from the journal.  ``noted``: a batch that was certainly noted
-    beside the journal; a database that holds an earlier one was restored from an older copy."""
+    """The position of a source that reads a journal.  ``done``: the transactions of the last batch, and those before
+    it whose deletion was under way, all of them stored.  Everything before them has been deleted from the journal.
+    ``noted``: a batch that was certainly noted beside the journal; a database that holds an earlier one was restored
+    from an older copy."""
 
     done: tuple[str, ...] = ()
     marker: Marker = NO_MARKER
@@ -132,15 +133,16 @@ def unreadable(token: str, table: str, time: datetime, ordinal: int, error: Exce
 
 
 class JournalPage(NamedTuple):
-    """``waiting``: the transactions that wait in the journal, by their tokens.  Whatever else the page shows was
-    consumed before."""
+    """A page of a table, read in one snapshot with the journal.  ``waiting``: the transactions that wait in the
+    journal, by their tokens.  Whatever else the page shows was consumed before."""
 
     page: TablePage
     waiting: frozenset[str]
 
 
 def heads_of(tokens: str | None, counts: str | None) -> list[TransactionHead]:
-    """``tokens``, and how many rows each has, with commas in between; as many as there are of both."""
+    """Return the heads of transactions from two texts: ``tokens``, and how many rows each has, with commas in between;
+    as many as there are of both."""
     return list(map(TransactionHead, tokens.split(","), map(int, counts.split(",")))) if tokens and counts else []
 
 
@@ -257,7 +259,8 @@ _AT_ONCE = 2
 
 
 class ReadAhead:
-    """``read``: the rows of these transactions, by their tokens."""
+    """Reads the parts of a backlog, the next ones while those before them are mapped and stored.  ``read``: the rows
+    of these transactions, by their tokens."""
 
     def __init__(self, read: Callable[[Sequence[str]], Coroutine[Any, Any, list[JournalRow]]]) -> None:
         self._read = read
@@ -304,8 +307,8 @@ _CLOSING = 2.0
 
 
 class RowDeletion:
-    """``delete``: of these transactions, by their tokens, and notes the marker.  One deletion is under way at a
-    time."""
+    """Deletes acknowledged transactions beside the reading.  ``delete``: of these transactions, by their tokens, and
+    notes the marker.  One deletion is under way at a time."""
 
     def __init__(self, delete: Callable[[Sequence[str], Marker], Coroutine[Any, Any, None]]) -> None:
         self._delete = delete

@@ -141,8 +141,8 @@ def read_origin(connection: Connection[Any]) -> JournalOrigin | None:
 
 
 class Images(NamedTuple):
-    """``gap``: the trigger could not record the change.  Then there are no images, unless a record is gone by the key
-    that it had: its row was deleted, or has another key now."""
+    """A change as a journal row holds it.  ``gap``: the trigger could not record the change.  Then there are no
+    images, unless a record is gone by the key that it had: its row was deleted, or has another key now."""
 
     operation: Operation
     key: Row
@@ -239,10 +239,11 @@ _DELETE = 2000
 
 
 class MySQLJournal:
-    """``captures``: what the consumer wants; secret columns are those of these and of what is installed.  ``look``:
-    seconds between two looks at a journal that is quiet; ``quick``: at a busy one.  ``slice_``: of one round trip of
-    waiting.  ``watch``: waits for this journal together with others of the server.  ``replica``: the server may be one
-    on which triggers do not run for what it receives."""
+    """A `cdc.capture.journal.database.JournalDatabase`.  ``captures``: what the consumer wants; secret columns are
+    those of these and of what is installed.  ``look``: seconds between two looks at a journal that is quiet;
+    ``quick``: at a busy one.  ``slice_``: of one round trip of waiting.  ``watch``: waits for this journal together
+    with others of the server.  ``replica``: the server may be one on which triggers do not run for what it
+    receives."""
 
     def __init__(
         self,

@@ -86,7 +86,8 @@ class Watched:
 
 
 class JournalWatch:
-    """``connected``: journals are watched.  ``_leader``: the member whose account the connection has."""
+    """One connection that waits for the journals of many databases of a server.  ``connected``: journals are
+    watched.  ``_leader``: the member whose account the connection has."""
 
     def __init__(self) -> None:
         self._members: dict[Watched, None] = {}

@@ -56,7 +56,8 @@ class Withheld(ApiError):
 
 
 class RefusedCall(NamedTuple):
-    """``at``: seconds since 1970.  ``status``: of the refusal; 0 while there is no answer.  ``permit``: its number."""
+    """A call that counts towards a ban.  ``at``: seconds since 1970.  ``status``: of the refusal; 0 while there is no
+    answer.  ``permit``: its number."""
 
     at: float
     status: int
@@ -66,8 +67,9 @@ class RefusedCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
-    """``calls``: those that count, oldest first.  ``banned``: when a ban was noticed first and last.  ``given``: the
-    resources that the API gave when they were asked for last; empty: the list of resources."""
+    """The state that all processes share: calls that count, a ban, and what the API gave.  ``calls``: those that
+    count, oldest first.  ``banned``: when a ban was noticed first and last.  ``given``: the resources that the API
+    gave when they were asked for last; empty: the list of resources."""
 
     calls: tuple[RefusedCall, ...] = ()
     banned: tuple[float, float] | None = None
@@ -99,8 +101,9 @@ class GuardState:
 
 
 class BanGuard:
-    """``api``: its address, by which processes know that they ask the same one.  Raises `OutboxError` where the memory
-    can neither be read nor written: no request is made then."""
+    """Admits calls so that the API does not ban this address.  ``api``: its address, by which processes know that they
+    ask the same one.  Raises `OutboxError` where the memory can neither be read nor written: no request is made
+    then."""
 
     def __init__(self, api: str, store: RefusalStore, clock: Clock) -> None:
         self._api = api
@@ -145,7 +148,8 @@ class BanGuard:
         return withheld[0] if withheld else None
 
     async def leave(self, permit: str, resource: str, status: int | None, *, banned: bool = False) -> None:
-        """``status``: of the answer; None: there was none.  ``banned``: it says that this address is banned."""
+        """Note the answer of a call, and give its permit back.  ``status``: of the answer; None: there was none.
+        ``banned``: it says that this address is banned."""
         counted = status is not None and is_refusal(status)
         if not (permit or counted or banned):
             return
@@ -271,7 +275,8 @@ ALLOW: Final = "Allow it to read the resource: FacturaScripts, Control panel, AP
 
 
 class ResourceAnswer(NamedTuple):
-    """``content``: its JSON.  ``total``: how many rows the filters let through; None where the API does not say."""
+    """An answer of the API.  ``content``: its JSON.  ``total``: how many rows the filters let through; None where the
+    API does not say."""
 
     content: Any
     total: int | None
@@ -285,8 +290,8 @@ class _Raw(NamedTuple):
 
 
 class ApiClient:
-    """``url``: where FacturaScripts is, without ``/api/3``.  ``patience``: seconds to wait at most where the
-    server asks for it; `ask` raises otherwise."""
+    """A client of FacturaScripts' API within its budget and guard.  ``url``: where FacturaScripts is, without
+    ``/api/3``.  ``patience``: seconds to wait at most where the server asks for it; `ask` raises otherwise."""
 
     def __init__(self, url: str, token: str, budget: Budget, guard: BanGuard, *, patience: float = math.inf) -> None:
         self._url = URL(url.rstrip("/").removesuffix("/api/3"))

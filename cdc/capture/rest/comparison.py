@@ -53,7 +53,8 @@ class ResourceProgress:
 
 @dataclass(frozen=True, slots=True)
 class RestPosition:
-    """``progress``: by table.  ``refused``: when the API refused calls, seconds since 1970, as version 0.1 wrote it."""
+    """The position of a source that asks the API.  ``progress``: by table.  ``refused``: when the API refused calls,
+    seconds since 1970, as version 0.1 wrote it."""
 
     progress: Mapping[str, ResourceProgress] = field(default_factory=dict)
     refused: tuple[float, ...] = ()
@@ -89,7 +90,8 @@ class RestPosition:
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """``changes`` in the order of the rows, then what is gone.  ``written``, ``gone``: as in `KeptChange`."""
+    """The differences of rows from the stored ones.  ``changes`` in the order of the rows, then what is gone.
+    ``written``, ``gone``: as in `SnapshotChange`."""
 
     changes: tuple[Transaction, ...] = ()
     written: tuple[SnapshotRow, ...] = ()
@@ -107,8 +109,8 @@ class Look:
     def changed(
         self, seen: Iterable[SeenRow], before: Mapping[bytes, SnapshotRow], gone: Iterable[bytes] = ()
     ) -> RowDifference:
-        """``before``: what is kept of the rows ``seen`` and of those that are ``gone``; a row of which nothing is kept
-        is new."""
+        """Return the differences of rows from the stored ones.  ``before``: the stored rows of those ``seen`` and of
+        those that are ``gone``; a row that is not stored is new."""
         changes: list[Transaction] = []
         written: list[SnapshotRow] = []
         for row, now in seen:
@@ -156,9 +158,9 @@ _MOMENT: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ComparisonStep:
-    """``after``: where the next step continues, as far as that outlives the process; ``done``: there is none.
-    ``reset``: the snapshot stored before is to be forgotten.  ``soon``: seconds until the next comparison, if sooner
-    than usual."""
+    """The outcome of a step of a comparison.  ``after``: where the next step continues, as far as that outlives the
+    process; ``done``: there is none.  ``reset``: the snapshot stored before is to be forgotten.  ``soon``: seconds
+    until the next comparison, if sooner than usual."""
 
     difference: RowDifference
     after: bytes | None

@@ -85,7 +85,8 @@ _TYPES = {
 
 
 def column_of(name: str, database_type: str) -> Column:
-    """``database_type``: as ``/<resource>/schema`` says it, for instance ``int(11)``, ``character varying(10)``."""
+    """Return a column with the kind of its type.  ``database_type``: as ``/<resource>/schema`` says it, for instance
+    ``int(11)``, ``character varying(10)``."""
     plain = " ".join(_PARENTHESES.sub("", database_type).lower().replace("unsigned", "").split())
     return Column(name, _TYPES.get(plain, ColumnKind.TEXT), database_type)
 
@@ -157,7 +158,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class MissingVerdict:
-    """``gone``: keys of deleted rows.  ``gap``: why it is to be reported that deletions may be missing; or empty."""
+    """The judgement of missing rows.  ``gone``: keys of deleted rows.  ``gap``: why it is to be reported that
+    deletions may be missing; or empty."""
 
     gone: tuple[bytes, ...] = ()
     gap: str = ""
@@ -264,7 +266,7 @@ class ResourcePage:
 
 
 class ResourceReader:
-    """``size``: rows of a page."""
+    """Reads rows of resources in normal form.  ``size``: rows of a page."""
 
     def __init__(self, client: ApiClient, size: int) -> None:
         self._client = client

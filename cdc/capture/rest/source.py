@@ -40,7 +40,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledRead:
-    """``at``: when it is due, in seconds of a monotonic clock."""
+    """A read of a resource: its new rows, or a page of its comparison.  ``at``: when it is due, in seconds of a
+    monotonic clock."""
 
     resource: Resource
     kind: Kind
@@ -64,8 +65,9 @@ class _Times:
 
 
 class ReadSchedule:
-    """``resources``: at least one.  ``now``: seconds of a monotonic clock.  ``failing``: the whole API fails; the first
-    resource that answers brings back those that were put aside for failures."""
+    """Says which resource is read next, and when.  ``resources``: at least one.  ``now``: seconds of a monotonic
+    clock.  ``failing``: the whole API fails; the first resource that answers brings back those that were put aside for
+    failures."""
 
     def __init__(self, resources: Iterable[Resource], now: Callable[[], float]) -> None:
         self._now = now
@@ -87,7 +89,8 @@ class ReadSchedule:
         self._times[table].known = True
 
     def served(self, turn: ScheduledRead, *, done: bool, soon: float | None = None) -> None:
-        """``done``: nothing more is to be asked before the next interval; ``soon``: or so many seconds."""
+        """Note that a read was done.  ``done``: nothing more is to be asked before the next interval; ``soon``: or so
+        many seconds."""
         times, now = self._times[turn.resource.table], self._now()
         if times.failed or self.failing:
             self.failing = False
@@ -151,8 +154,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """``resources``: those whose rows are captured, at least one.  ``lookups``: those whose rows mapping asks for, by
-    table.  ``existing``: whether rows found by the first comparison are emitted."""
+    """The resources of a source and how they are read.  ``resources``: those whose rows are captured, at least one.
+    ``lookups``: those whose rows mapping asks for, by table.  ``existing``: whether rows found by the first comparison
+    are emitted."""
 
     resources: Sequence[Resource]
     lookups: Mapping[str, Resource]
@@ -170,7 +174,8 @@ class _Opened:
 
 
 class RestSource(SingleReader):
-    """``connect``: makes a client; it raises `SourceError`.  ``kept``: where the outbox keeps rows."""
+    """A `cdc.capture.base.Source` that asks FacturaScripts' API.  ``connect``: makes a client; it raises
+    `SourceError`.  ``kept``: where the outbox keeps rows."""
 
     def __init__(
         self, name: str, connect: Callable[[], ApiClient], polled: Polled, kept: SnapshotStore, clock: Clock
@@ -367,7 +372,7 @@ _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ApiInspector:
-    """``per_minute``: the budget of requests; ``page_size``: rows of one."""
+    """Checks an API for `cdc doctor`.  ``per_minute``: the budget of requests; ``page_size``: rows of one."""
 
     def __init__(self, client: ApiClient, url: str, per_minute: int, page_size: int) -> None:
         self._client = client
@@ -376,7 +381,8 @@ class ApiInspector:
         self._page_size = page_size
 
     async def findings(self, polled: Sequence[Resource], lookups: Sequence[Resource]) -> list[Finding]:
-        """``lookups``: resources whose rows are only asked for where events need them."""
+        """Return the checks of the API.  ``lookups``: resources whose rows are only asked for where events need
+        them."""
         try:
             return [each async for each in self._findings(polled, lookups)]
         finally:

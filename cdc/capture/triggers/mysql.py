@@ -310,8 +310,9 @@ _REPAIR_TRIES = 5
 
 
 class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
-    """``lock_wait``: how long and how often DDL waits for a table in use.  ``hiding``: what repairs hide besides what
-    was installed as secret.  ``replica``: the server may be one on which triggers do not run for what it receives."""
+    """The installer for MariaDB and MySQL.  ``lock_wait``: how long and how often DDL waits for a table in use.
+    ``hiding``: what repairs hide besides what was installed as secret.  ``replica``: the server may be one on which
+    triggers do not run for what it receives."""
 
     def __init__(
         self,
@@ -350,7 +351,8 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
     def plan_install(
         self, captures: Sequence[Capture], *, tokens: Tokens | None = None, cascades_only: bool = False
     ) -> Plan:
-        """``tokens``: how MySQL's triggers are to learn their transaction; None: as installed, or the default.
+        """Return the steps for what is missing or different.  ``tokens``: how MySQL's triggers are to learn their
+        transaction; None: as installed, or the default.
 
         ``cascades_only``: just the triggers of parents, which journal what foreign keys do to captured tables, for a
         consumer that reads everything else in the binlog."""
@@ -453,7 +455,7 @@ class MySQLInstaller(Installer["Connection[Any]", MySQLState]):
         raise AssertionError("the last try returned or raised")
 
     def extend_cascades(self, captures: Sequence[Capture]) -> Sequence[str]:
-        """`extend` where triggers journal cascades only; nothing where there are none, or all."""
+        """Do what `extend` does where triggers journal cascades only; nothing where there are none, or all."""
         with self._session() as connection:
             there = inspect(connection).installation
         return self.extend(captures) if there is not None and there.cascades_only else ()

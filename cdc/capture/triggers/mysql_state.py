@@ -84,7 +84,8 @@ class Instrumentation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """``columns`` of ``table`` reference ``parent_columns`` of ``parent``; rules as information_schema words them."""
+    """A foreign key: ``columns`` of ``table`` reference ``parent_columns`` of ``parent``; rules as information_schema
+    words them."""
 
     name: str
     table: str
@@ -105,7 +106,7 @@ def by_parent(keys: Iterable[ForeignKey]) -> dict[str, list[ForeignKey]]:
 
 @dataclass(frozen=True, slots=True)
 class MySQLTrigger:
-    """``made``: when it was created (UTC)."""
+    """A trigger of the database.  ``made``: when it was created (UTC)."""
 
     name: str
     table: str
@@ -126,7 +127,8 @@ class MySQLTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """``cascades_only``: only the triggers of parents, for a consumer that reads everything else in the binlog."""
+    """The installation as the database itself records it.  ``cascades_only``: only the triggers of parents, for a
+    consumer that reads everything else in the binlog."""
 
     version: int
     tokens: Tokens
@@ -241,7 +243,8 @@ def shape_ids(body: str) -> frozenset[int]:
 
 
 def trigger_name(table: str, suffix: str) -> str:
-    """``cdc_<table>_<suffix>``; too long a table name is cut, its checksum keeps it unique."""
+    """Return the name of a trigger, ``cdc_<table>_<suffix>``; too long a table name is cut, its checksum keeps it
+    unique."""
     name = f"{PREFIX}{table}_{suffix}"
     if len(name) <= _LONGEST_NAME:
         return name
@@ -505,7 +508,8 @@ def grants_text(
 
 
 def installer_grants(found: MySQLState, database: str, to: str, *, sees_others: bool = True) -> list[str]:
-    """``to``: the account, as statements name it.  ``sees_others``: it may see what all accounts do."""
+    """Return the grants of an installing account.  ``to``: the account, as statements name it.  ``sees_others``: it
+    may see what all accounts do."""
     grants = [f"GRANT SELECT, TRIGGER, LOCK TABLES ON {database_pattern(database)}.* TO {to};"]
     rights = "CREATE, DROP, INSERT, UPDATE, DELETE"
     grants += [f"GRANT {rights} ON {quote(database)}.{quote(table)} TO {to};" for table in TABLES]

@@ -33,8 +33,9 @@ from cdc.model.finding import NO_KEY, Finding, Repaired, Severity, SurveyedTable
 
 @dataclass(frozen=True, slots=True)
 class LockWait:
-    """``lock_seconds``: how long one try may wait for a lock, and hold up the writers that queue behind it.
-    ``lock_tries``, with ``pause_seconds`` between them, in which those writers get through."""
+    """The time that a step may wait for the lock of a table.  ``lock_seconds``: how long one try may wait for a lock,
+    and hold up the writers that queue behind it.  ``lock_tries``, with ``pause_seconds`` between them, in which those
+    writers get through."""
 
     lock_seconds: float = 1.0
     lock_tries: int = 5
@@ -308,7 +309,7 @@ def prove(connection: Connection) -> Finding:
 
 
 class PostgresInstaller(PostgresBase[PostgresState]):
-    """``hiding``: what repairs hide besides what was installed as secret."""
+    """The installer of PostgreSQL's triggers.  ``hiding``: what repairs hide besides what was installed as secret."""
 
     COMMANDS = ("install-triggers", "uninstall-triggers")
 

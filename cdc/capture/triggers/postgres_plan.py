@@ -55,7 +55,8 @@ def refuse_schema(server: Server, schema: str) -> None:
 def refuse_relations(
     database: str, schema: str, tables: Mapping[str, Relation], names: Sequence[str], refuse: Callable[[str], None]
 ) -> None:
-    """``refuse``: raises for an existing table that cannot be captured."""
+    """Raise `InstallError` for tables that do not exist, have no primary key or cannot be captured.  ``refuse``:
+    raises for an existing table that cannot be captured."""
     if missing := [name for name in names if name not in tables]:
         raise InstallError(
             f"Schema {schema} of database {database} has no {named('table', missing)}.",
@@ -151,7 +152,7 @@ _CHANGED = "its triggers were switched off for a while, or the table was restore
 
 
 def plan_install(found: PostgresState, captures: Sequence[Capture]) -> Plan:
-    """Raises `InstallError` for what can never work."""
+    """Plan the installation of these captures.  Raises `InstallError` for what can never work."""
     refuse_all(lambda: refuse_server(found), lambda: refuse_tables(found, captures))
     wanted = {capture.table for capture in captures}
     steps = _journal_steps(found, captures)
@@ -252,7 +253,7 @@ def _calls_append(found: PostgresState, table: str) -> bool:
 
 
 def plan_uninstall(found: PostgresState, waiting: int) -> Plan:
-    """``waiting``: changes in the journal that nobody has read."""
+    """Plan the removal of triggers and journal.  ``waiting``: changes in the journal that nobody has read."""
     if found.server.schema_exists and not found.server.schema_ours:
         return Plan((), ("The schema cdc of this database is not ours: nothing to remove.",))
     if not found.server.schema_exists:

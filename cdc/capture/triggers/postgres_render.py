@@ -30,7 +30,7 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class TriggerShape:
-    """``type``: pg_trigger.tgtype.  None has a WHEN."""
+    """One of the triggers that each captured table has.  ``type``: pg_trigger.tgtype.  None has a WHEN."""
 
     name: str
     type: int
@@ -74,7 +74,8 @@ def journal(schema: str) -> str:
 
 
 def probe(*, existing: bool) -> list[str]:
-    """``existing``: only its function, so that grants on the table remain."""
+    """Return the statements that create the probe.  ``existing``: only its function, so that grants on the table
+    remain."""
     made = [] if existing else [statement("probe")]
     triggers = [] if existing else [trigger(shape, "cdc", PROBE) for shape in TRIGGERS]
     revoke = statement("revoke_function", function=quote(PROBE))
@@ -86,7 +87,8 @@ def function_settings(*, styled: bool) -> frozenset[str]:
 
 
 def function(capture: Capture, *, styled: bool, partitioned: bool = False) -> str:
-    """``styled``: the table has columns whose text depends on the session's settings."""
+    """Return the statement that creates a table's trigger function.  ``styled``: the table has columns whose text
+    depends on the session's settings."""
     head, _, tail = _function_parts(capture)
     head = Template(head).substitute(
         function=quote(capture.table),
@@ -108,7 +110,7 @@ def function_source(capture: Capture, *, partitioned: bool = False) -> str:
 
 
 def append(schema: str, owners: Collection[str]) -> str:
-    """``owners``: of the captured tables."""
+    """Return the statement that creates the function that writes the journal.  ``owners``: of the captured tables."""
     head, _, tail = load(f"{_FOLDER}/append.sql").split("$$cdc$$")
     return f"{head}{dollar_quoted(append_source(schema, owners))}{tail}"
 

@@ -48,7 +48,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """``kind``: pg_class.relkind; ``r`` is an ordinary table."""
+    """A table, view or the like of the ERP.  ``kind``: pg_class.relkind; ``r`` is an ordinary table."""
 
     name: str
     kind: str
@@ -64,8 +64,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer(Server):
-    """``schema_…``: the state of the schema cdc for this role.  ``present``: our tables in it.  ``namesakes``: others'
-    tables that are named like ours.  ``silent_roles``: those in whose sessions no trigger fires by default."""
+    """The server as the installer of triggers must know it.  ``schema_…``: the state of the schema cdc for this
+    role.  ``present``: our tables in it.  ``namesakes``: others' tables that are named like ours.  ``silent_roles``:
+    those in whose sessions no trigger fires by default."""
 
     schema_exists: bool
     schema_owned: bool
@@ -80,9 +81,9 @@ class PostgresServer(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresTable(Relation):
-    """``styled``: it has columns whose text depends on the session's settings.  ``partitions``: their names for
-    statements.  ``foreign``: the code of others because
-    of which its rows are not read; see foreign.sql."""
+    """A table as the installer of triggers must know it.  ``styled``: it has columns whose text depends on the
+    session's settings.  ``partitions``: their names for statements.  ``foreign``: the code of others because of which
+    its rows are not read; see foreign.sql."""
 
     may_trigger: bool
     styled: bool
@@ -92,8 +93,8 @@ class PostgresTable(Relation):
 
 @dataclass(frozen=True, slots=True)
 class FoundFunction:
-    """``definer``: it has its owner's rights.  ``open``: everybody may call it.  ``appends``: it is the one that writes
-    the journal for all triggers."""
+    """A function in our schema.  ``definer``: it has its owner's rights.  ``open``: everybody may call it.
+    ``appends``: it is the one that writes the journal for all triggers."""
 
     name: str
     source: str
@@ -105,7 +106,8 @@ class FoundFunction:
 
 @dataclass(frozen=True, slots=True)
 class PostgresTrigger:
-    """``enabled``: pg_trigger.tgenabled.  ``function``: its name in our schema; None when it calls another one."""
+    """A trigger of ours, or of our names, on a table.  ``enabled``: pg_trigger.tgenabled.  ``function``: its name in
+    our schema; None when it calls another one."""
 
     table: str
     name: str
@@ -117,9 +119,10 @@ class PostgresTrigger:
 
 @dataclass(frozen=True, slots=True)
 class PostgresState:
-    """``version`` is None when there is no journal of ours (or this role may not look); ``schema`` is the ERP's, as
-    installed, else the session's.  ``append``: the function that writes the journal for all triggers.
-    ``changed``: captured tables whose triggers are not those that were installed, even if they look the same."""
+    """The state of the database that a plan depends on.  ``version`` is None when there is no journal of ours (or this
+    role may not look); ``schema`` is the ERP's, as installed, else the session's.  ``append``: the function that
+    writes the journal for all triggers.  ``changed``: captured tables whose triggers are not those that were
+    installed, even if they look the same."""
 
     server: PostgresServer
     schema: str
