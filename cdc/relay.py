@@ -21,9 +21,7 @@ import orjson
 import structlog
 
 from cdc.capture.base import NO_BACKFILLS, EventBatch, Source, SourceBackfills
-from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.permissions import QUIET
 from cdc.model.backfill import state_after
 from cdc.model.change import Batch, Gap, Operation, Position, Quarantined, Row, RowChange, Transaction, check_present
@@ -289,9 +287,8 @@ class Relay:
         return mapped
 
     async def _map(self, read: Sequence[Transaction], states: dict[str, str], keys: dict[str, str]) -> Mapped:
-        transactions = merged(read)
-        facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source, keys)
-        return self.mapper.map_batch(self.source.name, transactions, facts, states, self._site)
+        batch = self.mapper.batch(self.source.name, read, states, self._site)
+        return (await batch.read_facts(self.source, keys)).map()
 
     async def _store(self, batch: Batch, mapped: Mapped, former: Position | None) -> None:
         """Store a batch; try until it succeeds, since giving up would lose events.  ``former``: the position stored

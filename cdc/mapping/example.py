@@ -11,7 +11,6 @@ from typing import Any, Final
 from cdc.mapping.catalogue import MEMBERS_TABLE, Catalogue
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.rule import STATE_COLUMN, Child, ColumnCondition, Condition, Rule, all_hold
 from cdc.model.backfill import EXISTING, backfill_token
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transaction, Value
@@ -277,7 +276,7 @@ class Examples:
         )
         token = "7301" if existing is None else backfill_token(existing)
         transaction = Transaction(token, (change,), existing=existing)
-        mapped = self._mapper.map_batch("main", merged([transaction]), facts, {}, _SITE)
+        mapped = self._mapper.batch("main", [transaction], {}, _SITE).map(facts)
         released = self._mapper.release("main", {key: value for key, value in mapped.states_changed.items() if value})
         event = next((event for event in (*mapped.events, *released.events) if event.name == name), None)
         payload: dict[str, Any] = json.loads(event_payload(event)) if event is not None else {}

@@ -7,7 +7,8 @@ transaction: it undoes the changes of the batch's later transactions, and puts t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import itemgetter
@@ -33,22 +34,18 @@ class FactLookup(Protocol):
     async def tables(self) -> Mapping[str, Table]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FactsRequest:
     """``states``: document states by id; ``members``: all rows of ``roles_users``; ``children``: of which keys the
     rows; ``documents``: table → keys (of one column) of the rows; ``paths``: way to related records → keys of the first
     table on it; ``models``: model of a document → its table, where the rows of `TRANSFORMATIONS` lead to more."""
 
-    states: frozenset[Value] = frozenset()
+    states: set[Value] = field(default_factory=set)
     members: bool = False
-    children: Mapping[Child, frozenset[Value]] = field(default_factory=dict)
-    documents: Mapping[str, frozenset[Value]] = field(default_factory=dict)
-    paths: Mapping[Path, frozenset[Value]] = field(default_factory=dict)
+    children: defaultdict[Child, set[Value]] = field(default_factory=lambda: defaultdict(set))
+    documents: defaultdict[str, set[Value]] = field(default_factory=lambda: defaultdict(set))
+    paths: defaultdict[Path, set[Value]] = field(default_factory=lambda: defaultdict(set))
     models: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def empty(self) -> bool:
-        return not (self.states or self.members or self.children or self.documents or self.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +62,32 @@ class Facts:
 NO_FACTS = Facts()
 
 
-async def gather_facts(request: FactsRequest, lookup: FactLookup, keys: dict[str, str] | None = None) -> Facts:
-    """No I/O when nothing is asked.  ``keys``: table → its key column, remembered from call to call."""
-    if request.empty:
-        return NO_FACTS
+async def gather_facts(request: FactsRequest, lookup: FactLookup, keys: dict[str, str]) -> Facts:
+    """Read the facts.  ``keys``: table → its key column, remembered from call to call."""
     states = await _rows(lookup, STATE_TABLE, STATE_COLUMN, request.states)
-    children = await _children(request.children, lookup)
+    # Children in the same column are read at once.
+    owners: defaultdict[tuple[str, str], set[Value]] = defaultdict(set)
+    for child, values in request.children.items():
+        owners[child.table, child.column] |= values
+    read = {place: await _rows(lookup, *place, values) for place, values in owners.items()}
+    children: dict[Child, dict[Value, list[Row]]] = {}
+    for child in request.children:
+        groups = children[child] = {}
+        for row in read[child.table, child.column]:
+            groups.setdefault(child.owner_of(row), []).append(row)
     steps: dict[Path, set[Value]] = {path: set(values) for path, values in request.paths.items()}
     for table, values in request.documents.items():
         steps.setdefault((("", table),), set()).update(values)
-    for child, owned in children.items() if request.models else ():
-        for row in (row for rows in owned.values() for row in rows if child.table == TRANSFORMATIONS):
+    for child, groups in children.items() if request.models else ():
+        for row in (row for rows in groups.values() for row in rows if child.table == TRANSFORMATIONS):
             for table, key in filter(None, (linked(row, side, request.models) for side in "12")):
                 steps.setdefault((("", table),), set()).add(key)
     return Facts(
         states={row[STATE_COLUMN]: row for row in states},
         members=await lookup.all_rows(MEMBERS_TABLE) if request.members else None,
         children=children,
-        documents=await _records(steps, lookup, {} if keys is None else keys),
+        documents=await _records(steps, lookup, keys),
     )
-
-
-async def _children(
-    asked: Mapping[Child, frozenset[Value]], lookup: FactLookup
-) -> dict[Child, Mapping[Value, list[Row]]]:
-    """Children in the same column are read at once."""
-    owners: dict[tuple[str, str], set[Value]] = {}
-    for child, values in asked.items():
-        owners.setdefault((child.table, child.column), set()).update(values)
-    rows = {place: await _rows(lookup, *place, values) for place, values in owners.items()}
-    return {child: _grouped(rows[child.table, child.column], child) for child in asked}
 
 
 async def _records(
@@ -106,42 +99,33 @@ async def _records(
         keys |= {name: table.key[0] for name, table in (await lookup.tables()).items() if len(table.key) == 1}
     found: dict[str, tuple[str, dict[Value, Row]]] = {}
     while steps:
-        asked: dict[str, set[Value]] = {}
+        asked: defaultdict[str, set[Value]] = defaultdict(set)
         for path, values in steps.items():
-            asked.setdefault(path[0][1], set()).update(values - {None})
+            asked[path[0][1]] |= values - {None}
         for table, values in asked.items():
             if table in keys:
                 column, known = found.setdefault(table, (keys[table], {}))
                 known |= {row[column]: row for row in await _rows(lookup, table, column, values - known.keys())}
-        following: dict[Path, set[Value]] = {}
+        following: defaultdict[Path, set[Value]] = defaultdict(set)
         for path, values in steps.items():
             _, known = found.get(path[0][1], ("", {}))
             if path[1:]:
                 column = path[1][0]
-                rows = (known[value] for value in values if value in known)
-                following.setdefault(path[1:], set()).update(row.get(column) for row in rows)
+                following[path[1:]] |= {known[value].get(column) for value in values if value in known}
         steps = following
     return dict(found)
 
 
 async def _rows(lookup: FactLookup, table: str, column: str, values: Iterable[Value]) -> list[Row]:
-    wanted = sorted(values, key=lambda value: (str(type(value)), value))
+    asked = sorted(values, key=lambda value: (str(type(value)), value))
     rows: list[Row] = []
-    for start in range(0, len(wanted), CHUNK):
-        rows += await lookup.rows(table, column, wanted[start : start + CHUNK])
+    for start in range(0, len(asked), CHUNK):
+        rows += await lookup.rows(table, column, asked[start : start + CHUNK])
     return rows
-
-
-def _grouped(rows: Iterable[Row], child: Child) -> dict[Value, list[Row]]:
-    groups: dict[Value, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(child.owner_of(row), []).append(row)
-    return groups
 
 
 Key = tuple[Value, ...]
 Dated = tuple[int, MergedChange]
-Mine = Callable[[Row], bool]
 
 
 class History:
@@ -152,109 +136,67 @@ class History:
         self._changes: dict[Child, dict[Value, list[Dated]]] = {}
         self._records: dict[str, dict[Value, list[Dated]]] = {}
 
-    def rows(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
-        """The owner's rows when transaction ``time`` had committed; in primary key order if it had any changes."""
-        return self._rows(time, child, owner, live, committed=True)
-
-    def rows_before(self, time: int, child: Child, owner: Value, live: Iterable[Row]) -> list[Row]:
-        """The owner's rows when transaction ``time`` began."""
-        return self._rows(time, child, owner, live, committed=False)
-
-    def _rows(self, time: int, child: Child, owner: Value, live: Iterable[Row], *, committed: bool) -> list[Row]:
+    def rows(self, time: int, child: Child, owner: Value, live: Iterable[Row], *, committed: bool = True) -> list[Row]:
+        """Return the owner's rows when transaction ``time`` had committed, or began; in primary key order if it had any
+        changes."""
         changes = self._of(child, owner)
         if not changes:
             return list(live)
         columns = tuple(changes[0][1].key)
-        rows: dict[Key, Row] = {_key(row, columns): row for row in live}
-
-        def mine(row: Row) -> bool:
-            return child.owner_of(row) == owner
-
+        rows: dict[Key, Row] = {tuple(row[column] for column in columns): row for row in live}
         for when, dated in groupby(reversed(changes), key=itemgetter(0)):
-            if when >= time:
-                images = [(change.before, change.after) for _, change in dated]
-                _exchange(rows, images, columns, mine, after=when == time and committed)
-        return [rows[key] for key in sorted(rows, key=_sortable)]
+            if when < time:
+                continue
+            # The rows become what they were before this transaction, or after it; it may have exchanged keys.
+            images = [(change.before, change.after) for _, change in dated]
+            for image in chain.from_iterable(images):
+                if image is not None:
+                    rows.pop(tuple(image[column] for column in columns), None)
+            for before, after in images:
+                image = after if when == time and committed else before
+                if image is not None and child.owner_of(image) == owner:
+                    rows[tuple(image[column] for column in columns)] = image
+        return [rows[key] for key in sorted(rows, key=lambda key: [(not isinstance(v, int | float), v) for v in key])]
 
     def record(self, time: int, table: str, key: Value, *, gone: bool = False) -> tuple[str, Row | None] | None:
         """Return the key column of ``table``, and the row with this key when transaction ``time`` had committed (None:
         there was none), as far as the batch shows it; None where the batch does not change the record.  ``gone``: of a
         row that the transaction itself deleted, the row as it was."""
         if table not in self._records:
-            self._records[table] = _by_key(table, self._batch)
-        changes = self._records[table].get(key, [])
-        if not changes:
+            keys = self._records[table] = {}
+            for when, changes in enumerate(self._batch):
+                for change in changes:
+                    if change.table == table and len(change.key) == 1 and change.operation is not Operation.READ:
+                        for each in {*(change.former_key or change.key).values(), *change.key.values()}:
+                            keys.setdefault(each, []).append((when, change))
+        dated = self._records[table].get(key, [])
+        if not dated:
             return None
-        column = next(iter(changes[0][1].key))
-        latest = max((when for when, _ in changes if when <= time), default=None)
-        first = changes[0][0]
-        images = (
+        column = next(iter(dated[0][1].key))
+        latest = max((when for when, _ in dated if when <= time), default=None)
+        first = dated[0][0]
+        images = [
             change.before if latest is None else change.after
-            for when, change in changes
+            for when, change in dated
             if when == (first if latest is None else latest)
-        )
-        row = next((image for image in images if image is not None and image.get(column) == key), None)
-        if row is None and gone:
-            former = (change.before for when, change in changes if when == time)
-            row = next((image for image in former if image is not None and image.get(column) == key), None)
-        return column, row
+        ]
+        images += [change.before for when, change in dated if when == time] if gone else []
+        return column, next((image for image in images if image is not None and image.get(column) == key), None)
 
     def deleted(self, time: int, child: Child, owner: Value) -> list[Row]:
-        """The owner's rows that transaction ``time`` deleted, as they were."""
+        """Return the owner's rows that transaction ``time`` deleted, as they were."""
         changes = (change for when, change in self._of(child, owner) if when == time)
         gone = (change.before for change in changes if change.operation is Operation.DELETE)
         return [row for row in gone if row is not None and child.owner_of(row) == owner]
 
     def _of(self, child: Child, owner: Value) -> list[Dated]:
-        """The changes of rows that were, or became, the owner's."""
+        """Return the changes of rows that were, or became, the owner's."""
         if child not in self._changes:
-            self._changes[child] = _by_owner(child, self._batch)
+            owners = self._changes[child] = {}
+            for time, changes in enumerate(self._batch):
+                for change in changes:
+                    if change.table == child.table and change.operation not in (Operation.READ, Operation.TRUNCATE):
+                        images = [image for image in (change.before, change.after) if image is not None]
+                        for each in dict.fromkeys(map(child.owner_of, images)):
+                            owners.setdefault(each, []).append((time, change))
         return self._changes[child].get(owner, [])
-
-
-def _by_owner(child: Child, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, list[Dated]]:
-    owners: dict[Value, list[Dated]] = {}
-    for time, changes in enumerate(batch):
-        for change in changes:
-            if change.table == child.table and change.operation not in (Operation.READ, Operation.TRUNCATE):
-                images = [image for image in (change.before, change.after) if image is not None]
-                for owner in dict.fromkeys(map(child.owner_of, images)):
-                    owners.setdefault(owner, []).append((time, change))
-    return owners
-
-
-def _by_key(table: str, batch: Sequence[Sequence[MergedChange]]) -> dict[Value, list[Dated]]:
-    """The changes of records with a key of one column, by each key that they had."""
-    keys: dict[Value, list[Dated]] = {}
-    for time, changes in enumerate(batch):
-        for change in changes:
-            if change.table == table and len(change.key) == 1 and change.operation is not Operation.READ:
-                for key in {*(change.former_key or change.key).values(), *change.key.values()}:
-                    keys.setdefault(key, []).append((time, change))
-    return keys
-
-
-def _exchange(
-    rows: dict[Key, Row],
-    images: Sequence[tuple[Row | None, Row | None]],
-    columns: tuple[str, ...],
-    mine: Mine,
-    *,
-    after: bool,
-) -> None:
-    """Make the rows what they are before one transaction's changes, or ``after`` them; it may exchange keys."""
-    for image in chain.from_iterable(images):
-        if image is not None:
-            rows.pop(_key(image, columns), None)
-    for pair in images:
-        image = pair[after]
-        if image is not None and mine(image):
-            rows[_key(image, columns)] = image
-
-
-def _key(row: Mapping[str, Value], columns: tuple[str, ...]) -> Key:
-    return tuple(row[column] for column in columns)
-
-
-def _sortable(key: Key) -> tuple[tuple[str, Value], ...]:
-    return tuple(("number" if isinstance(value, int | float) else "text", value) for value in key)

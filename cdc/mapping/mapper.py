@@ -7,27 +7,15 @@ Order within a transaction: records in the order of their first change; of one r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress, islice
 from operator import ne
 from typing import Any, Final
 
 from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.facts import NO_FACTS, Facts, FactsRequest, History
-from cdc.mapping.merge import (
-    ANY_COLUMN,
-    Emitted,
-    LinesChanged,
-    MergedChange,
-    MergedTransaction,
-    Plans,
-    TablePlan,
-    Transition,
-    lines_changed,
-    own_changes,
-    page_url,
-)
+from cdc.mapping.facts import NO_FACTS, FactLookup, Facts, FactsRequest, History, gather_facts
+from cdc.mapping.merge import Emitted, LinesChanged, MergedChange, MergedTransaction, lines_changed, merge, own_changes
 from cdc.mapping.permissions import (
     HELD,
     MEMBERS,
@@ -37,6 +25,7 @@ from cdc.mapping.permissions import (
     PermissionEvents,
     must_be_read,
 )
+from cdc.mapping.plan import ANY_COLUMN, Plans, TablePlan, Transition, page_url
 from cdc.mapping.rule import (
     LINES,
     LINES_CHANGED,
@@ -47,16 +36,13 @@ from cdc.mapping.rule import (
     Child,
     Path,
     RuleInput,
-    as_is,
-    decode_html,
     linked,
 )
 from cdc.model.backfill import days_since
-from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Value
+from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.model.event import NO_TIME, Event, ExistingIds, event_id, event_ids, record_name
 
 _NOTHING: frozenset[str] = frozenset()
-_NO_LINES: Mapping[str, LinesChanged] = {}
 #: Former lines up to which ``previous`` has them all; and changed lines that it names where there are more.
 _ALL_LINES: Final = 100
 _CHANGED_LINES: Final = 1000
@@ -70,63 +56,398 @@ class Mapped:
     states_changed: dict[str, str | None]
 
 
-@dataclass(slots=True)
-class _Context:
-    """The inputs of mapping one transaction's changes."""
+class Mapper:
+    """Maps by one catalogue; has no state of its own."""
 
-    source: str
-    token: str
-    merged: Sequence[MergedChange]
-    facts: Facts
-    states: Mapping[Value, Row]
-    events: list[Event]
-    history: History
-    time: int  # the transaction's index in its batch
-    observed: bool
-    more: bool  # of a huge transaction, whose other parts may change the same lines
-    lines: Mapping[str, LinesChanged]
-    plans: Plans
-    site: str
-    owners: dict[str, set[Value]] = field(default_factory=dict)  # event → of `originals`
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._plans = Plans(catalogue)
 
-    def named_by(self, time: datetime) -> datetime:
-        """Return the timestamp used in event ids; none for changes found by polling."""
-        return NO_TIME if self.observed else time
+    def batch(
+        self, source: str, transactions: Sequence[Transaction], states: Mapping[str, str], site: str = ""
+    ) -> BatchMapping:
+        """Return the mapping of these transactions.  ``states``: the outbox's small states of this source, as of the
+        transactions before these.  ``site``: the address of FacturaScripts; empty: not known."""
+        return BatchMapping(self._plans, source, transactions, states, site)
 
-    def originals(self, rule: Transition, child: Child) -> set[Value]:
+    def holds(self, states: Mapping[str, str]) -> bool:
+        """Return whether the states hold events that `release` gives when no change comes for a while (`QUIET`)."""
+        return HELD in states
+
+    def release(self, source: str, states: Mapping[str, str]) -> Mapped:
+        """Return the events that are held."""
+        return BatchMapping(self._plans, source, (), states, "").release()
+
+
+class BatchMapping:
+    """One batch on its way through mapping: `read_facts`, then `map`."""
+
+    def __init__(
+        self, plans: Plans, source: str, transactions: Sequence[Transaction], states: Mapping[str, str], site: str
+    ) -> None:
+        self._plans = plans
+        self._source = source
+        self._states = states
+        self._site = site
+        self._batch = [
+            MergedTransaction(each, [] if each.existing is not None else merge(each.changes)) for each in transactions
+        ]
+        for each in self._batch if plans.documents else ():
+            each.lines, each.own = lines_changed(plans, each.changes), own_changes(plans, each.changes)
+        self._facts = NO_FACTS
+        self._events: list[Event] = []
+
+    # -- facts ------------------------------------------------------------------------------------------------------
+
+    async def read_facts(self, lookup: FactLookup, keys: dict[str, str]) -> BatchMapping:
+        """Read the facts that mapping needs, which is nothing for most batches.  ``keys``: table → its key column,
+        remembered from batch to batch.  Return itself."""
+        asked = self.facts_needed()
+        if asked.states or asked.members or asked.children or asked.documents or asked.paths:
+            self._facts = await gather_facts(asked, lookup, keys)
+        return self
+
+    def facts_needed(self) -> FactsRequest:
+        """Return the facts that `map` needs."""
+        asked = FactsRequest(models=self._plans.models)
+        for each in self._batch:
+            existing = each.transaction.existing is not None
+            changes: Sequence[MergedChange | RowChange] = each.transaction.changes if existing else each.changes
+            for change in changes:
+                plan = self._plans[change.table]
+                if plan is not None and plan.asks:
+                    self._ask(plan, change, asked)
+                if change.table in ROLE_TABLES and not existing and must_be_read(change, self._states):
+                    asked.members = self._plans.permissions is not None
+        if self._plans.documents:
+            self._ask_lines(asked)
+        if asked.paths or self._plans.models:
+            self._ask_images(asked)
+        asked.states.discard(None)
+        return asked
+
+    def _ask(self, plan: TablePlan, change: MergedChange | RowChange, asked: FactsRequest) -> None:
+        after, before = change.after, change.before
+        if after is not None:
+            reached = change.operation is not Operation.READ and plan.states_for  # READ fires no transition
+            if reached and (before is None or any(before.get(c) != after.get(c) for c in plan.states_for)):
+                asked.states.add(after.get(STATE_COLUMN))
+            for _, child in plan.children:
+                asked.children[child].update(change.key.values())
+        row = before if after is None else after
+        if row is not None:
+            for _, path in plan.paths:
+                asked.paths[path].add(row.get(path[0][0]))
+            for child in plan.origin:
+                asked.children[child].update(change.key.values())
+
+    def _ask_lines(self, asked: FactsRequest) -> None:
+        """Add the documents of which only lines changed; the batch shows those that it changes at another moment."""
+        emitted, shown = Emitted(self._states), {record for each in self._batch for record in each.own}
+        for each in self._batch:
+            for record in each.lines.keys() - emitted.before(each.transaction):
+                plan, owner = each.lines[record].plan, each.lines[record].owner
+                for child in (*(child for _, child in plan.children), *plan.origin):
+                    asked.children[child].add(owner)
+                for _, path in plan.paths:
+                    asked.paths[(("", plan.table), *path)].add(owner)
+                if record not in shown:
+                    asked.documents[plan.table].add(owner)
+
+    def _ask_images(self, asked: FactsRequest) -> None:
+        """Add the records to which rows lead that the batch itself changed: the database may hold these rows no more,
+        or with other values."""
+        paths, images = asked.paths, dict[str, list[tuple[Value, Row]]]()
+        tables = {table for path in paths for _, table in path[:-1]} | ({TRANSFORMATIONS} if asked.models else set())
+        for change in (change for each in self._batch for change in each.changes) if tables else ():
+            if change.table in tables and len(change.key) == 1:
+                (column,) = change.key
+                rows = [row for row in (change.before, change.after) if row is not None]
+                images.setdefault(change.table, []).extend((row.get(column), row) for row in rows)
+        for length in range(max(map(len, paths), default=0), 1, -1):
+            for path in [path for path in paths if len(path) == length]:
+                rows = [row for key, row in images.get(path[0][1], ()) if key in paths[path]]
+                paths[path[1:]].update(row.get(path[1][0]) for row in rows)
+        for _, row in images.get(TRANSFORMATIONS, ()):
+            for table, key in filter(None, (linked(row, side, asked.models) for side in "12")):
+                asked.documents[table].add(key)
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def map(self, facts: Facts | None = None) -> Mapped:
+        """Return the batch's events.  ``facts``: instead of those that were read."""
+        self._facts = self._facts if facts is None else facts
+        permissions = self._permission_events() if HELD in self._states else None
+        emitted = Emitted(self._states) if self._plans.documents else None
+        for each in self._batch:
+            transaction = each.transaction
+            if permissions is not None:
+                self._events += permissions.settle(each)
+            alone = self._begin(each, emitted)
+            if transaction.existing is not None:
+                self._map_existing(transaction.changes, transaction.existing)
+            touched = False
+            for change in each.changes:
+                for changed in alone.get(id(change), ()) if alone else ():
+                    self._map_lines(changed)
+                touched |= change.table in PERMISSION_TABLES
+                plan = self._plans[change.table]
+                if plan is not None:
+                    self._map_change(plan, change)
+            if touched and (permissions := permissions or self._permission_events()) is not None:
+                self._events += permissions.of(each)
+        return self._mapped(permissions, {} if emitted is None else emitted.changed)
+
+    def release(self) -> Mapped:
+        """Return the events that are held."""
+        permissions = self._permission_events()
+        self._events += [] if permissions is None else permissions.release()
+        return self._mapped(permissions, {})
+
+    def _permission_events(self) -> PermissionEvents | None:
+        """Return None where such events are switched off."""
+        if self._plans.permissions is None:
+            return None
+        read = self._facts.members
+        members = None if read is None else Members.read(read, [each.changes for each in self._batch])
+        return PermissionEvents(self._plans.permissions, self._source, self._states, self._plans.decode, members)
+
+    def _mapped(self, permissions: PermissionEvents | None, changed: Mapping[str, str | None]) -> Mapped:
+        """Add the states to store.  Without events of permissions, the states for them are stale and go; so do the
+        session states of 0.1.0."""
+        stale: dict[str, str | None] = {name: None for name in self._states if name.startswith("session:")}
+        if permissions is not None:
+            stale |= permissions.states_changed()
+        elif self._plans.permissions is None:
+            stale |= {name: None for name in (HELD, MEMBERS) if name in self._states}
+        return Mapped(self._events, {**changed, **stale})
+
+    def _begin(self, each: MergedTransaction, emitted: Emitted | None) -> Mapping[int, list[LinesChanged]]:
+        """Make ``each`` the transaction that is mapped.  Return the documents of which it changes lines and nothing
+        else, by their first change."""
+        self._merged, self._token, self._observed = each, each.transaction.token, each.transaction.observed
+        self._copied: dict[str, set[Value]] = {}  # event → owners of the rows that its table copies
+        self._document_states = self._facts.states
+        if len(each.changes) > 1:  # what the transaction itself wrote is on top
+            self._document_states = {**self._facts.states} | {
+                change.key[STATE_COLUMN]: change.after
+                for change in each.changes
+                if change.table == STATE_TABLE and change.after is not None
+            }
+        self._lines: Mapping[str, LinesChanged] = {}
+        alone: dict[int, list[LinesChanged]] = {}
+        if emitted is not None:
+            before = emitted.before(each.transaction)
+            self._lines = {record: changed for record, changed in each.lines.items() if record not in before}
+            emitted.note(each.transaction, each.own.union(self._lines))
+            for record, changed in self._lines.items():
+                if record not in each.own:
+                    alone.setdefault(id(changed.changes[0]), []).append(changed)
+        return alone
+
+    def _map_existing(self, changes: Iterable[RowChange], existing: Existing) -> None:
+        """Rows that a backfill read, or records whose date has come, if they meet the rule as they are now.
+
+        Ids depend on nothing but the job (of a rule by time: rule and day) and the record: what is read again, whenever
+        and in whatever pages, has the same."""
+        due, ids = existing.due, dict[str, ExistingIds]()
+        for change in changes:
+            table, row, days = change.table, change.after or {}, None
+            plan = self._plans[table]
+            name = None if plan is None else plan.existing
+            if plan is not None and due is not None:
+                meets, days = plan.due.get(due.event), days_since(due, row)
+                name = due.event if meets is not None and days is not None and meets(row) else None
+            if plan is None or name is None:
+                continue
+            if table not in ids:
+                ids[table] = ExistingIds(event_ids(self._source, self._token, table, 0, NO_TIME), name)
+            record = record_name(table, change.key)
+            data, _ = self._shown(plan, change, row, None)
+            self._events.append(
+                Event(
+                    ids[table].of(change.key, record) if due is None else event_id(ids[table].shared, name, record),
+                    name, self._source, table, record, plan.decode(change.key), data, None, change.time, self._token,
+                    only_to=existing.endpoint if due is None else "", labels=plan.label.searched(data), days=days,
+                    related=self._related(plan, change, row), link=page_url(self._site, plan.page, data),
+                )
+            )  # fmt: skip
+
+    def _map_lines(self, changed: LinesChanged) -> None:
+        """The event of a document whose lines alone changed, or were read again.  A document that is gone by now has
+        none: its deletion follows."""
+        plan, first = changed.plan, changed.changes[0]
+        operation = Operation.READ if changed.again else Operation.UPDATE
+        name = plan.row_events[operation]
+        column, row = self._document(plan.table, changed.owner)
+        if name is None or row is None or (changed.again and self._observed):  # then the documents are read themselves
+            return
+        time = max(change.time for change in changed.changes)
+        key = {column: changed.owner}
+        change = MergedChange(operation, plan.table, key, None, row, first.ordinal, first.first_time, time)
+        self._emit(plan, change, row, None if changed.again else {}, [(name, False)])
+
+    def _map_change(self, plan: TablePlan, change: MergedChange) -> None:
+        if change.operation is not Operation.UPDATE:
+            row = (change.after if change.after is not None else change.before) or {}
+            seen = RuleInput(change.operation, row, None, _NOTHING, self._document_states)
+            names = [(rule.event, rule.inferred) for rule in self._fired(plan, seen, change.key)]
+            name = plan.row_events[change.operation]
+            if name is not None:
+                names.insert(0, (name, False))
+            if names:
+                self._emit(plan, change, row, None, names)
+            return
+        before, after = change.before, change.after
+        assert before is not None
+        assert after is not None
+        columns = changed_columns(before, after)
+        lines = self._lines_differ(plan, change) if self._lines else False
+        if not columns and not change.secrets_changed and not lines:
+            return
+        fired: list[Transition] = []
+        watched = plan.watched
+        if not watched.isdisjoint(columns) or not watched.isdisjoint(change.secrets_changed) or ANY_COLUMN in watched:
+            changed = change.secrets_changed.union(columns)
+            fired = self._fired(
+                plan, RuleInput(Operation.UPDATE, after, before, changed, self._document_states), change.key
+            )
+        names = [(rule.event, rule.inferred) for rule in fired]
+        name = plan.row_events[Operation.UPDATE]
+        if name is not None and (lines or not plan.noise.union(*(rule.explains for rule in fired)).issuperset(columns)):
+            names.insert(0, (name, False))
+        if names:
+            self._emit(plan, change, after, {column: before.get(column) for column in columns}, names)
+
+    def _fired(self, plan: TablePlan, seen: RuleInput, key: Row) -> list[Transition]:
+        return [
+            rule
+            for rule in plan.transitions[seen.operation]
+            if rule.test(seen) and (rule.copies is None or self._originals(rule, rule.copies).isdisjoint(key.values()))
+        ]
+
+    def _originals(self, rule: Transition, child: Child) -> set[Value]:
         """Return the owners of rows in which the transaction changes the columns that the rule's table copies."""
-        if rule.event not in self.owners:
-            self.owners[rule.event] = {
+        if rule.event not in self._copied:
+            self._copied[rule.event] = {
                 each.after.get(child.column)
-                for each in self.merged
+                for each in self._merged.changes
                 if each.table == child.table
                 and each.before is not None
                 and each.after is not None
                 and any(each.before.get(column) != each.after.get(column) for column in rule.changed)
             }
-        return self.owners[rule.event]
+        return self._copied[rule.event]
 
-    def children(self, child: Child, owner: Value) -> list[Row]:
-        """Rows of ``owner`` as the transaction left them."""
-        return self.history.rows(self.time, child, owner, self._live(child, owner))
+    def _emit(
+        self, plan: TablePlan, change: MergedChange, row: Row, previous: Row | None, names: Iterable[tuple[str, bool]]
+    ) -> None:
+        """Add the events ``names`` (with whether each is inferred) of one change; they share key, data and previous."""
+        table, token, observed = plan.table, self._token, self._observed
+        record = record_name(table, change.key)
+        former = None if change.former_key is None else record_name(table, change.former_key)
+        data, previous = self._shown(plan, change, row, previous)
+        key, labels = plan.decode(change.key), plan.label.searched(data)
+        related = self._related(plan, change, row) if plan.related else None
+        link = "" if change.operation is Operation.DELETE else page_url(self._site, plan.page, data)
+        time = NO_TIME if observed else change.first_time
+        shared = event_ids(self._source, token, table, change.ordinal, time)
+        self._events += [
+            Event(
+                event_id(shared, name, record), name, self._source, table, record, key, data, previous,
+                change.time, token, inferred, former, observed, "", labels, related=related, link=link,
+            )
+            for name, inferred in names
+        ]  # fmt: skip
 
-    def children_before(self, child: Child, owner: Value) -> list[Row]:
-        """Rows of ``owner`` as the transaction found them."""
-        return self.history.rows_before(self.time, child, owner, self._live(child, owner))
+    # -- rows as receivers see them ---------------------------------------------------------------------------------
 
-    def _live(self, child: Child, owner: Value) -> list[Row]:
-        return self.facts.children.get(child, {}).get(owner, [])
+    def _shown(
+        self, plan: TablePlan, change: MergedChange | RowChange, row: Row, former: Row | None
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+        """Return data and previous."""
+        data: Mapping[str, Any] = plan.decode(plan.secrets.of(row, change.key))
+        if plan.children and change.operation is not Operation.TRUNCATE:
+            (owner,) = change.key.values()
+            deleted = change.operation is Operation.DELETE
+            read = self._deleted_children if deleted else self._children
+            included = {kind: [plan.decode(row) for row in read(child, owner)] for kind, child in plan.children}
+            data = {**data, **included}
+        if former is None:
+            return data, None
+        previous: Mapping[str, Any] = plan.decode(plan.secrets.of(former, change.key))
+        if plan.lines is not None and self._lines_differ(plan, change):
+            previous = {**previous, **self._former_lines(plan, change, plan.lines)}
+        return data, previous
 
-    def document(self, table: str, owner: Value, *, gone: bool = False) -> tuple[str, Row | None]:
-        """The key column of a document, and its row as the transaction left it (None: it is not there any more).
+    def _lines_differ(self, plan: TablePlan, change: MergedChange | RowChange) -> bool:
+        if plan.lines is None or not self._lines:
+            return False
+        keys = (change.key, getattr(change, "former_key", None))
+        return any(key and record_name(plan.table, key) in self._lines for key in keys)
+
+    def _former_lines(self, plan: TablePlan, change: MergedChange | RowChange, child: Child) -> Mapping[str, Any]:
+        """Return all former lines of a document or, where they are many or not known, those that were changed."""
+        keys = [key for key in (getattr(change, "former_key", None), change.key) if key]
+        owners = [value for key in keys for value in key.values()]
+        more = self._merged.transaction.more  # the other parts of a huge transaction may change the same lines
+        if not more:
+            lines = self._children_before(child, owners[0])
+            if len(lines) <= _ALL_LINES:
+                return {LINES: [plan.decode(line) for line in lines]}
+        added, removed, changed = list[Row](), list[Row](), list[Mapping[str, Row]]()
+        documents = (self._lines.get(record_name(plan.table, key)) for key in keys)
+        differing = {id(line): line for each in documents if each is not None for line in each.changes}
+        for line in islice(differing.values(), _CHANGED_LINES):
+            before, after = (
+                row if row is not None and row.get(child.column) in owners else None
+                for row in (line.before, line.after)
+            )
+            if before is None:
+                added.append(plan.decode(line.key))
+            elif after is None:
+                removed.append(plan.decode(before))
+            else:
+                former = {column: before.get(column) for column in changed_columns(before, after)}
+                changed.append({"key": plan.decode(line.key), "previous": plan.decode(former)})
+        more = more or len(differing) > _CHANGED_LINES
+        return {LINES_CHANGED: {"added": added, "removed": removed, "changed": changed, "more": more}}
+
+    # -- other records, as the transaction left or found them -------------------------------------------------------
+
+    @cached_property
+    def _past(self) -> tuple[History, Mapping[str, int]]:
+        """The batch's changes by transaction, and each token's index; the parts of a huge transaction happened at
+        once."""
+        parts: dict[str, list[MergedChange]] = {}
+        for each in self._batch:
+            token = each.transaction.token
+            parts[token] = parts[token] + each.changes if token in parts else each.changes
+        return History(list(parts.values())), {token: time for time, token in enumerate(parts)}
+
+    def _children(self, child: Child, owner: Value, *, committed: bool = True) -> list[Row]:
+        """Return the rows of ``owner`` as the transaction left them, or found them."""
+        history, times = self._past
+        live = self._facts.children.get(child, {}).get(owner, [])
+        return history.rows(times[self._token], child, owner, live, committed=committed)
+
+    def _children_before(self, child: Child, owner: Value) -> list[Row]:
+        return self._children(child, owner, committed=False)
+
+    def _deleted_children(self, child: Child, owner: Value) -> list[Row]:
+        history, times = self._past
+        return history.deleted(times[self._token], child, owner)
+
+    def _document(self, table: str, owner: Value, *, gone: bool = False) -> tuple[str, Row | None]:
+        """Return the key column of a document, and its row as the transaction left it (None: it is not there any more).
         ``gone``: one that the transaction deleted as it was."""
-        known = self.history.record(self.time, table, owner, gone=gone)
+        history, times = self._past
+        known = history.record(times[self._token], table, owner, gone=gone)
         if known is not None:
             return known
-        column, rows = self.facts.documents.get(table, ("", {}))
+        column, rows = self._facts.documents.get(table, ("", {}))
         return column, rows.get(owner)
 
-    def related(self, plan: TablePlan, change: MergedChange | RowChange, row: Row) -> Mapping[str, Any] | None:
+    def _related(self, plan: TablePlan, change: MergedChange | RowChange, row: Row) -> Mapping[str, Any] | None:
         """Return the records that belong to ``row``, as the transaction left them; those of a deleted row as it found
         them.  None where the plan shows none."""
         if not plan.related or change.operation is Operation.TRUNCATE:
@@ -135,449 +456,33 @@ class _Context:
         related: dict[str, Any] = {kind: self._at_end(path, row, gone=gone) for kind, path in plan.paths}
         if plan.origin:
             (owner,) = change.key.values()
-            read = self.children_before if gone else self.children
-            rows = [(read(child, owner), side) for child, side in zip(plan.origin, "12", strict=True)]
-            before, after = ([linked(row, side, self.plans.models) for row in found] for found, side in rows)
-            related[ORIGIN] = {"before": self._documents(before, gone=gone), "after": self._documents(after, gone=gone)}
+            sides: list[list[dict[str, Any]]] = []
+            for child, side in zip(plan.origin, "12", strict=True):
+                rows = self._children(child, owner, committed=not gone)
+                links = dict.fromkeys(linked(row, side, self._plans.models) for row in rows)
+                records = (self._record(*link, gone=gone) for link in links if link is not None)
+                sides.append([record for record in records if record is not None])
+            related[ORIGIN] = dict(zip(("before", "after"), sides, strict=True))
         return related
 
     def _at_end(self, path: Path, row: Row, *, gone: bool) -> dict[str, Any] | None:
         """Return the record at the end of a way; None where there is none."""
-        shown: Row | None = row
+        reached: Row | None = row
         for column, table in path:
-            value = None if shown is None else shown.get(column)
-            shown = None if value is None else self.document(table, value, gone=gone)[1]
-        return None if shown is None else self._record(table, value, gone=gone)
-
-    def _documents(self, links: Iterable[tuple[str, Value] | None], *, gone: bool) -> list[dict[str, Any]]:
-        shown = (self._record(*link, gone=gone) for link in dict.fromkeys(links) if link is not None)
-        return [record for record in shown if record is not None]
+            value = None if reached is None else reached.get(column)
+            reached = None if value is None else self._document(table, value, gone=gone)[1]
+        return None if reached is None else self._record(table, value, gone=gone)
 
     def _record(self, table: str, key: Value, *, gone: bool) -> dict[str, Any] | None:
-        column, row = self.document(table, key, gone=gone)
-        plan = self.plans.record(table)
-        return None if row is None or plan is None else plan.shown({column: key}, row, self.site)
-
-
-class Mapper:
-    """Maps by one catalogue; has no state of its own."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._plans = Plans(catalogue)
-        self._permissions = next((rule.event for rule in catalogue.rules if rule.infer == "permissions"), None)
-        self._decode = decode_html if catalogue.decode_html else as_is
-
-    def facts_needed(self, batch: Sequence[MergedTransaction], states: Mapping[str, str]) -> FactsRequest:
-        """Return the facts that `map_batch` needs for these transactions."""
-        document_states: set[Value] = set()
-        children: dict[Child, set[Value]] = {}
-        paths: dict[Path, set[Value]] = {}
-        read_members = False
-        for each in batch:
-            read = each.transaction.existing is not None
-            changes: Sequence[MergedChange | RowChange] = each.transaction.changes if read else each.changes
-            for change in changes:
-                plan = self._plans.of(change.table)
-                if plan is not None and (plan.states_for or plan.children or plan.related):
-                    _ask(plan, change, document_states, children)
-                    _ask_related(plan, change, children, paths)
-                if change.table in ROLE_TABLES and not read and must_be_read(change, states):
-                    read_members = self._permissions is not None
-        documents = self._ask_lines(batch, Emitted(states), children, paths) if self._plans.with_lines else {}
-        _ask_images(batch, paths, documents, self._plans.models)
-        return FactsRequest(
-            states=frozenset(document_states - {None}),
-            members=read_members,
-            children={child: frozenset(keys) for child, keys in children.items()},
-            documents={table: frozenset(keys) for table, keys in documents.items()},
-            paths={path: frozenset(keys) for path, keys in paths.items()},
-            models=self._plans.models,
-        )
-
-    def _ask_lines(
-        self,
-        batch: Sequence[MergedTransaction],
-        emitted: Emitted,
-        children: dict[Child, set[Value]],
-        paths: dict[Path, set[Value]],
-    ) -> dict[str, set[Value]]:
-        """The documents of which only lines changed; the batch shows those that it changes at another moment."""
-        shown = own_changes(self._plans, (change for each in batch for change in each.changes))
-        documents: dict[str, set[Value]] = {}
-        for each in batch:
-            lines = lines_changed(self._plans, each.changes)
-            for record in lines.keys() - emitted.before(each.transaction):
-                plan, owner = lines[record].plan, lines[record].owner
-                for child in (*(child for _, child in plan.children), *plan.origin):
-                    children.setdefault(child, set()).add(owner)
-                for _, path in plan.paths:
-                    paths.setdefault((("", plan.table), *path), set()).add(owner)
-                if record not in shown:
-                    documents.setdefault(plan.table, set()).add(owner)
-        return documents
-
-    def map_batch(
-        self,
-        source: str,
-        batch: Sequence[MergedTransaction],
-        facts: Facts,
-        states: Mapping[str, str],
-        site: str = "",
-    ) -> Mapped:
-        """``states``: the outbox's small states of this source, as of the transactions before these.  ``site``: the
-        address of FacturaScripts; empty: not known."""
-        events: list[Event] = []
-        times, history = _history(batch)
-        permissions = self._permission_events(source, states, facts, batch)
-        emitted = Emitted(states)
-        for each in batch:
-            transaction, merged = each.transaction, each.changes
-            if permissions is not None:
-                events += permissions.settle(each)
-            lines, alone = self._lines(each, emitted) if self._plans.with_lines else (_NO_LINES, None)
-            context = _Context(
-                source,
-                transaction.token,
-                merged,
-                facts,
-                _states(merged, facts) if len(merged) > 1 else facts.states,
-                events,
-                history,
-                times[transaction.token],
-                transaction.observed,
-                transaction.more,
-                lines,
-                self._plans,
-                site,
-            )
-            if (read := transaction.existing) is not None:
-                if read.due is None:
-                    _map_existing(self._plans, transaction.changes, read, context)
-                else:
-                    _map_due(self._plans, transaction.changes, read.due, context)
-            touched = False
-            for change in merged:
-                for changed in alone.get(id(change), ()) if alone else ():
-                    _map_lines(changed, context)
-                touched |= change.table in PERMISSION_TABLES
-                plan = self._plans.of(change.table)
-                if plan is not None:
-                    _map_change(plan, change, context)
-            if touched and permissions is not None:
-                events += permissions.of(each)
-        return Mapped(events, {**emitted.changed, **_stored_states(permissions, states)})
-
-    def _lines(
-        self, each: MergedTransaction, emitted: Emitted
-    ) -> tuple[Mapping[str, LinesChanged], Mapping[int, list[LinesChanged]]]:
-        """The documents whose lines the transaction changed, by record; of these, the ones that it changes in nothing
-        else, by their first change."""
-        before = emitted.before(each.transaction)
-        lines = {
-            record: changed
-            for record, changed in lines_changed(self._plans, each.changes).items()
-            if record not in before
-        }
-        own = own_changes(self._plans, each.changes)
-        emitted.note(each.transaction, own.union(lines))
-        alone: dict[int, list[LinesChanged]] = {}
-        for record, changed in lines.items():
-            if record not in own:
-                alone.setdefault(id(changed.changes[0]), []).append(changed)
-        return lines, alone
-
-    def holds(self, states: Mapping[str, str]) -> bool:
-        """Return whether the states hold events that `release` gives when no change comes for a while (`QUIET`)."""
-        return HELD in states
-
-    def release(self, source: str, states: Mapping[str, str]) -> Mapped:
-        """Give the events that are held."""
-        permissions = self._permission_events(source, states, NO_FACTS, ())
-        events = permissions.release() if permissions is not None else []
-        return Mapped(events, _stored_states(permissions, states))
-
-    def _permission_events(
-        self, source: str, states: Mapping[str, str], facts: Facts, batch: Sequence[MergedTransaction]
-    ) -> PermissionEvents | None:
-        if self._permissions is None:
-            return None
-        read = None if facts.members is None else Members.read(facts.members, [each.changes for each in batch])
-        return PermissionEvents(self._permissions, source, states, self._decode, read)
-
-
-def _stored_states(permissions: PermissionEvents | None, states: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the states to store.  Without events of permissions, the states for them are stale and go; so do the
-    session states of 0.1.0."""
-    stale: dict[str, str | None] = {name: None for name in states if name.startswith("session:")}
-    if permissions is not None:
-        return stale | permissions.states_changed()
-    return stale | {name: None for name in (HELD, MEMBERS) if name in states}
-
-
-def _history(batch: Sequence[MergedTransaction]) -> tuple[dict[str, int], History]:
-    """Return the order of the tokens' transactions; the parts of a huge transaction happened at once."""
-    parts: dict[str, list[MergedChange]] = {}
-    for each in batch:
-        token = each.transaction.token
-        parts[token] = parts[token] + each.changes if token in parts else each.changes
-    return {token: time for time, token in enumerate(parts)}, History(list(parts.values()))
-
-
-def _ask(
-    plan: TablePlan, change: MergedChange | RowChange, states: set[Value], children: dict[Child, set[Value]]
-) -> None:
-    after, before = change.after, change.before
-    if after is None:
-        return
-    reached = change.operation is not Operation.READ  # which fires no transition
-    if reached and plan.states_for and (before is None or any(before.get(c) != after.get(c) for c in plan.states_for)):
-        states.add(after.get(STATE_COLUMN))
-    for _, child in plan.children:
-        children.setdefault(child, set()).update(change.key.values())
-
-
-def _ask_related(
-    plan: TablePlan, change: MergedChange | RowChange, children: dict[Child, set[Value]], paths: dict[Path, set[Value]]
-) -> None:
-    row = change.after if change.after is not None else change.before
-    if row is None:
-        return
-    for _, path in plan.paths:
-        paths.setdefault(path, set()).add(row.get(path[0][0]))
-    for child in plan.origin:
-        children.setdefault(child, set()).update(change.key.values())
-
-
-def _ask_images(
-    batch: Sequence[MergedTransaction],
-    paths: dict[Path, set[Value]],
-    documents: dict[str, set[Value]],
-    models: Mapping[str, str],
-) -> None:
-    """Add the records to which rows lead that the batch itself changed: the database may hold these rows no more, or
-    with other values."""
-    images: dict[str, list[tuple[Value, Row]]] = {}
-    tables = {table for path in paths for _, table in path[:-1]} | ({TRANSFORMATIONS} if models else set())
-    for change in (change for each in batch for change in each.changes) if tables else ():
-        if change.table in tables and len(change.key) == 1:
-            (column,) = change.key
-            rows = [row for row in (change.before, change.after) if row is not None]
-            images.setdefault(change.table, []).extend((row.get(column), row) for row in rows)
-    for length in range(max(map(len, paths), default=0), 1, -1):
-        for path in [path for path in paths if len(path) == length]:
-            rows = [row for key, row in images.get(path[0][1], ()) if key in paths[path]]
-            paths.setdefault(path[1:], set()).update(row.get(path[1][0]) for row in rows)
-    for _, row in images.get(TRANSFORMATIONS, ()):
-        for table, key in filter(None, (linked(row, side, models) for side in "12")):
-            documents.setdefault(table, set()).add(key)
-
-
-def _states(merged: Iterable[MergedChange], facts: Facts) -> Mapping[Value, Row]:
-    """Document states, those that the transaction itself wrote on top."""
-    written = {
-        change.key[STATE_COLUMN]: change.after
-        for change in merged
-        if change.table == STATE_TABLE and change.after is not None
-    }
-    return {**facts.states, **written} if written else facts.states
+        column, row = self._document(table, key, gone=gone)
+        plan = self._plans.record(table)
+        return None if row is None or plan is None else plan.shown({column: key}, row, self._site)
 
 
 def changed_columns(before: Row, after: Row) -> list[str]:
-    """Columns whose values differ, in column order; a column that only one image has differs unless it is null."""
+    """Return the columns whose values differ, in column order; one that only one image has differs unless it is
+    null."""
     if list(before) == list(after):
         return list(compress(after, map(ne, after.values(), before.values())))
     columns = dict.fromkeys((*after, *before))
     return [column for column in columns if before.get(column) != after.get(column)]
-
-
-def _map_existing(plans: Plans, changes: Iterable[RowChange], existing: Existing, context: _Context) -> None:
-    """Rows that a backfill read.  Ids depend on nothing but the job and the record: what is read again, whenever and in
-    whatever pages, has the same."""
-    ids: dict[str, ExistingIds] = {}
-    for change in changes:
-        table = change.table
-        plan = plans.of(table)
-        if plan is None or plan.existing is None:
-            continue
-        if table not in ids:
-            shared = event_ids(context.source, context.token, table, 0, NO_TIME)
-            ids[table] = ExistingIds(shared, plan.existing)
-        record = record_name(table, change.key)
-        data, _ = _shown(plan, change, (change.after or {}, None), context)
-        context.events.append(
-            Event(
-                ids[table].of(change.key, record), plan.existing, context.source, table, record,
-                plan.decode(change.key), data, None, change.time, context.token, only_to=existing.endpoint,
-                labels=plan.label.searched(data), related=context.related(plan, change, change.after or {}),
-                link=page_url(context.site, plan.page, data),
-            )
-        )  # fmt: skip
-
-
-def _map_due(plans: Plans, changes: Iterable[RowChange], due: DueDay, context: _Context) -> None:
-    """Records whose date has come, if they meet the rule as they are now.  Ids depend on the rule, the day and the
-    record only."""
-    for change in changes:
-        plan, row = plans.of(change.table), change.after or {}
-        meets = None if plan is None else plan.due.get(due.event)
-        days = days_since(due, row)
-        if plan is None or meets is None or days is None or not meets(row):
-            continue
-        record = record_name(change.table, change.key)
-        shared = event_ids(context.source, context.token, change.table, 0, NO_TIME)
-        data, _ = _shown(plan, change, (row, None), context)
-        context.events.append(
-            Event(
-                event_id(shared, due.event, record), due.event, context.source, change.table, record,
-                plan.decode(change.key), data, None, change.time, context.token, labels=plan.label.searched(data),
-                days=days, related=context.related(plan, change, row), link=page_url(context.site, plan.page, data),
-            )
-        )  # fmt: skip
-
-
-def _map_change(plan: TablePlan, change: MergedChange, context: _Context) -> None:
-    if change.operation is Operation.UPDATE:
-        _map_update(plan, change, context)
-        return
-    row = change.after if change.after is not None else change.before
-    seen = RuleInput(change.operation, row or {}, None, _NOTHING, context.states)
-    names = [(rule.event, rule.inferred) for rule in _fired(plan, seen, change.key, context)]
-    name = plan.row_events[change.operation]
-    if name is not None:
-        names.insert(0, (name, False))
-    if names:
-        _emit(plan, change, (row or {}, None), names, context)
-
-
-def _map_lines(changed: LinesChanged, context: _Context) -> None:
-    """The event of a document whose lines alone changed, or were read again.  A document that is gone by now has none:
-    its deletion follows."""
-    plan, first = changed.plan, changed.changes[0]
-    operation = Operation.READ if changed.again else Operation.UPDATE
-    name = plan.row_events[operation]
-    column, row = context.document(plan.table, changed.owner)
-    if name is None or row is None or (changed.again and context.observed):  # then the documents are read themselves
-        return
-    time = max(change.time for change in changed.changes)
-    key = {column: changed.owner}
-    change = MergedChange(operation, plan.table, key, None, row, first.ordinal, first.first_time, time)
-    _emit(plan, change, (row, None if changed.again else {}), [(name, False)], context)
-
-
-def _map_update(plan: TablePlan, change: MergedChange, context: _Context) -> None:
-    before, after = change.before, change.after
-    assert before is not None
-    assert after is not None
-    columns = changed_columns(before, after)
-    lines = _lines_differ(plan, change, context)
-    if not columns and not change.secrets_changed and not lines:
-        return
-    fired: list[Transition] = []
-    watched = plan.watched
-    if not watched.isdisjoint(columns) or not watched.isdisjoint(change.secrets_changed) or ANY_COLUMN in watched:
-        changed = change.secrets_changed.union(columns)
-        seen = RuleInput(Operation.UPDATE, after, before, changed, context.states)
-        fired = _fired(plan, seen, change.key, context)
-    names = [(rule.event, rule.inferred) for rule in fired]
-    updated = plan.row_events[Operation.UPDATE]
-    if updated is not None and (lines or not plan.noise.union(*(rule.explains for rule in fired)).issuperset(columns)):
-        names.insert(0, (updated, False))
-    if names:
-        previous = {column: before.get(column) for column in columns}
-        _emit(plan, change, (after, previous), names, context)
-
-
-def _lines_differ(plan: TablePlan, change: MergedChange | RowChange, context: _Context) -> bool:
-    if plan.lines is None or not context.lines:
-        return False
-    keys = (change.key, getattr(change, "former_key", None))
-    return any(key and record_name(plan.table, key) in context.lines for key in keys)
-
-
-def _fired(plan: TablePlan, seen: RuleInput, key: Row, context: _Context) -> list[Transition]:
-    return [
-        rule
-        for rule in plan.transitions[seen.operation]
-        if rule.test(seen) and (rule.copies is None or context.originals(rule, rule.copies).isdisjoint(key.values()))
-    ]
-
-
-def _emit(
-    plan: TablePlan,
-    change: MergedChange,
-    images: tuple[Row, Row | None],
-    names: Iterable[tuple[str, bool]],
-    context: _Context,
-) -> None:
-    """The events ``names`` (with whether each is inferred) of one change; they share key, data and previous
-    (``images``: what becomes the latter two)."""
-    table = plan.table
-    record = record_name(table, change.key)
-    former = None if change.former_key is None else record_name(table, change.former_key)
-    data, previous = _shown(plan, change, images, context)
-    key, labels = plan.decode(change.key), plan.label.searched(data)
-    related = context.related(plan, change, images[0])
-    link = "" if change.operation is Operation.DELETE else page_url(context.site, plan.page, data)
-    shared = event_ids(context.source, context.token, table, change.ordinal, context.named_by(change.first_time))
-    context.events += [
-        Event(
-            event_id(shared, name, record), name, context.source, table, record, key, data, previous,
-            change.time, context.token, inferred, former, context.observed, "", labels, related=related, link=link,
-        )
-        for name, inferred in names
-    ]  # fmt: skip
-
-
-def _shown(
-    plan: TablePlan, change: MergedChange | RowChange, images: tuple[Row, Row | None], context: _Context
-) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-    """Data and previous as receivers see them."""
-    data: Mapping[str, Any] = plan.decode(plan.secrets.of(images[0], change.key))
-    if plan.children and change.operation is not Operation.TRUNCATE:
-        data = {**data, **_children(plan, change, context)}
-    if images[1] is None:
-        return data, None
-    previous: Mapping[str, Any] = plan.decode(plan.secrets.of(images[1], change.key))
-    if plan.lines is not None and _lines_differ(plan, change, context):
-        previous = {**previous, **_former_lines(plan, change, plan.lines, context)}
-    return data, previous
-
-
-def _former_lines(
-    plan: TablePlan, change: MergedChange | RowChange, child: Child, context: _Context
-) -> Mapping[str, Any]:
-    """All former lines of a document or, where they are many or not known, those that were changed."""
-    keys = [key for key in (getattr(change, "former_key", None), change.key) if key]
-    owners = [value for key in keys for value in key.values()]
-    if not context.more:
-        lines = context.children_before(child, owners[0])
-        if len(lines) <= _ALL_LINES:
-            return {LINES: [plan.decode(line) for line in lines]}
-    added, removed, changed = list[Row](), list[Row](), list[Mapping[str, Row]]()
-    documents = (context.lines.get(record_name(plan.table, key)) for key in keys)
-    differing = {id(line): line for each in documents if each is not None for line in each.changes}
-    for line in islice(differing.values(), _CHANGED_LINES):
-        before, after = (
-            row if row is not None and row.get(child.column) in owners else None for row in (line.before, line.after)
-        )
-        if before is None:
-            added.append(plan.decode(line.key))
-        elif after is None:
-            removed.append(plan.decode(before))
-        else:
-            former = {column: before.get(column) for column in changed_columns(before, after)}
-            changed.append({"key": plan.decode(line.key), "previous": plan.decode(former)})
-    more = context.more or len(differing) > _CHANGED_LINES
-    return {LINES_CHANGED: {"added": added, "removed": removed, "changed": changed, "more": more}}
-
-
-def _children(plan: TablePlan, change: MergedChange | RowChange, context: _Context) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    (owner,) = change.key.values()
-    for kind, child in plan.children:
-        if change.operation is Operation.DELETE:
-            rows = context.history.deleted(context.time, child, owner)
-        else:
-            rows = context.children(child, owner)
-        found[kind] = [plan.decode(row) for row in rows]
-    return found

@@ -14,250 +14,19 @@ READ and TRUNCATE pass as they are.  Only the images that are left are decoded (
 Changes of a document's lines are merged into a change of the document.  A huge transaction comes in parts, and the
 lines of one document may lie in several: the document has its ``updated`` with the first of them.  The documents that
 had an event are noted in small states, one a part, until the last part.
-
-Both work by the catalogue compiled: one `TablePlan` a table, so that mapping a row looks nothing up by name.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-from urllib.parse import quote
 
-from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.rule import (
-    LINES,
-    ORIGIN,
-    PLACE_COLUMNS,
-    SESSION_COLUMN,
-    STATE_COLUMN,
-    Child,
-    Entity,
-    Path,
-    Rule,
-    Test,
-    all_hold,
-    compile_rule,
-    decode_html_row,
-    named_columns,
-    raw_row,
-)
-from cdc.model.backfill import EXISTING
+from cdc.mapping.plan import Plans, TablePlan
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
-from cdc.model.column import SecretColumns
-from cdc.model.event import Label, record_name
+from cdc.model.event import record_name
 from cdc.model.image import Image, key_of, opened
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A compiled rule: fires when ``test`` holds, unless the columns ``changed`` copy those of rows that the same
-    transaction changes (``copies``).  ``explains``: columns whose change needs no ``updated`` beside the event."""
-
-    event: str
-    test: Test
-    inferred: bool
-    changed: frozenset[str]
-    copies: Child | None
-    explains: frozenset[str]
-
-
-class ShownColumns:
-    """Leaves secret columns out of rows.  Sources do so; this is the second lock on the same door."""
-
-    __slots__ = ("_known", "_secrets")
-
-    def __init__(self, secrets: SecretColumns) -> None:
-        self._secrets = secrets
-        self._known: set[str] = set()  # columns that are not secret
-
-    def of(self, row: Row, key: Row) -> Row:
-        if isinstance(row, Image):
-            row = row.row  # all of it is shown: the keys of a dictionary are compared fastest
-        if row.keys() <= self._known:
-            return row
-        hidden = self._secrets.of(row, key)
-        self._known |= row.keys() - hidden
-        if hidden.isdisjoint(row):
-            return row
-        return {name: value for name, value in row.items() if name not in hidden}
-
-
-@dataclass(frozen=True, slots=True)
-class TablePlan:
-    """Names of events are None when they are disabled.  ``existing``: of rows that a backfill reads.
-
-    ``watched``: an update that changes none of these columns fires no transition.  ``states_for``: an update that
-    changes one of these columns needs the document's state.  ``lines``: where the lines are that events include; their
-    noise columns.  ``due``: events by time → the condition on the row.
-    """
-
-    table: str
-    row_events: Mapping[Operation, str | None]
-    noise: frozenset[str]
-    secrets: ShownColumns
-    transitions: Mapping[Operation, tuple[Transition, ...]]
-    watched: frozenset[str]
-    states_for: frozenset[str]
-    children: tuple[tuple[str, Child], ...]
-    lines: Child | None
-    lines_noise: frozenset[str]
-    decode: Callable[[Row], Row]
-    existing: str | None
-    due: Mapping[str, Callable[[Row], bool]]
-    label: Label
-    paths: tuple[tuple[str, Path], ...]
-    origin: tuple[Child, ...]
-    page: str
-
-    @property
-    def related(self) -> bool:
-        """Return whether its events show other records."""
-        return bool(self.paths or self.origin)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordPlan:
-    """The form in which a record appears in the events of others."""
-
-    entity: Entity
-    secrets: ShownColumns
-    decode: Callable[[Row], Row]
-
-    def shown(self, key: Row, row: Row, site: str) -> dict[str, Any]:
-        row = self.decode(self.secrets.of(row, key))
-        shown: dict[str, Any] = {"entity": self.entity.name, "key": self.decode(key)}
-        shown |= {name: row[column] for name, column in self.entity.label.named.items() if column in row}
-        link = page_url(site, self.entity.page, row)
-        return {**shown, "link": link} if link else shown
-
-
-_COLUMN = re.compile(r"\{(\w+)\}")
-
-
-def page_url(site: str, page: str, data: Mapping[str, Any]) -> str:
-    """Return the address of a record's page; empty where FacturaScripts' address, or a column, is not known."""
-    if not site or not page or any(data.get(column) is None for column in _COLUMN.findall(page)):
-        return ""
-    return f"{site}/{_COLUMN.sub(lambda found: quote(str(data[found[1]]), safe=''), page)}"
-
-
-_ROW_EVENT_NAMES = {
-    Operation.CREATE: "created",
-    Operation.UPDATE: "updated",
-    Operation.DELETE: "deleted",
-    Operation.READ: "read",
-    Operation.TRUNCATE: "truncated",
-}
-
-
-class Plans:
-    """The plans of tables.  Those of tables that match a pattern are made when they are first needed."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._plans: dict[str, TablePlan | None] = {
-            entity.table: _plan(entity, catalogue) for entity in catalogue.entities
-        }
-        self._documents: dict[str, list[TablePlan]] = {}
-        self._records: dict[str, RecordPlan | None] = {}
-        self.with_origin = any(ORIGIN in entity.include for entity in catalogue.entities)
-        self.models = catalogue.documents() if self.with_origin else {}
-        for plan in self._plans.values():
-            if plan is not None and plan.lines is not None:
-                self._documents.setdefault(plan.lines.table, []).append(plan)
-
-    def of(self, table: str) -> TablePlan | None:
-        """Return the plan of a table; None for a table without any event."""
-        try:
-            return self._plans[table]
-        except KeyError:
-            entity = self._catalogue.matched(table)
-            plan = self._plans[table] = None if entity is None else _plan(entity, self._catalogue)
-            return plan
-
-    def documents_of(self, table: str) -> Sequence[TablePlan]:
-        """Return the plans of the documents whose lines are in this table."""
-        return self._documents.get(table, ())
-
-    def record(self, table: str) -> RecordPlan | None:
-        """Return how events of others show a record of this table; None for a table of no entity."""
-        if table not in self._records:
-            entity = self._catalogue.patterns.entities.get(table)
-            secrets = ShownColumns(self._catalogue.capture_of(table).hidden)
-            decode = decode_html_row if self._catalogue.decode_html else raw_row
-            self._records[table] = None if entity is None else RecordPlan(entity, secrets, decode)
-        return self._records[table]
-
-    @property
-    def with_lines(self) -> bool:
-        """Return whether any document's events include its lines."""
-        return bool(self._documents)
-
-
-def _plan(entity: Entity, catalogue: Catalogue) -> TablePlan:
-    named = [rule for rule in catalogue.rules if rule.entity == entity.name and rule.infer != "permissions"]
-    rules = [rule for rule in named if not rule.date]
-    names = {operation: f"{entity.name}.{name}" for operation, name in _ROW_EVENT_NAMES.items()}
-    existing = f"{entity.name}.{EXISTING}"
-    lines = entity.children[LINES] if LINES in entity.include else None
-    return TablePlan(
-        table=entity.table,
-        row_events={operation: name if catalogue.enabled(name) else None for operation, name in names.items()},
-        noise=catalogue.noise_of(entity.table),
-        secrets=ShownColumns(catalogue.capture_of(entity.table).hidden),
-        transitions={operation: _transitions(rules, operation, catalogue) for operation in Operation},
-        watched=frozenset().union(*(_watched(rule) for rule in rules)),
-        states_for=frozenset().union(*(_watched(rule) for rule in rules if rule.state)),
-        children=tuple(entity.included.items()),
-        lines=lines,
-        lines_noise=frozenset() if lines is None else catalogue.noise_of(lines.table),
-        decode=decode_html_row if catalogue.decode_html else raw_row,
-        existing=existing if catalogue.enabled(existing) else None,
-        due={rule.event: all_hold(rule.where) for rule in named if rule.date},
-        label=entity.label,
-        paths=tuple(catalogue.paths(entity).items()),
-        origin=entity.origin,
-        page=entity.page,
-    )
-
-
-def _transitions(rules: list[Rule], operation: Operation, catalogue: Catalogue) -> tuple[Transition, ...]:
-    enabled = {(rule.table, rule.name) for rule in catalogue.rules}
-    return tuple(
-        Transition(
-            rule.event,
-            compile_rule(rule),
-            rule.infer is not None,
-            rule.changed,
-            rule.copies if rule.copies is not None and (rule.copies.table, rule.name) in enabled else None,
-            PLACE_COLUMNS if rule.infer == "login" else frozenset(),
-        )
-        for rule in rules
-        if operation in rule.operations
-    )
-
-
-#: Any column: for rules that an update of each column may fire.
-ANY_COLUMN = "*"
-
-
-def _watched(rule: Rule) -> frozenset[str]:
-    """Columns of which one must change for an update to fire the rule."""
-    if rule.infer:
-        return frozenset({SESSION_COLUMN})
-    if rule.changed:
-        return rule.changed
-    if rule.becomes:
-        return named_columns(rule.becomes)
-    if rule.from_ or rule.to:
-        return named_columns(rule.from_, rule.to)
-    return frozenset({ANY_COLUMN, STATE_COLUMN})
-
 
 _PREFIX = "lines:"
 #: Table and key values: binary-exact, unlike the database's own collation.
@@ -284,28 +53,41 @@ class MergedChange:
     former_key: Row | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class LinesChanged:
+    """The changes that one transaction made to the lines of one document (``owner``: the value of its key)."""
+
+    plan: TablePlan
+    owner: Value
+    changes: list[MergedChange] = field(default_factory=list)
+
+    @property
+    def again(self) -> bool:
+        """Return whether nothing is known but that the lines were read again."""
+        return all(change.operation is Operation.READ for change in self.changes)
+
+
+@dataclass(slots=True)
 class MergedTransaction:
-    """``changes``: none of rows that a backfill read, each of which is there once."""
+    """``changes``: none of rows that a backfill read, each of which is there once.  ``lines``: the documents whose
+    lines differ, ``own``: those with lines that were changed themselves, both by record."""
 
     transaction: Transaction
     changes: list[MergedChange]
-
-
-def merged(transactions: Sequence[Transaction]) -> list[MergedTransaction]:
-    return [MergedTransaction(each, [] if each.existing is not None else merge(each.changes)) for each in transactions]
+    lines: Mapping[str, LinesChanged] = field(default_factory=dict)
+    own: set[str] = field(default_factory=set)
 
 
 def merge(changes: Sequence[RowChange]) -> list[MergedChange]:
-    """The merged changes in the order of each record's first change, except that a record which takes over the key
-    of another one follows it (exchanged keys have no such order and keep the first)."""
+    """Return the merged changes in the order of each record's first change, except that a record which takes over the
+    key of another one follows it (exchanged keys have no such order and keep the first)."""
     if len(changes) == 1:
         change = _started(changes[0])
         _finish(change)
         return [change]
     merger = _Merger()
-    for change_ in changes:
-        merger.add(change_)
+    for each in changes:
+        merger.add(each)
     return merger.result()
 
 
@@ -341,10 +123,6 @@ def _finish(change: MergedChange) -> None:
         change.former_key = former if former != change.key else None
 
 
-def _identity(table: str, key: Row) -> Identity:
-    return (table, *key.values())
-
-
 class _Merger:
     """``live``: touched records by the key that they have now: several while a deferred primary key lets them share
     it; ``dead``: records that existed before the transaction and do not now, by their original key.  ``begun``: keys
@@ -365,7 +143,7 @@ class _Merger:
             case Operation.UPDATE:
                 self._update(change)
             case Operation.CREATE:
-                identity = _identity(change.table, change.key)
+                identity = (change.table, *change.key.values())
                 self._gone.pop(identity, None)
                 self._live.setdefault(identity, []).append(self._start(change))
             case Operation.DELETE:
@@ -377,7 +155,18 @@ class _Merger:
                 self._start(change)
 
     def result(self) -> list[MergedChange]:
-        self._settle_keys()
+        """Return the merged changes.  Records that have one key at the end become one, and so do a deleted and a
+        created one of one key."""
+        for identity, records in self._live.items():
+            first = next((each for each in records if each.before is not None), records[0])
+            for other in records if len(records) > 1 else ():
+                first.after, first.time = other.after, other.time
+                if other is not first:
+                    del self._changes[id(other)]
+            dead = self._dead.get(identity)
+            if dead is not None and first.operation is Operation.CREATE:
+                dead.operation, dead.after, dead.time = Operation.UPDATE, first.after, first.time
+                del self._changes[id(first)]
         changes = list(self._changes.values())
         for change in changes:
             _finish(change)
@@ -389,21 +178,35 @@ class _Merger:
         return merged
 
     def _update(self, change: RowChange) -> None:
-        former = _identity(change.table, key_before(change))
-        identity = _identity(change.table, change.key)
+        former = (change.table, *key_before(change).values())
+        identity = (change.table, *change.key.values())
         self._gone.pop(former, None)
-        merged = self._taken(former, change) or self._revived(former)
+        merged = self._taken(former, change)
+        if merged is None and (merged := self._dead.pop(former, None)) is not None:
+            merged.operation = Operation.UPDATE
         if merged is None:
             self._begun.add(former)
-        self._live.setdefault(identity, []).append(self._continued(merged, change) if merged else self._start(change))
+            merged = self._start(change)
+        else:
+            if merged.operation is Operation.CREATE:
+                self._earlier.setdefault(id(merged), []).append(merged.after)
+            merged.key, merged.after, merged.time = change.key, change.after, change.time
+            if change.secrets_changed and merged.operation is Operation.UPDATE:
+                merged.secrets_changed |= change.secrets_changed
+        self._live.setdefault(identity, []).append(merged)
         if former != identity:
             self._gone.pop(identity, None)
             self._renamed = True
 
     def _delete(self, change: RowChange) -> None:
-        identity = _identity(change.table, change.key)
-        if self._deleted_before(identity, change):
-            return
+        identity = (change.table, *change.key.values())
+        images = self._gone.get(identity)
+        if (
+            images is not None
+            and identity not in self._live
+            and (identity in self._begun or any(_same(each, change.before) for each in images))
+        ):
+            return  # a deletion that is reported again
         merged = self._taken(identity, change)
         self._gone[identity] = [change.before, *self._earlier.pop(id(merged), ())]
         if merged is None:
@@ -417,14 +220,7 @@ class _Merger:
             merged.after = None
             merged.time = change.time
             merged.secrets_changed = frozenset()
-            self._dead[_identity(merged.table, merged.key)] = merged
-
-    def _deleted_before(self, identity: Identity, change: RowChange) -> bool:
-        """Return whether the change reports a deletion again."""
-        images = self._gone.get(identity)
-        if images is None or identity in self._live:
-            return False
-        return identity in self._begun or any(_same(each, change.before) for each in images)
+            self._dead[merged.table, *merged.key.values()] = merged
 
     def _taken(self, identity: Identity, change: RowChange) -> MergedChange | None:
         """Return the touched record that the change found at a key, which is free then; None: it found another row.
@@ -448,35 +244,6 @@ class _Merger:
         others had not been."""
         return _same(merged.after, image) or any(_same(each, image) for each in self._earlier.get(id(merged), ()))
 
-    def _continued(self, merged: MergedChange, change: RowChange) -> MergedChange:
-        if merged.operation is Operation.CREATE:
-            self._earlier.setdefault(id(merged), []).append(merged.after)
-        merged.key = change.key
-        merged.after = change.after
-        merged.time = change.time
-        if change.secrets_changed and merged.operation is Operation.UPDATE:
-            merged.secrets_changed |= change.secrets_changed
-        return merged
-
-    def _revived(self, identity: Identity) -> MergedChange | None:
-        merged = self._dead.pop(identity, None)
-        if merged is not None:
-            merged.operation = Operation.UPDATE
-        return merged
-
-    def _settle_keys(self) -> None:
-        """Make one record of those that have one key at the end, and of a deleted and a created one of one key."""
-        for identity, records in self._live.items():
-            first = next((each for each in records if each.before is not None), records[0])
-            for other in records if len(records) > 1 else ():
-                first.after, first.time = other.after, other.time
-                if other is not first:
-                    del self._changes[id(other)]
-            dead = self._dead.get(identity)
-            if dead is not None and first.operation is Operation.CREATE:
-                dead.operation, dead.after, dead.time = Operation.UPDATE, first.after, first.time
-                del self._changes[id(first)]
-
     def _forget_table(self, table: str) -> None:
         self._changes = {number: change for number, change in self._changes.items() if change.table != table}
         self._earlier = {number: images for number, images in self._earlier.items() if number in self._changes}
@@ -499,48 +266,25 @@ def _same(one: Row | None, other: Row | None) -> bool:
 def _vacated_first(changes: Iterable[MergedChange]) -> list[MergedChange]:
     """Return the changes, each after the one that frees the key which it takes; otherwise in the order given."""
     changes = list(changes)
-    owners = {_identity(c.table, c.former_key or c.key): c for c in changes if c.before is not None}
+    owners = {(c.table, *(c.former_key or c.key).values()): c for c in changes if c.before is not None}
     ordered: dict[int, MergedChange] = {}
     for change in changes:
         chain: dict[int, MergedChange] = {}
         current: MergedChange | None = change
         while current is not None and id(current) not in ordered and id(current) not in chain:
             chain[id(current)] = current
-            current = owners.get(_identity(current.table, current.key)) if current.after is not None else None
+            current = owners.get((current.table, *current.key.values())) if current.after is not None else None
         ordered.update(reversed(chain.items()))
     return list(ordered.values())
-
-
-@dataclass(slots=True)
-class LinesChanged:
-    """The changes that one transaction made to the lines of one document (``owner``: the value of its key)."""
-
-    plan: TablePlan
-    owner: Value
-    changes: list[MergedChange] = field(default_factory=list)
-
-    @property
-    def record(self) -> str:
-        return document(self.plan, self.owner)
-
-    @property
-    def again(self) -> bool:
-        """Return whether nothing is known but that the lines were read again."""
-        return all(change.operation is Operation.READ for change in self.changes)
-
-
-def document(plan: TablePlan, owner: Value) -> str:
-    """The document's name as a record."""
-    return record_name(plan.table, {"": owner})
 
 
 def lines_changed(plans: Plans, changes: Iterable[MergedChange]) -> dict[str, LinesChanged]:
     """Return the documents whose lines differ, by record, in the order of the first change."""
     found: dict[str, LinesChanged] = {}
     for change in changes:
-        for plan in plans.documents_of(change.table):
+        for plan in plans.documents.get(change.table, ()):
             for owner in _owners(plan, change):
-                record = document(plan, owner)
+                record = record_name(plan.table, {"": owner})
                 if record not in found:
                     found[record] = LinesChanged(plan, owner)
                 found[record].changes.append(change)
@@ -552,7 +296,7 @@ def own_changes(plans: Plans, changes: Iterable[MergedChange]) -> set[str]:
     return {
         record_name(change.table, key)
         for change in changes
-        if (plan := plans.of(change.table)) is not None and plan.lines is not None
+        if (plan := plans[change.table]) is not None and plan.lines is not None
         for key in (change.key, change.former_key)
         if key
     }

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import ColumnKind
 from cdc.model.event import Label, matches
-from cdc.model.normal import DecimalText, decimal_columns, decimal_of
+from cdc.model.image import decode_html
+from cdc.model.normal import DecimalText, decimal_of
 from cdc.model.toml_lines import FilePlace
 
 #: Events that every entity has, beside its transitions: name → when it fires.
@@ -199,43 +200,6 @@ _FORMS = (
     "a value, a list of values, { not = value }, { at_least = number }, { less_than = number }, "
     "or { set = true } / { set = false } (null or empty); { column = name } is the value of another column"
 )
-#: Exactly the entities that FacturaScripts writes; anything else in the text was typed by somebody.
-_CHARACTERS = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
-_ENTITY = re.compile("|".join(_CHARACTERS))
-
-
-def _character(match: re.Match[str]) -> str:
-    return _CHARACTERS[match.group()]
-
-
-def decode_html(value: Value) -> Value:
-    """The value with its entities decoded in one pass: ``&amp;lt;`` becomes ``&lt;``, not ``<``."""
-    if value.__class__ is str and "&" in value:
-        return _ENTITY.sub(_character, value)
-    return value
-
-
-def decode_html_row(row: Row) -> Row:
-    """Return the row as receivers get it; itself when there is nothing to decode."""
-    decoded: dict[str, Value] | None = None
-    for column, value in row.items():
-        kind = value.__class__
-        if (kind is str and "&" in value) or kind is DecimalText:  # type: ignore[operator]
-            if decoded is None:
-                decoded = dict(row)
-            decoded[column] = str(value) if kind is DecimalText else _ENTITY.sub(_character, value)  # type: ignore[arg-type]
-    return row if decoded is None else decoded
-
-
-def raw_row(row: Row) -> Row:
-    """The same for ``html = "raw"``."""
-    decimals = decimal_columns(row)
-    return {**row, **{column: str(row[column]) for column in decimals}} if decimals else row
-
-
-def as_is(found: T) -> T:
-    """Return the value unchanged, for ``html = "raw"``."""
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +358,7 @@ STATE_TABLE = "estados_documentos"
 #: Columns of a user: the session key, which signing in and signing out both renew, as a new password does; and the
 #: address and browser of the last sign-in.
 SESSION_COLUMN = "logkey"
-_PASSWORD_COLUMN = "password"  # noqa: S105 - the name of a column; only that it changed is known here
+PASSWORD_COLUMN = "password"  # noqa: S105 - the name of a column; only that it changed is known here
 PLACE_COLUMNS = frozenset({"lastip", "lastbrowser"})
 
 
@@ -456,23 +420,6 @@ class RuleInput:
     states: Mapping[Value, Row]
 
 
-Test = Callable[[RuleInput], bool]
-
-
-def compile_rule(rule: Rule) -> Test:
-    """One function that says whether the rule fires; it assumes that the operation is one of the rule's."""
-    tests = [make(rule) for make, given in _TESTS if given(rule)]
-    if not tests:
-        return _always
-    if len(tests) == 1:
-        return tests[0]
-
-    def test(seen: RuleInput) -> bool:
-        return all(part(seen) for part in tests)
-
-    return test
-
-
 def all_hold(conditions: Conditions) -> Callable[[Row], bool]:
     """Return one test of a row."""
     values = {column: each for column, each in conditions.items() if isinstance(each, ValueCondition)}
@@ -509,98 +456,3 @@ def _values_hold(conditions: Mapping[str, ValueCondition]) -> Callable[[Row], bo
         return all(column in row and holds(row[column]) for column, holds in pairs)
 
     return several
-
-
-def _becomes(rule: Rule) -> Test:
-    arrived = all_hold(rule.becomes)
-
-    def test(seen: RuleInput) -> bool:
-        return arrived(seen.row) and (seen.before is None or not arrived(seen.before))
-
-    return test
-
-
-def _leaves(rule: Rule) -> Test:
-    left = all_hold(rule.from_)
-    involved = named_columns(rule.from_, rule.to)
-    somewhere = not rule.to
-
-    def test(seen: RuleInput) -> bool:
-        if seen.before is None or involved.isdisjoint(seen.changed) or not left(seen.before):
-            return False
-        return not (somewhere and left(seen.row))
-
-    return test
-
-
-def _reaches(rule: Rule) -> Test:
-    """The row is where ``to`` says; that it was elsewhere follows from ``from``, or from a change of these columns."""
-    reached = all_hold(rule.to)
-    involved = named_columns(rule.from_, rule.to)
-
-    def test(seen: RuleInput) -> bool:
-        return not involved.isdisjoint(seen.changed) and reached(seen.row)
-
-    return test
-
-
-def _where(rule: Rule) -> Test:
-    holds = all_hold(rule.where)
-    return lambda seen: holds(seen.row)
-
-
-def _changed(rule: Rule) -> Test:
-    columns = rule.changed
-    return lambda seen: seen.operation is not Operation.UPDATE or not columns.isdisjoint(seen.changed)
-
-
-def _unless_changed(rule: Rule) -> Test:
-    columns = rule.unless_changed
-    return lambda seen: columns.isdisjoint(seen.changed)
-
-
-def _ignore(rule: Rule) -> Test:
-    columns = rule.ignore
-    return lambda seen: seen.operation is not Operation.UPDATE or not seen.changed <= columns
-
-
-def _state(rule: Rule) -> Test:
-    holds = all_hold(rule.state)
-
-    def test(seen: RuleInput) -> bool:
-        state = seen.states.get(seen.row.get(STATE_COLUMN))
-        return state is not None and holds(state)
-
-    return test
-
-
-def _infer(rule: Rule) -> Test:
-    """``login``: a new session key with another address or browser, which only a sign-in writes.  ``session``: a new
-    session key alone, which a sign-out and a sign-in from the same browser write alike."""
-    elsewhere = rule.infer == "login"
-
-    def test(seen: RuleInput) -> bool:
-        if SESSION_COLUMN not in seen.changed or _PASSWORD_COLUMN in seen.changed:
-            return False
-        return elsewhere is not PLACE_COLUMNS.isdisjoint(seen.changed)
-
-    return test
-
-
-def _always(_: RuleInput) -> bool:
-    """Return True, for a rule that names only operations."""
-    return True
-
-
-#: Cheap tests first.
-_TESTS: tuple[tuple[Callable[[Rule], Test], Callable[[Rule], object]], ...] = (
-    (_infer, lambda rule: rule.infer),
-    (_changed, lambda rule: rule.changed),
-    (_unless_changed, lambda rule: rule.unless_changed),
-    (_ignore, lambda rule: rule.ignore),
-    (_becomes, lambda rule: rule.becomes),
-    (_leaves, lambda rule: rule.from_),
-    (_reaches, lambda rule: rule.to),
-    (_where, lambda rule: rule.where),
-    (_state, lambda rule: rule.state),
-)

@@ -169,7 +169,7 @@ class ExistingIds:
     """
 
     def __init__(self, shared: blake2b, name: str) -> None:
-        self._shared = shared
+        self.shared = shared
         self._name = name
         self._beginning = event_id(shared, name, "")[:-_NUMBER_DIGITS]
 
@@ -179,7 +179,7 @@ class ExistingIds:
             (value,) = key.values()
             if type(value) is int and 0 <= value < _NUMBERS:
                 return f"{self._beginning}{value:0{_NUMBER_DIGITS}x}"
-        return event_id(self._shared, self._name, record)
+        return event_id(self.shared, self._name, record)
 
 
 def record_name(table: str, key: Row) -> str:

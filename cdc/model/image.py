@@ -7,20 +7,25 @@ hand on the text.
 A reader of JSON images takes only what the table's columns say.  Anything else (a number where the column has texts, a
 column more or less) it refuses as a whole, and the caller reads that image with care: reading is fast where it can be,
 exact always.
+
+FacturaScripts stores text HTML-escaped (``O&#39;Brien &amp; Sons``); rules compare, and receivers get, what was typed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from cdc.model.change import Row, Value
 from cdc.model.column import Column, ColumnKind
-from cdc.model.normal import FORMS
+from cdc.model.normal import FORMS, DecimalText, decimal_columns
+
+T = TypeVar("T")
 
 #: What a reader raises about an image that is not what its columns say.
 Unexpected = msgspec.DecodeError
@@ -168,3 +173,42 @@ def _picked(row: Row, columns: tuple[str, ...]) -> Row | None:
         return {column: row[column] for column in columns}
     except KeyError:
         return None
+
+
+#: Exactly the entities that FacturaScripts writes; anything else in the text was typed by somebody.
+_HTML = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
+_ESCAPED = re.compile("|".join(_HTML))
+
+
+def _character(match: re.Match[str]) -> str:
+    return _HTML[match.group()]
+
+
+def decode_html(value: Value) -> Value:
+    """The value with its entities decoded in one pass: ``&amp;lt;`` becomes ``&lt;``, not ``<``."""
+    if value.__class__ is str and "&" in value:
+        return _ESCAPED.sub(_character, value)
+    return value
+
+
+def decode_html_row(row: Row) -> Row:
+    """Return the row as receivers get it; itself when there is nothing to decode."""
+    decoded: dict[str, Value] | None = None
+    for column, value in row.items():
+        kind = value.__class__
+        if (kind is str and "&" in value) or kind is DecimalText:  # type: ignore[operator]
+            if decoded is None:
+                decoded = dict(row)
+            decoded[column] = str(value) if kind is DecimalText else _ESCAPED.sub(_character, value)  # type: ignore[arg-type]
+    return row if decoded is None else decoded
+
+
+def raw_row(row: Row) -> Row:
+    """The same for ``html = "raw"``."""
+    decimals = decimal_columns(row)
+    return {**row, **{column: str(row[column]) for column in decimals}} if decimals else row
+
+
+def as_is(found: T) -> T:
+    """Return the value unchanged, for ``html = "raw"``."""
+    return found

@@ -12,8 +12,6 @@ from cdc.capture.postgres_lookup import PostgresLookup
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue, mapper_of, schedule_of
 from cdc.database.sqlfile import load
-from cdc.mapping.facts import NO_FACTS
-from cdc.mapping.merge import merged
 from cdc.model.backfill import NOT_BY_API, Backfill
 from cdc.model.change import DueDay, Existing, Operation, Row, RowChange, Transaction
 from cdc.model.column import Capture, Table
@@ -93,8 +91,8 @@ async def preview(source: SourceConfig, day: date, now: datetime) -> list[Event]
             for number, row in enumerate(rows)
         ]
         job = f"due/{rule.event}/{day}"
-        transactions = merged([Transaction(job, tuple(read), existing=Existing(job, due=due))])
-        events += mapper.map_batch(source.name, transactions, NO_FACTS, {}).events
+        transaction = Transaction(job, tuple(read), existing=Existing(job, due=due))
+        events += mapper.batch(source.name, [transaction], {}).map().events
     return events
 
 

@@ -12,9 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
 from cdc.model.event import event_payload
 
@@ -73,9 +71,9 @@ def main(count: int) -> None:
         best = 0.0
         for _ in range(3):
             begin = time.process_time()
-            batch = merged(transactions)
-            mapper.facts_needed(batch, {})
-            events = mapper.map_batch("main", batch, NO_FACTS, {}).events
+            batch = mapper.batch("main", transactions, {})
+            batch.facts_needed()
+            events = batch.map().events
             best = max(best, changes / (time.process_time() - begin))
         begin = time.process_time()
         for event in events:

@@ -19,9 +19,7 @@ from cdc.capture.journal.source import JournalSource
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.database.mysql_connection import connect
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapped, Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Batch, Position
 from cdc.model.event import Event, event_payload
 from cdc.model.finding import Repaired
@@ -71,9 +69,8 @@ class Pipeline:
         return list(found.values())
 
     async def _map(self, batch: Batch) -> Sequence[Event]:
-        transactions = merged(batch.transactions)
-        facts = await gather_facts(self.mapper.facts_needed(transactions, self.states), self.source)
-        return self._apply(self.mapper.map_batch("main", transactions, facts, self.states))
+        mapping = self.mapper.batch("main", batch.transactions, self.states)
+        return self._apply((await mapping.read_facts(self.source, {})).map())
 
     def _apply(self, mapped: Mapped) -> Sequence[Event]:
         for key, value in mapped.states_changed.items():

@@ -14,9 +14,7 @@ from cdc.capture.rest.source import Polled, RestSource
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
 from cdc.config.source import RestConfig
-from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Batch, Gap
 from cdc.model.errors import SourceError
 from cdc.model.event import Event
@@ -117,11 +115,9 @@ class Polling:
         return batch
 
     async def _stored(self, batch: Batch) -> None:
-        transactions = merged(batch.transactions)
-        states = await self.store.states(self.source.name)
-        facts = await gather_facts(self.mapper.facts_needed(transactions, states), self.source)
-        site = await self.source.site_url()
-        mapped = self.mapper.map_batch(self.source.name, transactions, facts, states, site)
+        states, site = await self.store.states(self.source.name), await self.source.site_url()
+        mapping = self.mapper.batch(self.source.name, batch.transactions, states, site)
+        mapped = (await mapping.read_facts(self.source, {})).map()
         now = self.clock.now()
         changed = mapped.states_changed
         await self.store.store(self.source.name, batch.position, mapped.events, changed, now, kept=batch.kept)

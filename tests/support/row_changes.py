@@ -9,7 +9,6 @@ from itertools import count
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS, Facts
 from cdc.mapping.mapper import Mapped, Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
 from cdc.model.event import Event
 
@@ -62,7 +61,7 @@ def mapped(
     facts: Facts = NO_FACTS,
     states: Mapping[str, str] | None = None,
 ) -> Mapped:
-    return Mapper(load_catalogue(rules)).map_batch("main", merged(transactions), facts, states or {})
+    return Mapper(load_catalogue(rules)).batch("main", transactions, states or {}).map(facts)
 
 
 def applied(states: Mapping[str, str], mapped: Mapped) -> dict[str, str]:

@@ -11,9 +11,7 @@ import pytest
 from cdc.backfilling import RETRY, Backfilling, DueRecords
 from cdc.capture.pages import PageReader, PageRequest, TablePage
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.backfill import Backfill, DailyRule, Schedule, state_after
 from cdc.model.change import BackfillStep, Operation, Position, Row, RowChange, Transaction
 from cdc.model.column import Table
@@ -182,7 +180,7 @@ async def page_of(rows: list[Row], *changes: Transaction) -> list[Event]:
     emitted = reader.emit(())
     assert emitted.step is not None
     assert emitted.step.finished
-    return MAPPER.map_batch("main", merged(emitted.transactions), NO_FACTS, {}).events
+    return MAPPER.batch("main", emitted.transactions, {}).map().events
 
 
 async def test_an_event_by_time_has_its_days_and_an_id_of_record_rule_and_day() -> None:

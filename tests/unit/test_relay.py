@@ -580,11 +580,11 @@ class FailingMapper(Mapper):
     error: type[Exception]
     left = 5  # three tries, then the transaction and its only change alone
 
-    def map_batch(self, *arguments: Any, **named: Any) -> Any:
+    def batch(self, *arguments: Any, **named: Any) -> Any:
         if self.left:
             self.left -= 1
             raise self.error
-        return super().map_batch(*arguments, **named)
+        return super().batch(*arguments, **named)
 
 
 @pytest.mark.parametrize("error", [OSError, MemoryError])
@@ -604,11 +604,11 @@ class TogetherMapper(Mapper):
 
     by = ""
 
-    def map_batch(self, source: str, batch: Any, *others: Any) -> Any:
-        together = any({"1", "2"} <= {change.key["codcliente"] for change in each.changes} for each in batch)
-        if (self.by == "transaction" and together) or (self.by == "batch" and len(batch) > 1):
+    def batch(self, source: str, transactions: Any, *others: Any) -> Any:
+        together = any({"1", "2"} <= {change.key["codcliente"] for change in each.changes} for each in transactions)
+        if (self.by == "transaction" and together) or (self.by == "batch" and len(transactions) > 1):
             raise RecursionError("a secret of the row")
-        return super().map_batch(source, batch, *others)
+        return super().batch(source, transactions, *others)
 
 
 class RefusingOutbox(FailingOutbox):

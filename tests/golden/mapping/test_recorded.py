@@ -12,9 +12,7 @@ from collections.abc import Sequence
 import pytest
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Row, Value
 from cdc.model.column import Table
 from cdc.model.event import Event
@@ -55,9 +53,7 @@ async def _play() -> dict[int, list[list[Event]]]:
     states: dict[str, str] = {}
     events: dict[int, list[list[Event]]] = defaultdict(list)
     for action, transaction in recording.transactions():
-        batch = merged([transaction])
-        facts = await gather_facts(mapper.facts_needed(batch, states), _LiveRows(recording))
-        mapped = mapper.map_batch("main", batch, facts, states)
+        mapped = (await mapper.batch("main", [transaction], states).read_facts(_LiveRows(recording), {})).map()
         states = applied(states, mapped)
         if action and mapped.events:
             events[action].append(mapped.events)

@@ -10,9 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Operation, Row, RowChange, Transaction, Value
 from cdc.model.column import Table
 from support.notation import assert_same
@@ -92,9 +90,7 @@ async def test_actions_give_their_events() -> None:
     states: dict[str, str] = {}
     for title, lines, expected in _steps():
         transaction = Transaction(title, tuple(rows.apply(line) for line in lines))
-        batch = merged([transaction])
-        facts = await gather_facts(mapper.facts_needed(batch, states), rows)
-        mapped = mapper.map_batch("main", batch, facts, states)
+        mapped = (await mapper.batch("main", [transaction], states).read_facts(rows, {})).map()
         states = applied(states, mapped)
         released = mapper.release("main", states)
         states = applied(states, released)

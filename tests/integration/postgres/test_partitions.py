@@ -11,7 +11,7 @@ import pytest
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
 from cdc.database.sqlfile import load
-from cdc.mapping.merge import MergedChange, merged
+from cdc.mapping.merge import MergedChange, merge
 from cdc.model.change import Operation, Transaction
 from cdc.model.column import Capture
 from cdc.model.errors import InstallError
@@ -65,7 +65,7 @@ async def _changes(database: Database) -> list[MergedChange]:
         tokens = list(dict.fromkeys(row.token for row in rows))
         transactions = [Transaction(t, tuple(r.change for r in rows if r.token == t)) for t in tokens]
         await journal.delete(tokens)
-        return [change for each in merged(transactions) for change in each.changes]
+        return [change for each in transactions for change in merge(each.changes)]
     finally:
         await journal.disconnect()
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import NO_FACTS, Facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.permissions import LONGEST, MOST_CHANGES, QUIET
 from cdc.model.change import Row, Transaction
 from cdc.model.event import Event
@@ -32,8 +31,8 @@ def _play(batches: list[list[Transaction]], members: list[Row] = _MEMBERS) -> li
     states: dict[str, str] = {}
     events = []
     for batch in batches:
-        facts = Facts(members=members) if _MAPPER.facts_needed(merged(batch), states).members else NO_FACTS
-        result = _MAPPER.map_batch("main", merged(batch), facts, states)
+        facts = Facts(members=members) if _MAPPER.batch("main", batch, states).facts_needed().members else NO_FACTS
+        result = _MAPPER.batch("main", batch, states).map(facts)
         states = applied(states, result)
         events += result.events
     released = _MAPPER.release("main", states)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.backfill import backfill_token
 from cdc.model.change import Existing, Operation, Row, RowChange, Transaction, Value
 from cdc.model.event import Event
@@ -24,8 +22,8 @@ def told(*rows: Row, job: str = "bf_1", endpoint: str = "", at: datetime = MOMEN
     )
     transaction = Transaction(backfill_token(existing), changes, existing=existing)
     mapper = Mapper(load_catalogue(rules or None))
-    assert not mapper.facts_needed(merged([transaction]), {}).states
-    return mapper.map_batch("main", merged([transaction]), Facts(), {}).events
+    assert not mapper.batch("main", [transaction], {}).facts_needed().states
+    return mapper.batch("main", [transaction], {}).map().events
 
 
 def test_a_row_gives_one_event_and_no_transition() -> None:

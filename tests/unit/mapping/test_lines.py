@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.rule import Child
 from cdc.model.change import Operation, Row, RowChange, Transaction
 from cdc.model.event import Event
@@ -55,14 +54,14 @@ def _events(*changes: RowChange, facts: Facts) -> list[Event]:
 
 
 def test_document_and_its_lines_are_asked_for() -> None:
-    request = _MAPPER.facts_needed(merged([transaction(_edit(_line(1), idfactura=2))]), {})
+    request = _MAPPER.batch("main", [transaction(_edit(_line(1), idfactura=2))], {}).facts_needed()
     assert request.documents == {"facturascli": {1, 2}}
     assert request.children == {_LINES: {1, 2}}
 
 
 def test_document_that_batch_shows_is_not_asked_for() -> None:
     batch = [transaction(_edit(_line(1)), token="t1"), transaction(insert("facturascli", _invoice(), "idfactura"))]
-    assert _MAPPER.facts_needed(merged(batch), {}).documents == {}
+    assert _MAPPER.batch("main", batch, {}).facts_needed().documents == {}
 
 
 def test_edited_line_gives_updated_with_former_lines() -> None:
@@ -157,9 +156,9 @@ def _by_part(parts: list[Transaction], facts: Facts) -> tuple[list[str], dict[st
     states: dict[str, str] = {}
     names, asked = [], 0
     for part in parts:
-        batch = merged([part])
-        asked += sum(map(len, _MAPPER.facts_needed(batch, states).documents.values()))
-        result = _MAPPER.map_batch("main", batch, facts, states)
+        batch = _MAPPER.batch("main", [part], states)
+        asked += sum(map(len, batch.facts_needed().documents.values()))
+        result = batch.map(facts)
         states = applied(states, result)
         names += [f"{event.name} {event.key['idfactura']}" for event in result.events]
     return names, states, asked

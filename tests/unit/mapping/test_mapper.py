@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import Facts
+from cdc.mapping.facts import Facts, FactsRequest
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.rule import Child
 from cdc.model.change import Operation, Row, RowChange, Transaction
 from support.row_changes import START, change, delete, events, insert, mapped, names, transaction, update
@@ -119,10 +118,11 @@ def test_states_are_asked_for_only_where_a_document_enters_one() -> None:
         insert("pedidoscli", {"idpedido": 1, "idestado": 4}, "idpedido"),
         insert("facturascli", {**_INVOICE, "idestado": 10}, "idfactura"),
     )
-    request = mapper.facts_needed(merged([written]), {})
+    request = mapper.batch("main", [written], {}).facts_needed()
     assert request.states == {2, 4}
     assert (request.members, request.children) == (False, {})
-    assert mapper.facts_needed(merged([transaction(insert("clientes", _CUSTOMER, "codcliente"))]), {}).empty
+    batch = mapper.batch("main", [transaction(insert("clientes", _CUSTOMER, "codcliente"))], {})
+    assert batch.facts_needed() == FactsRequest()
 
 
 def test_a_state_that_the_same_transaction_wrote_wins_over_what_was_read() -> None:
@@ -137,7 +137,7 @@ def test_lines_are_asked_for_and_included() -> None:
     mapper = Mapper(load_catalogue(_WITH_LINES))
     line: Row = {"id": 1, "idfactura": 1, "descripcion": "Tornillo &amp; tuerca"}
     paid = update("facturascli", _INVOICE, key="idfactura", pagada=True)
-    assert mapper.facts_needed(merged([transaction(paid)]), {}).children == {_LINES: {1}}
+    assert mapper.batch("main", [transaction(paid)], {}).facts_needed().children == {_LINES: {1}}
     facts = Facts(children={_LINES: {1: [line], 2: [{"id": 9, "idfactura": 2}]}})
     for event in events(paid, rules=_WITH_LINES, facts=facts):
         assert event.data["lines"] == [{**line, "descripcion": "Tornillo & tuerca"}]

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from cdc.database.settings import site_url
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import gather_facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Row, Transaction, Value
 from cdc.model.column import Table
 from cdc.model.errors import ConfigError
@@ -47,9 +45,8 @@ class Tables:
 
 
 async def _events(tables: Tables, *batch: Transaction, rules: str = "", site: str = "") -> list[Event]:
-    mapper, transactions = Mapper(load_catalogue(rules)), merged(batch)
-    facts = await gather_facts(mapper.facts_needed(transactions, {}), tables)
-    return mapper.map_batch("main", transactions, facts, {}, site).events
+    mapping = Mapper(load_catalogue(rules)).batch("main", batch, {}, site)
+    return (await mapping.read_facts(tables, {})).map().events
 
 
 def _stored() -> Tables:

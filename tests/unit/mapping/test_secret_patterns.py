@@ -6,9 +6,7 @@ import pytest
 
 from cdc.facturascripts.schema import tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.facts import NO_FACTS
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.schema import columns_of
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import ConfigError
@@ -75,7 +73,7 @@ def test_a_source_that_leaves_a_secret_in_is_corrected_in_events() -> None:
     before = {"id": 1, "nota": "a", "access_token": "S3cr3t1"}
     change = update("mi_a", before, nota="b", access_token="S3cr3t2")
     for _ in range(2):
-        (event,) = mapper.map_batch("main", merged([transaction(change)]), NO_FACTS, {}).events
+        (event,) = mapper.batch("main", [transaction(change)], {}).map().events
         assert event.data == {"id": 1, "nota": "b"}
         assert event.previous == {"nota": "a"}
 

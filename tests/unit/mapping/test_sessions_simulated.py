@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cdc.mapping.catalogue import load_catalogue
-from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Row, RowChange
 from support.row_changes import transaction, update
 
@@ -75,7 +73,7 @@ def test_no_event_of_ten_simulated_hours_claims_what_did_not_happen() -> None:
     seen: Counter[tuple[str, ...]] = Counter()
     states: dict[str, str] = {}
     for number, (done, change) in enumerate(_day(random.Random(18))):
-        made = mapper.map_batch("main", merged([transaction(change, token=str(number))]), Facts(), states).events
+        made = mapper.batch("main", [transaction(change, token=str(number))], states).map().events
         names = [event.name for event in made if event.name != "user.updated"]
         seen[done, *names] += 1
     assert set(seen) == {

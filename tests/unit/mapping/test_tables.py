@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from cdc.facturascripts.schema import model_names, tables
 from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.facts import Facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.mapping.rule import TablePatterns
 from cdc.model.change import Transaction
 from cdc.model.errors import ConfigError
@@ -50,7 +48,7 @@ def test_events_of_such_tables_are_mapped_without_a_new_mapper() -> None:
 
 def _mapped(mapper: Mapper, table: str) -> list[object]:
     change = insert(table, {"id": 1})
-    return list(mapper.map_batch("main", merged([Transaction("t", (change,))]), Facts(), {}).events)
+    return list(mapper.batch("main", [Transaction("t", (change,))], {}).map().events)
 
 
 def test_secret_columns_of_any_table_are_theirs_too() -> None:

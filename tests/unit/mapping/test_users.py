@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ import pytest
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.facts import Facts, FactsRequest, gather_facts
 from cdc.mapping.mapper import Mapper
-from cdc.mapping.merge import merged
 from cdc.model.change import Row, RowChange, Transaction
 from cdc.model.column import Column, ColumnKind, Table
 from cdc.model.event import Event
@@ -69,7 +69,7 @@ _MEMBERS = Facts(members=[_MEMBER, _PEPE])
 def _settled(*transactions: Transaction, facts: Facts = _MEMBERS, rules: str | None = None) -> list[Event]:
     """The events of these transactions, and then what mapping holds."""
     mapper = Mapper(load_catalogue(rules))
-    result = mapper.map_batch("main", merged(transactions), facts, {})
+    result = mapper.batch("main", transactions, {}).map(facts)
     return [*result.events, *mapper.release("main", applied({}, result)).events]
 
 
@@ -110,8 +110,8 @@ def test_a_role_that_moves_to_another_user_concerns_both() -> None:
 def test_what_a_role_allows_concerns_its_members() -> None:
     made = update("roles_access", _ACCESS, allowdelete=False)
     mapper = Mapper(load_catalogue())
-    assert mapper.facts_needed(merged([transaction(made)]), {}) == FactsRequest(members=True)
-    assert mapper.facts_needed(merged([transaction(made)]), {"members": "{}"}).empty
+    assert mapper.batch("main", [transaction(made)], {}).facts_needed() == FactsRequest(members=True)
+    assert mapper.batch("main", [transaction(made)], {"members": "{}"}).facts_needed() == FactsRequest()
     assert [event.record for event in _settled(transaction(made))] == ["users:lola", "users:pepe"]
     assert _settled(transaction(made), facts=Facts(members=[])) == [], "a role without members"
     assert _settled(transaction(update("roles_access", _ACCESS))) == [], "nothing changed"
@@ -151,8 +151,8 @@ def test_a_renamed_user_has_the_same_permissions() -> None:
 def test_no_tables_of_permissions_when_nobody_wants_them() -> None:
     rules = f'disable = ["{_CHANGED}"]'
     assert names(insert("roles_users", _MEMBER), rules=rules) == []
-    request = Mapper(load_catalogue(rules)).facts_needed(merged([transaction(insert("roles_access", _ACCESS))]), {})
-    assert request.empty
+    batch = Mapper(load_catalogue(rules)).batch("main", [transaction(insert("roles_access", _ACCESS))], {})
+    assert batch.facts_needed() == FactsRequest()
 
 
 class _Rows:
@@ -176,7 +176,7 @@ class _Rows:
 
 async def test_facts_are_gathered_in_few_look_ups() -> None:
     rows = _Rows(estados_documentos=[{"idestado": 1, "generadoc": None}], roles_users=[_MEMBER, _PEPE])
-    facts = await gather_facts(FactsRequest(states=frozenset({1, 2}), members=True), rows)
+    facts = await gather_facts(FactsRequest(states={1, 2}, members=True), rows, {})
     assert facts == Facts(states={1: {"idestado": 1, "generadoc": None}}, members=[_MEMBER, _PEPE])
     assert rows.asked == [("estados_documentos", "idestado", (1, 2))]
 
@@ -185,17 +185,18 @@ async def test_documents_are_read_by_their_own_key() -> None:
     table = Table("facturascli", (Column("idfactura", ColumnKind.INTEGER),), ("idfactura",))
     rows = _Rows(facturascli=[{"idfactura": 1}, {"idfactura": 2}])
     rows.known = {"facturascli": table}
-    request = FactsRequest(documents={"facturascli": frozenset({2}), "gone": frozenset({1})})
-    assert (await gather_facts(request, rows)).documents == {"facturascli": ("idfactura", {2: {"idfactura": 2}})}
+    documents = defaultdict[str, set[Any]](set, {"facturascli": {2}, "gone": {1}})
+    request = FactsRequest(documents=documents)
+    assert (await gather_facts(request, rows, {})).documents == {"facturascli": ("idfactura", {2: {"idfactura": 2}})}
 
 
 async def test_nothing_is_looked_up_when_nothing_is_needed() -> None:
     rows = _Rows()
-    assert await gather_facts(FactsRequest(), rows) == Facts()
+    assert await gather_facts(FactsRequest(), rows, {}) == Facts()
     assert rows.asked == []
 
 
 async def test_many_values_are_asked_in_pieces() -> None:
     rows = _Rows()
-    await gather_facts(FactsRequest(states=frozenset(range(1200))), rows)
+    await gather_facts(FactsRequest(states=set(range(1200))), rows, {})
     assert [len(values) for _, _, values in rows.asked] == [500, 500, 200]

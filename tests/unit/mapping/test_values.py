@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.mapping.rule import ValueCondition, decode_html, decode_html_row, parse_condition
+from cdc.mapping.rule import ValueCondition, parse_condition
 from cdc.model.change import Row, Value
 from cdc.model.event import event_id, event_ids, record_name
+from cdc.model.image import decode_html, decode_html_row
 from support.row_changes import START
 
 
