@@ -146,7 +146,7 @@ class MovingSource:
         make: Mapping[CaptureMode, Callable[[], Source]],
         bridge: Callable[[], Bridge],
     ) -> None:
-        self._name = name
+        self.name = name
         self._mode = mode
         self._make = make
         self._make_bridge = bridge
@@ -154,10 +154,6 @@ class MovingSource:
         self._current: Source | None = None
         self._position: Position | None = None
         self._read: asyncio.Task[Batch] | None = None
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     @property
     def standby(self) -> bool:
@@ -176,7 +172,7 @@ class MovingSource:
     async def open(self, position: Position | None) -> None:
         self._opened = self._make_bridge()
         if captured(position) != position:
-            log.warning("moving", source=self._name, to=self._mode.value, reason="changes came from the API before")
+            log.warning("moving", source=self.name, to=self._mode.value, reason="changes came from the API before")
             position = JournalPosition(marker=MOVED).dump() if self._mode is CaptureMode.JOURNAL else None
         self._position = position
         stored = self._mode if position is None else read_position(position)
@@ -184,7 +180,7 @@ class MovingSource:
             await self._use(CaptureMode.LOG, stored.log)
             return
         if stored is not self._mode:
-            log.info("moving", source=self._name, to=self._mode.value)
+            log.info("moving", source=self.name, to=self._mode.value)
         await self._use(stored, position)
 
     async def _use(self, mode: CaptureMode, position: Position | None) -> None:
@@ -208,13 +204,13 @@ class MovingSource:
     @property
     def _bridge(self) -> Bridge:
         if self._opened is None:
-            raise SourceUnavailable(f"The source {self._name} is not open.")
+            raise SourceUnavailable(f"The source {self.name} is not open.")
         return self._opened
 
     @property
     def _source(self) -> Source:
         if self._current is None:
-            raise SourceUnavailable(f"The source {self._name} is not open.")
+            raise SourceUnavailable(f"The source {self.name} is not open.")
         return self._current
 
     async def rows(self, table: str, column: str, values: Sequence[Value]) -> list[Row]:
@@ -235,13 +231,22 @@ class MovingSource:
         first = await self._source.begin()
         return None if first is None else await self._without_seen(first, begins=True)
 
-    async def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
-        """Yield the batches of the move, then of the mode.  Backfills wait until the source has moved."""
+    def batches(self, backfills: SourceBackfills = NO_BACKFILLS) -> AsyncIterator[Batch]:
+        """Return the batches of the journal themselves, where nothing moves."""
         stored = self._mode if self._position is None else read_position(self._position)
-        if self._mode is CaptureMode.JOURNAL and stored is not CaptureMode.JOURNAL:
+        if self._mode is CaptureMode.JOURNAL and stored is CaptureMode.JOURNAL:
+            return self._source.batches(backfills)
+        return self._moved(backfills, stored)
+
+    async def _moved(self, backfills: SourceBackfills, stored: CaptureMode | Overlap) -> AsyncIterator[Batch]:
+        """Move the source, then read it.  Backfills wait until it has moved."""
+        if self._mode is CaptureMode.JOURNAL:
             async for batch in self._leave_log():
                 yield batch
-        elif self._mode is CaptureMode.LOG and stored is CaptureMode.JOURNAL:
+            async for batch in self._source.batches(backfills):
+                yield batch
+            return
+        if stored is CaptureMode.JOURNAL:
             async for batch in self._leave_journal():
                 yield batch
         async for batch in self._source.batches(backfills):
@@ -260,7 +265,7 @@ class MovingSource:
         seen = frozenset(stored.seen)
         kept = tuple(each for each in batch.transactions if seen.isdisjoint(self._bridge.log_names(each)))
         if not begins and self._bridge.passed(batch.position, stored.until):
-            log.info("moved", source=self._name, to=CaptureMode.LOG.value)
+            log.info("moved", source=self.name, to=CaptureMode.LOG.value)
             return replace(batch, transactions=kept)
         return replace(batch, transactions=kept, position=replace(stored, log=batch.position).dump())
 
@@ -352,7 +357,7 @@ class MovingSource:
         begin = self._bridge.begin_journal(self._log_position())
         await self._use(CaptureMode.JOURNAL, begin)
         yield Batch((), begin)
-        log.info("moved", source=self._name, to=CaptureMode.JOURNAL.value)
+        log.info("moved", source=self.name, to=CaptureMode.JOURNAL.value)
 
     def _log_position(self) -> Position:
         assert self._position is not None, "a position of the log was given"

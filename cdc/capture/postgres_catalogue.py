@@ -21,7 +21,7 @@ from cdc.model import normal
 from cdc.model.change import Row, Value
 from cdc.model.column import Capture, Column, ColumnKind, Table
 from cdc.model.errors import SourceError
-from cdc.model.image import TYPES, ImageReader, Unexpected, object_key_reader, object_reader
+from cdc.model.image import TYPES, ImageReader, object_key_reader, object_reader, tolerant_reader
 from cdc.model.normal import DecimalText
 
 Decode = Callable[[str], Row]
@@ -252,21 +252,15 @@ def decode_unknown(text: str) -> Row:
 
 
 def _quick_decode(table: Table, zone: Zone) -> Decode:
-    read = object_reader(table.columns)
     converts = {column.name: _converter(column, zone) for column in table.columns if column.kind not in _PLAIN}
     others = [(c.name, converts[c.name]) for c in table.columns if c.kind not in TYPES]
 
-    def decode(text: str) -> Row:
-        try:
-            row = read(text)
-        except Unexpected:  # NaN, or an image from before a column was dropped, renamed or given another type
-            old: dict[str, Value] = orjson.loads(text)
-            return {name: converts[name](value) if name in converts else value for name, value in old.items()}
-        for name, convert in others:
-            row[name] = convert(row[name])
-        return row
+    def careful(text: str) -> Row:
+        """Read NaN, or an image from before a column was dropped, renamed or given another type."""
+        old: dict[str, Value] = orjson.loads(text)
+        return {name: converts[name](value) if name in converts else value for name, value in old.items()}
 
-    return decode
+    return tolerant_reader(object_reader(table.columns), others, careful)
 
 
 def _converter(column: Column, zone: Zone) -> _Convert:

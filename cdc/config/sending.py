@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from cdc.config import Config
 from cdc.model.broker import SCHEMES
@@ -19,8 +18,6 @@ from cdc.model.errors import ConfigError
 if TYPE_CHECKING:
     from cdc.dispatch.address import EgressPolicy
     from cdc.dispatch.mail import MailSender
-    from cdc.dispatch.request import WebhookRequest
-    from cdc.dispatch.retry import Answer
     from cdc.dispatch.sender import Agreement, HttpSender, Sender
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
@@ -39,63 +36,6 @@ async def sending(
     broker = BrokerSender(reach(config), certificates, attempts=attempts)
     async with http_sender(config) as http, broker as brokers:
         yield BySchemeSender(http, {"mailto": mail, **dict.fromkeys(SCHEMES, brokers)})
-
-
-class ReloadableSender:
-    """A `Sender` whose means can be replaced: a request that has begun ends by the former ones, which are closed then.
-    An async context manager."""
-
-    def __init__(self, attempts: Callable[[str], Awaitable[Sequence[Attempt]]] | None = None) -> None:
-        self._attempts = attempts
-        self._present: _Means | None = None
-        self._closing: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._retire()
-        await asyncio.gather(*self._closing)
-
-    async def use(self, config: Config) -> None:
-        """Send as this configuration says.  Raises `ConfigError`; then nothing changes."""
-        closing = AsyncExitStack()
-        sender = await closing.enter_async_context(sending(config, self._attempts))
-        self._retire()
-        self._present = _Means(sender, closing)
-
-    def _retire(self) -> None:
-        means, self._present = self._present, None
-        if means is not None:
-            task = asyncio.create_task(means.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    async def send(self, request: WebhookRequest) -> Answer:
-        means = self._present
-        assert means is not None, "`use` comes first"
-        means.in_flight += 1
-        try:
-            return await means.sender.send(request)
-        finally:
-            means.in_flight -= 1
-            if not means.in_flight:
-                means.idle.set()
-
-
-class _Means:
-    def __init__(self, sender: Sender, closing: AsyncExitStack) -> None:
-        self.sender = sender
-        self.in_flight = 0
-        self.idle = asyncio.Event()
-        self._closing = closing
-
-    async def close(self) -> None:
-        """Close, once no request is in flight."""
-        while self.in_flight:
-            self.idle.clear()
-            await self.idle.wait()
-        await self._closing.aclose()
 
 
 def mail_sender(config: Config) -> MailSender:

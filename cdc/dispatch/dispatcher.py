@@ -116,7 +116,8 @@ class Dispatcher:
         self._scheduler = Scheduler(settings.concurrency, clock, rand, shared=store.limits is not None)
         if former is not None:
             self._scheduler.succeed(former._scheduler)  # noqa: SLF001 - of the same class
-        self._limits = SharedLimits(store.limits, settings.worker, clock, self._scheduler)
+        limits = store.limits  # None where this process is the only one
+        self._limits = None if limits is None else SharedLimits(limits, settings.worker, clock, self._scheduler)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pass = _Pass()
         self._sending: asyncio.TaskGroup | None = None  # while what is leased is sent
@@ -203,7 +204,8 @@ class Dispatcher:
                 if not mine_released:
                     await self._store.release(self._settings.worker, self._clock.now())
                     mine_released = True
-                self._endpoints_stale |= await self._limits.publish()
+                if self._limits is not None:
+                    self._endpoints_stale |= await self._limits.publish()
                 await self._refresh_endpoints()
                 self._sending = group
                 await self._bring_forward()
@@ -233,7 +235,8 @@ class Dispatcher:
                 self._scheduler.follow(await self._store.endpoints(), await self._store.endpoint_numbers())
                 self._lease_time = self._longest_lease()
                 self._endpoints_version = version
-            await self._limits.follow()
+            if self._limits is not None:
+                await self._limits.follow()
             self._endpoints_stale = False
 
     async def _bring_forward(self) -> bool:
@@ -324,7 +327,8 @@ class Dispatcher:
             for delivery in self._scheduler.adopt():
                 self._recorder.add([removed(delivery, self._clock.now())], delivery.endpoint_id)
         self._scheduler.complete()
-        if await self._limits.admit():
+        self._scheduler.unadmitted = False
+        if self._limits is not None and await self._limits.admit():
             self._wake.set()  # what cannot be sent soon is given back
         self._start_all(group)
 
@@ -428,7 +432,7 @@ class Dispatcher:
             self._log.exception("attempt broke off", delivery=batch[0].id, batch=len(batch), endpoint=endpoint.id)
             answer = Answer(None, 0.0, error=f"The request could not be made: {type(defect).__name__}; see the log.")
         doubt = flight.answered(answer, self._clock)
-        if self._limits.ended(flight.channel):
+        if self._limits is not None and self._limits.ended(flight.channel):
             self._wake.set()
         now = self._clock.now()
         verdict = judge(answer, endpoint.retry_schedule, batch[0].attempt, now, self._rand, doubt=doubt)

@@ -69,6 +69,7 @@ class OutcomeWriter:
         self._written = asyncio.Event()
         self._closed = asyncio.Event()
         self.failing = False
+        self.full = False  # nothing more is to be sent
         self.unrecorded = 0
 
     def add(self, outcomes: Sequence[Outcome], endpoint_id: str) -> None:
@@ -76,13 +77,9 @@ class OutcomeWriter:
         self._waiting.extend([Finished(outcome, endpoint_id) for outcome in outcomes])
         self._requests += 1
         self._outstanding += 1
+        self.full = self.failing or self._outstanding >= self._most
         self.unrecorded += len(outcomes)
         self._wake.set()
-
-    @property
-    def full(self) -> bool:
-        """Return whether nothing more is to be sent."""
-        return self._outstanding >= self._most or self.failing
 
     async def room(self) -> None:
         """Wait until it is not full."""
@@ -109,6 +106,7 @@ class OutcomeWriter:
                 self.unrecorded -= len(finished)
                 self._outstanding -= ended
                 self._most = min(max(LEAST, AHEAD * ended, self._most // 2), LIMIT)
+                self.full = self.failing or self._outstanding >= self._most
                 self._written.set()
                 self._recorded()
 
@@ -129,7 +127,7 @@ class OutcomeWriter:
                 announcements = await disablings(self._store, finished, now)
                 await self._store.finish(self._worker, [one.outcome for one in finished], now, announcements)
             except OutboxError as error:
-                self.failing = True
+                self.failing = self.full = True
                 self._observer.outbox_failed("recording", error)
                 delay = backoff.next()
                 log.error("outcomes not recorded", outcomes=len(finished), error=str(error), retry_in=round(delay, 1))
@@ -138,7 +136,7 @@ class OutcomeWriter:
                 await self._write_apart(finished, error)
                 return
             else:
-                self.failing = False
+                self.failing, self.full = False, self._outstanding >= self._most
                 self._observer.outbox_worked("recording")
                 return
 

@@ -13,7 +13,7 @@ import orjson
 from cdc import __version__
 from cdc.dispatch.signing import Signature, plain_signature, signature_of, standard_signature
 from cdc.dispatch.transform import Body, Shape, shaped
-from cdc.model.delivery import LeasedDelivery
+from cdc.model.delivery import TEST_RECORD, LeasedDelivery
 from cdc.model.endpoint import JWT, Endpoint, PayloadFormat, TokenGrant, authentication_of, is_mail
 from cdc.model.event import Labels, no_labels
 
@@ -142,14 +142,20 @@ def build_request(
         body = shaped(_parsed(delivery, endpoint.fields), delivery.record, shape, labels)
     else:
         body = render(delivery, _format(endpoint), endpoint.fields)
-    return _signed(body, delivery.event_id, delivery.event_name, endpoint, now, test=delivery.is_test, about=delivery)
+    return _signed(body, delivery.event_id, delivery.event_name, endpoint, now, test=is_test(delivery), about=delivery)
 
 
 def build_batch(deliveries: Sequence[LeasedDelivery], endpoint: Endpoint, now: datetime) -> WebhookRequest:
     """Build one request of several deliveries, signed as one; ``now`` as of `build_request`."""
     body = render_batch(deliveries, _format(endpoint), endpoint.fields)
-    webhook_id, test = batch_id([each.event_id for each in deliveries]), all(each.is_test for each in deliveries)
+    webhook_id, test = batch_id([each.event_id for each in deliveries]), all(map(is_test, deliveries))
     return _signed(body, webhook_id, BATCH, endpoint, now, test=test)
+
+
+def is_test(delivery: LeasedDelivery) -> bool:
+    """Return whether the delivery tries its endpoint.  A table of a source may be called as those of tests, so the
+    event decides."""
+    return delivery.record.startswith(TEST_RECORD) and orjson.loads(delivery.body_event).get("test") is True
 
 
 def _format(endpoint: Endpoint) -> PayloadFormat:

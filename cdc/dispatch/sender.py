@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -33,7 +34,7 @@ from cdc.dispatch.connection import (
     proxy_of,
 )
 from cdc.dispatch.failure import NotConfigured, TooManyInterim, describe_error
-from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest, authenticated, build_request
+from cdc.dispatch.request import ORIGIN_HEADER, USER_AGENT, WebhookRequest, authenticated, build_request, is_test
 from cdc.dispatch.retry import DELIVERED, Answer, Verdict, judge
 from cdc.dispatch.tokens import AccessTokens, authorized
 from cdc.dispatch.transform import TransformFailed
@@ -297,6 +298,62 @@ def request_head(start: str, request: WebhookRequest) -> bytes:
     return f"{start}{lines}Content-Length: {len(request.body)}\r\n\r\n".encode()
 
 
+class ReloadableSender:
+    """A `Sender` whose means can be replaced: a request that has begun ends by the former ones, which are closed then.
+    An async context manager."""
+
+    def __init__(self) -> None:
+        self._means: _Means | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._retire()
+        await asyncio.gather(*self._closing)
+
+    async def use(self, sending: AbstractAsyncContextManager[Sender]) -> None:
+        """Send by these means.  Raises what entering them raises; then nothing changes."""
+        closing = AsyncExitStack()
+        sender = await closing.enter_async_context(sending)
+        self._retire()
+        self._means = _Means(sender, closing)
+
+    def _retire(self) -> None:
+        means, self._means = self._means, None
+        if means is not None:
+            task = asyncio.create_task(means.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def send(self, request: WebhookRequest) -> Answer:
+        means = self._means
+        assert means is not None, "`use` comes first"
+        means.in_flight += 1
+        try:
+            return await means.sender.send(request)
+        finally:
+            means.in_flight -= 1
+            if not means.in_flight:
+                means.idle.set()
+
+
+class _Means:
+    def __init__(self, sender: Sender, closing: AsyncExitStack) -> None:
+        self.sender = sender
+        self.in_flight = 0
+        self.idle = asyncio.Event()
+        self._closing = closing
+
+    async def close(self) -> None:
+        """Close, once no request is in flight."""
+        while self.in_flight:
+            self.idle.clear()
+            await self.idle.wait()
+        await self._closing.aclose()
+
+
 class BySchemeSender:
     """A `Sender`: everything goes to ``http`` but what the others have, by the scheme of the URL."""
 
@@ -359,10 +416,10 @@ def outcomes(
         )
         for each in batch
     ]
-    if verdict.state is not DeliveryState.DELIVERED and any(each.is_test for each in batch):
+    if verdict.state is not DeliveryState.DELIVERED and any(map(is_test, batch)):
         made = [  # outcomes of one batch are alike, and these are not
             outcome._replace(state=DeliveryState.CANCELLED, due_at=None, batch=1)
-            if each.is_test
+            if is_test(each)
             else outcome._replace(batch=1)
             for each, outcome in zip(batch, made, strict=True)
         ]

@@ -13,9 +13,7 @@ from cdc.outbox.base import LimitStore
 
 
 class SharedLimits:
-    """``store``: None where this process is the only one."""
-
-    def __init__(self, store: LimitStore | None, worker: str, clock: Clock, scheduler: Scheduler) -> None:
+    def __init__(self, store: LimitStore, worker: str, clock: Clock, scheduler: Scheduler) -> None:
         self._store = store
         self._worker = worker
         self._clock = clock
@@ -31,7 +29,7 @@ class SharedLimits:
     async def publish(self) -> bool:
         """Publish which breakers opened or closed, and pauses.  Return whether there were any: now `follow`, for what
         another process published before counts."""
-        if self._store is None or not self._unpublished:
+        if not self._unpublished:
             return False
         channels, self._unpublished = self._unpublished, set()
         now = self._clock.monotonic()
@@ -47,8 +45,6 @@ class SharedLimits:
 
     async def follow(self) -> None:
         """Take over what was published."""
-        if self._store is None:
-            return
         holds = await self._store.holds()
         now, channels, active = self._clock.monotonic(), self._scheduler.channels, self._scheduler.active
         active.update(channels[each] for each in holds if each in channels)
@@ -58,8 +54,7 @@ class SharedLimits:
     async def admit(self) -> bool:
         """Have requests that wait here admitted, as far as that is needed.  Return whether some are not to be sent
         soon."""
-        self._scheduler.unadmitted = False
-        if self._store is None or not self._scheduler.free():
+        if not self._scheduler.free():
             return False
         now, channels = self._clock.monotonic(), self._scheduler.channels
         found = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Protocol
@@ -42,9 +43,9 @@ class FactsRequest:
 
     states: set[Value] = field(default_factory=set)
     members: bool = False
-    children: defaultdict[Child, set[Value]] = field(default_factory=lambda: defaultdict(set))
-    documents: defaultdict[str, set[Value]] = field(default_factory=lambda: defaultdict(set))
-    paths: defaultdict[Path, set[Value]] = field(default_factory=lambda: defaultdict(set))
+    children: defaultdict[Child, set[Value]] = field(default_factory=partial(defaultdict, set))
+    documents: defaultdict[str, set[Value]] = field(default_factory=partial(defaultdict, set))
+    paths: defaultdict[Path, set[Value]] = field(default_factory=partial(defaultdict, set))
     models: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -28,7 +28,7 @@ from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation, Row
 from cdc.model.column import SecretColumns
 from cdc.model.event import Label
-from cdc.model.image import Image, as_is, decode_html, decode_html_row, raw_row
+from cdc.model.image import as_is, decode_html, decode_html_row, opened, raw_row
 
 #: Any column: for rules that an update of each column may fire.
 ANY_COLUMN = "*"
@@ -51,20 +51,19 @@ class Transition:
 class ShownColumns:
     """Leaves secret columns out of rows.  Sources do so; this checks once more."""
 
-    __slots__ = ("_known", "_secrets")
+    __slots__ = ("_secrets", "known")
 
     def __init__(self, secrets: SecretColumns) -> None:
         self._secrets = secrets
-        self._known: set[str] = set()  # columns that are not secret
+        self.known: set[str] = set()  # columns that are not secret
 
     def of(self, row: Row, key: Row) -> Row:
         """Return the row without its secret columns."""
-        if isinstance(row, Image):
-            row = row.row  # all of it is shown: the keys of a dictionary are compared fastest
-        if row.keys() <= self._known:
+        row = opened(row)  # all of it is shown: the keys of a dictionary are compared fastest
+        if row.keys() <= self.known:
             return row
         hidden = self._secrets.of(row, key)
-        self._known |= row.keys() - hidden
+        self.known |= row.keys() - hidden
         if hidden.isdisjoint(row):
             return row
         return {name: value for name, value in row.items() if name not in hidden}

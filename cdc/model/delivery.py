@@ -11,12 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-import orjson
-
 from cdc.model.audit import Note
 from cdc.model.event import TESTS, Event, searched
 
-_TEST_RECORD: Final = f"{TESTS}:"
+TEST_RECORD: Final = f"{TESTS}:"
 
 
 class DeliveryState(StrEnum):
@@ -54,12 +52,6 @@ class LeasedDelivery(NamedTuple):
     lease_until: datetime
     body_event: bytes
     source: str = ""
-
-    @property
-    def is_test(self) -> bool:
-        """Return whether it tries its endpoint.  A table of a source may be called as those of tests, so the event
-        decides."""
-        return self.record.startswith(_TEST_RECORD) and orjson.loads(self.body_event).get("test") is True
 
 
 class Attempt(NamedTuple):
@@ -172,7 +164,7 @@ class DeliveryView:
 
     @property
     def is_test(self) -> bool:
-        return self.source == TESTS and self.record.startswith(_TEST_RECORD)
+        return self.source == TESTS and self.record.startswith(TEST_RECORD)
 
 
 class DueEndpoints(NamedTuple):

@@ -42,6 +42,24 @@ def object_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = T
     return _reader(columns, types, array=False)
 
 
+def tolerant_reader(
+    read: Reader, converts: Sequence[tuple[str, Callable[[Any], Value]]], careful: Callable[[str], Row]
+) -> Callable[[str], Row]:
+    """Return a reader that converts these columns of what ``read`` gives; ``careful`` reads the images that it
+    refuses."""
+
+    def decode(text: str) -> Row:
+        try:
+            row = read(text)
+        except Unexpected:
+            return careful(text)
+        for name, convert in converts:
+            row[name] = convert(row[name])
+        return row
+
+    return decode
+
+
 def array_reader(columns: Sequence[Column], types: Mapping[ColumnKind, Any] = TYPES) -> Reader:
     """Return a reader of arrays: the values of these columns."""
     return _reader(columns, types, array=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from cdc.database.sqlfile import names, parts
 from cdc.model.delivery import DeliveryFilter, EventFilter
@@ -123,11 +123,13 @@ class LogSearch(Protocol):
 
 class Database(ABC):
     """One connection, in a transaction where something is written.  ``subscribers``: what the outbox remembers of them
-    between transactions.  ``box``: seals and opens what is secret."""
+    between transactions.  ``box``: seals and opens what is secret.  ``notifies``: processes hear of each other's
+    writes."""
 
     codec: EndpointCodec
     subscribers: SubscriberCache
     box: SecretBox
+    notifies: ClassVar[bool] = False
 
     @abstractmethod
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]: ...
@@ -192,7 +194,7 @@ class Database(ABC):
     async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what takes long and does not use the database, without stopping the event loop."""
 
-    def due(self) -> None:  # noqa: B027 - only where processes hear of each other's writes
+    def due(self) -> None:  # noqa: B027 - only where it notifies
         """Have the other processes look for what is due once this is committed."""
 
     async def alone(self) -> None:  # noqa: B027 - only where transactions write at the same time

@@ -84,7 +84,8 @@ async def store(
         await advance_backfill(db, step, now)
     if quarantined:
         await add_quarantined(db, source, quarantined, now)
-    await record(db, note)
+    if note:
+        await record(db, note)
     return stored
 
 
@@ -94,7 +95,7 @@ async def announce(db: Database, events: Sequence[Written], now: datetime, hand_
     new = await insert_events(db, events, ledger)
     made = await insert_deliveries(db, new, ledger, now)
     leased = await _lease_new(db, made, new, events, now, hand_over) if hand_over is not None and made else ()
-    if len(made) > len(leased):
+    if len(made) > len(leased) and db.notifies:
         db.due()
     return Stored(len(new), len(made), leased)
 
@@ -145,7 +146,7 @@ async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger)
         "source": [event.source for event in numbered.values()],
         "record": [event.record for event in numbered.values()],
         "time": [event.time for event in numbered.values()],
-        "payload": [contents.seal(payload) for _, payload in new.values()],
+        "payload": [contents.seal(payload) if contents.sealing else payload for _, payload in new.values()],
         "label_code": [None if contents.sealing else event.labels[0] or None for event in numbered.values()],
         "label_name": [None if contents.sealing else event.labels[1] or None for event in numbered.values()],
     }

@@ -45,12 +45,9 @@ class Contents:
     def __init__(self, keys: Sequence[bytes], *, sealing: bool) -> None:
         ids = [hmac.digest(key, b"id of the key of contents", "sha256")[:_ID] for key in keys]
         self._keys = dict(zip(ids, keys, strict=True))
+        self.sealing = sealing
         self._id = ids[0] if sealing else None
         self._salt, self._left = b"", 0
-
-    @property
-    def sealing(self) -> bool:
-        return self._id is not None
 
     @property
     def form(self) -> str:

@@ -18,7 +18,7 @@ import structlog
 
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import label, mapper_of, schedule_of
-from cdc.config.sending import ReloadableSender, http_sender, mail_sender
+from cdc.config.sending import http_sender, mail_sender, sending
 from cdc.database.sqlfile import load_all
 from cdc.extras import install_hint
 from cdc.model.backfill import NOT_BY_API
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from cdc.capture.base import SourceBackfills
     from cdc.dispatch.auto_disable import AutoDisable, Failures
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
-    from cdc.dispatch.sender import Sender
+    from cdc.dispatch.sender import ReloadableSender
     from cdc.relay import Relay
     from cdc.web.monitor import Monitor, Reported, WatchedSource
 
@@ -255,17 +255,17 @@ class ConsumerParts:
             self._sending_changed.set()
 
         async def work(stop: asyncio.Event) -> None:
+            from cdc.dispatch.sender import ReloadableSender
+
             self._sending_changed.clear()
-            async with ReloadableSender(self.store.attempts) as sender:
-                await sender.use(self._sending)
-                await self._dispatched(self._sending, sender, stop, sender.use)
+            async with ReloadableSender() as sender:
+                await sender.use(sending(self._sending, self.store.attempts))
+                await self._dispatched(self._sending, sender, stop)
 
         return ProcessPart(sending_key(config), work, adopt, ending=None)  # the requests in flight have stop_seconds
 
-    async def _dispatched(
-        self, config: Config, sender: Sender, stop: asyncio.Event, use: Callable[[Config], Awaitable[None]]
-    ) -> None:
-        """Dispatch.  A reload changes the means of sending (``use``) and the settings only: breakers, pauses, rates,
+    async def _dispatched(self, config: Config, sender: ReloadableSender, stop: asyncio.Event) -> None:
+        """Dispatch.  A reload changes the means of sending and the settings only: breakers, pauses, rates,
         warnings and requests in flight stay.  All but the requests stay also when this failed and is called again."""
         from cdc.dispatch.auto_disable import AutoDisable, Failures
         from cdc.dispatch.dispatcher import Dispatcher
@@ -297,7 +297,7 @@ class ConsumerParts:
             while await self._sending_changed.wait() and not stop.is_set():
                 self._sending_changed.clear()
                 try:
-                    await use(self._sending)
+                    await sender.use(sending(self._sending, self.store.attempts))
                 except ConfigError as error:  # it was checked, so a file has changed since: the former means stay
                     log.error("dispatch not reconfigured", error=str(error))
                 else:

@@ -139,6 +139,8 @@ class PostgresDatabase(Database):
     async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.to_thread(work, *args, **kwargs)
 
+    notifies = True
+
     def due(self) -> None:
         self.notice = Notice.DUE
 

@@ -16,6 +16,7 @@ from cdc.outbox.database import sqlite_statements
 from cdc.outbox.dispatch import rebalance
 from cdc.outbox.log import ROW_STATE
 from cdc.outbox.relay import announce, written
+from cdc.outbox.secret_box import MAGIC
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.sqlite.database import SqliteDatabase
 from cdc.outbox.sqlite.rows import micros
@@ -36,14 +37,15 @@ async def lease(
     wanted = {"room": orjson.dumps(turns).decode(), "only": only, "limit": limit, "now": micros(now)}
     due = sorted(database.connection.execute(sqlite_statements()["due"], wanted))  # oldest first
     database.connection.execute(sqlite_statements()["lease"], (worker, micros(until), _list([row[1] for row in due])))
-    opened = database.box.contents.open
+    contents = database.box.contents
     # tuple.__new__: as in `cdc.dispatch.sender`
     return [
         tuple.__new__(
             LeasedDelivery,
-            (delivery_id(number), endpoint_id, event_id, name, record, attempt, until, opened(payload), source),
+            (delivery_id(number), endpoint_id, event_id, name, record, attempt, until, payload, source),
         )
-        for _, number, endpoint_id, event_id, name, record, attempt, payload, source in due
+        for _, number, endpoint_id, event_id, name, record, attempt, stored, source in due
+        for payload in (contents.open(stored) if stored[: len(MAGIC)] == MAGIC else stored,)
     ]
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdc.config import Config
-from cdc.config import sending as module
-from cdc.config.sending import ReloadableSender
+from cdc.dispatch.sender import ReloadableSender
 from cdc.model.errors import ConfigError
 from support.waiting import HANG_SECONDS
 
@@ -28,27 +26,26 @@ class Means:
         return self.number
 
 
-async def test_requests_end_by_the_means_with_which_they_began(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_end_by_the_means_with_which_they_began() -> None:
     opened: list[Means] = []
 
     @asynccontextmanager
-    async def sending(config: Config, _attempts: object) -> AsyncIterator[Means]:
-        if config.dispatch.concurrency == 13:
+    async def sending(*, usable: bool = True) -> AsyncIterator[Any]:
+        if not usable:
             raise ConfigError("The certificate is gone.")
         means = Means(len(opened))
         opened.append(means)
         yield means
         means.closed.set()
 
-    monkeypatch.setattr(module, "sending", sending)
     request: Any = None
     async with asyncio.timeout(HANG_SECONDS), ReloadableSender() as sender:
-        await sender.use(Config())
+        await sender.use(sending())
         former = asyncio.create_task(sender.send(request))
         await asyncio.sleep(0)
-        await sender.use(Config())
+        await sender.use(sending())
         with pytest.raises(ConfigError):
-            await sender.use(Config.model_validate({"dispatch": {"concurrency": 13}}))
+            await sender.use(sending(usable=False))
         present = asyncio.create_task(sender.send(request))
         opened[1].may_answer.set()
         assert await present == 1
