@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from cdc.capture.base import SourceBackfills
     from cdc.dispatch.auto_disable import AutoDisable, Failures
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
-    from cdc.dispatch.sender import ReloadableSender
+    from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
     from cdc.web.monitor import Monitor, Reported, WatchedSource
 
@@ -259,13 +259,19 @@ class ConsumerParts:
 
             self._sending_changed.clear()
             async with ReloadableSender() as sender:
-                await sender.use(sending(self._sending, self.store.attempts))
-                await self._dispatched(self._sending, sender, stop)
+
+                async def use(config: Config) -> None:
+                    await sender.use(sending(config, self.store.attempts))
+
+                await use(self._sending)
+                await self._dispatched(self._sending, sender, stop, use)
 
         return ProcessPart(sending_key(config), work, adopt, ending=None)  # the requests in flight have stop_seconds
 
-    async def _dispatched(self, config: Config, sender: ReloadableSender, stop: asyncio.Event) -> None:
-        """Dispatch.  A reload changes the means of sending and the settings only: breakers, pauses, rates,
+    async def _dispatched(
+        self, config: Config, sender: Sender, stop: asyncio.Event, use: Callable[[Config], Awaitable[None]]
+    ) -> None:
+        """Dispatch.  A reload changes the means of sending (``use``) and the settings only: breakers, pauses, rates,
         warnings and requests in flight stay.  All but the requests stay also when this failed and is called again."""
         from cdc.dispatch.auto_disable import AutoDisable, Failures
         from cdc.dispatch.dispatcher import Dispatcher
@@ -297,7 +303,7 @@ class ConsumerParts:
             while await self._sending_changed.wait() and not stop.is_set():
                 self._sending_changed.clear()
                 try:
-                    await sender.use(sending(self._sending, self.store.attempts))
+                    await use(self._sending)
                 except ConfigError as error:  # it was checked, so a file has changed since: the former means stay
                     log.error("dispatch not reconfigured", error=str(error))
                 else:

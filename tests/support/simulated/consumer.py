@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -18,7 +18,6 @@ import structlog
 from cdc.capture.base import JournalLimits
 from cdc.capture.journal.source import JournalSource
 from cdc.config import Config
-from cdc.dispatch.sender import ReloadableSender
 from cdc.mapping.catalogue import load_catalogue
 from cdc.mapping.mapper import Mapper
 from cdc.model.clock import SystemClock
@@ -115,15 +114,17 @@ class Consumer:
         components = Components(clock, observer)
 
         async def dispatch(stop: asyncio.Event) -> None:
-            async with ReloadableSender() as sender:
-                await sender.use(nullcontext(self.sender))
-                await parts._dispatched(self.config, sender, stop)
+            await parts._dispatched(self.config, self.sender, stop, _never_reloaded)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(components.keep(f"source {SOURCE}", relay.run, self.process.stop))
             group.create_task(components.keep("dispatch", dispatch, self.process.stop))
         await self.outbox.close()
         self.process.ended = True
+
+
+async def _never_reloaded(config: Config) -> None:
+    raise AssertionError(f"nothing is reloaded: {config}")
 
 
 async def _repair(tables: Any) -> Repaired:
