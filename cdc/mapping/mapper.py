@@ -44,6 +44,7 @@ from cdc.model.event import NO_TIME, Event, ExistingIds, event_id, event_ids, re
 from cdc.model.image import opened
 
 _NOTHING: frozenset[str] = frozenset()
+_NO_LINES: Mapping[str, LinesChanged] = {}
 #: Former lines up to which ``previous`` has them all; and changed lines that it names where there are more.
 _ALL_LINES: Final = 100
 _CHANGED_LINES: Final = 1000
@@ -90,7 +91,8 @@ class BatchMapping:
         self._states = states
         self._site = site
         self._batch = [
-            MergedTransaction(each, [] if each.existing is not None else merge(each.changes)) for each in transactions
+            MergedTransaction(each, [] if each.existing is not None else merge(each.changes), _NO_LINES)
+            for each in transactions
         ]
         for each in self._batch if plans.documents else ():
             each.lines, each.own = lines_changed(plans, each.changes), own_changes(plans, each.changes)
@@ -234,7 +236,7 @@ class BatchMapping:
                 for change in each.changes
                 if change.table == STATE_TABLE and change.after is not None
             }
-        self._lines: Mapping[str, LinesChanged] = {}
+        self._lines = _NO_LINES
         alone: dict[int, list[LinesChanged]] = {}
         if emitted is not None:
             before = emitted.before(each.transaction)

@@ -74,8 +74,8 @@ class MergedTransaction:
 
     transaction: Transaction
     changes: list[MergedChange]
-    lines: Mapping[str, LinesChanged] = field(default_factory=dict)
-    own: set[str] = field(default_factory=set)
+    lines: Mapping[str, LinesChanged]
+    own: frozenset[str] = frozenset()
 
 
 def merge(changes: Sequence[RowChange]) -> list[MergedChange]:
@@ -291,15 +291,15 @@ def lines_changed(plans: Plans, changes: Iterable[MergedChange]) -> dict[str, Li
     return found
 
 
-def own_changes(plans: Plans, changes: Iterable[MergedChange]) -> set[str]:
+def own_changes(plans: Plans, changes: Iterable[MergedChange]) -> frozenset[str]:
     """Return the documents with lines that were changed themselves, by the records that they are and were."""
-    return {
+    return frozenset(
         record_name(change.table, key)
         for change in changes
         if (plan := plans[change.table]) is not None and plan.lines is not None
         for key in (change.key, change.former_key)
         if key
-    }
+    )
 
 
 def _owners(plan: TablePlan, change: MergedChange) -> Iterable[Value]:
