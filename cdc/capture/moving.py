@@ -243,10 +243,7 @@ class MovingSource:
         if self._mode is CaptureMode.JOURNAL:
             async for batch in self._leave_log():
                 yield batch
-            async for batch in self._source.batches(backfills):
-                yield batch
-            return
-        if stored is CaptureMode.JOURNAL:
+        elif stored is CaptureMode.JOURNAL:
             async for batch in self._leave_journal():
                 yield batch
         async for batch in self._source.batches(backfills):
