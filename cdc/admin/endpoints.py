@@ -197,7 +197,7 @@ class Endpoints(UseCases):
     ) -> Endpoint:
         if self._principal.sources:
             await self.get(endpoint_id)
-            change = replace(change, guard=self._principal.check_touchable)
+            change.guard = self._principal.check_touchable
         return await self._store.change_endpoint(endpoint_id, change, self._note(action, endpoint_id, within=within))
 
     async def remove(self, endpoint_id: str) -> None:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoints import Endpoints
-from cdc.model.endpoint import CREDENTIALS, Endpoint, authentication_of, origin_of
+from cdc.model.endpoint import CREDENTIALS, OPTIONS, Endpoint, authentication_of, origin_of
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.toml_lines import FilePlace
 
-#: Fields of an endpoint of which a file says nothing, or only where it names them.
-_NOT_COMPARED: Final = frozenset(
-    {
-        *("id", "secret", "created_at", "enabled", "disabled_reason", "former_secret", "former_secret_until"),
-        *("origin", "headers", "failing_since", "filter_problem", "credentials_of", "credential", "added_by"),
-    }
-)
-_COMPARED: Final = tuple(each.name for each in fields(Endpoint) if each.name not in _NOT_COMPARED)
+#: Fields that a file always describes, by a default where it does not name them.
+_COMPARED: Final = ("url", "events", *(name for name, each in OPTIONS.items() if not each.unnamed_stays), "managed")
 
 
 class Described(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, create_model
 
 from cdc.access.model import Scope
 from cdc.admin.endpoint_checks import Previewed, PreviewShape
@@ -29,13 +29,13 @@ from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import preset
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import (
+    OPTIONS,
     SECRET_NAMES,
     SETTINGS,
     Endpoint,
     EndpointFilter,
+    EndpointOption,
     EndpointState,
-    Order,
-    PayloadFormat,
     authentication_of,
     public_url,
     settings_text,
@@ -43,8 +43,8 @@ from cdc.model.endpoint import (
 )
 from cdc.model.errors import UsageError
 
-#: Names of fields that differ from those of `Endpoint`, which are more than the API needs to say.
-FIELD_NAMES = {"filter": "condition", "retries": "retry_schedule", "batch": "batch_size"}
+#: Names of options in the API and in files that differ from those of `Endpoint`.
+FIELD_NAMES = {each.name: field for field, each in OPTIONS.items() if each.name != field}
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200, examples=["invoice.*"])]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -139,54 +139,77 @@ class AuthenticationResource(ResponseModel):
         return cls(**{"type": settings.type, "public_jwk": public_jwk(endpoint), **shown})
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
+def _entered(each: EndpointOption) -> Any:
+    """Return the type of an option as it is entered, with its limits; None where it is absent."""
+    if each.name in _ENTERED:
+        return _ENTERED[each.name] | None
+    limits: dict[str, Any] = dict(each.limits)
+    if get_origin(each.type) is not tuple:
+        return Annotated[each.type | None, Field(max_length=each.longest, description=each.note, **limits)]
+    item = get_args(each.type)[0]
+    element = Name if item is str else Annotated[item, Field(**limits)]
+    return Annotated[list[element] | None, Field(max_length=each.longest, description=each.note)]  # type: ignore[valid-type]
+
+
+def _with_entered_options(model: type[M]) -> type[M]:
+    """Return the model with a field, which may be absent, for each option."""
+    made: dict[str, Any] = {}
+    for each in OPTIONS.values():
+        made[each.name] = (_entered(each), None)
+        if each.name == "transform":
+            made["preset"] = (Preset | None, None)
+    return create_model(model.__name__, __base__=model, __module__=__name__, __doc__=model.__doc__, **made)
+
+
+def _with_shown_options(model: type[M]) -> type[M]:
+    """Return the model with a field for each option, as it is shown."""
+    made: dict[str, Any] = {}
+    for each in OPTIONS.values():
+        shown = list[get_args(each.type)[0]] if get_origin(each.type) is tuple else each.type  # type: ignore[misc]
+        made[each.name] = (_SHOWN.get(each.name, shown), Field(description=each.note))
+    return create_model(model.__name__, __base__=model, __module__=__name__, __doc__=model.__doc__, **made)
+
+
+#: Fields of `Endpoint` that a body may set.
+_STORED: Final = frozenset({"url", "events", "credential", *OPTIONS})
+#: Options with a type of their own where they are entered, and where they are shown.
+_ENTERED: Final[Mapping[str, Any]] = {
+    "filter": Filter,
+    "transform": Transform,
+    "language": Language,
+    "headers": Headers,
+    "authentication": AuthenticationFields,
+}
+_SHOWN: Final[Mapping[str, Any]] = {
+    "language": Language,
+    "headers": list[str],
+    "authentication": AuthenticationResource | None,
+    "proxy": str | None,
+    "client_certificate": str | None,
+}
+
+
+@_with_entered_options
 class EndpointFields(RequestModel):
     """The fields of an endpoint; one that is absent has its default, or stays unchanged."""
-
-    sources: Annotated[list[Name] | None, Field(max_length=100, description="Empty: all.")] = None
-    description: Annotated[str | None, Field(max_length=1000)] = None
-    format: PayloadFormat | None = None
-    timeout: Annotated[float | None, Field(gt=0, le=3600, description="Seconds.")] = None
-    retries: Annotated[
-        list[Annotated[float, Field(ge=0, le=2_592_000)]] | None,
-        Field(max_length=50, description="Seconds to wait before each retry; empty: none."),
-    ] = None
-    concurrency: Annotated[int | None, Field(ge=1, le=1000, description="Requests on their way at once.")] = None
-    order: Order | None = None
-    rate: Annotated[float | None, Field(ge=0, le=100_000, description="Requests a second; 0: any.")] = None
-    batch: Annotated[int | None, Field(ge=1, le=1000, description="Events in one request.")] = None
-    batch_wait: Annotated[float | None, Field(ge=0, le=60, description="Seconds.")] = None
-    filter: Filter | None = None
-    transform: Transform | None = None
-    preset: Preset | None = None
-    language: Language | None = None
-    fields: Annotated[list[Name] | None, Field(max_length=500, description="Columns; empty: all.")] = None
-    headers: Headers | None = None
-    authentication: AuthenticationFields | None = None
-    proxy: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
-    client_certificate: Annotated[str | None, Field(max_length=200, description="A name in the configuration.")] = None
-    disable_after: Annotated[
-        float | None, Field(ge=0, le=31_536_000, description="Seconds without one success; 0: never.")
-    ] = None
 
     def endpoint_fields(self) -> dict[str, Any]:
         """Fields of `Endpoint` for what was given."""
         values = {FIELD_NAMES.get(name, name): getattr(self, name) for name in self.model_fields_set}
-        values.pop("secret", None)
-        values.pop("signature", None)
-        if self.preset is not None and self.transform is not None:
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        chosen, authentication, headers = (values.pop(name, None) for name in ("preset", "authentication", "headers"))
+        if chosen is not None and values.get("transform") is not None:
             raise UsageError("transform and preset exclude each other.", "Give one of them.")
-        if (chosen := values.pop("preset", None)) is not None:
+        if chosen is not None:
             values["transform"] = preset(chosen)
-        if (authentication := values.pop("authentication", None)) is not None:
+        if authentication is not None:
             values |= authentication.endpoint_fields()
-        headers: Mapping[str, SecretStr] | None = values.pop("headers", None)
         if headers is not None:
             values["headers"] = tuple((name, value.get_secret_value()) for name, value in headers.items())
-        return {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-            if value is not None
-        }
+        return {name: value for name, value in values.items() if value is not None and name in _STORED}
 
 
 class NewEndpoint(EndpointFields):
@@ -234,17 +257,16 @@ class PreviewWanted(RequestModel):
     last: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-class EndpointResource(ResponseModel):
-    """A URL that gets events.  Of its secrets and headers only that they are there."""
-
+@_with_shown_options
+class _EndpointSettings(ResponseModel):
     id: str = Field(examples=["ep_5f2d1c0b9a8e7f60"])
     url: str = Field(description="For a token of scope read only scheme, host and port, with the end of the id.")
     events: list[str]
-    sources: list[str] = Field(description="Empty: all.")
-    filter: str
-    transform: str = Field(description="Empty: none.")
-    language: Language
-    fields: list[str] = Field(description="Empty: all.")
+
+
+class EndpointResource(_EndpointSettings):
+    """A URL that gets events.  Of its secrets and headers only that they are there."""
+
     enabled: bool
     disabled_reason: str | None
     failing_since: Moment | None = Field(description="Since then it has accepted nothing; null while it works.")
@@ -253,20 +275,6 @@ class EndpointResource(ResponseModel):
         "filter was changed.",
         examples=["The expression compares or computes with values of different types."],
     )
-    description: str
-    format: PayloadFormat
-    order: Order
-    timeout: float
-    retries: list[float]
-    concurrency: int
-    rate: float
-    batch: int
-    batch_wait: float
-    headers: list[str] = Field(description="Names only.")
-    authentication: AuthenticationResource | None
-    proxy: str | None
-    client_certificate: str | None
-    disable_after: float
     signature: Literal["v1", "v1a"]
     public_key: str | None = Field(description="Of `v1a`: what receivers verify with.")
     former_public_key: str | None = Field(description="While the former secret signs too.")

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from cdc.admin.admin import Admin
 from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.managed import Action, Described, DescribedFile, EndpointStep
-from cdc.api.endpoints import FIELD_NAMES, AuthenticationFields, EndpointFields, Pattern, Url
+from cdc.api.endpoints import AuthenticationFields, EndpointFields, Pattern, Url
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.endpoint_fields import revealed, secret_json
@@ -28,6 +28,7 @@ from cdc.cli.output import echo, is_place, json_option, print_json, print_table,
 from cdc.config import Config
 from cdc.dispatch.signing import Signature, signature_of
 from cdc.model.endpoint import (
+    OPTIONS,
     SECRET_NAMES,
     Endpoint,
     Header,
@@ -101,7 +102,7 @@ def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
 def _described(name: str, entry: EndpointEntry, places: Places, secrets: _Secrets) -> Described:
     place = places.of(("endpoint", name))
     try:
-        given = {key: value for key, value in entry.endpoint_fields().items() if key not in _ABOUT}
+        given = entry.endpoint_fields()
         if "credential" in given:
             given["credential"] = _credential(given["credential"], secrets)
         if "headers" in given:
@@ -110,9 +111,6 @@ def _described(name: str, entry: EndpointEntry, places: Places, secrets: _Secret
     except UsageError as error:
         raise ConfigError(f"{place}: endpoint {name}: {error.message}", error.hint) from None
     return Described(name, place, given, secret, entry.signature, entry.enabled, entry.id, secrets.read)
-
-
-_ABOUT: Final = frozenset({"id", "enabled", "secret_file", "secret_env"})
 
 
 def _header(header: Header, secrets: _Secrets) -> Header:
@@ -181,10 +179,9 @@ def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
         yield f"id = {_toml(endpoint.id)}"
         plain = new_endpoint({"url": endpoint.url, "events": ()}, endpoint.secret, datetime.now(UTC))
         yield f"url = {_toml(endpoint.url)}"
-        for name in ("events", *(each for each in EndpointFields.model_fields if each not in _NOT_PLAIN)):
-            value = getattr(endpoint, FIELD_NAMES.get(name, name))
-            if value != getattr(plain, FIELD_NAMES.get(name, name)):
-                yield f"{name} = {_toml(value)}"
+        for name in ("events", *(each for each in OPTIONS if each not in ("headers", "authentication"))):
+            if (value := getattr(endpoint, name)) != getattr(plain, name):
+                yield f"{_SHOWN_NAMES.get(name, name)} = {_toml(value)}"
         yield from _authentication(endpoint)
         if not endpoint.enabled:
             yield "enabled = false"
@@ -193,9 +190,6 @@ def _tables(endpoints: Iterable[Endpoint], used: set[str]) -> Iterator[str]:
         yield '# secret_file = "…", or secret_env; without them the secret stays'
         for name, _ in endpoint.headers:
             yield f'# headers.{_key(name)} = "env:…" or "@FILE"; without headers they stay'
-
-
-_NOT_PLAIN: Final = frozenset({"headers", "preset", "authentication"})
 
 
 def _authentication(endpoint: Endpoint) -> Iterator[str]:
@@ -237,7 +231,7 @@ def _toml(value: Any) -> str:
 #: Characters of a value that a plan shows.
 _SHOWN: Final = 60
 _WORDS: Final[Mapping[Action, str]] = {Action.NONE: "unchanged", Action.LEFT: "not in the file"}
-_SHOWN_NAMES: Final = {field: name for name, field in FIELD_NAMES.items()} | {"credential": "authentication's secret"}
+_SHOWN_NAMES: Final = {field: each.name for field, each in OPTIONS.items()} | {"credential": "authentication's secret"}
 
 
 @click.command()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_origin
 
 import click
 
@@ -25,10 +26,10 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import (
     JWT,
     OAUTH2,
+    OPTIONS,
     Endpoint,
+    EndpointOption,
     Header,
-    Order,
-    PayloadFormat,
     authentication_of,
     is_pull,
     settings_text,
@@ -210,93 +211,53 @@ def read_transform(file: Path | None, chosen: str | None) -> str | None:
 
 
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that ``endpoint add`` and ``endpoint update`` share; None when not given.  An empty text takes away
-    what was there."""
-    schedules = "|".join(SCHEDULES)
-    options: list[Decorator] = [
-        click.option("--description", help="A name you will recognise; not sent."),
-        click.option(
-            "--source", "sources", multiple=True, metavar="NAME", help="Only events of this source (repeatable) [all]."
-        ),
-        click.option(
-            "--format",
-            "payload",
-            type=click.Choice([each.value for each in PayloadFormat]),
-            help="Payload format [facturascripts].",
-        ),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one attempt [10]."),
-        click.option(
-            "--retries",
-            metavar=f"{schedules}|none|SECONDS,…",
-            help="Waits before each retry [facturascripts: 5,25,125,…].",
-        ),
-        click.option("--concurrency", type=click.IntRange(1, 1000), help="Simultaneous requests at most [16]."),
-        click.option(
-            "--filter",
-            "condition",
-            metavar="EXPRESSION",
-            help="Only events that match this CEL expression: data.total > 100.0",
-        ),
-        click.option("--fields", metavar="COLUMN,…", help="Only these columns in data and previous [all]."),
-        transform_options,
-        click.option(
-            "--order",
-            type=click.Choice([each.value for each in Order]),
-            help="Keep the order of events per record, per endpoint, or not at all [record].",
-        ),
-        click.option("--rate", type=float, metavar="PER_SECOND", help="Requests per second at most; 0: no limit [0]."),
-        click.option("--batch", type=int, metavar="EVENTS", help="Events in one request at most [1]."),
-        click.option("--batch-wait", type=float, metavar="SECONDS", help="Longest wait for a full batch [1]."),
-        header_options,
-        authentication_options,
-        click.option("--proxy", metavar="NAME", help="Send through this proxy of the configuration."),
-        click.option("--client-certificate", metavar="NAME", help="Use this client certificate of the configuration."),
-        click.option(
-            "--disable-after",
-            type=float,
-            metavar="HOURS",
-            help="Disable after this time without success; 0: never [120].",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
+    """Add the options that ``endpoint add`` and ``endpoint update`` share, by the names of fields; None when not given.
+    An empty text takes away what was there."""
+    for field, each in reversed(list(OPTIONS.items())):
+        if field in _TOGETHER:
+            command = _TOGETHER[field](command)
+            continue
+        metavar = f"{'|'.join(SCHEDULES)}|none|SECONDS,…" if field == "retry_schedule" else each.metavar
+        kind: Any = str if get_origin(each.type) is tuple else each.type
+        if issubclass(kind, StrEnum):
+            kind = click.Choice([value.value for value in kind])
+        elif kind is int and field != "batch_size":  # `check` says what batches are
+            kind = click.IntRange(*(int(limit) for limit in each.limits.values()))
+        flag = f"--{(each.flag or each.name).replace('_', '-')}"
+        command = click.option(flag, field, type=kind, multiple=each.repeatable, metavar=metavar, help=each.help)(
+            command
+        )
     return command
 
 
-def parse_fields(
-    *,
-    url: str | None = None,
-    events: str | None = None,
-    description: str | None = None,
-    sources: Sequence[str] = (),
-    payload: str | None = None,
-    retries: str | None = None,
-    fields: str | None = None,
-    order: str | None = None,
-    batch: int | None = None,
-    disable_after: float | None = None,
-    transform_file: Path | None = None,
-    preset: str | None = None,
-    **others: Any,
-) -> dict[str, Any]:
-    """Fields of `Endpoint` for what was given; ``others``: those that are taken as they come.  Raises `UsageError`.
+#: Options that are more than one of the command line.
+_TOGETHER: Final[Mapping[str, Decorator]] = {
+    "transform": transform_options,
+    "language": lambda command: command,
+    "headers": header_options,
+    "authentication": authentication_options,
+}
 
-    Headers are not among them."""
-    given = {
-        "url": url,
-        "events": None if events is None else parse_events(events),
-        "description": description,
-        "sources": tuple(sources) or None,
-        "format": None if payload is None else PayloadFormat(payload),
-        "retry_schedule": None if retries is None else parse_retries(retries),
-        "fields": None if fields is None else tuple(dict.fromkeys(_pieces(fields))),
-        "order": None if order is None else Order(order),
-        "batch_size": batch,
-        "transform": read_transform(transform_file, preset),
-        "disable_after": None if disable_after is None else disable_after * _HOUR,
-        **others,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+
+def parse_fields(
+    *, events: str | None = None, transform_file: Path | None = None, preset: str | None = None, **given: Any
+) -> dict[str, Any]:
+    """Return fields of `Endpoint` for what was given, but for headers.  Raises `UsageError`."""
+    fields = {"events": None if events is None else parse_events(events), **given}
+    fields["transform"] = read_transform(transform_file, preset)
+    for name, value in given.items():
+        each = OPTIONS.get(name)
+        if each is None or value is None:
+            continue
+        if name == "retry_schedule":
+            fields[name] = parse_retries(value)
+        elif each.repeatable:
+            fields[name] = tuple(value) or None
+        elif get_origin(each.type) is tuple:
+            fields[name] = tuple(dict.fromkeys(_pieces(value)))
+        else:
+            fields[name] = each.type(value * _HOUR if each.hours else value)
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def parse_events(text: str) -> tuple[str, ...]:
@@ -339,33 +300,42 @@ def retries_text(delays: Sequence[float]) -> str:
 Counts = dict[DeliveryState, int]
 
 
+def _plain(value: Any, each: EndpointOption) -> object:
+    """Return a value as shown to people; an empty list of sources or columns means all."""
+    if get_origin(each.type) is tuple:
+        return value or "all"
+    return value if isinstance(value, bool | int | float) or each.name == "description" else value or "none"
+
+
 def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]:
     """Return the fields as shown to people."""
+    options: dict[str, list[tuple[str, object]]] = {
+        name: [(each.name.replace("_", " "), _plain(getattr(found, name), each))] for name, each in OPTIONS.items()
+    }
+    batches = f"up to {found.batch_size} within {found.batch_wait:g} s" if found.batched else "none"
+    options |= {
+        "transform": [("transform", found.transform), ("language", found.language)] if found.transform else [],
+        "language": [],
+        "timeout": [("timeout", f"{found.timeout:g} s")],
+        "retry_schedule": [("retries", retries_text(found.retry_schedule))],
+        "rate": [("rate", f"{found.rate:g} a second" if found.rate else "any")],
+        "batch_size": [("batches", batches)],
+        "batch_wait": [],
+        "headers": [("headers", [name for name, _ in found.headers] or "none")],
+        "authentication": authentication_fields(found),
+        "disable_after": [
+            ("disabled after", f"{found.disable_after / _HOUR:g} h without success" if found.disable_after else "never")
+        ],
+    }
     return [
         ("id", found.id),
         ("url", found.url),
         ("events", found.events),
-        ("sources", found.sources or "all"),
-        ("filter", found.condition or "none"),
-        *([("filter failed", found.filter_problem)] if found.filter_problem else []),
-        ("fields", found.fields or "all"),
-        *([("transform", found.transform), ("language", found.language)] if found.transform else []),
         ("enabled", found.enabled),
         *([("disabled because", found.disabled_reason)] if not found.enabled else []),
         *([("failing since", found.failing_since)] if found.failing_since else []),
-        ("description", found.description),
-        ("format", found.format),
-        ("order", found.order),
-        ("timeout", f"{found.timeout:g} s"),
-        ("retries", retries_text(found.retry_schedule)),
-        ("concurrency", found.concurrency),
-        ("rate", f"{found.rate:g} a second" if found.rate else "any"),
-        ("batches", f"up to {found.batch_size} within {found.batch_wait:g} s" if found.batched else "none"),
-        ("headers", [name for name, _ in found.headers] or "none"),
-        *authentication_fields(found),
-        ("proxy", found.proxy or "none"),
-        ("client certificate", found.client_certificate or "none"),
-        ("disabled after", f"{found.disable_after / 3600:g} h without success" if found.disable_after else "never"),
+        *([("filter failed", found.filter_problem)] if found.filter_problem else []),
+        *(row for rows in options.values() for row in rows),
         *([("managed by", found.managed_by)] if found.managed else []),
         ("created", found.created_at),
         *signature_fields(found),

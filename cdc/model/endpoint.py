@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 from yarl import URL
@@ -222,15 +222,58 @@ Header = tuple[str, str]
 DISABLE_AFTER = 432_000.0
 #: The most events in one request.
 LARGEST_BATCH = 1000
-#: Fields that are entered for the origin of the URL, and go to no other one.
-CREDENTIALS: Final = ("headers", "proxy", "client_certificate", "authentication", "credential")
 #: No batch waits longer than this (seconds): its events are leased until then.
 LONGEST_BATCH_WAIT = 60.0
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOption:
+    """A field of an endpoint that people set: how API, files, command line and page name, limit and show it.
+
+    ``name``: in the API and in files.  ``limits``: of a number, or of each number of a list, by pydantic's names;
+    ``longest``: characters of a text, items of a list.  ``note``: says it in the API.  ``flag``, ``metavar``, ``help``:
+    of the command line.  ``repeatable``: the flag takes one value and may be repeated; other lists have commas.
+    ``hours``: people write hours.  ``label``, ``hint``: of the form, in English; without a label the form has a place
+    of its own for it.  ``choices``: labels of values.  ``credential``: entered for the origin of the URL, and sent to
+    no other one; it is not compared with a file that does not name it where ``unnamed_stays``.
+    """
+
+    name: str = ""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    longest: int | None = None
+    note: str | None = None
+    flag: str = ""
+    metavar: str | None = None
+    help: str = ""
+    repeatable: bool = False
+    hours: bool = False
+    label: str = ""
+    hint: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    credential: bool = False
+    unnamed_stays: bool = False
+    type: Any = None
+    default: Any = None
+
+    @property
+    def narrow(self) -> bool:
+        """Return whether its field in the form holds a short number."""
+        return self.type in (int, float) and not self.hours
+
+
+def option(default: T, name: str = "", *, secret: bool = False, **about: Any) -> T:
+    """Return a field with this default.  ``secret``: never in a repr.  ``about``: of `EndpointOption`."""
+    about |= {"name": name, "default": default}
+    return field(default=default, repr=not secret, metadata={"option": about})
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A URL that wants events.
+    """A URL that gets events.  An `option` is declared here, once: storage, `EndpointChange`, API, files of
+    ``cdc apply``, command line and page follow.
 
     Which: ``events``, patterns such as ``invoice.*``; ``sources``, names, empty for all; ``condition``, an expression
     on the event (`cdc.model.selection`), empty for none.
@@ -265,33 +308,82 @@ class Endpoint:
     secret: str = field(repr=False)
     created_at: datetime
     enabled: bool = True
-    description: str = ""
-    sources: tuple[str, ...] = ()
-    format: PayloadFormat = PayloadFormat.FACTURASCRIPTS
-    timeout: float = 10.0
-    retry_schedule: tuple[float, ...] = (5, 25, 125, 625, 3125)
-    concurrency: int = 16
+    # fmt: off
+    sources: tuple[str, ...] = option(
+        (), longest=100, note="Empty: all.", flag="source", repeatable=True, metavar="NAME",
+        help="Only events of this source (repeatable) [all].",
+    )
+    description: str = option("", longest=1000, help="A name you will recognise; not sent.")
+    format: PayloadFormat = option(  # noqa: RUF009 - a field
+        PayloadFormat.FACTURASCRIPTS, help="Payload format [facturascripts].", label="Format"
+    )
+    timeout: float = option(
+        10.0, limits={"gt": 0, "le": 3600}, note="Seconds.", metavar="SECONDS",
+        help="Longest time of one attempt [10].", label="Timeout", hint="Seconds.",
+    )
+    retry_schedule: tuple[float, ...] = option(
+        (5, 25, 125, 625, 3125), "retries", limits={"ge": 0, "le": 2_592_000}, longest=50,
+        note="Seconds to wait before each retry; empty: none.",
+        help="Waits before each retry [facturascripts: 5,25,125,…].", label="Retries",
+        hint="Seconds to wait before each.",
+    )
+    concurrency: int = option(
+        16, limits={"ge": 1, "le": 1000}, note="Requests on their way at once.",
+        help="Simultaneous requests at most [16].", label="Concurrent requests",
+    )
+    order: Order = option(  # noqa: RUF009 - a field
+        Order.RECORD, help="Keep the order of events per record, per endpoint, or not at all [record].",
+        label="Order", choices={"record": "by record", "endpoint": "strict", "none": "none"},
+    )
+    rate: float = option(
+        0.0, limits={"ge": 0, "le": 100_000}, note="Requests a second; 0: any.", metavar="PER_SECOND",
+        help="Requests per second at most; 0: no limit [0].", label="Requests a second", hint="0: unlimited.",
+    )
+    batch_size: int = option(
+        1, "batch", limits={"ge": 1, "le": 1000}, note="Events in one request.", metavar="EVENTS",
+        help="Events in one request at most [1].", label="Events in one request", hint="1: no batches.",
+    )
+    batch_wait: float = option(
+        1.0, limits={"ge": 0, "le": 60}, note="Seconds.", metavar="SECONDS", help="Longest wait for a full batch [1].",
+        label="Longest wait for a batch", hint="Seconds.",
+    )
+    condition: str = option(
+        "", "filter", note="A condition in CEL; empty: none.", metavar="EXPRESSION",
+        help="Only events that match this CEL expression: data.total > 100.0"
+    )
+    transform: str = option("", note="A CEL expression that makes the body; empty: none.")
+    language: str = option("en", note="Language of a transform's `message`.")
+    fields: tuple[str, ...] = option(
+        (), longest=500, note="Columns; empty: all.", metavar="COLUMN,…",
+        help="Only these columns in data and previous [all].", label="Columns",
+        hint="Only these, separated by commas. Empty: all.",
+    )
+    headers: tuple[Header, ...] = option(
+        (), secret=True, note="Names only.", credential=True, unnamed_stays=True
+    )
+    authentication: str = option("", secret=True, credential=True)
+    proxy: str = option(
+        "", secret=True, longest=200, note="A name in the configuration.", metavar="NAME",
+        help="Send through this proxy of the configuration.", credential=True,
+    )
+    client_certificate: str = option(
+        "", longest=200, note="A name in the configuration.", metavar="NAME",
+        help="Use this client certificate of the configuration.", credential=True,
+    )
+    disable_after: float = option(
+        DISABLE_AFTER, limits={"ge": 0, "le": 31_536_000}, note="Seconds without one success; 0: never.", hours=True,
+        metavar="HOURS", help="Disable after this time without success; 0: never [120].", label="Disable after",
+        hint="Hours without a successful delivery; 0: never.",
+    )
+    # fmt: on
+    credential: str = field(default="", repr=False)
     disabled_reason: str = ""
     former_secret: str | None = field(default=None, repr=False)
     former_secret_until: datetime | None = None
     origin: str = ""
-    order: Order = Order.RECORD
-    rate: float = 0.0
-    batch_size: int = 1
-    batch_wait: float = 1.0
-    condition: str = ""
-    fields: tuple[str, ...] = ()
-    headers: tuple[Header, ...] = field(default=(), repr=False)
-    proxy: str = field(default="", repr=False)
-    client_certificate: str = ""
-    disable_after: float = DISABLE_AFTER
     failing_since: datetime | None = None
     credentials_of: tuple[str, ...] = ()
-    transform: str = ""
-    language: str = "en"
     managed: str = ""
-    authentication: str = field(default="", repr=False)
-    credential: str = field(default="", repr=False)
     filter_problem: str = ""
     added_by: str = ""
 
@@ -309,6 +401,25 @@ class Endpoint:
     def has_credentials(self) -> bool:
         """Return whether requests carry something that only a receiver at this origin may see or use."""
         return any(getattr(self, name) for name in CREDENTIALS)
+
+
+def _declared() -> dict[str, EndpointOption]:
+    types = get_type_hints(Endpoint)
+    found = {each.name: each.metadata["option"] for each in fields(Endpoint) if "option" in each.metadata}
+    return {
+        name: EndpointOption(**{**about, "name": about["name"] or name, "type": types[name]})
+        for name, about in found.items()
+    }
+
+
+#: The options by the names of their fields, in the order in which they are shown.
+OPTIONS: Final[Mapping[str, EndpointOption]] = _declared()
+#: Fields that are entered for the origin of the URL, and go to no other one.
+CREDENTIALS: Final = (*(name for name, each in OPTIONS.items() if each.credential), "credential")
+#: Fields that the program alone sets.
+_ITS_OWN: Final = frozenset({"id", "created_at", "former_secret", "failing_since", "filter_problem", "added_by"})
+#: Fields that an `EndpointChange` may have.
+CHANGEABLE: Final = tuple(each.name for each in fields(Endpoint) if each.name not in _ITS_OWN)
 
 
 class EndpointState(StrEnum):
@@ -359,86 +470,60 @@ def check(endpoint: Endpoint) -> None:
             "client certificate.",
             "Leave these out.",
         )
-    if endpoint.transform:
-        _check_alone(endpoint)
-
-
-def _check_alone(endpoint: Endpoint) -> None:
-    """Raise `UsageError` for what a transform does not go with."""
-    if is_mail(endpoint.url):
+    if endpoint.transform and is_mail(endpoint.url):
         raise UsageError("Mail has its own form, so a transform does not go with it.", "Leave the transform out.")
-    if endpoint.batched:
+    if endpoint.transform and endpoint.batched:
         raise UsageError(
             "A transform makes the body of one event, so it does not go with batches.", "Choose a batch of 1."
         )
-    if endpoint.format is not PayloadFormat.FACTURASCRIPTS:
+    if endpoint.transform and endpoint.format is not PayloadFormat.FACTURASCRIPTS:
         raise UsageError(
             f"A transform makes the whole body, so it does not go with the format {endpoint.format}.",
             "Choose the format facturascripts.",
         )
 
 
-@dataclass(frozen=True, slots=True)
 class EndpointChange:
-    """New values of some fields of an endpoint; None leaves a field as it is.
+    """New values of some fields (`CHANGEABLE`) of an endpoint; None, or no value, leaves a field as it is.
 
     ``secret``: the present one becomes the former one, until ``former_secret_until``, which goes with it.
     ``enabled``: an endpoint that is enabled counts as failing no longer.
-    ``credentials_of``: goes with headers, proxy, certificate and authentication; None: the operator sets them.
+    ``credentials_of``: goes with headers, proxy, certificate and authentication; without: the operator sets them.
     ``authentication``: the credential remains where none is given, unless another origin would get it.
 
     ``kept_headers``: names of those of the ``headers`` that were not entered now, but taken over from the endpoint.
     ``guard``: raises where the endpoint, as it is when the change is stored, may not be changed.
     """
 
-    url: str | None = field(default=None, repr=False)
-    events: tuple[str, ...] | None = None
-    secret: str | None = field(default=None, repr=False)
-    former_secret_until: datetime | None = None
-    enabled: bool | None = None
-    disabled_reason: str | None = None
-    description: str | None = None
-    sources: tuple[str, ...] | None = None
-    format: PayloadFormat | None = None
-    timeout: float | None = None
-    retry_schedule: tuple[float, ...] | None = None
-    concurrency: int | None = None
-    origin: str | None = None
-    order: Order | None = None
-    rate: float | None = None
-    batch_size: int | None = None
-    batch_wait: float | None = None
-    condition: str | None = None
-    fields: tuple[str, ...] | None = None
-    headers: tuple[Header, ...] | None = field(default=None, repr=False)
-    proxy: str | None = None
-    client_certificate: str | None = None
-    disable_after: float | None = None
-    credentials_of: tuple[str, ...] | None = None
-    transform: str | None = None
-    language: str | None = None
-    managed: str | None = None
-    authentication: str | None = field(default=None, repr=False)
-    credential: str | None = field(default=None, repr=False)
-    kept_headers: Collection[str] = ()
-    guard: Callable[[Endpoint], None] | None = None
+    __slots__ = ("guard", "kept_headers", "values")
+
+    def __init__(
+        self, *, kept_headers: Collection[str] = (), guard: Callable[[Endpoint], None] | None = None, **values: Any
+    ) -> None:
+        if unknown := values.keys() - set(CHANGEABLE):
+            raise TypeError(f"an endpoint's {min(unknown)} is not changed")
+        self.values: Mapping[str, Any] = {name: value for name, value in values.items() if value is not None}
+        self.kept_headers, self.guard = kept_headers, guard
+
+    def __repr__(self) -> str:
+        """Name the fields; values may be secret."""
+        return f"EndpointChange({', '.join(self.values)})"
 
     def applied_to(self, endpoint: Endpoint) -> Endpoint:
         """Return the changed endpoint.  Raises `CredentialsNotGiven`, and what ``guard`` raises."""
         if self.guard is not None:
             self.guard(endpoint)
         self._check_credentials(endpoint)
-        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _ABOUT_CHANGES}
-        new = {name: value for name, value in given.items() if value is not None}
-        if self.secret is not None:
+        new = dict(self.values)
+        if "secret" in new:
             new["former_secret"] = endpoint.secret
-        if self.authentication == "":
+        if new.get("authentication") == "":
             new["credential"] = ""
-        if self.enabled:
+        if new.get("enabled"):
             new["failing_since"] = None
         if new.get("condition", endpoint.condition) != endpoint.condition:
             new["filter_problem"] = ""
-        if self.credentials_of is None and not new.keys().isdisjoint(CREDENTIALS):
+        if "credentials_of" not in new and not new.keys().isdisjoint(CREDENTIALS):
             new["credentials_of"] = ()
         if is_pull(endpoint.url) is not is_pull(new.get("url", endpoint.url)):
             raise UsageError(
@@ -450,47 +535,33 @@ class EndpointChange:
         return replace(endpoint, **new)
 
     def _check_credentials(self, endpoint: Endpoint) -> None:
-        """A URL of another origin needs them entered with it: who may change the URL may not know or use them."""
-        self._check_secret(endpoint)
-        wanted = endpoint.url if self.url is None else self.url
-        if not origin_of(wanted) or origin_of(wanted) == origin_of(endpoint.url):
-            return
-        missing = self._taken_over(endpoint)
-        if missing:
-            raise CredentialsNotGiven(
-                f"The new URL has another origin ({origin_of(wanted)}): enter again, or remove, {', '.join(missing)}.",
-                f"They were entered for {origin_of(endpoint.url) or 'the present URL'}, and are sent nowhere else.",
-            )
-
-    def _check_secret(self, endpoint: Endpoint) -> None:
-        """Raise `CredentialsNotGiven` where settings of authentication would send the present secret elsewhere, or use
-        it for something else."""
-        if not self.authentication or self.credential is not None or not endpoint.credential:
-            return
-        present, wanted = authentication_of(endpoint.authentication), authentication_of(self.authentication)
-        assert wanted is not None, "not empty"
-        if present is None or present.audience_origin != wanted.audience_origin:
+        """Raise `CredentialsNotGiven` where the change would send what was entered for one receiver to another one:
+        who may change the URL may not know or use it."""
+        new = self.values
+        present, changed = authentication_of(endpoint.authentication), authentication_of(new.get("authentication", ""))
+        moved = present is None or changed is None or present.audience_origin != changed.audience_origin
+        if changed is not None and moved and "credential" not in new and endpoint.credential:
             raise CredentialsNotGiven(
                 "The secret of the endpoint's authentication was entered for another type or token URL.",
-                f"Enter it again: {SECRET_NAMES[wanted.type]}.",
+                f"Enter it again: {SECRET_NAMES[changed.type]}.",
             )
+        origin = origin_of(new.get("url", endpoint.url))
+        if not origin or origin == origin_of(endpoint.url):
+            return
 
-    def _taken_over(self, endpoint: Endpoint) -> list[str]:
-        """The credentials that the changed endpoint has and that this change does not give, for a sentence."""
-        kept = [name for name, _ in endpoint.headers] if self.headers is None else list(self.kept_headers)
-        missing = [f"the header {name}" for name in kept]
-        if endpoint.proxy and self.proxy is None:
+        retained = self.kept_headers if "headers" in new else [name for name, _ in endpoint.headers]
+        missing = [f"the header {name}" for name in retained]
+        if endpoint.proxy and "proxy" not in new:
             missing.append(f"the proxy {endpoint.proxy}")
-        if endpoint.client_certificate and self.client_certificate is None:
+        if endpoint.client_certificate and "client_certificate" not in new:
             missing.append(f"the client certificate {endpoint.client_certificate}")
-        settings = authentication_of(endpoint.authentication)
-        if settings is not None and self.credential is None and self.authentication != "":
-            missing.append(f"the {SECRET_NAMES[settings.type]} of {settings.type}")
-        return missing
-
-
-#: Fields of an `EndpointChange` that are none of an endpoint.
-_ABOUT_CHANGES: Final = frozenset({"kept_headers", "guard"})
+        if present is not None and "credential" not in new and new.get("authentication") != "":
+            missing.append(f"the {SECRET_NAMES[present.type]} of {present.type}")
+        if missing:
+            raise CredentialsNotGiven(
+                f"The new URL has another origin ({origin}): enter again, or remove, {', '.join(missing)}.",
+                f"They were entered for {origin_of(endpoint.url) or 'the present URL'}, and are sent nowhere else.",
+            )
 
 
 _MAIL_SCHEME: Final = "mailto:"

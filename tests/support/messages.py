@@ -19,6 +19,7 @@ from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.mapping import schema
 from cdc.mapping.catalogue import load_catalogue
+from cdc.model.endpoint import OPTIONS
 from cdc.pages.application import SECTIONS
 from cdc.pages.language import DEFAULT, LANGUAGES
 from cdc.pages.page import NOTICES
@@ -44,7 +45,8 @@ Message = str | tuple[str, ...]
 def used() -> set[Message]:
     """One and many of a plural are a pair."""
     extracted = {message for message in _extracted() if message}
-    return extracted | set(NOTICES.values()) | {each.title for each in SECTIONS} | _of_events()
+    options = {text for each in OPTIONS.values() for text in (each.label, each.hint, *each.choices.values()) if text}
+    return extracted | options | set(NOTICES.values()) | {each.title for each in SECTIONS} | _of_events()
 
 
 def _of_events() -> set[str]:

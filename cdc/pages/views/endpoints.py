@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import EnumType
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_origin
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -24,15 +25,14 @@ from cdc.dispatch.signing import public_key, signature_of
 from cdc.dispatch.transform import PRESETS, preset
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
 from cdc.model.endpoint import (
-    DISABLE_AFTER,
     JWT,
+    OPTIONS,
     SECRET_NAMES,
     SETTINGS,
     Endpoint,
     EndpointFilter,
+    EndpointOption,
     EndpointState,
-    Order,
-    PayloadFormat,
     authentication_of,
     is_pull,
     settings_text,
@@ -49,26 +49,35 @@ if TYPE_CHECKING:
 
 
 _HOUR = 3600.0
+#: Options with a field of one text in the form → its name there.
+_TEXTS: Final = {name: name for name in OPTIONS if name not in ("sources", "headers", "authentication")} | {
+    "retry_schedule": "retries"
+}
+
+
+def _text(each: EndpointOption, value: Any, written: Callable[[float], str]) -> str:
+    """Return the value of an option as a field of the form shows it."""
+    if isinstance(value, bool):
+        return _YES if value else _NO
+    if each.hours:
+        return written(value / _HOUR)
+    if isinstance(value, float | int):
+        return written(value)
+    if get_args(each.type)[:1] == (float,):
+        delays = list(map(written, value))
+        return ("; " if any("," in delay for delay in delays) else ", ").join(delays)
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+_YES: Final = "yes"
+_NO: Final = "no"
 #: What a form shows for a new endpoint.
-_NEW = {
+_NEW: Final[Mapping[str, str]] = {
     "url": "",
-    "description": "",
     "patterns": "",
-    "condition": "",
+    **{shown: _text(OPTIONS[name], OPTIONS[name].default, "{:g}".format) for name, shown in _TEXTS.items()},
     "preset": "",
-    "transform": "",
     "language": "",
-    "format": PayloadFormat.FACTURASCRIPTS.value,
-    "order": Order.RECORD.value,
-    "timeout": "10",
-    "retries": "5, 25, 125, 625, 3125",
-    "concurrency": "16",
-    "rate": "0",
-    "batch_size": "1",
-    "batch_wait": "1",
-    "fields": "",
-    "proxy": "",
-    "client_certificate": "",
     "authentication": "",
     "token_url": "",
     "client_id": "",
@@ -80,7 +89,6 @@ _NEW = {
     "key_id": "",
     "lifetime": "60",
     "header": "Authorization",
-    "disable_after": f"{DISABLE_AFTER / _HOUR:g}",
     "signature": "v1",
 }
 #: Fields that the form shows as chosen before.
@@ -111,28 +119,13 @@ def empty_form() -> EndpointForm:
 
 def form_of_endpoint(endpoint: Endpoint, known: frozenset[str], written: Callable[[float], str]) -> EndpointForm:
     """``written``: how the reader's language writes a number.  ``known``: the names and patterns that have a box."""
-    delays = [written(delay) for delay in endpoint.retry_schedule]
     values = {
         "url": endpoint.url,
-        "description": endpoint.description,
         "patterns": ", ".join(pattern for pattern in endpoint.events if pattern not in known),
-        "condition": endpoint.condition,
+        **{shown: _text(OPTIONS[name], getattr(endpoint, name), written) for name, shown in _TEXTS.items()},
         "preset": "",
-        "transform": endpoint.transform,
         "language": endpoint.language if endpoint.transform else "",
-        "format": endpoint.format.value,
-        "order": endpoint.order.value,
-        "timeout": written(endpoint.timeout),
-        "retries": ("; " if any("," in each for each in delays) else ", ").join(delays),
-        "concurrency": str(endpoint.concurrency),
-        "rate": written(endpoint.rate),
-        "batch_size": str(endpoint.batch_size),
-        "batch_wait": written(endpoint.batch_wait),
-        "fields": ", ".join(endpoint.fields),
-        "proxy": endpoint.proxy,
-        "client_certificate": endpoint.client_certificate,
         **_shown_authentication(endpoint),
-        "disable_after": written(endpoint.disable_after / _HOUR),
     }
     ticked = frozenset(pattern for pattern in endpoint.events if pattern in known)
     return EndpointForm(values, ticked, frozenset(endpoint.sources))
@@ -150,24 +143,10 @@ async def read_form(page: Page, present: Endpoint | None = None) -> EndpointForm
     reader = _FormReader(page)
     fields: dict[str, Any] = {
         "url": values["url"],
-        "description": values["description"],
         "events": reader.parse(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])]), "Events"),
         "sources": tuple(sorted(sources)),
-        "condition": values["condition"],
-        "transform": values["transform"],
+        **{name: reader.option(OPTIONS[name], values[shown]) for name, shown in _TEXTS.items()},
         "language": values["language"] or page.language.code,
-        "format": reader.parse(lambda: PayloadFormat(values["format"]), "Format"),
-        "order": reader.parse(lambda: Order(values["order"]), "Order"),
-        "timeout": reader.number(values["timeout"], "Timeout"),
-        "retry_schedule": reader.parse(lambda: _delays(values["retries"]), "Retries"),
-        "concurrency": int(reader.number(values["concurrency"], "Concurrent requests")),
-        "rate": reader.number(values["rate"], "Requests a second"),
-        "batch_size": int(reader.number(values["batch_size"], "Events in one request")),
-        "batch_wait": reader.number(values["batch_wait"], "Longest wait for a batch"),
-        "fields": tuple(_words(values["fields"])),
-        "proxy": values["proxy"],
-        "client_certificate": values["client_certificate"],
-        "disable_after": reader.number(values["disable_after"], "Disable after") * _HOUR,
     }
     if "authentication" in sent:
         fields |= reader.parse(lambda: _authentication(values, sent), "Authentication") or {}
@@ -200,9 +179,18 @@ class _FormReader:
             self.wrong.append(self._language.text("%(name)s: invalid value.", name=self._language.text(name)))
         return None
 
-    def number(self, text: str, name: str) -> float:
-        value: float | None = self.parse(lambda: parsed_number(text), name)
-        return 0.0 if value is None else value
+    def option(self, each: EndpointOption, text: str) -> Any:
+        """Return the value of an option; a number that cannot be read counts as 0 for the other checks."""
+        if each.type is bool:
+            return text == _YES
+        if each.type in (float, int):
+            number = self.parse(lambda: parsed_number(text), each.label) or 0.0
+            return each.type(number * _HOUR if each.hours else number)
+        if get_args(each.type)[:1] == (float,):
+            return self.parse(lambda: _delays(text), each.label)
+        return (
+            tuple(_words(text)) if get_origin(each.type) is tuple else self.parse(lambda: each.type(text), each.label)
+        )
 
 
 def _patterns(words: Sequence[str]) -> tuple[str, ...]:
@@ -357,9 +345,20 @@ async def endpoint(page: Page) -> web.StreamResponse:
     return page.missing(page.language.text("There is no such endpoint."), links)
 
 
+#: Options that the template of an endpoint shows in its own words, or not at all; others have a row with their label.
+_OWN_ROWS: Final = frozenset(
+    (
+        *("format", "timeout", "retry_schedule", "concurrency", "order", "rate", "batch_size", "batch_wait", "fields"),
+        "disable_after",
+    )
+)
+
+
 async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = None) -> web.StreamResponse:
     admin = page.admin
     last = (await admin.deliveries.search(DeliveryFilter(endpoint_id=found.id), _LAST)).found
+    others = [(name, each) for name, each in OPTIONS.items() if each.label and name not in _OWN_ROWS]
+    others = [(name, each) for name, each in others if getattr(found, name) != each.default]
     return page.render(
         "endpoint.html",
         endpoint=found,
@@ -370,6 +369,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         signature=_signature(found),
         authentication=authentication_of(found.authentication),
         jwk=public_jwk(found),
+        others=[(each, _text(each, getattr(found, name), page.language.input)) for name, each in others],
         consumer=ShownConsumer(await page.admin.consumers.waiting_since(found)) if is_pull(found.url) else None,
         trial=trial,
         shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),
@@ -453,11 +453,18 @@ def _form(
         groups=event_groups(page.admin.events.event_types(), form),
         sources=[name for name in config.source if page.admin.sources.visible(name)],
         offered=MOST_OFFERED,
-        formats=list(PayloadFormat),
-        orders=list(Order),
+        options=[
+            (shown, OPTIONS[name], _choices(OPTIONS[name])) for name, shown in _TEXTS.items() if OPTIONS[name].label
+        ],
         proxies=[] if limited else list(config.dispatch.proxies),
         certificates=[] if limited else list(config.dispatch.client_certificates),
     )
+
+
+def _choices(each: EndpointOption) -> dict[str, str]:
+    """Return the values of an option that is chosen → their labels; empty for one that is written."""
+    values = [_YES, _NO] if each.type is bool else each.type if isinstance(each.type, EnumType) else ()
+    return {str(value): each.choices.get(value, "") or str(value) for value in values}
 
 
 async def rotate(page: Page) -> web.StreamResponse:
