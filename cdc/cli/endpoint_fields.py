@@ -222,7 +222,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if issubclass(kind, StrEnum):
             kind = click.Choice([value.value for value in kind])
         elif kind is int and field != "batch_size":  # `check` says what batches are
-            kind = click.IntRange(*(int(limit) for limit in each.limits.values()))
+            kind = click.IntRange(int(each.limits["ge"]), int(each.limits["le"]))
         flag = f"--{(each.flag or each.name).replace('_', '-')}"
         command = click.option(flag, field, type=kind, multiple=each.repeatable, metavar=metavar, help=each.help)(
             command

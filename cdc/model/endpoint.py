@@ -171,13 +171,8 @@ def public_url(url: str) -> str:
 def shown_url(endpoint: Endpoint) -> str:
     """Return the `public_url` of an endpoint, with the end of its id in place of a path: it tells endpoints of one host
     apart, and nothing of their paths."""
-    return _shown_url(endpoint.url, endpoint.id)
-
-
-@lru_cache(maxsize=4096)
-def _shown_url(url: str, endpoint_id: str) -> str:
-    shown = public_url(url)
-    return f"{shown}{endpoint_id[-4:]}" if shown.endswith(HIDDEN) else shown
+    shown = public_url(endpoint.url)
+    return f"{shown}{endpoint.id[-4:]}" if shown.endswith(HIDDEN) else shown
 
 
 def redacted(text: str, url: str) -> str:
@@ -266,7 +261,7 @@ class EndpointOption:
 
 def option(default: T, name: str = "", *, secret: bool = False, **about: Any) -> T:
     """Return a field with this default.  ``secret``: never in a repr.  ``about``: of `EndpointOption`."""
-    about |= {"name": name, "default": default}
+    about |= {"default": default} | ({"name": name} if name else {})
     return field(default=default, repr=not secret, metadata={"option": about})
 
 
@@ -403,17 +398,13 @@ class Endpoint:
         return any(getattr(self, name) for name in CREDENTIALS)
 
 
-def _declared() -> dict[str, EndpointOption]:
-    types = get_type_hints(Endpoint)
-    found = {each.name: each.metadata["option"] for each in fields(Endpoint) if "option" in each.metadata}
-    return {
-        name: EndpointOption(**{**about, "name": about["name"] or name, "type": types[name]})
-        for name, about in found.items()
-    }
-
-
+_TYPES: Final = get_type_hints(Endpoint)
 #: The options by the names of their fields, in the order in which they are shown.
-OPTIONS: Final[Mapping[str, EndpointOption]] = _declared()
+OPTIONS: Final[Mapping[str, EndpointOption]] = {
+    each.name: EndpointOption(**{"name": each.name, "type": _TYPES[each.name], **each.metadata["option"]})
+    for each in fields(Endpoint)
+    if "option" in each.metadata
+}
 #: Fields that are entered for the origin of the URL, and go to no other one.
 CREDENTIALS: Final = (*(name for name, each in OPTIONS.items() if each.credential), "credential")
 #: Fields that the program alone sets.
@@ -451,10 +442,8 @@ def check(endpoint: Endpoint) -> None:
             f"It holds 2 to {LARGEST_BATCH}; 1 sends each event by itself.",
         )
     if not 0 <= endpoint.batch_wait <= LONGEST_BATCH_WAIT:
-        raise UsageError(
-            f"A batch cannot wait for {endpoint.batch_wait:g} s.",
-            f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s.",
-        )
+        limits = f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s."
+        raise UsageError(f"A batch cannot wait for {endpoint.batch_wait:g} s.", limits)
     if endpoint.batched and broker_of(endpoint.url):
         raise UsageError(
             "A message broker gets each event by itself, so there are no batches.", "Leave the batch at 1."
@@ -538,13 +527,14 @@ class EndpointChange:
         """Raise `CredentialsNotGiven` where the change would send what was entered for one receiver to another one:
         who may change the URL may not know or use it."""
         new = self.values
-        present, changed = authentication_of(endpoint.authentication), authentication_of(new.get("authentication", ""))
-        moved = present is None or changed is None or present.audience_origin != changed.audience_origin
-        if changed is not None and moved and "credential" not in new and endpoint.credential:
-            raise CredentialsNotGiven(
-                "The secret of the endpoint's authentication was entered for another type or token URL.",
-                f"Enter it again: {SECRET_NAMES[changed.type]}.",
-            )
+        if new.get("authentication") and "credential" not in new and endpoint.credential:
+            present, changed = authentication_of(endpoint.authentication), authentication_of(new["authentication"])
+            assert changed is not None, "not empty"
+            if present is None or present.audience_origin != changed.audience_origin:
+                raise CredentialsNotGiven(
+                    "The secret of the endpoint's authentication was entered for another type or token URL.",
+                    f"Enter it again: {SECRET_NAMES[changed.type]}.",
+                )
         origin = origin_of(new.get("url", endpoint.url))
         if not origin or origin == origin_of(endpoint.url):
             return
@@ -555,8 +545,9 @@ class EndpointChange:
             missing.append(f"the proxy {endpoint.proxy}")
         if endpoint.client_certificate and "client_certificate" not in new:
             missing.append(f"the client certificate {endpoint.client_certificate}")
-        if present is not None and "credential" not in new and new.get("authentication") != "":
-            missing.append(f"the {SECRET_NAMES[present.type]} of {present.type}")
+        settings = authentication_of(endpoint.authentication)
+        if settings is not None and "credential" not in new and new.get("authentication") != "":
+            missing.append(f"the {SECRET_NAMES[settings.type]} of {settings.type}")
         if missing:
             raise CredentialsNotGiven(
                 f"The new URL has another origin ({origin}): enter again, or remove, {', '.join(missing)}.",
@@ -580,7 +571,6 @@ _HINT: Final = "Write mailto:ops@example.com or mailto:ops@example.com,other@exa
 
 
 def is_mail(url: str) -> bool:
-    """Return whether what goes there is mail."""
     return scheme_of(url) == "mailto"
 
 

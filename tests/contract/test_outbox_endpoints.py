@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
+from enum import EnumType
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from cdc.model.delivery import DeliveryFilter, DeliveryState, LeasedDelivery
 from cdc.model.endpoint import (
     CHANGEABLE,
     CREDENTIALS,
+    OPTIONS,
     Endpoint,
     EndpointChange,
     EndpointFilter,
+    EndpointOption,
     EndpointState,
     Order,
     PayloadFormat,
@@ -42,7 +45,7 @@ from support.outboxes import (
 )
 from support.statements_seen import SeenStatements, postgres_seen, sqlite_seen
 
-FULL = Endpoint(
+_FULL = Endpoint(
     id="ep_full",
     url="https://hooks.example.com/é?x=1",
     events=("invoice.*", "receipt.paid"),
@@ -79,6 +82,19 @@ FULL = Endpoint(
     filter_problem="It failed.",
     added_by="token:shop",
 )
+
+
+def _other(each: EndpointOption) -> object:
+    """Return a value of an option that is not its default."""
+    if isinstance(each.type, EnumType):
+        return next(value for value in each.type if value != each.default)
+    if each.type is bool:
+        return not each.default
+    return each.default + 1 if each.type in (int, float) else "other" if each.type is str else ("other",)
+
+
+#: With a value of its own for each option.
+FULL = replace(_FULL, **{name: _other(each) for name, each in OPTIONS.items() if getattr(_FULL, name) == each.default})
 
 
 def test_no_field_is_left_out_here() -> None:
@@ -144,6 +160,7 @@ CHANGES: dict[str, Any] = {
     "authentication": "",
     "credential": "",
 }
+CHANGES |= {name: each.default for name, each in OPTIONS.items() if name not in CHANGES}
 
 
 #: what goes with a change: an endpoint that is enabled fails no longer; who sets credentials is the operator; without
