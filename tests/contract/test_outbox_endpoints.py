@@ -84,7 +84,7 @@ _FULL = Endpoint(
 )
 
 
-def _other(each: EndpointOption) -> object:
+def _other(each: EndpointOption) -> Any:
     """Return a value of an option that is not its default."""
     if isinstance(each.type, EnumType):
         return next(value for value in each.type if value != each.default)
