@@ -33,7 +33,7 @@ from measure import SERVERS, BenchServer, add_invoices, process_at
 from cdc.database.postgres_connection import conninfo
 from support.consumer import database_url
 from support.database import Database, create_database
-from support.server import make_server
+from support.server import running_server
 from support.servers import TestServer
 
 HERE = Path(__file__).parents[2]
@@ -53,14 +53,8 @@ Sides = dict[str, list[tuple[float, ...]]]
 
 @contextmanager
 def server_of(name: str) -> Iterator[BenchServer]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        server, _ = make_server(SERVERS[name], Path(folder) / "server")
-        try:
-            server.start()
-            yield BenchServer(SERVERS[name], server.port, name, process_at(server.port))
-        finally:
-            server.discard()
+    with running_server(SERVERS[name]) as server:
+        yield BenchServer(SERVERS[name], server.port, name, process_at(server.port))
 
 
 def new_database(server: BenchServer, at_end: ExitStack) -> Database:

@@ -38,7 +38,7 @@ from cdc.model.connection import ConnectionInfo
 from support.consumer import Consumer, database_url
 from support.database import Database
 from support.grants import PrintedGrants
-from support.server import Server, Spec, make_server, owner_info
+from support.server import Server, Spec, owner_info, running_server
 from support.servers import TestServer
 
 SPECS = {
@@ -76,15 +76,9 @@ class Side:
 @contextmanager
 def side(flavour: str, count: int) -> Iterator[Side]:
     spec = SPECS[flavour]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the account that PostgreSQL runs as must get through
-        server, _ = make_server(spec, Path(folder) / "server")
-        try:
-            server.start()
-            databases = dict(_databases(spec, server, flavour, count))
-            yield Side(flavour, server, process_at(server.port), databases)
-        finally:
-            server.discard()
+    with running_server(spec) as server:
+        databases = dict(_databases(spec, server, flavour, count))
+        yield Side(flavour, server, process_at(server.port), databases)
 
 
 @dataclass

@@ -18,22 +18,20 @@ import argparse
 import asyncio
 import os
 import random
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
 import pymysql
+from twins import BATCH, KEYS, ROWS, TwinRows
 
 from cdc.capture.journal.mysql import MySQLJournal
 from cdc.capture.triggers.mysql import MySQLInstaller
 from cdc.demo import server as demo
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from support.server import Spec, ask, make_server, owner_info
+from support.server import Spec, ask, owner_info, running_server
 
 SERVERS = {
     "mariadb": Spec("mariadb", durable=True),
@@ -41,9 +39,6 @@ SERVERS = {
     "mysql": Spec("mysql", durable=True),
 }
 TWINS = ("plain", "captured", "bare")
-KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
-EMPTY = ("observaciones", "codigoenv", "numero2", "femail", "codtrans", "apartado")
-ROWS, TURN, BATCH = 1000, 20, 1000
 Connection = Any
 
 
@@ -65,52 +60,18 @@ def open_connection(info: ConnectionInfo) -> Connection:
     )
 
 
-def value(name: str, kind: str, length: int | None) -> str:
-    if name in EMPTY:
-        return "NULL"
-    simple = {
-        "int": str(random.randint(1, 900)),
-        "tinyint": random.choice("01"),
-        "double": str(round(random.random() * 1000, 2)),
-        "date": "'2026-11-24'",
-        "time": "'21:48:00'",
-    }
-    text = "Calle de la Rosa 12 bajo Madrid España O&#39;Brien"
-    return simple.get(kind) or f"'{text[: min(length or 20, max(4, (length or 20) // 4))]}'"
-
-
-class Twins:
+class Twins(TwinRows):
     """``plain_…``, ``captured_…`` and ``bare_…`` of one table with the same rows, without its other keys."""
 
     def __init__(self, connection: Connection, table: str) -> None:
-        self.connection, self.table, self.key = connection, table, KEYS[table]
+        self.connection = connection
         columns = "SELECT COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH FROM information_schema.COLUMNS "
         where = "WHERE TABLE_NAME = %s AND TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"
-        self.columns = execute(connection, columns + where, (table,))
-        self.rows = {number: self.row(number) for number in range(1, ROWS + 1)}
+        super().__init__(table, execute(connection, columns + where, (table,)))
         for twin in TWINS:
             execute(connection, f"CREATE TABLE {twin}_{table} AS SELECT * FROM {table} LIMIT 0")
             execute(connection, f"ALTER TABLE {twin}_{table} ADD PRIMARY KEY ({self.key})")
-            listed = ", ".join(f"({', '.join(row.values())})" for row in self.rows.values())
-            execute(connection, f"INSERT INTO {twin}_{table} VALUES {listed}")
-
-    def row(self, number: int) -> dict[str, str]:
-        row = {name: value(name, kind, length) for name, kind, length in self.columns}
-        return {**row, self.key: str(number)}
-
-    def statements(self, action: str, turn: int) -> list[str]:
-        """With ``{twin}`` where the twin's name belongs; every column is written, as FacturaScripts does it."""
-        statements = []
-        for number in random.sample(range(1, ROWS + 1), TURN):
-            if action == "insert":
-                row = {**self.rows[number], self.key: str(ROWS * (turn + 1) + number)}
-                statements.append(f"INSERT INTO {{twin}}_{self.table} VALUES ({', '.join(row.values())})")
-                continue
-            if action == "update":
-                self.rows[number] = self.row(number)
-            sets = ", ".join(f"{name} = {each}" for name, each in self.rows[number].items() if name != self.key)
-            statements.append(f"UPDATE {{twin}}_{self.table} SET {sets} WHERE {self.key} = {number}")
-        return statements
+            execute(connection, f"INSERT INTO {twin}_{table} VALUES {self.listed()}")
 
     def add_bare_triggers(self) -> None:
         journal = f"bare_journal_{self.table}"
@@ -243,11 +204,7 @@ async def wake(info: ConnectionInfo, connection: Connection, server: psutil.Proc
 
 
 def measure(name: str, spec: Spec, rounds: int, pause: float, backlog: int) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
-    folder.chmod(0o755)
-    server, _ = make_server(spec, folder / "server")
-    try:
-        server.start()
+    with running_server(spec) as server:
         version = ask(spec, server.port, "SELECT VERSION()")
         ask(spec, server.port, "CREATE DATABASE bench CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci")
         info = owner_info(spec, server.port, "bench")
@@ -260,9 +217,6 @@ def measure(name: str, spec: Spec, rounds: int, pause: float, backlog: int) -> N
         found = [p for p in psutil.process_iter(["cmdline"]) if f"--port={server.port}" in (p.info["cmdline"] or [])]
         asyncio.run(wake(info, connection, found[-1] if found else None, 10))
         connection.close()
-    finally:
-        server.discard()
-        shutil.rmtree(folder)
 
 
 def main() -> None:

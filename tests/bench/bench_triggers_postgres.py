@@ -17,15 +17,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any, LiteralString, cast
 
 import orjson
 import psycopg
+from twins import BATCH, KEYS, ROWS, TwinRows
 
 from cdc.capture.journal.postgres import PostgresJournal
 from cdc.capture.triggers.postgres import PostgresInstaller
@@ -34,12 +32,7 @@ from cdc.database.postgres_connection import conninfo
 from cdc.demo import server as demo
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo
-from support.server import Spec, ask, make_server, owner_info
-
-KEYS = {"facturascli": "idfactura", "recibospagoscli": "idrecibo"}
-ROWS = 1000
-TURN = 20
-BATCH = 1000
+from support.server import Spec, ask, owner_info, running_server
 
 Connection = psycopg.Connection[Any]
 
@@ -49,54 +42,18 @@ def sql(text: str) -> LiteralString:
     return cast("LiteralString", text)
 
 
-def value(name: str, kind: str, length: int | None) -> str:
-    if name in ("observaciones", "codigoenv", "numero2", "femail", "codtrans", "apartado"):
-        return "NULL"
-    simple = {
-        "integer": str(random.randint(1, 900)),
-        "double precision": str(round(random.random() * 1000, 2)),
-        "boolean": random.choice(("true", "false")),
-        "date": "'2026-11-24'",
-        "time without time zone": "'21:48:00'",
-    }
-    if kind in simple:
-        return simple[kind]
-    text = "Calle de la Rosa 12 bajo Madrid España O&#39;Brien"
-    return f"'{text[: min(length or 20, max(4, (length or 20) // 4))]}'"
-
-
-class Twins:
+class Twins(TwinRows):
     """``plain_…`` and ``captured_…`` of one table with the same rows."""
 
     def __init__(self, connection: Connection, table: str) -> None:
-        self.connection, self.table, self.key = connection, table, KEYS[table]
+        self.connection = connection
         columns = "SELECT column_name, data_type, character_maximum_length FROM information_schema.columns "
         where = "WHERE table_name = %s AND table_schema = 'public' ORDER BY ordinal_position"
-        self.columns = connection.execute(sql(columns + where), [table]).fetchall()
-        self.rows = {number: self.row(number) for number in range(1, ROWS + 1)}
+        super().__init__(table, connection.execute(sql(columns + where), [table]).fetchall())
         for twin in ("plain", "captured"):
             # without the unique constraints over business columns, whose values are random here
             connection.execute(sql(f"CREATE TABLE {twin}_{table} (LIKE {table}, PRIMARY KEY ({self.key}))"))
-            listed = ", ".join(f"({', '.join(row.values())})" for row in self.rows.values())
-            connection.execute(sql(f"INSERT INTO {twin}_{table} VALUES {listed}"))
-
-    def row(self, number: int) -> dict[str, str]:
-        row = {name: value(name, kind, length) for name, kind, length in self.columns}
-        return {**row, self.key: str(number)}
-
-    def statements(self, action: str, turn: int) -> list[str]:
-        """With ``{twin}`` where the twin's name belongs; every column is written, as FacturaScripts does it."""
-        statements = []
-        for number in random.sample(range(1, ROWS + 1), TURN):
-            if action == "insert":
-                row = {**self.rows[number], self.key: str(ROWS * (turn + 1) + number)}
-                statements.append(f"INSERT INTO {{twin}}_{self.table} VALUES ({', '.join(row.values())})")
-                continue
-            if action == "update":
-                self.rows[number] = self.row(number)
-            sets = ", ".join(f"{name} = {each}" for name, each in self.rows[number].items() if name != self.key)
-            statements.append(f"UPDATE {{twin}}_{self.table} SET {sets} WHERE {self.key} = {number}")
-        return statements
+            connection.execute(sql(f"INSERT INTO {twin}_{table} VALUES {self.listed()}"))
 
     def ratio(self, action: str, rounds: int, first_turn: int, pause: float) -> tuple[float, float]:
         """Median seconds without triggers, and the ratio of the medians."""
@@ -208,20 +165,13 @@ def main() -> None:
     arguments = parser.parse_args()
     random.seed(1)
     spec = Spec("postgresql", options=("max_prepared_transactions=0",), durable=True)
-    folder = Path(tempfile.mkdtemp(prefix="cdc-bench-"))
-    folder.chmod(0o755)  # a server started by root runs under another account
-    server, _ = make_server(spec, folder / "server")
-    try:
-        server.start()
+    with running_server(spec) as server:
         info = owner_info(spec, server.port, "postgres")
         print(f"PostgreSQL {ask(spec, server.port, 'SHOW server_version')}")
         with psycopg.connect(conninfo(info, "bench"), autocommit=True) as connection:
             connection.execute(sql(demo.ddl("postgresql")))
             overhead(info, connection, arguments.rounds, arguments.pause)
             asyncio.run(drain(info, connection, arguments.backlog))
-    finally:
-        server.discard()
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
@@ -15,7 +13,7 @@ import psutil
 from cdc.model.connection import ConnectionInfo
 from support.database import Database, create_database
 from support.programs import TITLES, version_of_text
-from support.server import Spec, ask, maintenance_database, make_server, owner_info
+from support.server import Spec, ask, maintenance_database, owner_info, running_server
 from support.servers import TestServer
 
 #: Name on the command line → server, with the defaults that matter: PostgreSQL prepares no transactions, Debian's
@@ -58,22 +56,16 @@ class BenchServer:
 @contextmanager
 def erp_database(spec: Spec) -> Iterator[tuple[Database, BenchServer]]:
     """A database with FacturaScripts' tables and seed rows on a server of its own, data under $TMPDIR."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the account that PostgreSQL runs as must get through
-        server, _ = make_server(spec, Path(folder) / "server")
+    with running_server(spec) as server:
+        port = server.port
+        log = " with binlog" if spec.binlog else ""
+        label = f"{TITLES[spec.flavour]} {version_of_text(str(ask(spec, port, 'SELECT version()')))}{log}"
+        bench = BenchServer(spec, port, label, process_at(port))
+        database = Database(cast("TestServer", bench), create_database(cast("TestServer", bench), erp=True))
         try:
-            server.start()
-            port = server.port
-            log = " with binlog" if spec.binlog else ""
-            label = f"{TITLES[spec.flavour]} {version_of_text(str(ask(spec, port, 'SELECT version()')))}{log}"
-            bench = BenchServer(spec, port, label, process_at(port))
-            database = Database(cast("TestServer", bench), create_database(cast("TestServer", bench), erp=True))
-            try:
-                yield database, bench
-            finally:
-                database.close()
+            yield database, bench
         finally:
-            server.discard()
+            database.close()
 
 
 def process_at(port: int) -> psutil.Process:

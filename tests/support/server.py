@@ -99,17 +99,24 @@ class Kept:
 
 
 @contextmanager
+def running_server(spec: Spec) -> Iterator[Server]:
+    """A server for a benchmark, with its data under $TMPDIR; it is gone after the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # the account that it runs as must get through
+        server, _ = make_server(spec, Path(folder, "server"))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.discard()
+
+
+@contextmanager
 def postgres_server(*options: str) -> Iterator[ConnectionInfo]:
     """A PostgreSQL for a benchmark, whose commits are durable: the way into a database of it."""
     spec = Spec("postgresql", durable=True, options=options)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)  # the server may run as another user
-        server, _ = make_server(spec, Path(folder, "server"))
-        server.start()
-        try:
-            yield owner_info(spec, server.port, "postgres")
-        finally:
-            server.discard()
+    with running_server(spec) as server:
+        yield owner_info(spec, server.port, "postgres")
 
 
 class Server(Protocol):
