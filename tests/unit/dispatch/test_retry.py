@@ -171,3 +171,16 @@ def test_forms_of_retry_after(value: str | None, seconds: float) -> None:
 @given(st.text(max_size=60))
 def test_any_retry_after_is_read_or_passed_over(value: str) -> None:
     assert 0 <= retry_after_seconds(value, NOW) <= 86400
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "delivered", "trouble"),
+    [(200, 299, True, False), (300, 399, False, True), (400, 407, False, False), (500, 599, False, True)],
+)
+def test_statuses_at_the_ends_of_a_class_are_judged_alike(
+    *, first: int, last: int, delivered: bool, trouble: bool
+) -> None:
+    for status in (first, last):
+        verdict = judge(answered(status), DELAYS, 1, NOW, no_jitter)
+        assert ((verdict.state is DeliveryState.DELIVERED), is_trouble(answered(status))) == (delivered, trouble)
+        assert ("redirects are not followed" in verdict.error) == (first == 300)
