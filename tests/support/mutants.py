@@ -227,7 +227,7 @@ def main() -> None:
         for path, tests in modules.items()
         if not options.modules or any(part in path for part in options.modules)
     }
-    for whole, code in judged([Mutant(path, tests) for path, tests in chosen.items()], options.jobs):
+    for whole, code in judged({tests: Mutant(path, tests) for path, tests in chosen.items()}.values(), options.jobs):
         if code:
             sys.exit(f"{whole.path}: its tests end with {code} without any change: pytest {' '.join(whole.tests)}")
     mutants = list[Mutant]()
