@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.dispatch.retry import (
+    JITTER,
+    LONGEST_RETRY_AFTER,
     SCHEDULES,
     Answer,
     is_trouble,
     judge,
+    longest_wait,
     next_delay,
     pause_asked,
     retry_after_seconds,
@@ -184,3 +187,8 @@ def test_statuses_at_the_ends_of_a_class_are_judged_alike(
         verdict = judge(answered(status), DELAYS, 1, NOW, no_jitter)
         assert ((verdict.state is DeliveryState.DELIVERED), is_trouble(answered(status))) == (delivered, trouble)
         assert ("redirects are not followed" in verdict.error) == (first == 300)
+
+
+@pytest.mark.parametrize(("delays", "longest"), [((5,), LONGEST_RETRY_AFTER), ((5, 9e6, 7), 9e6)])
+def test_longest_wait_is_a_delay_with_its_jitter_and_an_hour(delays: tuple[float, ...], longest: float) -> None:
+    assert longest_wait(delays) == timedelta(seconds=longest * (1 + JITTER) + 3600)
