@@ -27,8 +27,10 @@ from cdc.outbox.endpoints import OpenedEndpoints, opened
 from cdc.outbox.endpoints import remove as remove_endpoint
 from cdc.outbox.log import ACTIVE, WAITING
 from cdc.outbox.relay import position as position_of
+from cdc.outbox.relay import set_states
 from cdc.outbox.shared import ordering_key, position_moved
 from cdc.outbox.store import OutboxStore, Via
+from cdc.outbox.transfer import COLUMNS, TransferPart
 
 #: Deliveries that are copied together, and ids that are looked up together.
 BATCH: Final = 500
@@ -341,18 +343,6 @@ async def _end(db: Database, source: str, mark: Departure, clock: Clock) -> None
     await set_position(db, source, left.dump(), mark.dump())
 
 
-_EVENT: Final = ("sequence", "id", "name", "source", "record", "time", "payload", "label_code", "label_name")
-_ATTEMPT: Final = ("delivery", "number", "url", "status", "started_at", "duration", "error", "answer")
-_BACKFILL: Final = (
-    *("id", "created_at", "actor", "source", "table_name", "condition", "endpoint", "rate", "estimate", "state"),
-    *("row_count", "place"),
-)
-_QUARANTINE: Final = (
-    *("id", "found_at", "source", "table_name", "operation", "row_key", "token", "changed_at", "reason"),
-    *("image_before", "image_after"),
-)
-
-
 class Load(NamedTuple):
     """Deliveries with their events and attempts, as rows of the old outbox."""
 
@@ -415,7 +405,7 @@ async def insert(db: Database, mover: str, load: Load) -> None:
     seal = db.box.contents.seal_text
     attempts = [(owners[row[0]], *row[1:-1], seal(row[-1])) for row in load.attempts if row[0] in written]
     if attempts:
-        await db.write_each("insert_moved_attempt", _columns(_ATTEMPT, attempts))
+        await db.write_each("insert_moved_attempt", _columns(COLUMNS[TransferPart.ATTEMPTS][1:], attempts))
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Sequence[Any]]:
@@ -433,7 +423,7 @@ async def _insert_events(db: Database, events: Sequence[Row]) -> dict[int, int]:
         for number, row in enumerate((r for r in events if r[1] not in known), 1)
     ]
     if new:
-        await db.write_each("insert_event", _columns(_EVENT, new))
+        await db.write_each("insert_event", _columns(COLUMNS[TransferPart.EVENTS], new))
     known |= {row[1]: row[0] for row in new}
     return {row[0]: known[row[1]] for row in events}
 
@@ -455,8 +445,8 @@ async def _insert_deliveries(db: Database, mover: str, new: Sequence[tuple[int, 
         rows.append(
             (event, endpoint, lane, state if finished else WAITING, due, attempts, worker, created_at, finished_at)
         )
-    names = ("event", "endpoint", "lane", "state", "due", "attempts", "worker", "created_at", "finished_at")
-    await db.write_each("insert_moved", _columns(names, rows), last=await db.value("last_delivery"))
+    columns = _columns(COLUMNS[TransferPart.DELIVERIES][1:], rows)
+    await db.write_each("insert_moved", columns, last=await db.value("last_delivery"))
     finished_rows = [(row[1], row[3]) for row in rows if row[3] > ACTIVE]
     if finished_rows:
         await db.write_each("count_moved_finished", _columns(("endpoint", "state"), finished_rows))
@@ -486,15 +476,13 @@ async def arrive(db: Database, source: str, mark: Departure, arriving: Position,
     """Give the source its position and let its deliveries go."""
     await set_position(db, source, Position(mark.position), arriving)
     await db.write("forget_states", source=source)
-    if rest.states:
-        columns = {"name": list(rest.states), "value": list(rest.states.values())}
-        await db.write_each("set_state", columns, source=source)
+    await set_states(db, source, rest.states)
     for row in rest.backfills:
-        await db.write("insert_moved_backfill", **dict(zip(_BACKFILL, row, strict=True)))
+        await db.write("insert_moved_backfill", **dict(zip(COLUMNS[TransferPart.BACKFILLS], row, strict=False)))
     seal = db.box.contents.seal_text
     for row in rest.quarantine:
         sealed = (*row[:5], row[5] and seal(row[5]), *row[6:9], seal(row[9]), seal(row[10]))
-        await db.write("insert_quarantined", **dict(zip(_QUARANTINE, sealed, strict=True)))
+        await db.write("insert_quarantined", **dict(zip(COLUMNS[TransferPart.QUARANTINE], sealed, strict=False)))
         await db.write("set_reread", id=row[0], backfill=row[-1])
     for lane, root in rest.lanes:
         await join_keys(db, root, lane)

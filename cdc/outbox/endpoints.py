@@ -50,7 +50,14 @@ async def opened(db: Database, before: OpenedEndpoints, statement: str = "endpoi
     now = await version(db)
     if now == before.version:
         failing: dict[str, datetime] = dict(await db.rows("failing_endpoints"))
-        return OpenedEndpoints(now, [_failing(each, failing.get(each[1].id)) for each in before.all])
+        # a changed one has no row: it is decoded again when all are read
+        every = [
+            (row, each)
+            if each.failing_since == (since := failing.get(each.id))
+            else ((), replace(each, failing_since=since))
+            for row, each in before.all
+        ]
+        return OpenedEndpoints(now, every)
     rows = await db.rows(statement)
     known = before.all
     every = [
@@ -58,11 +65,6 @@ async def opened(db: Database, before: OpenedEndpoints, statement: str = "endpoi
         for place, row in enumerate(rows)
     ]
     return OpenedEndpoints(now, every)
-
-
-def _failing(known: tuple[Row, Endpoint], since: datetime | None) -> tuple[Row, Endpoint]:
-    """Return the endpoint as failing since then; a changed one has no row: it is decoded again when all are read."""
-    return known if known[1].failing_since == since else ((), replace(known[1], failing_since=since))
 
 
 async def search(

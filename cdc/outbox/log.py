@@ -160,15 +160,14 @@ async def counts(
             continue
         of_endpoint = rows[endpoint_id]
         of_endpoint[row_state] = max(of_endpoint.get(row_state, 0) - number, 0)  # one may have ended between both reads
-    return {endpoint_id: _by_state(of_endpoint) for endpoint_id, of_endpoint in rows.items()}
-
-
-def _by_state(of_endpoint: dict[int, int]) -> dict[DeliveryState, int]:
-    leased = of_endpoint.pop(_LEASED_AMONG_ACTIVE, 0)
-    if leased:
-        of_endpoint[ACTIVE] = max(of_endpoint.get(ACTIVE, 0) - leased, 0)  # not all of these were looked at
-    found = {STATES[row_state]: number for row_state, number in of_endpoint.items() if number}
-    return found | {DeliveryState.LEASED: leased} if leased else found
+    found: dict[str, dict[DeliveryState, int]] = {}
+    for endpoint_id, of_endpoint in rows.items():
+        leased = of_endpoint.pop(_LEASED_AMONG_ACTIVE, 0)
+        if leased:
+            of_endpoint[ACTIVE] = max(of_endpoint.get(ACTIVE, 0) - leased, 0)  # not all of these were counted
+        by_state = {STATES[row_state]: number for row_state, number in of_endpoint.items() if number}
+        found[endpoint_id] = by_state | {DeliveryState.LEASED: leased} if leased else by_state
+    return found
 
 
 async def unfinished(db: Database, endpoint_id: str | None, limit: int) -> int:
@@ -180,19 +179,16 @@ async def unfinished(db: Database, endpoint_id: str | None, limit: int) -> int:
 
 async def events(db: Database, limit: int, after: int | None = None, pattern: str | None = None) -> list[StoredEvent]:
     """Events in the order stored: those behind sequence ``after``, or the newest ``limit`` when it is None."""
+    which = EventFilter(event_pattern=pattern)
+    if pattern is not None and after is not None:
+        return await find_events(db, which, limit, after)
     if pattern is not None:
-        which = EventFilter(event_pattern=pattern)
-        return await (_newest(db, which, limit) if after is None else find_events(db, which, limit, after))
-    if after is None:
+        rows = (await (await db.find_events(which)).rows("find_newest", limit))[::-1]
+    elif after is None:
         rows = await db.rows("events_newest", limit=limit)
     else:
         rows = await db.rows("events_after", limit=limit, after=after)
     return [event_from(row, db.box.contents) for row in rows]
-
-
-async def _newest(db: Database, which: EventFilter, limit: int) -> list[StoredEvent]:
-    rows = await (await db.find_events(which)).rows("find_newest", limit)
-    return [event_from(row, db.box.contents) for row in reversed(rows)]
 
 
 async def event(db: Database, event_id: str) -> StoredEvent | None:

@@ -52,7 +52,7 @@ async def reading_session(db: Database, source: str) -> str:
 
 
 async def note_reading_session(db: Database, source: str, session: str) -> None:
-    await _set_states(db, READERS, {source: session})
+    await set_states(db, READERS, {source: session})
 
 
 async def store(
@@ -77,11 +77,13 @@ async def store(
     place = {"position": reached, "fenced": fenced, "expected": expected, "epoch": epoch}
     if not await db.write("set_position", source=source, **place):
         raise position_moved(source)
-    await _set_states(db, source, changed_states)
+    await set_states(db, source, changed_states)
     if kept is not None:
         await keep_rows(db, source, kept)
     if step is not None:
-        await advance_backfill(db, step, now)
+        after = None if step.after is None else orjson.dumps(step.after).decode()
+        progress = {"row_count": step.rows, "place": after, "finished": step.finished}
+        await db.write("advance_backfill", id=step.job, **progress, now=now)
     if quarantined:
         await add_quarantined(db, source, quarantined, now)
     if note:
@@ -178,7 +180,7 @@ async def insert_deliveries(
     return made
 
 
-async def _set_states(db: Database, source: str, changed: Mapping[str, str | None]) -> None:
+async def set_states(db: Database, source: str, changed: Mapping[str, str | None]) -> None:
     kept = {name: value for name, value in changed.items() if value is not None}
     gone = [name for name, value in changed.items() if value is None]
     if kept:
@@ -247,11 +249,6 @@ async def next_backfill(db: Database, source: str) -> Backfill | None:
 
 async def backfilled_sources(db: Database) -> frozenset[str]:
     return frozenset(source for (source,) in await db.rows("backfilled_sources"))
-
-
-async def advance_backfill(db: Database, step: BackfillStep, now: datetime) -> None:
-    place = None if step.after is None else orjson.dumps(step.after).decode()
-    await db.write("advance_backfill", id=step.job, row_count=step.rows, place=place, finished=step.finished, now=now)
 
 
 async def set_backfill(

@@ -6,7 +6,8 @@ One caller at a time has it; the others wait.  PostgreSQL's errors come out as `
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -344,9 +345,11 @@ async def connect(info: ConnectionInfo, settings: Mapping[str, str]) -> AsyncCon
     return connection
 
 
-async def connect_plainly(info: ConnectionInfo) -> AsyncConnection[Any]:
-    """Connect for migrations and moves.  Raises `OutboxError`."""
+@asynccontextmanager
+async def plain_connection(info: ConnectionInfo) -> AsyncIterator[PostgresDatabase]:
+    """Connect for migrations and questions about the schema.  Raises `OutboxError`."""
     try:
-        return await connect(info, {"commit": "on", "plain": "on"})
+        async with await connect(info, {"commit": "on", "plain": "on"}) as connection:
+            yield PostgresDatabase(connection)
     except psycopg.Error as error:
         raise sentence(error, info) from error

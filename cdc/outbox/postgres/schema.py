@@ -8,18 +8,16 @@ migrates under an advisory lock, the others wait for it and find nothing to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-
-import psycopg
 
 from cdc.database.sqlfile import load, render
 from cdc.model.connection import ConnectionInfo
 from cdc.model.errors import OutboxError
 from cdc.model.worker import ProcessRole
-from cdc.outbox.database import Database, Migration, migrations, postgres_statements
-from cdc.outbox.postgres.database import PostgresDatabase, connect_plainly, sentence
+from cdc.outbox.database import Database, Migration, migrations
+from cdc.outbox.postgres.database import PostgresDatabase, plain_connection
 
 #: Characters of a prefix: PostgreSQL cuts a name at 63 bytes.
 _LONGEST_PREFIX: Final = 63 - len("_dispatch")
@@ -145,13 +143,13 @@ class OutboxAccount:
 def needed(role: ProcessRole) -> list[Right]:
     """Return the rights that a role needs, one for each column."""
     roles = RIGHTS if role is ProcessRole.ALL else [role]
-    return [right for each in roles for on, text in RIGHTS[each].items() for right in _rights(on, text)]
-
-
-def _rights(on: str, text: str) -> Iterator[Right]:
-    for privilege, columns in re.findall(r"([A-Z]+)(?: \(([^)]*)\))?", text):
-        for column in columns.split(", ") if columns else [""]:
-            yield Right(on, privilege, column)
+    return [
+        Right(on, privilege, column)
+        for each in roles
+        for on, text in RIGHTS[each].items()
+        for privilege, columns in re.findall(r"([A-Z]+)(?: \(([^)]*)\))?", text)
+        for column in columns.split(", ")
+    ]
 
 
 def _included(right: Right, rights: Collection[Right]) -> bool:
@@ -202,28 +200,16 @@ def _quoted(name: str) -> str:
 
 async def read_schema(info: ConnectionInfo) -> dict[str, object]:
     """The server's version, the newest migration, and the columns of each table.  Raises `OutboxError`."""
-    connection = await connect_plainly(info)
-    try:
-        cursor = await connection.execute("SELECT max(number) FROM cdc_outbox.migration")
-        newest = await cursor.fetchone()
-        columns = await (await connection.execute(postgres_statements()["schema"].encode())).fetchall()
-        server = connection.info.server_version
-    except psycopg.Error as error:
-        raise sentence(error, info) from error
-    finally:
-        await connection.close()
-    return {"server": server, "version": newest[0] if newest else None, "columns": columns}
+    async with plain_connection(info) as db:
+        ((newest,),) = await db.query("SELECT max(number) FROM cdc_outbox.migration", {})
+        columns = await db.rows("schema")
+        return {"server": db.connection.info.server_version, "version": newest, "columns": columns}
 
 
 async def read_account(info: ConnectionInfo) -> OutboxAccount:
     """Return the account that these parameters connect with.  Raises `OutboxError`."""
-    connection = await connect_plainly(info)
-    try:
-        return await account(PostgresDatabase(connection))
-    except psycopg.Error as error:
-        raise sentence(error, info) from error
-    finally:
-        await connection.close()
+    async with plain_connection(info) as db:
+        return await account(db)
 
 
 ENGINE = "postgres/outbox"
@@ -236,12 +222,10 @@ _APPLIED = "INSERT INTO cdc_outbox.migration (number, name) VALUES ({number}, '{
 async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | None = None) -> None:
     """Bring the database to the newest schema.  Raises `OutboxError`."""
     wanted = migrations(ENGINE) if steps is None else steps
-    connection = await connect_plainly(info)
-    try:
-        db = PostgresDatabase(connection)
+    async with plain_connection(info) as db:
         if await _version(db, info) < len(wanted):
             await _check_owner(db, info, len(wanted))
-            async with connection.transaction():
+            async with db.connection.transaction():
                 await db.script("SET LOCAL lock_timeout = '60s'")
                 await db.script(_LOCK)
                 await _apply(db, info, wanted)
@@ -251,10 +235,6 @@ async def migrate_postgres(info: ConnectionInfo, steps: Sequence[Migration] | No
                 f"program's {len(wanted)}.",
                 "Upgrade facturascripts-cdc, or name another database in [outbox] url.",
             )
-    except psycopg.Error as error:
-        raise sentence(error, info) from error
-    finally:
-        await connection.close()
 
 
 async def _check_owner(db: PostgresDatabase, info: ConnectionInfo, needed: int) -> None:
@@ -270,13 +250,8 @@ async def _check_owner(db: PostgresDatabase, info: ConnectionInfo, needed: int) 
 
 async def is_installed(info: ConnectionInfo) -> bool:
     """Return whether the database has an outbox of ours.  Raises `OutboxError`."""
-    connection = await connect_plainly(info)
-    try:
-        return await _version(PostgresDatabase(connection), info) > 0
-    except psycopg.Error as error:
-        raise sentence(error, info) from error
-    finally:
-        await connection.close()
+    async with plain_connection(info) as db:
+        return await _version(db, info) > 0
 
 
 async def _version(db: PostgresDatabase, info: ConnectionInfo) -> int:

@@ -117,20 +117,17 @@ class PostgresSearch(LogSearch):
         return replace(self.narrowed(*terms, above=part.above, upto=part.upto), part=part)
 
     async def rows(self, name: str, limit: int, **parameters: Any) -> list[Row]:
-        placed = self._placed()
-        text = Template(postgres_statements()[name]).substitute(where=" AND ".join(placed.terms))
-        given = {**placed.parameters, **parameters, "limit": limit}
+        search = self
+        # a bound at the place where it continues, if that is in this part of the log.  Only there: the planner would
+        # use the place instead of another bound that narrows the others too
+        if self.place is not None and (self.part is None or self.part.has(self.place[0])):
+            # whichever of the two tables it begins with, and goes along, it begins at the place
+            bounds = [f"{column} <= %(place)s" for column in self.columns] if self.part is None else []
+            below = "(delivery.event, delivery.id) < (%(place)s, %(behind)s)"
+            search = self.narrowed(*bounds, below, place=self.place[0], behind=self.place[1])
+        text = Template(postgres_statements()[name]).substitute(where=" AND ".join(search.terms))
+        given = {**search.parameters, **parameters, "limit": limit}
         return await (self.db.query(text, given) if self.part is None else self.db.planned(text, given))
-
-    def _placed(self) -> PostgresSearch:
-        """Return the search with a bound at the place where it continues, if that is in this part of the log.  Only
-        there: the planner would use the place instead of another bound that narrows the others too."""
-        if self.place is None or (self.part is not None and not self.part.has(self.place[0])):
-            return self
-        # whichever of the two tables it begins with, and goes along, it begins at the place
-        bounds = [f"{name} <= %(place)s" for name in self.columns] if self.part is None else []
-        below = "(delivery.event, delivery.id) < (%(place)s, %(behind)s)"
-        return self.narrowed(*bounds, below, place=self.place[0], behind=self.place[1])
 
 
 async def of_events(db: Queries, which: EventFilter) -> PostgresSearch:

@@ -63,12 +63,13 @@ def sentence(error: sqlite3.Error, path: Path) -> OutboxError:
     return OutboxError(f"The outbox {path} {what}.", hint)
 
 
-def log_in_use(path: Path) -> OutboxError:
-    """Return the error for emptied content that is still in the write-ahead log."""
-    return OutboxError(
-        f"The payloads are emptied, but another process still reads what they were from {path}-wal.",
-        "Do the same again in a moment.",
-    )
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors about a file as `OutboxError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise sentence(error, path) from error
 
 
 CODEC: Final = EndpointCodec(
@@ -251,10 +252,8 @@ class SqliteThread:
     async def _unchecked(self, function: Callable[[], T]) -> T:
         if self._executor is None:
             raise OutboxError(f"The outbox {self.path} is not open.")
-        try:
+        with errors_of(self.path):
             return await asyncio.get_running_loop().run_in_executor(self._executor, function)
-        except sqlite3.Error as error:
-            raise sentence(error, self.path) from error
 
     def _connect(self) -> None:
         self._connection = connection = sqlite3.connect(

@@ -65,7 +65,9 @@ async def finish(
     db = database.connection
     sent = list(_requests(outcomes))
     _record(database, sent)
-    _count(db, outcomes, now)
+    minute = micros(now.replace(second=0, microsecond=0))
+    counters = [each[1:] for each in counted(outcomes, now)]
+    db.execute(sqlite_statements()["count_attempts"], (minute, _list(counters)))
     _note_health(db, sent)
     final = [each for each in sent if each.outcome.state.final and not each.outcome.disable_reason]
     concluded = _conclude_all(db, worker, final, now)
@@ -130,13 +132,6 @@ def _record(database: SqliteDatabase, sent: Sequence[_Sent]) -> None:
             for outcome in each.outcomes:
                 _delivery(db, outcome)
         raise error from None
-
-
-def _count(db: sqlite3.Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Add the attempts to the statistics."""
-    minute = micros(now.replace(second=0, microsecond=0))
-    counters = [each[1:] for each in counted(outcomes, now)]
-    db.execute(sqlite_statements()["count_attempts"], (minute, _list(counters)))
 
 
 def _delivery(db: sqlite3.Connection, outcome: Outcome) -> tuple[Any, ...]:

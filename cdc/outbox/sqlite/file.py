@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 from cdc.files import replace_durably
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.database import Migration, Row, migrations, sqlite_statements
-from cdc.outbox.sqlite.database import CODEC, SqliteDatabase, SqliteThread, primary_code, sentence
+from cdc.outbox.sqlite.database import CODEC, SqliteDatabase, SqliteThread, errors_of, primary_code, sentence
 from cdc.outbox.sqlite.rows import converted, stored
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
@@ -87,12 +87,9 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def read_schema(path: Path) -> dict[str, object]:
     """Return the schema's version and the definition of each table and index.  Raises `OutboxError`."""
-    try:
-        with closing(sqlite3.connect(path)) as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            made = db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name").fetchall()
-    except sqlite3.Error as error:
-        raise sentence(error, path) from error
+    with errors_of(path), closing(sqlite3.connect(path)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        made = db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name").fetchall()
     return {"version": version, "statements": [statement for (statement,) in made]}
 
 
@@ -142,7 +139,7 @@ async def open_file(path: Path, writer: SqliteThread, reader: SqliteThread, seal
     keep_private(path)
     await writer.open()
     try:
-        await writer.read(_migrate, path)
+        await writer.rescue(lambda db: migrate_sqlite(db, path))
         await reader.open()
         if await reader.read(seal, dry_run=True):
             await writer.write(seal)
@@ -151,10 +148,6 @@ async def open_file(path: Path, writer: SqliteThread, reader: SqliteThread, seal
         await reader.close()
         await writer.close()
         raise
-
-
-async def _migrate(db: SqliteDatabase, path: Path) -> None:
-    migrate_sqlite(db.connection, path)
 
 
 async def forget_log(db: SqliteDatabase) -> bool:
@@ -189,7 +182,7 @@ def back_up(path: Path, target: Path) -> int:
         )
     if target.exists():
         raise UsageError(f"{target} is there already.", "Name a file that is not: a backup overwrites nothing.")
-    with closing(_connected(path)) as db:
+    with errors_of(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
         copy(db, path, target)
     return target.stat().st_size
 
@@ -205,7 +198,10 @@ def copy(db: sqlite3.Connection, path: Path, target: Path) -> None:
             "See that its folder exists and that this user may write there; remove what an earlier try left.",
         ) from error
     try:
-        _copy(db, path, partial)
+        with errors_of(path):
+            db.execute("VACUUM INTO ?", (str(partial),))
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
         _check_readable(partial)
         replace_durably(partial, target)
     except BaseException:
@@ -214,29 +210,10 @@ def copy(db: sqlite3.Connection, path: Path, target: Path) -> None:
         raise
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(path, isolation_level=None)
-    except sqlite3.Error as error:
-        raise sentence(error, path) from error
-
-
-def _copy(db: sqlite3.Connection, path: Path, partial: Path) -> None:
-    try:
-        db.execute("VACUUM INTO ?", (str(partial),))
-    except sqlite3.Error as error:
-        raise sentence(error, path) from error
-    with partial.open("rb+") as written:
-        os.fsync(written.fileno())
-
-
 def _check_readable(copy: Path) -> None:
     """A backup that cannot be read is none."""
-    try:
-        with closing(sqlite3.connect(copy)) as db:
-            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        raise sentence(error, copy) from error
+    with errors_of(copy), closing(sqlite3.connect(copy)) as db:
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise OutboxError(f"The backup {copy} is not whole: {found}.", "See the system's log about that disk.")
 
@@ -288,14 +265,9 @@ def sqlite_side(path: Path) -> Iterator[SqliteSide]:
     lock = ProcessLock(path)
     if not lock.take():
         raise OutboxError(f"A process dispatches from the outbox {path}.", "Stop every cdc run first.")
-    connection = None
     try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-        connection.execute("BEGIN IMMEDIATE")
-        yield SqliteSide(path, connection)
-    except sqlite3.Error as error:
-        raise sentence(error, path) from error
+        with errors_of(path), closing(sqlite3.connect(path, isolation_level=None, timeout=5.0)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield SqliteSide(path, connection)  # closing undoes what was not committed
     finally:
-        if connection is not None:
-            connection.close()  # what was not committed is undone
         lock.release()

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from cdc.model.audit import Note
+from cdc.model.errors import OutboxError
 from cdc.outbox import endpoints, upkeep
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
-from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, log_in_use, sentence
+from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, errors_of
 from cdc.outbox.sqlite.file import ProcessLock, copy, forget_log, keep_private, open_file
 from cdc.outbox.store import OutboxStore, T, Via, method
 
@@ -82,7 +83,10 @@ class SqliteOutbox(OutboxStore):
         await self._writer.close()
 
     async def _forget_pages(self) -> None:
-        await self._writer.read(_let_go)
+        async def shrink(db: SqliteDatabase) -> None:
+            db.connection.execute("PRAGMA shrink_memory")  # the pages are not read again, and would fill the cache
+
+        await self._writer.read(shrink)
 
     async def become_reader(self, source: str) -> bool:
         return self._readers.setdefault(source, ProcessLock(self._path, f"source-{source}")).take()
@@ -112,11 +116,11 @@ class SqliteOutbox(OutboxStore):
             os.chown(self._refusals, owner.st_uid, owner.st_gid)
 
     def _use_refusals(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with closing(sqlite3.connect(self._refusals, isolation_level=None, timeout=_TIMEOUT)) as db:
-                return work(db)
-        except sqlite3.Error as error:
-            raise sentence(error, self._refusals) from error
+        with (
+            errors_of(self._refusals),
+            closing(sqlite3.connect(self._refusals, isolation_level=None, timeout=_TIMEOUT)) as db,
+        ):
+            return work(db)
 
     # -- dispatch: a power failure may undo the newest of these, so that something is sent once more -----------------
 
@@ -141,7 +145,10 @@ class SqliteOutbox(OutboxStore):
     async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         cancelled = await super().expunge(event_ids, now, note)
         if not await self._writer.read(forget_log):
-            raise log_in_use(self._path)
+            raise OutboxError(
+                f"The payloads are emptied, but another process still reads what they were from {self._path}-wal.",
+                "Do the same again in a moment.",
+            )
         return cancelled
 
 
@@ -149,11 +156,6 @@ def _refusal(db: sqlite3.Connection, api: str) -> str:
     tables = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusal'").fetchone()
     row = db.execute("SELECT content FROM refusal WHERE api = ?", (api,)).fetchone() if tables else None
     return str(row[0]) if row else ""
-
-
-async def _let_go(db: SqliteDatabase) -> None:
-    """The pages that hold kept rows: they are not looked at again, and would fill the cache."""
-    db.connection.execute("PRAGMA shrink_memory")
 
 
 async def _versions(db: SqliteDatabase) -> tuple[int, int]:
