@@ -46,6 +46,12 @@ class Ledger:
 
 _FIELDS: Final = tuple(each.name for each in fields(Endpoint))
 _TIMES: Final = ("created_at", "former_secret_until", "failing_since")
+_CONVERTED: Final[Mapping[str, Callable[[Any], object]]] = {
+    "enabled": bool,
+    "format": PayloadFormat,
+    "order": Order,
+    "headers": lambda headers: tuple((name, value) for name, value in headers),
+}
 
 
 def field_values(endpoint: Endpoint) -> dict[str, Any]:
@@ -86,11 +92,11 @@ class EndpointCodec:
         values = {"url": settings.get("sealed_url"), **settings, **columns}
         values |= {name: json.loads(values[name]) for name in self.texts}
         values = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
-        if isinstance(values["former_secret_until"], str):
-            values["former_secret_until"] = datetime.fromisoformat(values["former_secret_until"])
-        values["enabled"] = bool(values["enabled"])
-        values["format"], values["order"] = PayloadFormat(values["format"]), Order(values["order"])
-        values["headers"] = tuple((name, value) for name, value in values["headers"])
+        if isinstance(until := values.get("former_secret_until"), str):
+            values["former_secret_until"] = datetime.fromisoformat(until)
+        for name, made in _CONVERTED.items():
+            if name in values:  # an account that reads no secrets gets few settings
+                values[name] = made(values[name])
         return Endpoint(**{name: values[name] for name in _FIELDS if name in values})
 
 
