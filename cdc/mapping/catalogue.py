@@ -240,16 +240,12 @@ def load_catalogue(
         resolver.read(user_text, user_path, user=True, section=section)
     for table in tables:
         resolver.add(table, FilePlace("`tables` of the source", 0, user=True))
-    _check_disabled(resolver)
-    return _catalogue(resolver)
-
-
-def _check_disabled(resolver: Resolver) -> None:
     names = [*resolver.rules, *RETIRED, *(f"{entity}.{event}" for entity in resolver.entities for event in ROW_EVENTS)]
-    tables = resolver.table_patterns()
+    patterns = resolver.table_patterns()
     for pattern, place in resolver.disabled.items():
-        if not any(matches(name, [pattern]) for name in names) and not tables.may_name(pattern):
+        if not any(matches(name, [pattern]) for name in names) and not patterns.may_name(pattern):
             raise ConfigError(f"{place}: no event is called {pattern}.", _closest(pattern, names))
+    return _catalogue(resolver)
 
 
 def _catalogue(resolver: Resolver) -> Catalogue:

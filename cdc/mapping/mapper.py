@@ -397,7 +397,7 @@ class BatchMapping:
         owners = [value for key in keys for value in key.values()]
         more = self._merged.transaction.more  # the other parts of a huge transaction may change the same lines
         if not more:
-            lines = self._children_before(child, owners[0])
+            lines = self._children(child, owners[0], committed=False)
             if len(lines) <= _ALL_LINES:
                 return {LINES: [plan.decode(line) for line in lines]}
         added, removed, changed = list[Row](), list[Row](), list[Mapping[str, Row]]()
@@ -435,9 +435,6 @@ class BatchMapping:
         history, times = self._past
         live = self._facts.children.get(child, {}).get(owner, [])
         return history.rows(times[self._token], child, owner, live, committed=committed)
-
-    def _children_before(self, child: Child, owner: Value) -> list[Row]:
-        return self._children(child, owner, committed=False)
 
     def _deleted_children(self, child: Child, owner: Value) -> list[Row]:
         history, times = self._past

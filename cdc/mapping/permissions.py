@@ -132,9 +132,6 @@ class Burst:
             groups[-1][1].append((cause.ids, cause.time.isoformat(), cause.shown, cause.observed))
         return json.dumps(groups, ensure_ascii=False, separators=(",", ":")) if groups else None
 
-    def add(self, cause: Cause, nicks: Iterable[Value]) -> None:
-        self.causes.append((cause, list(nicks)))
-
     def over(self, time: datetime) -> bool:
         """Return whether a change at ``time`` no longer belongs to the burst; of a clock that was set back, neither."""
         if not self.causes:
@@ -142,14 +139,16 @@ class Burst:
         since_first, since_last = time - self.causes[0][0].time, time - self.causes[-1][0].time
         return abs(since_last) > QUIET or abs(since_first) > LONGEST or len(self.causes) >= MOST_CHANGES
 
-    def release(self, wanted: Callable[[Value], bool] = lambda _nick: True) -> dict[Value, list[Cause]]:
-        """Remove and return the causes of these users, by nick, in the order of each user's first one."""
+    def release(self, among: Collection[Value] | None = None) -> dict[Value, list[Cause]]:
+        """Remove and return the causes of these users, or of all, by nick, in the order of each user's first one."""
         released: dict[Value, list[Cause]] = {}
         left: list[tuple[Cause, list[Value]]] = []
         for cause, nicks in self.causes:
-            for nick in filter(wanted, nicks):
-                released.setdefault(nick, []).append(cause)
-            if others := [nick for nick in nicks if not wanted(nick)]:
+            others = [nick for nick in nicks if among is not None and nick not in among]
+            for nick in nicks:
+                if nick not in others:
+                    released.setdefault(nick, []).append(cause)
+            if others:
                 left.append((cause, others))
         self.causes = left
         return released
@@ -242,8 +241,7 @@ class PermissionEvents:
 
     def release(self, nicks: Collection[Value] | None = None) -> list[Event]:
         """Return the held events, of these users or of all."""
-        released = self._burst.release() if nicks is None else self._burst.release(nicks.__contains__)
-        return [self._event(nick, causes) for nick, causes in released.items()]
+        return [self._event(nick, causes) for nick, causes in self._burst.release(nicks).items()]
 
     def of(self, transaction: MergedTransaction) -> list[Event]:
         """Return the events of a transaction that changed users or their roles; hold what only roles allow."""
@@ -251,10 +249,12 @@ class PermissionEvents:
         if not changes:
             return []
         roles = any(change.table != USERS_TABLE for change in changes)
-        members = self._members_after(changes) if roles else None
+        if roles:
+            self._members = self._members or Members(self._states.get(MEMBERS))
+            self._members.follow(changes)
         events: list[Event] = []
         held: dict[int, list[Value]] = {}
-        for user in affected_users(changes, members.of if members else _no_members):
+        for user in affected_users(changes, self._members.of if roles and self._members else lambda _role: ()):
             if all(change.table == ACCESS_TABLE for change in user.causes):
                 for change in user.causes:
                     held.setdefault(id(change), []).append(user.nick)
@@ -262,7 +262,7 @@ class PermissionEvents:
             events.append(self._event(user.nick, [_cause(change, transaction) for change in user.causes]))
         for change in changes:
             if id(change) in held:
-                self._burst.add(_cause(change, transaction), held[id(change)])
+                self._burst.causes.append((_cause(change, transaction), held[id(change)]))
         return events
 
     def states_changed(self) -> dict[str, str | None]:
@@ -270,12 +270,6 @@ class PermissionEvents:
         if self._members is not None:
             changed[MEMBERS] = self._members.state()
         return {name: value for name, value in changed.items() if value != self._states.get(name)}
-
-    def _members_after(self, changes: Iterable[MergedChange]) -> Members:
-        if self._members is None:
-            self._members = Members(self._states.get(MEMBERS))
-        self._members.follow(changes)
-        return self._members
 
     def _event(self, nick: Value, causes: Sequence[Cause]) -> Event:
         same = (cause.ids for cause in causes if cause.ids[0] == causes[0].ids[0])
@@ -296,10 +290,6 @@ class PermissionEvents:
             transaction=token,
             observed=any(cause.observed for cause in causes),
         )
-
-
-def _no_members(_role: Value) -> Iterable[Value]:
-    return ()
 
 
 def _cause(change: MergedChange, transaction: MergedTransaction) -> Cause:

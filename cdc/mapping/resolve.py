@@ -245,7 +245,12 @@ class Resolver:
             self.add(table, places.of(("tables",), table))
         self.excluded |= {pattern: places.of(("exclude",), pattern) for pattern in file.exclude}
         self._read_events(file, places)
-        self._read_disabled(file.disable, places)
+        for pattern in file.disable:
+            place = places.of(("disable",), pattern)
+            try:
+                self.disabled[check_pattern(pattern)] = place
+            except UsageError as error:
+                raise ConfigError(f"{place}: {error.message}", error.hint) from error
 
     # -- columns ----------------------------------------------------------------------------------------------------
 
@@ -444,14 +449,6 @@ class Resolver:
             for column in columns:
                 place = places.of((*path, key), column)
                 self.references.append(Reference(table, (column,), f"the event {rule.event}", place))
-
-    def _read_disabled(self, patterns: Iterable[str], places: Places) -> None:
-        for pattern in patterns:
-            place = places.of(("disable",), pattern)
-            try:
-                self.disabled[check_pattern(pattern)] = place
-            except UsageError as error:
-                raise ConfigError(f"{place}: {error.message}", error.hint) from error
 
 
 def _named_columns(rule: Rule) -> list[tuple[str, Iterable[str]]]:

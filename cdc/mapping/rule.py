@@ -8,11 +8,11 @@ A plugin's table is an entity because its name matches a pattern.  FacturaScript
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from operator import eq, ge, lt, ne
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from cdc.model.change import Operation, Row, Value
 from cdc.model.column import ColumnKind
@@ -172,30 +172,22 @@ def _may_both(one: str, other: str) -> bool:
     seen: set[tuple[int, int]] = set()
     left = [(0, 0)]
     while left:
-        place = left.pop()
+        here, there = place = left.pop()
         if place == (len(one), len(other)):
             return True
-        if place not in seen:
-            seen.add(place)
-            left += _steps(one, other, *place)
+        if place in seen:
+            continue
+        seen.add(place)
+        mine, theirs = one[here : here + 1], other[there : there + 1]
+        if mine == "*":
+            left += [(here + 1, there), (here, there + 1)] if theirs else [(here + 1, there)]
+        if theirs == "*":
+            left += [(here, there + 1), (here + 1, there)] if mine else [(here, there + 1)]
+        if mine and mine == theirs:
+            left.append((here + 1, there + 1))
     return False
 
 
-def _steps(one: str, other: str, here: int, there: int) -> Iterator[tuple[int, int]]:
-    mine, theirs = one[here : here + 1], other[there : there + 1]
-    if mine == "*":
-        yield here + 1, there
-        if theirs:
-            yield here, there + 1
-    if theirs == "*":
-        yield here, there + 1
-        if mine:
-            yield here + 1, there
-    if mine and mine == theirs:
-        yield here + 1, there + 1
-
-
-T = TypeVar("T")
 _FORMS = (
     "a value, a list of values, { not = value }, { at_least = number }, { less_than = number }, "
     "or { set = true } / { set = false } (null or empty); { column = name } is the value of another column"

@@ -6,7 +6,7 @@ and may have more: plugins add columns.  Every column may be null, but those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from cdc.mapping.rule import LINES, LINES_CHANGED, ORIGIN, ROW_EVENTS, Entity, R
 from cdc.model.backfill import EXISTING
 from cdc.model.change import Operation
 from cdc.model.column import Column, ColumnKind, SecretColumns, Table
-from cdc.model.event import OPERATIONS, Event, event_payload
+from cdc.model.event import OPERATIONS, event_payload
 from cdc.model.normal import FORMS
 from cdc.model.operation import FIELDS, OPERATION_TYPES, OperationType, examples
 
@@ -143,28 +143,19 @@ def event_types(catalogue: Catalogue, tables: Mapping[str, Table] | None = None)
     """Return the types of events in catalogue order: of each entity its row events, then its transitions."""
     examples = Examples(catalogue, tables or {})
     schemas = _Schemas(catalogue, tables or {})
-    return [
-        event_type
-        for entity in catalogue.entities
-        for event_type in (
-            *_row_events(entity, catalogue, examples, schemas),
-            *(_transition(entity, rule, examples, schemas) for rule in catalogue.rules_of(entity.name)),
-        )
-    ]
-
-
-def _row_events(entity: Entity, catalogue: Catalogue, examples: Examples, schemas: _Schemas) -> Iterator[EventType]:
-    for event, when in ROW_EVENTS.items():
-        name = f"{entity.name}.{event}"
-        if catalogue.enabled(name):
-            example = examples.of_row_event(name, entity.table, _OPERATIONS[event])
-            schema = schemas.of_row_event(name, entity, _OPERATIONS[event])
-            yield EventType(name, when, entity.name, entity.table, entity.title, example, schema)
-
-
-def _transition(entity: Entity, rule: Rule, examples: Examples, schemas: _Schemas) -> EventType:
-    schema = schemas.of_rule(rule, entity)
-    return EventType(rule.event, rule.when, entity.name, entity.table, entity.title, examples.of_rule(rule), schema)
+    types: list[EventType] = []
+    for entity in catalogue.entities:
+        about = entity.name, entity.table, entity.title
+        for event, when in ROW_EVENTS.items():
+            name, operation = f"{entity.name}.{event}", _OPERATIONS[event]
+            if catalogue.enabled(name):
+                example = examples.of_row_event(name, entity.table, operation)
+                types.append(EventType(name, when, *about, example, schemas.of_row_event(name, entity, operation)))
+        types += [
+            EventType(rule.event, rule.when, *about, examples.of_rule(rule), schemas.of_rule(rule, entity))
+            for rule in catalogue.rules_of(entity.name)
+        ]
+    return types
 
 
 _KEY: Final[Schema] = {"type": "object", "description": "The line's key."}
@@ -262,16 +253,11 @@ def operation_event_types() -> list[EventType]:
             entity=kind.subject,
             table="",
             title=kind.subject,
-            example=_payload(shown[kind.name]),
+            example=orjson.loads(event_payload(shown[kind.name])),
             schema=_schema(kind),
         )
         for kind in OPERATION_TYPES
     ]
-
-
-def _payload(event: Event) -> dict[str, Any]:
-    payload: dict[str, Any] = orjson.loads(event_payload(event))
-    return payload
 
 
 def _schema(kind: OperationType) -> dict[str, Any]:
