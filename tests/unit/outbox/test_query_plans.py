@@ -27,7 +27,7 @@ WALKS = {
     **{name: {"resealing"} for name in ("resealed", "forget_resealed")},
     **{name: {"active"} for name in ("late_endpoints", "oldest_due")},  # its own findings
     **{name: {"active", "json_each"} for name in ("due_endpoints", "next_due")},
-    "held": {"json_each"},
+    **{name: {"json_each"} for name in ("held", "lease_new")},
     "due": {"json_each", "endpoint", "head"},  # few endpoints; its own findings
     "events_newest": {"event", "newest"},
     "replays": {"replay"},
