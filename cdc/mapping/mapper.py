@@ -197,7 +197,7 @@ class BatchMapping:
                 if plan is not None:
                     self._map_change(plan, change)
             if touched and (permissions := permissions or self._permission_events()) is not None:
-                self._events += permissions.of(each)
+                self._events += permissions.map(each)
         return self._mapped(permissions, {} if emitted is None else emitted.changed)
 
     def release(self) -> Mapped:

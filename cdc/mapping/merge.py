@@ -92,7 +92,7 @@ def merge(changes: Sequence[RowChange]) -> list[MergedChange]:
 
 
 def key_before(change: RowChange | MergedChange) -> Row:
-    """The primary key that the before image holds."""
+    """Return the primary key that the before image holds."""
     assert change.before is not None
     key = key_of(change.before, tuple(change.key))
     assert key is not None, "both images of a change have the same columns"
@@ -139,6 +139,7 @@ class _Merger:
         self._renamed = False
 
     def add(self, change: RowChange) -> None:
+        """Merge one more change."""
         match change.operation:
             case Operation.UPDATE:
                 self._update(change)
@@ -264,7 +265,7 @@ def _same(one: Row | None, other: Row | None) -> bool:
 
 
 def _vacated_first(changes: Iterable[MergedChange]) -> list[MergedChange]:
-    """Return the changes, each after the one that frees the key which it takes; otherwise in the order given."""
+    """Return the changes, each after the one that frees the key which it takes; otherwise in their order."""
     changes = list(changes)
     owners = {(c.table, *(c.former_key or c.key).values()): c for c in changes if c.before is not None}
     ordered: dict[int, MergedChange] = {}

@@ -36,7 +36,7 @@ def must_be_read(change: RowChange | MergedChange, states: Mapping[str, str]) ->
 
 
 class Members:
-    """``found``: record of ``roles_users`` → role and nick."""
+    """The members of roles, as the stream has shown them (record of ``roles_users`` → role and nick)."""
 
     def __init__(self, state: str | None) -> None:
         self._state = state
@@ -57,7 +57,7 @@ class Members:
                     members._exchange(change, change.before, change.former_key or change.key)
         return members
 
-    def follow(self, changes: Iterable[MergedChange]) -> None:
+    def apply(self, changes: Iterable[MergedChange]) -> None:
         """Apply what one transaction did."""
         for change in changes:
             if change.table == MEMBERS_TABLE:
@@ -66,11 +66,12 @@ class Members:
                 else:
                     self._exchange(change, change.after, change.key)
 
-    def of(self, role: Value) -> list[Value]:
+    def nicks(self, role: Value) -> list[Value]:
         """Return the nicks of a role's members."""
         return list(dict.fromkeys(nick for member, nick in self._found.values() if member == role))
 
     def state(self) -> str:
+        """Return the members as text, for `MEMBERS`."""
         return json.dumps(self._found, ensure_ascii=False, separators=(",", ":"))
 
     def _exchange(self, change: MergedChange, row: Row | None, key: Row) -> None:
@@ -169,15 +170,17 @@ class Affected:
 
 
 def roles_of(change: MergedChange) -> Iterator[Value]:
-    """The roles whose access a change of ``roles_access`` touches."""
+    """Yield the roles whose access a change of ``roles_access`` touches."""
     for row in (change.before, change.after):
         if row is not None:
             yield row.get("codrole")
 
 
 def affected_users(changes: Iterable[MergedChange], members_of: MembersOf) -> list[Affected]:
-    """``members_of``: the nicks of a role's members when the transaction had committed; whom it removed is affected by
-    that change already."""
+    """Return the users whose permissions these changes affect.
+
+    ``members_of``: the nicks of a role's members when the transaction had committed; users whom it removed are affected
+    by that change already."""
     changes = [change for change in changes if change.table in PERMISSION_TABLES]
     users = [change for change in changes if change.table == USERS_TABLE]
     deleted = {change.key.get("nick") for change in users if change.operation is Operation.DELETE}
@@ -243,7 +246,7 @@ class PermissionEvents:
         """Return the held events, of these users or of all."""
         return [self._event(nick, causes) for nick, causes in self._burst.release(nicks).items()]
 
-    def of(self, transaction: MergedTransaction) -> list[Event]:
+    def map(self, transaction: MergedTransaction) -> list[Event]:
         """Return the events of a transaction that changed users or their roles; hold what only roles allow."""
         changes = [change for change in transaction.changes if change.table in PERMISSION_TABLES]
         if not changes:
@@ -251,10 +254,10 @@ class PermissionEvents:
         roles = any(change.table != USERS_TABLE for change in changes)
         if roles:
             self._members = self._members or Members(self._states.get(MEMBERS))
-            self._members.follow(changes)
+            self._members.apply(changes)
         events: list[Event] = []
         held: dict[int, list[Value]] = {}
-        for user in affected_users(changes, self._members.of if roles and self._members else lambda _role: ()):
+        for user in affected_users(changes, self._members.nicks if roles and self._members else lambda _role: ()):
             if all(change.table == ACCESS_TABLE for change in user.causes):
                 for change in user.causes:
                     held.setdefault(id(change), []).append(user.nick)
@@ -266,6 +269,7 @@ class PermissionEvents:
         return events
 
     def states_changed(self) -> dict[str, str | None]:
+        """Return the states that differ from those before the batch (None: to be removed)."""
         changed: dict[str, str | None] = {HELD: self._burst.state()}
         if self._members is not None:
             changed[MEMBERS] = self._members.state()
