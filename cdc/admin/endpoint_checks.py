@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
@@ -32,7 +32,7 @@ from cdc.model.audit import Note
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt
-from cdc.model.endpoint import NEVER_SENT, Endpoint, Header, check, check_rate, is_mail, is_pull, shown_url
+from cdc.model.endpoint import NEVER_SENT, OPTIONS, Endpoint, Header, check, check_rate, is_mail, is_pull, shown_url
 from cdc.model.errors import UsageError
 from cdc.model.event import TESTS, Event, Labels, matches
 from cdc.model.filter.values import FilterLimit
@@ -114,9 +114,37 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
     ``given``: the fields that are new, None for all.  Others are let be: where the configuration has changed since,
     what is wrong must be mendable one by one.
     """
-    for name, check_field in _CHECKS.items():
-        if given is None or name in given:
-            check_field(config, endpoint)
+    new = OPTIONS.keys() | {"url", "credential"} if given is None else given
+    if "url" in new:
+        check_url(endpoint.url, reach(config))
+        check_spelling(endpoint.url)
+        _check_client(endpoint)
+    if "condition" in new and endpoint.condition:
+        Condition(endpoint.condition)
+    if "transform" in new and endpoint.transform:
+        check_transform(endpoint.transform)
+    if "language" in new and endpoint.language not in LANGUAGES:
+        raise UsageError(f"There are no messages in the language {endpoint.language!r}.", f"{' or '.join(LANGUAGES)}")
+    columns = endpoint.fields if "fields" in new else ()
+    if len(columns) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in columns):
+        raise UsageError(
+            "The columns to send are not column names.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
+        )
+    if "headers" in new:
+        check_headers(endpoint.headers)
+        check_header_names(endpoint)
+        if broker_of(endpoint.url) is not None:
+            credentials(next((value for name, value in endpoint.headers if name.lower() == "authorization"), ""))
+    if "authentication" in new or "credential" in new:
+        check_authentication(endpoint, reach(config))
+    if "rate" in new:
+        check_rate(endpoint.rate)
+    if "disable_after" in new and not (isfinite(endpoint.disable_after) and endpoint.disable_after >= 0):
+        raise UsageError(
+            f"{endpoint.disable_after:g} s is not a valid time to disable an endpoint after.", "0 means never."
+        )
+    _check_configured(config, endpoint, new)
+
     scheme = scheme_of(endpoint.url)
     if endpoint.client_certificate and not (scheme == "https" or (scheme in SCHEMES and SCHEMES[scheme].tls)):
         raise UsageError("A client certificate needs https.", "Give the endpoint an https URL, or no certificate.")
@@ -127,12 +155,6 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
     check(endpoint)
 
 
-def _check_url(config: Config, endpoint: Endpoint) -> None:
-    check_url(endpoint.url, reach(config))
-    check_spelling(endpoint.url)
-    _check_client(endpoint)
-
-
 def _check_client(endpoint: Endpoint) -> None:
     """Raise `UsageError` where the client of the endpoint's broker is not installed."""
     broker = broker_of(endpoint.url)
@@ -140,57 +162,14 @@ def _check_client(endpoint: Endpoint) -> None:
         check_client(broker)
 
 
-def _check_condition(_: Config, endpoint: Endpoint) -> None:
-    if endpoint.condition:
-        Condition(endpoint.condition)
-
-
-def _check_transform(_: Config, endpoint: Endpoint) -> None:
-    if endpoint.transform:
-        check_transform(endpoint.transform)
-
-
-def _check_language(_: Config, endpoint: Endpoint) -> None:
-    if endpoint.language not in LANGUAGES:
-        raise UsageError(f"There are no messages in the language {endpoint.language!r}.", f"{' or '.join(LANGUAGES)}")
-
-
-def _check_fields(_: Config, endpoint: Endpoint) -> None:
-    if len(endpoint.fields) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in endpoint.fields):
-        raise UsageError(
-            "The columns to send are not column names.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
-        )
-
-
-def _check_headers(_: Config, endpoint: Endpoint) -> None:
-    check_headers(endpoint.headers)
-    check_header_names(endpoint)
-    if broker_of(endpoint.url) is not None:
-        credentials(next((value for name, value in endpoint.headers if name.lower() == "authorization"), ""))
-
-
-def _check_authentication(config: Config, endpoint: Endpoint) -> None:
-    check_authentication(endpoint, reach(config))
-
-
-def _check_rate(_: Config, endpoint: Endpoint) -> None:
-    check_rate(endpoint.rate)
-
-
-def _check_disable_after(_: Config, endpoint: Endpoint) -> None:
-    if not (isfinite(endpoint.disable_after) and endpoint.disable_after >= 0):
-        raise UsageError(
-            f"{endpoint.disable_after:g} s is not a valid time to disable an endpoint after.", "0 means never."
-        )
-
-
-def _check_proxy(config: Config, endpoint: Endpoint) -> None:
-    _check_named("proxy", endpoint.proxy, "proxies", config.dispatch.proxies)
-
-
-def _check_client_certificate(config: Config, endpoint: Endpoint) -> None:
-    table = config.dispatch.client_certificates
-    _check_named("client certificate", endpoint.client_certificate, "client_certificates", table)
+def _check_configured(config: Config, endpoint: Endpoint, names: Collection[str]) -> None:
+    """Raise `UsageError` for a proxy or client certificate, of these fields, that the configuration does not have."""
+    dispatch = config.dispatch
+    if "proxy" in names:
+        _check_named("proxy", endpoint.proxy, "proxies", dispatch.proxies)
+    if "client_certificate" in names:
+        certificate = endpoint.client_certificate
+        _check_named("client certificate", certificate, "client_certificates", dispatch.client_certificates)
 
 
 def _check_named(kind: str, name: str, option: str, known: Mapping[str, object]) -> None:
@@ -199,29 +178,13 @@ def _check_named(kind: str, name: str, option: str, known: Mapping[str, object])
         raise UsageError(f"The configuration has no {kind} {name!r}.", there_are)
 
 
-_CHECKS: dict[str, Callable[[Config, Endpoint], None]] = {
-    "url": _check_url,
-    "condition": _check_condition,
-    "transform": _check_transform,
-    "language": _check_language,
-    "fields": _check_fields,
-    "headers": _check_headers,
-    "authentication": _check_authentication,
-    "credential": _check_authentication,
-    "rate": _check_rate,
-    "disable_after": _check_disable_after,
-    "proxy": _check_proxy,
-    "client_certificate": _check_client_certificate,
-}
-
-
 def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     """Return the reason why no delivery to a stored endpoint can be sent in this configuration."""
     try:
         check_url(endpoint.url, reach(config))
         _check_client(endpoint)
-        for name in ("proxy", "client_certificate", "authentication"):
-            _CHECKS[name](config, endpoint)
+        _check_configured(config, endpoint, ("proxy", "client_certificate"))
+        check_authentication(endpoint, reach(config))
     except UsageError as error:
         return UsageError(f"{shown_url(endpoint)} cannot get events: {error.message}", error.hint)
     return None
