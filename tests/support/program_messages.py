@@ -78,6 +78,7 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
 _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "capture/base.py": ("foreign", "remedy"),
     "capture/binlog/inspector.py": ("refused", "advised", "_CONFIGURATION"),
+    "capture/estimate.py": ("estimate",),
     "capture/logical/source.py": ("problems",),
     "capture/logical/slot.py": ("read_state",),
     "capture/slot/plan.py": ("drift",),
