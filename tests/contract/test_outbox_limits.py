@@ -25,7 +25,7 @@ async def test_pause_outlives_what_the_breaker_does(
     await outbox.add_endpoint(endpoint("https://example.com"))
     clock = ManualClock()
     scheduler = Scheduler(64, clock, no_jitter, shared=outbox.limits is not None)
-    limits = SharedLimits(outbox.limits, "w", clock, scheduler)
+    limits = outbox.limits and SharedLimits(outbox.limits, "w", clock, scheduler)  # none of a single process
     scheduler.follow(await outbox.endpoints())
     channel = scheduler.channels["ep_1"]
     flow, now = channel.flow, clock.monotonic()
@@ -42,9 +42,11 @@ async def test_pause_outlives_what_the_breaker_does(
     }
     for act in order:
         acts[act]()
-        limits.ended(channel)
-        if publish_each:
-            await limits.publish()
-    await limits.publish()
-    await limits.follow()
+        if limits:
+            limits.ended(channel)
+            if publish_each:
+                await limits.publish()
+    if limits:
+        await limits.publish()
+        await limits.follow()
     assert 300 < flow.wait(clock.monotonic()) <= 600
