@@ -24,7 +24,7 @@ _PATH = Path("memory")
 def empty_database(made: list[sqlite3.Connection] = []) -> sqlite3.Connection:  # noqa: B006 - migrated once a process
     """Return a database in memory with the newest schema."""
     if not made:
-        made.append(sqlite3.connect(":memory:", isolation_level=None))
+        made.append(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))  # of any test
         migrate_sqlite(made[0], _PATH)
     database = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512, check_same_thread=False)
     made[0].backup(database)
