@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
+from types import GenericAlias
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, SecretStr, create_model
@@ -151,7 +152,7 @@ def _entered(each: EndpointOption) -> Any:
         return Annotated[each.type | None, Field(max_length=each.longest, description=each.note, **limits)]
     item = get_args(each.type)[0]
     element = Name if item is str else Annotated[item, Field(**limits)]
-    return Annotated[list[element] | None, Field(max_length=each.longest, description=each.note)]  # type: ignore[valid-type]
+    return Annotated[GenericAlias(list, element) | None, Field(max_length=each.longest, description=each.note)]
 
 
 def _with_entered_options(model: type[M]) -> type[M]:
@@ -168,7 +169,8 @@ def _with_shown_options(model: type[M]) -> type[M]:
     """Return the model with a field for each option, as it is shown."""
     made: dict[str, Any] = {}
     for each in OPTIONS.values():
-        shown = list[get_args(each.type)[0]] if get_origin(each.type) is tuple else each.type  # type: ignore[misc]
+        # JSON has no tuple, only a list of the same items
+        shown = GenericAlias(list, get_args(each.type)[:1]) if get_origin(each.type) is tuple else each.type
         made[each.name] = (_SHOWN.get(each.name, shown), Field(description=each.note))
     return create_model(model.__name__, __base__=model, __module__=__name__, __doc__=model.__doc__, **made)
 

@@ -250,8 +250,8 @@ class BatchMapping:
     def _map_existing(self, changes: Iterable[RowChange], existing: Existing) -> None:
         """Rows that a backfill read, or records whose date has come, if they meet the rule as they are now.
 
-        Ids depend on nothing but the job (of a rule by time: rule and day) and the record: what is read again, whenever
-        and in whatever pages, has the same."""
+        Ids depend only on the job (of a rule by time: rule and day) and the record: a row that is read again, at
+        any time and in pages of any size, has the same id."""
         due, ids = existing.due, dict[str, ExistingIds]()
         for change in changes:
             table, row, days = change.table, opened(change.after or {}), None

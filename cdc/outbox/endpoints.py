@@ -153,9 +153,9 @@ async def restore(db: Database, endpoint: Endpoint) -> None:
 
 
 async def change(db: Database, endpoint_id: str, change: EndpointChange, note: Note = ()) -> Endpoint:
-    """Change what is given in one write, whatever others change at the same time; the endpoint as it is then.
-    Its unfinished deliveries keep to a new order at once.  Raises `UsageError` when there is none.  The row, or the
-    file, is locked from the read to the write."""
+    """Change the fields that ``change`` names, in one write that keeps concurrent changes of others.  Return the
+    changed endpoint.  Its unfinished deliveries keep to a new order at once.  Raises `UsageError` when there is none.
+    The row, or the file, is locked from the read to the write."""
     number, _ = await _find(db, endpoint_id)
     (row,) = await db.rows("endpoints_of", ids=[endpoint_id])
     found = db.endpoint_from(row)

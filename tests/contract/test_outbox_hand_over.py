@@ -1,4 +1,4 @@
-"""What a store leases as it makes it, for the dispatcher of the same process: as a lease right after it would."""
+"""A store leases new deliveries for the dispatcher of its process, as a lease right after the store would."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_each_endpoint_gets_one_and_as_many_as_may_be(outbox: OutboxStore)
 
 @pytest.mark.parametrize("order", [Order.RECORD, Order.ENDPOINT])
 async def test_order_of_a_record_is_kept(outbox: OutboxStore, order: Order) -> None:
-    """What waits for an earlier one is not handed over, whether that is being sent, waits for a retry, or is new."""
+    """A delivery is not handed over while an earlier one of its record is new, is being sent, or waits for a retry."""
     await outbox.add_endpoint(endpoint(order=order))
     (first,) = (await stored(outbox, event(1, "r:1"), event(2, "r:1"))).leased
     assert first.event_id == "evt_1"

@@ -148,8 +148,7 @@ class Outboxes(RuleBasedStateMachine):
         assert {each.endpoint_id for each in leased} == set(due[:limit])
 
     def _lease(self, worker: str, limit: int, room: dict[str, int], *, only: bool) -> list[LeasedDelivery]:
-        """Of each endpoint the oldest that are due, no more than there is room for, and of all these first the first of
-        each endpoint, then the second of each."""
+        """Lease the oldest due deliveries of each endpoint, up to its room: the first of each, then the second."""
         turns = {endpoint_id: turn for turn, endpoint_id in enumerate(room)}
         ranked = [
             (rank, turns.get(endpoint_id, -1), place)
@@ -194,7 +193,7 @@ class Outboxes(RuleBasedStateMachine):
     def finish(
         self, data: st.DataObject, states: list[tuple[DeliveryState, int]], disable: bool, announced: bool
     ) -> None:
-        """Of any lease ever made, so also of expired, released and cancelled ones, which decide nothing."""
+        """Finish any leases ever made: those that expired, were released or cancelled change nothing."""
         most = len(states)
         drawn = data.draw(st.lists(st.sampled_from(self.leases), min_size=1, max_size=most, unique_by=_lease_id))
         outcomes = []

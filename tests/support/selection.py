@@ -21,7 +21,6 @@ LESS = {
     "CDC_TEST_CHAOS": "6",
     "CDC_TEST_EXAMPLES": "20",
     "CDC_TEST_KILLED": "1000",
-    "CDC_TEST_REST_ROWS": "3000",
     "CDC_TEST_TRANSACTIONS": "200",
 }
 #: Long tests that only `make test-all` has: another of the same subject runs in a short run.

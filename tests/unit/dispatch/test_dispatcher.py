@@ -173,7 +173,7 @@ async def test_hand_over_respects_what_an_endpoint_takes_at_once_and_all_may_hol
 
 
 async def test_requests_of_a_busy_tenant_let_the_loop_go_round() -> None:
-    """So many are made in one pass of the loop, which whoever answers or stores waits for."""
+    """One pass of the event loop makes at most `IN_A_PASS` requests: stores and answers wait for the pass."""
     endpoints = [endpoint(f"http://{number}", f"ep_{number}") for number in range(3 * IN_A_PASS)]
     store, clock, made = await outbox(*endpoints, events=2), ManualClock(), list[int]()
 
