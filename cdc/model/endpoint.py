@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar, get_type_hints
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from yarl import URL
 
@@ -434,6 +434,10 @@ class EndpointFilter:
     sources: tuple[str, ...] = ()
 
 
+#: A method of Telegram's Bot API that sends something, at api.telegram.org or a server of one's own.
+_BOT: Final = re.compile(r"/bot\d+:[^/]+/send", re.IGNORECASE)
+
+
 def check(endpoint: Endpoint) -> None:
     """Raises `UsageError` for fields that do not go together, or are out of bounds."""
     if not 1 <= endpoint.batch_size <= LARGEST_BATCH:
@@ -458,6 +462,16 @@ def check(endpoint: Endpoint) -> None:
             "A consumer fetches its events: it has no batches, rate, transform, headers, authentication, proxy or "
             "client certificate.",
             "Leave these out.",
+        )
+    parts = urlsplit(endpoint.url)
+    if (
+        _BOT.match(parts.path)
+        and "chat_id" not in endpoint.transform
+        and not dict(parse_qsl(parts.query)).get("chat_id", "").strip()
+    ):
+        raise UsageError(
+            "The URL names no chat of Telegram, so its bot would not know where to write.",
+            "Add ?chat_id= with the number of the chat, or with @ and the name of a public channel, to the URL.",
         )
     if endpoint.transform and is_mail(endpoint.url):
         raise UsageError("Mail has its own form, so a transform does not go with it.", "Leave the transform out.")

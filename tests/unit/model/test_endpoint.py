@@ -19,6 +19,9 @@ from support.outboxes import endpoint
         {"order": Order.NONE, "batch_size": 2},
         {"batch_size": LARGEST_BATCH, "batch_wait": LONGEST_BATCH_WAIT},
         {"batch_size": 2, "batch_wait": 0.0},
+        {"url": "https://api.telegram.org/bot12:AbC/sendMessage?chat_id=-100123&message_thread_id=4"},
+        {"url": "https://api.telegram.org/bot12:AbC/sendMessage", "transform": '{"chat_id": 7, "text": message}'},
+        {"url": "https://robots.example.com/bottles/sendMessage"},
     ],
 )
 def test_what_goes_together(fields: dict[str, Any]) -> None:
@@ -34,6 +37,9 @@ def test_what_goes_together(fields: dict[str, Any]) -> None:
         ({"batch_size": 2, "batch_wait": 60.5}, "A batch cannot wait for 60.5 s."),
         ({"batch_size": 2, "batch_wait": float("nan")}, "A batch cannot wait for nan s."),
         ({"batch_size": 2, "order": Order.ENDPOINT}, "one event at a time"),
+        ({"url": "https://api.telegram.org/bot12:AbC/sendMessage"}, "no chat of Telegram"),
+        ({"url": "https://api.telegram.org/bot12:AbC/sendMessage?chat_id="}, "no chat of Telegram"),
+        ({"url": "https://bots.example.com/bot12:AbC/sendmessage?text=chat_id"}, "no chat of Telegram"),
     ],
 )
 def test_what_does_not(fields: dict[str, Any], sentence: str) -> None:

@@ -73,6 +73,7 @@ FIELDS = {
         ({"headers": "Content-Length: 5"}, "La cabecera Content-Length la pone cada entrega por sí misma."),
         ({"headers": "Bad name: x"}, "no es el nombre de una cabecera. Escriba Nombre: valor"),
         ({"fields": "total\x07"}, "Las columnas que se envían no son nombres de columnas. Escriba hasta"),
+        ({"url": "https://api.telegram.org/bot12:AbC/sendMessage"}, "no indica ningún chat de Telegram, así que"),
         ({"proxy": "other"}, "La configuración no tiene el proxy 'other'. Añádalo a proxies, en [dispatch]."),
     ],
 )
