@@ -43,6 +43,25 @@ def message(event: Mapping[str, Any], record: str, label: Label, language: str) 
     return _joined(_spaced(noun, code, verb.replace("*", "".join(ending))), *others)
 
 
+def occasion(name: str, language: str) -> str:
+    """Return when an event, or one of a pattern, happens: ``an invoice is paid``; empty: there are no words for it."""
+    words, (entity, _, what) = _words()[language], name.rpartition(".")
+    clause, entity = words["when"].get(name) or words["when"].get(what), entity or "*"
+    if not clause or ("*" in entity and entity != "*"):
+        return ""
+    return str(clause.format(words["one"].get(entity) or words["one"]["table"].format(entity)))
+
+
+def event_title(name: str, language: str) -> str:
+    """Return an event in a few words, ``Invoice paid``; its name where there are none for it."""
+    words, (entity, _, what) = _words()[language], name.rpartition(".")
+    noun, *ending = words["nouns"].get(entity, ("",))
+    if noun and what in words["verbs"]:
+        return f"{noun} {words['verbs'][what].replace('*', ''.join(ending))}"
+    sentence = occasion(name, language)
+    return f"{sentence[:1].upper()}{sentence[1:]}" if sentence else name
+
+
 def _by_time(words: Mapping[str, Any], what: str, days: int | None) -> str:
     """Return what happens so many days after its date, negative before it; empty: there are no words for it."""
     if days is None or what not in words:

@@ -28,6 +28,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent, get_decimal_symbol, get_group_symbol
 from babel.support import NullTranslations, Translations
 
+from cdc.dispatch.message import event_title, occasion
 from cdc.model.errors import CdcError
 
 #: Longer texts (characters) are not messages of this program, nor do messages hold each other more deeply.
@@ -215,6 +216,14 @@ class Language:
     def plural(self, one: str, many: str, number: int, **values: object) -> str:
         """The form for ``number``, which is also ``%(number)s``."""
         return self.translations.ungettext(one, many, number) % {"number": self.number(number), **values}
+
+    def when(self, event: str) -> str:
+        """Return when an event, or one of a pattern, happens: ``se paga una factura``; empty: there are no words."""
+        return occasion(event, self.code)
+
+    def event(self, name: str) -> str:
+        """Return an event in a few words, ``Factura pagada``; its name where there are none for it."""
+        return event_title(name, self.code)
 
     def number(self, value: float, digits: int = 0) -> str:
         return _number(self.code, round(value, digits))

@@ -10,7 +10,7 @@ import pytest
 from cdc.api.endpoints import Language, Preset
 from cdc.config import Config
 from cdc.config.rules import event_types, label
-from cdc.dispatch.message import LANGUAGES
+from cdc.dispatch.message import LANGUAGES, event_title, occasion
 from cdc.dispatch.transform import PRESETS, Body, Shape, TransformFailed, preset, shaped
 from cdc.mapping.catalogue import load_catalogue
 from cdc.model.event import Label
@@ -83,6 +83,33 @@ def test_every_event_of_the_catalogue_has_words(language: str) -> None:
         assert text, kind.name
         assert kind.name not in text, kind.name
     assert {each.name for each in OPERATION_TYPES} <= {kind.name for kind in event_types(Config())}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_event_of_the_catalogue_has_a_sentence_of_its_own(language: str) -> None:
+    names = [kind.name for kind in event_types(Config())]
+    for words in (occasion, event_title):
+        sentences = [words(name, language) for name in names]
+        assert "" not in sentences
+        assert [name for name, sentence in zip(names, sentences, strict=True) if name in sentence] == []
+        assert len(set(sentences)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "title"),
+    [
+        ("invoice.paid", "se paga una factura", "Factura pagada"),
+        ("invoice.*", "ocurre algo con una factura", "Ocurre algo con una factura"),
+        ("*.deleted", "se elimina cualquier registro", "Se elimina cualquier registro"),
+        ("*", "ocurre algo con cualquier registro", "Ocurre algo con cualquier registro"),
+        ("tarjetas.created", "se crea un registro de tarjetas", "Se crea un registro de tarjetas"),
+        ("source.gap", "no se ha podido capturar un cambio", "No se ha podido capturar un cambio"),
+        ("invoice.large", "", "invoice.large"),
+        ("inv*.paid", "", "inv*.paid"),
+    ],
+)
+def test_events_and_patterns_in_words(name: str, sentence: str, title: str) -> None:
+    assert (occasion(name, "es"), event_title(name, "es")) == (sentence, title)
 
 
 def test_the_users_rules_say_what_a_record_is_called() -> None:
