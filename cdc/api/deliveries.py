@@ -149,8 +149,8 @@ class ReplayResource(ResponseModel):
     selection: ReplaySelection
     rate: float
     total: int | None = Field(description="How many there were when it was asked for; null: too many to be counted.")
-    deliveries: int = Field(description="Made due so far.")
-    expunged: int = Field(description="Passed over so far.")
+    deliveries: int = Field(description="Queued so far.")
+    expunged: int = Field(description="Skipped so far.")
     requested_by: str
     created_at: Moment
     finished_at: Moment | None

@@ -33,8 +33,8 @@ Moment = Annotated[
 MOST = 200
 NEXT = "The cursor of the page behind; null on the last one."
 SHORT_PAGES = (
-    "A search takes a bounded time: where it has to look at much, a page may be short or empty, and has a `next` all "
-    "the same, to go on from. The search is at its end when `next` is null."
+    "Searches are time-limited: a page may be short or empty; while `next` is set, continue. The search has ended when "
+    "`next` is null."
 )
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EVENT_ID = "evt_"

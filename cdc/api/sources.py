@@ -43,7 +43,7 @@ class DueRule(ResponseModel):
     days: list[int] = Field(description="Days since the date that make events; negative: before it.")
     complete: str | None = Field(description="The last day that was worked through.", examples=["2026-11-24"])
     next: Moment = Field(description="When the next day begins.")
-    problem: str | None = Field(description="Why the rule is off all the same.")
+    problem: str | None = Field(description="Why the rule is off although enabled.")
 
 
 class DueRules(ResponseModel):

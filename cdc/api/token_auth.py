@@ -85,7 +85,7 @@ class TokenAuth:
         if caller is None:
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
-                "This needs a token that is known here.",
+                "Missing or unknown API token.",
                 "Send Authorization: Bearer cdct_…; cdc token add makes one.",
                 headers={"WWW-Authenticate": "Bearer"},
             )

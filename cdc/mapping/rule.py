@@ -27,7 +27,7 @@ ROW_EVENTS: dict[str, str] = {
     "updated": "a row is changed in more than noise columns",
     "deleted": "a row is deleted, by itself or by a foreign key's cascade",
     "read": "an existing row is read again after a gap in the capture; only for endpoints that write the event out",
-    "existing": "a row that was there already, sent by `cdc backfill`; only for who names the event",
+    "existing": "a row that was there already, sent by `cdc backfill`; only for endpoints that name the event",
     "truncated": "the whole table is emptied at once (TRUNCATE); key and data are empty",
 }
 

@@ -190,4 +190,4 @@ async def test_a_wrong_token_or_name_ends_the_program(serving: Serving) -> None:
     program = serving.program
     program.token = "cdct_wrong"
     assert await program.once(HANDLER) == 2
-    assert "This needs a token that is known here." in program.errors.read_text()
+    assert "Missing or unknown API token." in program.errors.read_text()

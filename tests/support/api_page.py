@@ -81,7 +81,7 @@ def text() -> str:
         parts.append(f"\n## {tag.capitalize()}")
         for each in operations:
             parts += _operation(each, described["paths"][PREFIX + each.path][each.method.lower()])
-    parts.append("\n## Objects\n\nA star marks what is always there, or must be.")
+    parts.append("\n## Objects\n\n`*` = always present / required.")
     for name, schema in schemas.items():
         if "properties" in schema:
             parts += _object(name, schema)

@@ -751,7 +751,7 @@ export interface InvoiceRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Customer invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Customer invoice: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface InvoiceExisting extends WebhookEventBase {
   event: "invoice.existing";
   key: { idfactura: number };
@@ -871,7 +871,7 @@ export interface SupplierInvoiceRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Supplier invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Supplier invoice: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierInvoiceExisting extends WebhookEventBase {
   event: "supplier_invoice.existing";
   key: { idfactura: number };
@@ -991,7 +991,7 @@ export interface EstimateRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Estimate for a customer: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Estimate for a customer: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface EstimateExisting extends WebhookEventBase {
   event: "estimate.existing";
   key: { idpresupuesto: number };
@@ -1093,7 +1093,7 @@ export interface SupplierEstimateRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Estimate of a supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Estimate of a supplier: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierEstimateExisting extends WebhookEventBase {
   event: "supplier_estimate.existing";
   key: { idpresupuesto: number };
@@ -1186,7 +1186,7 @@ export interface OrderRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Customer order: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Customer order: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface OrderExisting extends WebhookEventBase {
   event: "order.existing";
   key: { idpedido: number };
@@ -1279,7 +1279,7 @@ export interface SupplierOrderRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Order to a supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Order to a supplier: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierOrderExisting extends WebhookEventBase {
   event: "supplier_order.existing";
   key: { idpedido: number };
@@ -1372,7 +1372,7 @@ export interface DeliveryNoteRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Delivery note to a customer: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Delivery note to a customer: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface DeliveryNoteExisting extends WebhookEventBase {
   event: "delivery_note.existing";
   key: { idalbaran: number };
@@ -1465,7 +1465,7 @@ export interface SupplierDeliveryNoteRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Delivery note of a supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Delivery note of a supplier: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierDeliveryNoteExisting extends WebhookEventBase {
   event: "supplier_delivery_note.existing";
   key: { idalbaran: number };
@@ -1558,7 +1558,7 @@ export interface ReceiptRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Receipt (an instalment to be paid) of a customer invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Receipt (an instalment to be paid) of a customer invoice: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface ReceiptExisting extends WebhookEventBase {
   event: "receipt.existing";
   key: { idrecibo: number };
@@ -1642,7 +1642,7 @@ export interface SupplierReceiptRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Receipt (an instalment to be paid) of a supplier invoice: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Receipt (an instalment to be paid) of a supplier invoice: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierReceiptExisting extends WebhookEventBase {
   event: "supplier_receipt.existing";
   key: { idrecibo: number };
@@ -1730,7 +1730,7 @@ export interface PaymentRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Payment of a customer receipt: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Payment of a customer receipt: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface PaymentExisting extends WebhookEventBase {
   event: "payment.existing";
   key: { idpago: number };
@@ -1792,7 +1792,7 @@ export interface SupplierPaymentRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Payment of a supplier receipt: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Payment of a supplier receipt: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierPaymentExisting extends WebhookEventBase {
   event: "supplier_payment.existing";
   key: { idpago: number };
@@ -1850,7 +1850,7 @@ export interface CustomerRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Customer: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Customer: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface CustomerExisting extends WebhookEventBase {
   event: "customer.existing";
   key: { codcliente: string };
@@ -1898,7 +1898,7 @@ export interface SupplierRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Supplier: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Supplier: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface SupplierExisting extends WebhookEventBase {
   event: "supplier.existing";
   key: { codproveedor: string };
@@ -1946,7 +1946,7 @@ export interface ContactRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Contact or address: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Contact or address: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface ContactExisting extends WebhookEventBase {
   event: "contact.existing";
   key: { idcontacto: number };
@@ -1994,7 +1994,7 @@ export interface ProductRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Product: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Product: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface ProductExisting extends WebhookEventBase {
   event: "product.existing";
   key: { idproducto: number };
@@ -2051,7 +2051,7 @@ export interface VariantRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Variant of a product: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Variant of a product: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface VariantExisting extends WebhookEventBase {
   event: "variant.existing";
   key: { idvariante: number };
@@ -2108,7 +2108,7 @@ export interface StockRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Stock of a product in a warehouse: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Stock of a product in a warehouse: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface StockExisting extends WebhookEventBase {
   event: "stock.existing";
   key: { idstock: number };
@@ -2174,7 +2174,7 @@ export interface UserRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** User of FacturaScripts: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** User of FacturaScripts: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface UserExisting extends WebhookEventBase {
   event: "user.existing";
   key: { nick: string };
@@ -2276,7 +2276,7 @@ export interface RoleRead extends WebhookEventBase {
   links?: { record?: string };
 }
 
-/** Role: a row that was there already, sent by `cdc backfill`; only for who names the event. */
+/** Role: a row that was there already, sent by `cdc backfill`; only for endpoints that name the event. */
 export interface RoleExisting extends WebhookEventBase {
   event: "role.existing";
   key: { codrole: string };

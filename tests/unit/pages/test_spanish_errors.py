@@ -118,7 +118,7 @@ async def test_source_that_fails(site: Managed) -> None:
     async with visiting(site, "ann") as ann:
         overview = await ann.get("/", headers=SPANISH)
         sources = await ann.get("/sources", headers=SPANISH)
-    said = "Sin conexión con la base de datos erp de mysql en db:3306 (usuario cdc): &lt;b&gt; (error 2003)."
+    said = "Sin conexión con la base de datos mysql «erp» en db:3306 (usuario cdc): &lt;b&gt; (error 2003)."
     assert "El origen main no se puede leer desde el " in overview.text
     assert said in overview.text
     assert said in sources.text
