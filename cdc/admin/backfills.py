@@ -115,7 +115,7 @@ def _checked(rules: Catalogue, tables: Sequence[str]) -> list[str]:
     if unknown:
         raise UsageError(
             f"No event reports existing rows of {', '.join(unknown)}.",
-            "cdc event list shows the events (*.existing); a table of yours is named in the rules: docs/events.md.",
+            "cdc event kinds shows the events (*.existing); a table of yours is named in the rules: docs/events.md.",
         )
     return known
 

@@ -103,7 +103,7 @@ def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]
             if pattern in RETIRED:
                 raise UsageError(f"There is no event {pattern} any more.", RETIRED[pattern])
             near = near_events(pattern, names, {each.table: each.name for rules in known for each in rules.entities})
-            hint = f"Did you mean {', '.join(near)}?" if near else "cdc event list shows all."
+            hint = f"Did you mean {', '.join(near)}?" if near else "cdc event kinds shows all."
             raise UsageError(f"No event is called {pattern}.", hint)
     return patterns
 

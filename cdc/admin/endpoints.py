@@ -230,7 +230,7 @@ class Endpoints(UseCases):
             if kind.name == event_name:
                 return kind.example
         check_patterns(self._config, (event_name,))
-        raise UsageError(f"There is no example of {event_name}.", "cdc event list shows the events.")
+        raise UsageError(f"There is no example of {event_name}.", "cdc event kinds shows the events.")
 
     async def fitting(
         self, wanted: Mapping[str, Any], events: Sequence[StoredEvent], shape: PreviewShape | None = None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -79,52 +79,67 @@ class LazyGroup(click.Group):
             raise click.NoSuchCommand(args[0], possibilities=self.lazy, ctx=ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, sentence) for name, (_, sentence) in self.lazy.items()])
-
 
 INTERRUPTED = 130
-COMMANDS = {
-    "demo": ("cdc.cli.demo:demo", "Show everything at work on a PostgreSQL of its own."),
-    "setup": ("cdc.cli.setup:setup", "Lead from nothing to the first signed webhook."),
-    "install-triggers": ("cdc.cli.trigger:install_triggers", "Install or update the journal and the triggers."),
-    "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
-    "install-slot": ("cdc.cli.trigger:install_slot", "Install or update publication and replication slot."),
-    "uninstall-slot": ("cdc.cli.trigger:uninstall_slot", "Remove the replication slot and the publication."),
-    "grants": ("cdc.cli.trigger:grants", "Print the database accounts that each source needs."),
-    "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
-    "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
-    "worker": ("cdc.cli.run:worker", "Show which process reads which source, and empty one."),
-    "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
-    "table": ("cdc.cli.source:table", "List tables, and why each is captured or not."),
-    "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
-    "consume": ("cdc.cli.consume:consume", "Fetch a consumer's events, and run a program for each."),
-    "apply": ("cdc.cli.apply:apply", "Make endpoints equal to those in a file."),
-    "export": ("cdc.cli.apply:export", "Print endpoints as a file for cdc apply."),
-    "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
-    "replay": ("cdc.cli.delivery:replay", "Send finished deliveries again, with the same ids."),
-    "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (*.existing)."),
-    "due": ("cdc.cli.backfill:due", "List the rules by time, and what a day brings."),
-    "quarantine": ("cdc.cli.backfill:quarantine", "Show, reread and remove changes that were skipped."),
-    "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
-    "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),
-    "user": ("cdc.cli.access:user", "Manage the users of the web page."),
-    "token": ("cdc.cli.access:token", "Manage the tokens for programs that call the API."),
-    "portal-link": ("cdc.cli.access:portal_link", "Manage links that open the page for one tenant."),
-    "audit": ("cdc.cli.access:audit", "Show, export and check the audit log."),
-    "support-bundle": (
-        "cdc.cli.doctor:support_bundle",
-        "Write a ZIP file for support, without personal data.",
-    ),
-    "listen": ("cdc.cli.consume:listen", "Receive webhooks here and verify their signatures."),
-    "service": ("cdc.cli.run:service", "Print a systemd unit, to run cdc as a service."),
-    "config": ("cdc.cli.config:config", "Print a new or the effective configuration."),
+#: The commands as the help lists them: in groups, those that people need first before all others.
+SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "Start with": {
+        "setup": ("cdc.cli.setup:setup", "Lead from nothing to the first signed webhook."),
+        "run": ("cdc.cli.run:run", "Run the consumer: capture changes and send webhooks."),
+        "endpoint": ("cdc.cli.endpoint:endpoint", "Add, change and test the URLs that receive events."),
+        "delivery": ("cdc.cli.delivery:delivery", "Search the delivery log and retry single deliveries."),
+        "doctor": ("cdc.cli.doctor:doctor", "Check everything, and say how to fix what is wrong."),
+    },
+    "Set up": {
+        "demo": ("cdc.cli.demo:demo", "Show everything at work on a PostgreSQL of its own."),
+        "config": ("cdc.cli.config:config", "Print a new or the effective configuration."),
+        "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
+        "grants": ("cdc.cli.trigger:grants", "Print the database accounts that each source needs."),
+        "install-triggers": ("cdc.cli.trigger:install_triggers", "Install or update the journal and the triggers."),
+        "service": ("cdc.cli.run:service", "Print a systemd unit, to run cdc as a service."),
+    },
+    "Operate": {
+        "worker": ("cdc.cli.run:worker", "Show which process reads which source, and empty one."),
+        "outbox": ("cdc.cli.outbox:outbox", "Create, back up and move the store of the events."),
+        "quarantine": ("cdc.cli.backfill:quarantine", "Show, reread and remove changes that were skipped."),
+        "support-bundle": ("cdc.cli.doctor:support_bundle", "Write a ZIP file for support, without personal data."),
+    },
+    "Send": {
+        "replay": ("cdc.cli.delivery:replay", "Send finished deliveries again, with the same ids."),
+        "backfill": ("cdc.cli.backfill:backfill", "Send existing rows as events (*.existing)."),
+        "apply": ("cdc.cli.apply:apply", "Make endpoints equal to those in a file."),
+        "export": ("cdc.cli.apply:export", "Print endpoints as a file for cdc apply."),
+        "consume": ("cdc.cli.consume:consume", "Fetch a consumer's events, and run a program for each."),
+        "listen": ("cdc.cli.consume:listen", "Receive webhooks here and verify their signatures."),
+    },
+    "Look": {
+        "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
+        "table": ("cdc.cli.source:table", "List tables, and why each is captured or not."),
+        "due": ("cdc.cli.backfill:due", "List the rules by time, and what a day brings."),
+    },
+    "Access": {
+        "user": ("cdc.cli.access:user", "Manage the users of the web page."),
+        "token": ("cdc.cli.access:token", "Manage the tokens for programs that call the API."),
+        "portal-link": ("cdc.cli.access:portal_link", "Manage links that open the page for one tenant."),
+        "audit": ("cdc.cli.access:audit", "Show, export and check the audit log."),
+    },
+    "Advanced": {
+        "uninstall-triggers": ("cdc.cli.trigger:uninstall_triggers", "Remove all triggers and the journal."),
+        "install-slot": ("cdc.cli.trigger:install_slot", "Install or update publication and replication slot."),
+        "uninstall-slot": ("cdc.cli.trigger:uninstall_slot", "Remove the replication slot and the publication."),
+    },
 }
+COMMANDS: Final = {name: command for commands in SECTIONS.values() for name, command in commands.items()}
 
 
 class Application(LazyGroup):
     """Turns every way to end into an exit code and, on standard error, one sentence and a hint."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), sentence) for name, (_, sentence) in commands.items()])
 
     def main(  # type: ignore[override]  # click's overloads choose by a flag whether it returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -137,7 +152,7 @@ class Application(LazyGroup):
             code = super().main(arguments, prog_name, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader has enough (`cdc event list | head`); the rest of the buffer must not raise again at exit.
+            # The reader has enough (`cdc event kinds | head`); the rest of the buffer must not raise again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (click.Abort, KeyboardInterrupt):
@@ -197,6 +212,8 @@ def cdc(
     """Signed webhooks from the row changes of a FacturaScripts database."""
     if context.invoked_subcommand != "run":  # which takes it when it can reload
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     session.config_path = config_path
     session.verbose = verbose
     session.log_format = log_format

@@ -19,7 +19,7 @@ import orjson
 from aiohttp import web
 
 from cdc.cli.environment import run_async, set_on_signal
-from cdc.cli.output import PLACES, Styled, echo, print_json_line, say, secret_from
+from cdc.cli.output import PLACES, Styled, echo, local_time, print_json_line, say, secret_from
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.dispatch.signing import check_verifier
 from cdc.model.clock import Backoff
@@ -108,7 +108,7 @@ def _as_json(received: Received) -> dict[str, object]:
 def _for_people(received: Received) -> tuple[str | Styled, ...]:
     mark = Styled("verified", "green") if received.verified else Styled("NOT VERIFIED", "red")
     name = received.headers.get("X-Webhook-Event", "no event name")
-    head = f"{format_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} "
+    head = f"{local_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} "
     reason = f"\n  {received.reason}" if received.reason else ""
     content = received.batch or received.event
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() if content else repr(received.body)

@@ -20,6 +20,7 @@ from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import (
+    coloured,
     confirm,
     counted,
     echo,
@@ -29,6 +30,7 @@ from cdc.cli.output import (
     print_json_line,
     print_table,
     say,
+    short_time,
     yes_option,
 )
 from cdc.config import Config
@@ -131,27 +133,35 @@ def delivery() -> None:
 @json_option
 @pass_session
 def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json: bool, **which: str | None) -> None:
-    """List deliveries, newest events first."""
-    config = quiet_configuration(session)
-    views = run_async(_list(config, delivery_filter(SystemClock().now(), **which), limit, before))
+    """List deliveries, newest events first.
+
+    One line each; cdc delivery show has all that is known of one.
+    """
+    config, now = quiet_configuration(session), SystemClock().now()
+    narrowed = delivery_filter(now, **which)
+
+    async def page() -> tuple[list[DeliveryView], dict[str, str]]:
+        async with opened_outbox(config) as store:
+            views = await store.deliveries(narrowed, limit, before)
+            endpoints = [] if as_json else await store.endpoints_of(sorted({view.endpoint_id for view in views}))
+            return views, {each.id: each.description for each in endpoints if each.description}
+
+    views, names = run_async(page())
     if as_json:
         print_json({"deliveries": [DeliveryResource.from_delivery(view).model_dump(mode="json") for view in views]})
         return
-    titles = ["id", "event", "record", "endpoint", "state", "attempts", "status", "due", "created"]
+    source = len(config.source) > 1
+    titles = ["id", "event", "record", *(["source"] if source else []), "endpoint", "state", "created"]
     rows = [
-        [v.id, v.event_name, v.record, v.endpoint_id, v.state, v.attempts, v.last_status, v.due_at, v.created_at]
-        for v in views
+        (
+            *(view.id, view.event_name, view.record, *([view.source] if source else [])),
+            names.get(view.endpoint_id, view.endpoint_id),
+            coloured(view.state, f"{view.state} {view.last_status or ''}".rstrip()),
+            short_time(view.created_at, now),
+        )
+        for view in views
     ]
-    if len(config.source) > 1:
-        titles.insert(3, "source")
-        for cells, view in zip(rows, views, strict=True):
-            cells.insert(3, view.source)
-    print_table(titles, rows, "No delivery fits.")
-
-
-async def _list(config: Config, which: DeliveryFilter, limit: int, before: str | None) -> list[DeliveryView]:
-    async with opened_outbox(config) as store:
-        return await store.deliveries(which, limit, before)
+    print_table(titles, rows, "No delivery fits.", cut=titles[1:-2])
 
 
 @delivery.command()

@@ -35,6 +35,8 @@ from cdc.cli.endpoint_fields import (
 from cdc.cli.endpoint_preview import LAST, TRIED, check_expressions, preview
 from cdc.cli.environment import opened, opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import (
+    Styled,
+    coloured,
     confirm_loss,
     counted,
     echo,
@@ -168,14 +170,24 @@ def list_(
     page, counts = with_admin(quiet_configuration(session), lambda admin: _page(admin, which, limit, after))
     endpoints = page.found
     if as_json:
-        shown = [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]
-        print_json({"endpoints": shown, "next": page.further})
+        found = [endpoint_json(each, counts.get(each.id, {})) for each in endpoints]
+        print_json({"endpoints": found, "next": page.further})
         return
-    rows = [_row(each, counts.get(each.id, {})) for each in endpoints]
-    titles = ("id", "url", "events", "sources", "enabled", "unfinished", "dead", "description")
-    narrowed = text or state or after
+    columns: dict[str, list[object]] = {
+        "id": [each.id for each in endpoints],
+        "url": [each.url.removeprefix("https://") for each in endpoints],
+        "events": [each.events for each in endpoints],
+        "sources": [each.sources for each in endpoints],
+        "state": [_state(each) for each in endpoints],
+        "waiting": [waiting_and_logged(counts.get(each.id, {}))[0] for each in endpoints],
+        "dead": [counts.get(each.id, {}).get(DeliveryState.DEAD, 0) for each in endpoints],
+        "name": [each.description for each in endpoints],
+    }
+    shown = {title: cells for title, cells in columns.items() if title not in ("sources", "name") or any(cells)}
     nothing = "There is no endpoint yet: cdc endpoint add URL --events invoice.paid"
-    print_table(titles, rows, "No endpoint fits." if narrowed else nothing)
+    nothing = "No endpoint fits." if text or state or after else nothing
+    cut = [title for title in ("url", "events", "sources", "state", "name") if title in shown]
+    print_table(list(shown), zip(*shown.values(), strict=True), nothing, cut=cut)
     if page.further is not None:
         say(f"There are more: --after {page.further} shows them.")
 
@@ -432,11 +444,10 @@ def _print_changed(changed: Endpoint, as_json: bool, done: str) -> None:
         say(f"The file {changed.managed_by} describes it: cdc apply makes it equal to that file again.")
 
 
-def _row(each: Endpoint, counts: Counts) -> tuple[object, ...]:
-    unfinished = sum(number for state, number in counts.items() if not state.final)
-    enabled = "yes" if each.enabled else f"no: {each.disabled_reason}"
-    dead = counts.get(DeliveryState.DEAD, 0)
-    return each.id, each.url, each.events, each.sources, enabled, unfinished, dead, each.description
+def _state(each: Endpoint) -> Styled:
+    if not each.enabled:
+        return coloured("disabled", f"disabled: {each.disabled_reason}" if each.disabled_reason else None)
+    return coloured("failing" if each.failing_since else "enabled")
 
 
 def endpoint_removal(endpoint: Endpoint, counts: dict[DeliveryState, int]) -> str:

@@ -1,4 +1,4 @@
-"""``event …``: the catalogue, JSON Schemas, the live stream, export and expunging."""
+"""``event …``: the log, the kinds of events, JSON Schemas, the live stream, export and expunging."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import click
 import orjson
 
+from cdc.admin.admin import Admin
 from cdc.api.resource import EventResource
 from cdc.cli.admin import with_admin
 from cdc.cli.app import CommandSession, pass_session
@@ -19,11 +20,13 @@ from cdc.cli.output import (
     counted,
     echo,
     json_option,
+    local_time,
     print_json,
     print_json_line,
     print_script,
     print_table,
     say,
+    short_time,
     yes_option,
 )
 from cdc.config import Config
@@ -31,8 +34,9 @@ from cdc.config.rules import event_types
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import EventFilter
 from cdc.model.errors import UsageError
-from cdc.model.event import check_pattern, format_time, matches
+from cdc.model.event import check_pattern, matches
 from cdc.outbox.base import StoredEvent
+from cdc.outbox.slices import SearchPage
 from cdc.outbox.store import OutboxStore
 from cdc.runtime.capture import event_document, event_types_of
 
@@ -123,16 +127,64 @@ def event() -> None:
 
 
 @event.command("list")
+@click.argument("kind", metavar="", required=False)
+@event_options
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--before", type=click.IntRange(1), metavar="SEQUENCE", help="Next page: the sequence that the former one names."
+)
+@json_option
+@pass_session
+def list_(
+    session: CommandSession, /, *, kind: str | None, limit: int, before: int | None, as_json: bool, **which: str | None
+) -> None:
+    """List stored events, newest first.
+
+    cdc event kinds lists the events that there may be.
+    """
+    if kind is not None:
+        say("cdc event list lists stored events; the kinds of events are listed by cdc event kinds.")
+        print_kinds(session, kind, as_json=as_json)
+        return
+    config, now = quiet_configuration(session), SystemClock().now()
+    narrowed = event_filter(now, **which)
+
+    async def search(admin: Admin) -> SearchPage[StoredEvent]:
+        page = await admin.events.search(narrowed, limit, before, oldest_first=False)
+        found = list(page.found)
+        while page.further is not None and len(found) < limit:
+            page = await admin.events.search(narrowed, limit - len(found), int(page.further), oldest_first=False)
+            found += page.found
+        return SearchPage(found, page.further)
+
+    page = with_admin(config, search)
+    if as_json:
+        shown = [EventResource.from_event(stored).model_dump(mode="json") for stored in page.found]
+        print_json({"events": shown, "next": page.further})
+        return
+    source = len(config.source) > 1
+    titles = ("time", "event", "record", *(["source"] if source else []), "id")
+    rows = [(short_time(e.time, now), e.name, e.record, *([e.source] if source else []), e.id) for e in page.found]
+    print_table(titles, rows, "No event fits.", cut=titles[1:-1])
+    if page.further is not None:
+        say(f"There are more: --before {page.further} shows them.")
+
+
+@event.command()
 @click.argument("pattern", default="*")
 @json_option
 @pass_session
-def list_(session: CommandSession, pattern: str, as_json: bool) -> None:
-    """List all events, and when each is sent.
+def kinds(session: CommandSession, pattern: str, as_json: bool) -> None:
+    """List the kinds of events, and when each is sent.
 
     Includes those of your own rules.  PATTERN selects some: 'invoice.*'.
     """
-    kinds = event_types(quiet_configuration(session, required=False))
-    chosen = [kind for kind in kinds if matches(kind.name, (check_pattern(pattern),))]
+    print_kinds(session, pattern, as_json=as_json)
+
+
+def print_kinds(session: CommandSession, pattern: str, *, as_json: bool) -> None:
+    known = event_types(quiet_configuration(session, required=False))
+    chosen = [kind for kind in known if matches(kind.name, (check_pattern(pattern),))]
     if as_json:
         events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
         print_json({"events": events})
@@ -166,7 +218,7 @@ def schema(session: CommandSession, name: str | None, source: str | None, form: 
     kinds = event_types(config) if source is None else run_async(event_types_of(config.select_source(source)))
     chosen = [kind for kind in kinds if name in (None, kind.name)]
     if not chosen:
-        raise UsageError(f"There is no event {name!r}.", "cdc event list shows all.")
+        raise UsageError(f"There is no event {name!r}.", "cdc event kinds shows all.")
     if form != "json-schema":
         document = event_document(_FILES[form], chosen).decode()
         print_script(document) if form == "typescript" else print_json(orjson.loads(document))
@@ -253,7 +305,7 @@ async def _stream(
 
 
 def _line(stored: StoredEvent) -> str:
-    head = f"{format_time(stored.time)} {stored.name} {stored.source} {stored.record} {stored.id}"
+    head = f"{local_time(stored.time)} {stored.name} {stored.source} {stored.record} {stored.id}"
     if stored.expunged:
         return f"{head} (expunged)"
     payload = stored.payload

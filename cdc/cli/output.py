@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import TextWrapper
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
@@ -27,15 +28,15 @@ from cdc.model.event import format_time
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 #: Between columns; in a table; before the lines of a card, and between its values.
 _GAP, _EMPTY, _INDENT, _DOT = "  ", "-", "  ", " · "
-#: Characters of a column below which wrapped text is not readable.
-_NARROWEST = 24
+#: Characters of a column below which wrapped text, and text without its middle, is not readable.
+_NARROWEST, _SHORTEST = 24, 8
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 @dataclass(frozen=True, slots=True)
 class Styled:
-    """Text that a terminal shows in a colour, or bold when it has none."""
+    """Text that a terminal shows in a colour; None: bold, empty: plain."""
 
     text: str
     colour: str | None = None
@@ -57,8 +58,8 @@ def print_script(text: str) -> None:
 
 
 def _shown(part: str | Styled) -> str:
-    if isinstance(part, str):
-        return printable(part)
+    if isinstance(part, str) or part.colour == "":
+        return printable(part if isinstance(part, str) else part.text)
     return click.style(printable(part.text), fg=part.colour, bold=part.colour is None or None)
 
 
@@ -77,48 +78,98 @@ def _json(value: Any, option: int | None = None) -> bytes:
     return printable(orjson.dumps(value, option=option, default=list).decode()).encode()
 
 
-def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]], nothing: str) -> None:
-    """``nothing``: what to say (on standard error) when there are no rows."""
+#: The colour of a state, beside its word, in every list.
+_COLOURS: Final[Mapping[str, str]] = {
+    "delivered": "green",
+    "done": "green",
+    "enabled": "green",
+    "working": "green",
+    "waiting": "yellow",
+    "pending": "yellow",
+    "leased": "yellow",
+    "running": "yellow",
+    "paused": "yellow",
+    "draining": "yellow",
+    "failing": "yellow",
+    "dead": "red",
+    "failed": "red",
+    "disabled": "red",
+    "gone": "red",
+}
+
+
+def coloured(state: str, text: str | None = None) -> Styled:
+    """Return a state in its colour.  ``text``: what is printed for it, when that is more than its word."""
+    return Styled(text or state, _COLOURS.get(state, ""))
+
+
+def print_table(
+    titles: Sequence[str], rows: Iterable[Sequence[object]], nothing: str, *, cut: Sequence[str] = ()
+) -> None:
+    """``nothing``: what to say (on standard error) when there are no rows.  ``cut``: the columns whose values a
+    terminal may show without their middle, so that each row is one line."""
     cells = [[_cell(value) for value in row] for row in rows]
     if not cells:
         say(nothing)
-    elif sys.stdout.isatty():
-        _print_fitting(titles, cells, shutil.get_terminal_size().columns)
-    else:
-        echo("\n".join(_aligned([[title.upper() for title in titles], *cells])))
-
-
-def _print_fitting(titles: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> None:
-    """Print a table; where it is too wide, its widest column is wrapped, and where that is too narrow, a card a row."""
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-    wrapped = widths.index(max(widths))
-    widths[wrapped] -= max(0, sum(widths) + len(_GAP) * (len(widths) - 1) - width)
-    if widths[wrapped] < min(_NARROWEST, max(len(row[wrapped]) for row in [titles, *cells])):
-        for row in cells:
-            _print_card(titles, row, width)
         return
-    echo(Styled(_GAP.join(title.ljust(size) for title, size in zip(titles, widths, strict=True)).rstrip()))
+    heads, widths = [Styled(title) for title in titles], [0] * len(titles)
+    for row in [heads, *cells]:
+        widths = [max(width, len(cell.text)) for width, cell in zip(widths, row, strict=True)]
+    if not sys.stdout.isatty():
+        for row in [[Styled(title.upper(), "") for title in titles], *cells]:
+            _print_row(row, widths)
+        return
+    room = shutil.get_terminal_size().columns - len(_GAP) * (len(widths) - 1)
+    columns_cut = [titles.index(title) for title in cut]
+    while sum(widths) > room and (long := [index for index in columns_cut if widths[index] > _SHORTEST]):
+        widths[max(long, key=widths.__getitem__)] -= 1
+    wide = widths.index(max(widths))
+    needed = min(_NARROWEST, widths[wide])
+    widths[wide] -= max(0, sum(widths) - room)
+    if widths[wide] < needed:
+        for row in cells:
+            _print_card(titles, row, room + len(_GAP) * (len(widths) - 1))
+        return
+    _print_row(heads, widths)
     echo("─" * (sum(widths) + len(_GAP) * (len(widths) - 1)))
     for row in cells:
-        columns = [_wrapped(cell, size) for cell, size in zip(row, widths, strict=True)]
+        columns = [
+            [_cut(cell.text, size)] if title in cut else _wrapped(cell.text, size)
+            for title, cell, size in zip(titles, row, widths, strict=True)
+        ]
         for line in zip_longest(*columns, fillvalue=""):
-            echo(_GAP.join(part.ljust(size) for part, size in zip(line, widths, strict=True)).rstrip())
+            _print_row([replace(cell, text=part) for cell, part in zip(row, line, strict=True)], widths)
 
 
-def _print_card(titles: Sequence[str], row: Sequence[str], width: int) -> None:
+def _print_row(cells: Sequence[Styled], widths: Sequence[int]) -> None:
+    parts = [replace(cell, text=cell.text.ljust(width) + _GAP) for cell, width in zip(cells, widths, strict=True)]
+    while parts and not parts[-1].text.strip():
+        parts.pop()
+    if parts:
+        parts[-1] = replace(parts[-1], text=parts[-1].text.rstrip())
+    echo(*parts)
+
+
+def _print_card(titles: Sequence[str], row: Sequence[Styled], width: int) -> None:
     """Print one row: its first value, and below it the others that are not empty, each with its title."""
-    echo(Styled(f"{titles[0]} {row[0]}" if row[0].isdigit() else row[0]))
+    first = row[0].text
+    echo(Styled(f"{titles[0]} {first}" if first.isdigit() else first))
     line = ""
     for title, cell in zip(titles[1:], row[1:], strict=True):
-        if cell == _EMPTY:
+        if cell.text == _EMPTY:
             continue
-        part = f"{title}: {cell}"
+        part = f"{title}: {cell.text}"
         if line and len(_INDENT) + len(line) + len(_DOT) + len(part) > width:
             echo(_INDENT + line)
             line = ""
         line += (_DOT if line else "") + part
     for each in _wrapped(line, width - len(_INDENT)):
         echo(_INDENT + each)
+
+
+def _cut(text: str, size: int) -> str:
+    """Return a text of this size: names and ids that begin alike differ at their ends."""
+    return text if len(text) <= size else f"{text[: size // 2]}…{text[len(text) - (size - 1) // 2 :]}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -136,26 +187,41 @@ def fitting(text: str, indent: str, *, err: bool = False) -> str:
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """One thing, a line for each of its fields."""
-    echo("\n".join(_aligned([[name, _cell(value)] for name, value in fields])))
+    rows = [(Styled(name, ""), _cell(value)) for name, value in fields]
+    width = max(len(name.text) for name, _ in rows)
+    for row in rows:
+        _print_row(row, (width, 0))
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _cell(value: object) -> str:
+def _cell(value: object) -> Styled:
+    if isinstance(value, Styled):
+        return replace(value, text=printable_line(value.text))
+    if isinstance(value, StrEnum):
+        return coloured(value)
     if value is None or value == "":
-        return _EMPTY
+        return Styled(_EMPTY, "")
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return Styled("yes" if value else "no", "")
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return Styled(local_time(value), "")
     if isinstance(value, float):
-        return f"{value:g}"
+        return Styled(f"{value:g}", "")
     if isinstance(value, tuple | list):
-        return ", ".join(map(_cell, value)) or _EMPTY
-    return printable_line(str(value))
+        return Styled(", ".join(_cell(each).text for each in value) or _EMPTY, "")
+    return Styled(printable_line(str(value)), "")
+
+
+def local_time(time: datetime) -> str:
+    """Return a time for people: in this machine's zone (``TZ``), with its offset, as options for times accept it."""
+    return time.astimezone().isoformat(" ", "seconds")
+
+
+def short_time(time: datetime, now: datetime) -> str:
+    """Return a local time for a row that has little room: without the date today, without the year in this year."""
+    there, here = time.astimezone(), now.astimezone()
+    if there.date() == here.date():
+        return f"{there:%H:%M:%S}"
+    return f"{there:%m-%d %H:%M}" if there.year == here.year else f"{there:%Y-%m-%d}"
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -239,4 +305,4 @@ def question(about: str, *lines: str) -> str:
 
 def minute(time: datetime) -> str:
     """Return a time as questions name it, to the minute."""
-    return time.strftime("%Y-%m-%d %H:%M UTC")
+    return time.astimezone().isoformat(" ", "minutes")

@@ -20,7 +20,7 @@ import structlog
 
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import configuration, opened_outbox, quiet_configuration, run_async, select_sources
-from cdc.cli.output import json_option, print_json, print_script, print_table, say
+from cdc.cli.output import coloured, json_option, print_json, print_script, print_table, say
 from cdc.config import Config
 from cdc.logs import configure_logs, say_after, written_aside
 from cdc.model.errors import UsageError
@@ -193,7 +193,7 @@ def _state(each: WorkerView) -> str:
 
 
 def _rows(each: WorkerView) -> list[tuple[object, ...]]:
-    who = (each.name, each.version, _state(each), each.seen_at)
+    who = (each.name, each.version, coloured(_state(each)), each.seen_at)
     sources: list[tuple[object, ...]] = [
         (*who, source, since, f"{each.lags.get(source, 0):.0f} s") for source, since in sorted(each.sources.items())
     ]

@@ -410,7 +410,7 @@ def described_tables(source: SourceConfig) -> list[DescribedTable]:
     if source.capture == "rest":
         raise ConfigError(
             f"Source {source.name!r} is read through FacturaScripts' API, which lists no tables.",
-            "Those that are captured are named by its rules: cdc event list.",
+            "Those that are captured are named by its rules: cdc event kinds.",
         )
     rules, inspect = catalogue(source), inspector(source)
     tables, columns = inspect.survey(counted=True), inspect.existing_tables()

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import re
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -23,7 +19,7 @@ from cdc.model.delivery import DeliveryState
 from cdc.model.errors import printable, printable_line
 from cdc.model.finding import Finding, Severity
 from cdc.outbox.sqlite.outbox import SqliteOutbox
-from support.commands import run_command, start_command
+from support.commands import on_terminal, run_command
 from support.outboxes import NOW, endpoint, event, lease, outcome, store
 
 #: Sets the title, clears the screen (ESC and C1), turns the direction, deletes, goes back to the start of the line.
@@ -75,28 +71,6 @@ async def _fill(path: Path) -> None:
         await outbox.close()
 
 
-def _on_terminal(folder: Path, *arguments: str) -> str:
-    """Return what the terminal of `cdc` received; both streams are that terminal."""
-    leader, follower = pty.openpty()
-    name = Path(os.ttyname(follower))
-    command = start_command(arguments, name, name, {**os.environ, "COLUMNS": "200", "TERM": "xterm"}, folder)
-
-    def close_after_it() -> None:
-        try:
-            command.wait(60)
-        finally:
-            os.close(follower)
-
-    with closing(os.fdopen(leader, "rb", buffering=0)) as terminal, ThreadPoolExecutor(1) as thread:
-        ended = thread.submit(close_after_it)
-        seen = b""
-        with suppress(OSError):  # it has ended: nobody holds the other side
-            while part := terminal.read(65_536):
-                seen += part
-        ended.result()
-    return seen.decode()
-
-
 def _controls(text: str) -> set[str]:
     """Return the characters of a text that control a terminal, besides colours and line ends."""
     plain = _OURS.sub("", text).replace("\r\n", "").replace("\n", "").replace("\t", "")
@@ -109,7 +83,7 @@ def _controls(text: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_no_command_lets_foreign_text_control_the_terminal(folder: Path, arguments: tuple[str, ...]) -> None:
-    seen = _on_terminal(folder, *arguments)
+    seen = on_terminal(folder, *arguments, columns=200)
     assert _controls(seen) == set()
     assert "gpj.exe" in seen.replace("\r\n", "").replace(" ", "") or arguments[0] == "doctor"
 

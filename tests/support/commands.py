@@ -11,11 +11,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pkgutil
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -112,6 +116,29 @@ def run_command(*arguments: str, seconds: float = 120, folder: Path | None = Non
         return subprocess.CompletedProcess(arguments, code, stdout.read_text("utf-8"), stderr.read_text("utf-8"))
 
 
+def on_terminal(folder: Path, *arguments: str, columns: int = 80, **variables: str) -> str:
+    """Return what the terminal of a command received; both streams are that terminal."""
+    leader, follower = pty.openpty()
+    name = Path(os.ttyname(follower))
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **variables}
+    command = start_command(arguments, name, name, environment, folder)
+
+    def close_after_it() -> None:
+        try:
+            command.wait(60)
+        finally:
+            os.close(follower)
+
+    with closing(os.fdopen(leader, "rb", buffering=0)) as terminal, ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(close_after_it)
+        seen = b""
+        with suppress(OSError):  # it has ended: nobody holds the other side
+            while part := terminal.read(65_536):
+                seen += part
+        ended.result()
+    return seen.decode()
+
+
 @cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
@@ -136,6 +163,7 @@ def _run(command: _Command, sender: Connection) -> None:
     os.chdir(command.folder)
     os.environ.clear()
     os.environ.update(command.environment)
+    time.tzset()
     for file, stream in ((Path(os.devnull), 0), (command.stdout, 1), (command.stderr, 2)):
         opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, stream)

@@ -17,7 +17,7 @@ from click import Command, Context, Group
 from click.testing import CliRunner
 
 from cdc import __version__
-from cdc.cli.app import COMMANDS, LazyGroup, cdc
+from cdc.cli.app import COMMANDS, SECTIONS, LazyGroup, cdc
 from cdc.model.errors import OutboxError
 from support.cli_page import reference
 
@@ -78,7 +78,10 @@ def _groups(command: Command, path: tuple[str, ...] = ("cdc",)) -> Iterator[tupl
 @pytest.mark.parametrize(("path", "group"), [*_groups(cdc)], ids=[path for path, _ in _groups(cdc)])
 def test_list_of_commands_has_a_whole_sentence_a_line_at_80_columns(path: str, group: Group) -> None:
     context = Context(group, info_name=path, terminal_width=80, max_content_width=80, **cdc.context_settings)
-    listed = group.get_help(context).partition("Commands:\n")[2].splitlines()
+    text = group.get_help(context)
+    titles = list(SECTIONS) if group is cdc else ["Commands"]
+    assert [line[:-1] for line in text.splitlines() if line[:1].strip() and line.endswith(":")][1:] == titles
+    listed = [line for line in text.partition(f"\n{titles[0]}:\n")[2].splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in listed] == group.list_commands(context), "no sentence is wrapped"
     assert not [line for line in listed if line.endswith("...")]
 
@@ -170,7 +173,7 @@ def test_command_in_a_folder_without_configuration_creates_nothing(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("event", "list"),
+        ("event", "kinds"),
         ("event", "schema", "invoice.paid"),
         ("config", "show"),
         ("config", "init"),
@@ -242,6 +245,6 @@ def test_misspelt_word_gets_a_suggestion(arguments: list[str], meant: str) -> No
 
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
-    shell = f"{sys.executable} -m cdc event list --json | head -1"
+    shell = f"{sys.executable} -m cdc event kinds --json | head -1"
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("{\n", "")

@@ -116,8 +116,8 @@ def test_private_addresses_need_the_configuration(run_cdc: Callable, folder: Pat
     [
         ("invoice.payd", "Did you mean invoice.paid, "),
         ("invoices.*", "Did you mean invoice.*"),
-        ("familias.*", "cdc event list shows all."),
-        ("invoice.paid,zzzz", "cdc event list shows all."),
+        ("familias.*", "cdc event kinds shows all."),
+        ("invoice.paid,zzzz", "cdc event kinds shows all."),
     ],
 )
 def test_events_that_nothing_makes_are_refused(run_cdc: Callable, pattern: str, hint: str) -> None:
@@ -197,10 +197,12 @@ def test_the_delivery_log_names_the_source_where_there_are_several(run_cdc: Call
 
 
 def test_the_catalogue_and_its_schemas(run_cdc: Callable) -> None:
-    events = json.loads(run_cdc("event", "list", "invoice.*", "--json").stdout)["events"]
+    events = json.loads(run_cdc("event", "kinds", "invoice.*", "--json").stdout)["events"]
     assert ("invoice.paid", "facturascli") in [(each["event"], each["table"]) for each in events]
     assert all(each["event"].startswith("invoice.") and each["when"] for each in events)
-    assert run_cdc("event", "list", "receipt.paid").stdout.splitlines()[1].startswith("receipt.paid  recibospagoscli")
+    assert run_cdc("event", "kinds", "receipt.paid").stdout.splitlines()[1].startswith("receipt.paid  recibospagoscli")
+    former = run_cdc("event", "list", "invoice.*", "--json")
+    assert (json.loads(former.stdout)["events"], "cdc event kinds" in former.stderr) == (events, True)
     schema = json.loads(run_cdc("event", "schema", "invoice.paid").stdout)
     assert schema["properties"]["event"] == {"const": "invoice.paid"}
     assert schema["properties"]["data"]["properties"]["pagada"] == {"type": ["boolean", "integer", "null"]}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from click import unstyle
 
+from cdc.cli.delivery import moment
 from cdc.cli.doctor import Check
 from cdc.cli.doctor import line as doctor_line
-from cdc.cli.output import echo, print_fields, print_table
+from cdc.cli.output import echo, print_fields, print_table, short_time
 from cdc.model.finding import Finding, Severity
 
+NOW = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
 ROWS = [("ep_1", ("invoice.paid", "receipt.*"), True, None), ("ep_22", (), False, 0.5)]
 TITLES = ("id", "events", "enabled", "seconds")
 
@@ -79,6 +83,7 @@ def test_table_that_is_too_wide_is_a_card_a_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _terminal_of_80_columns(monkeypatch)
+    monkeypatch.setattr("cdc.cli.output.local_time", lambda time: f"{time:%Y-%m-%d %H:%M:%SZ}")
     titles = ("id", "event", "record", "endpoint", "state", "attempts", "status", "due")
     due = datetime(2026, 11, 24, 21, 48, tzinfo=UTC)
     rows = [
@@ -101,10 +106,36 @@ def test_nothing_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "There is none.\n")
 
 
-def test_times_are_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
-    madrid = timezone(timedelta(hours=1))
-    print_fields([("due", datetime(2026, 11, 24, 22, 48, tzinfo=madrid)), ("at", datetime(2026, 1, 1, tzinfo=UTC))])
-    assert capsys.readouterr().out == "due  2026-11-24 21:48:00Z\nat   2026-01-01 00:00:00Z\n"
+@pytest.fixture
+def in_madrid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_madrid")
+def test_times_are_local(capsys: pytest.CaptureFixture[str]) -> None:
+    tokyo = timezone(timedelta(hours=9))
+    print_fields([("due", datetime(2026, 11, 25, 6, 48, tzinfo=tokyo)), ("at", datetime(2026, 7, 1, tzinfo=UTC))])
+    assert capsys.readouterr().out == "due  2026-11-24 22:48:00+01:00\nat   2026-07-01 02:00:00+02:00\n"
+    assert moment("2026-07-01 02:00:00+02:00", NOW) == datetime(2026, 7, 1, tzinfo=UTC), "options take what is printed"
+
+
+@pytest.mark.usefixtures("in_madrid")
+@pytest.mark.parametrize(
+    ("past", "text"),
+    [
+        (datetime(2026, 11, 24, 20, 0, 1, tzinfo=UTC), "21:00:01"),
+        (datetime(2026, 11, 23, 23, 0, tzinfo=UTC), "00:00:00"),
+        (datetime(2026, 11, 23, 22, 59, tzinfo=UTC), "11-23 23:59"),
+        (datetime(2025, 12, 31, 23, 0, tzinfo=UTC), "01-01 00:00"),
+        (datetime(2025, 12, 31, 22, 0, tzinfo=UTC), "2025-12-31"),
+    ],
+)
+def test_times_of_rows_leave_out_what_goes_without_saying(past: datetime, text: str) -> None:
+    assert short_time(past, NOW) == text
 
 
 def test_a_check_of_doctor_is_wrapped_on_a_terminal_only(
