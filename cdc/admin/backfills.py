@@ -14,13 +14,11 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cdc.admin.base import ExistingTables, UseCases, page_of
 from cdc.config import SourceConfig
 from cdc.config.rules import catalogue
-from cdc.mapping.catalogue import Catalogue
-from cdc.mapping.rule import Entity
 from cdc.model.backfill import ACTIONS, EXISTING, Asked, Backfill, BackfillState, Planned
 from cdc.model.change import Operation, Quarantined
 from cdc.model.clock import SystemClock
@@ -31,6 +29,10 @@ from cdc.model.errors import NotFound, UsageError
 from cdc.model.quota import Limited
 from cdc.outbox.shared import no_backfill, no_endpoint, subscriber_of
 from cdc.outbox.store import OutboxStore
+
+if TYPE_CHECKING:
+    from cdc.mapping.catalogue import Catalogue
+    from cdc.mapping.rule import Entity
 
 
 def named_tables(source: SourceConfig) -> dict[str, str]:

@@ -27,7 +27,6 @@ from cdc.dispatch.message import LANGUAGES
 from cdc.dispatch.request import narrowed
 from cdc.dispatch.transform import Body, Shape, TransformFailed, check_transform, shaped
 from cdc.extras import check_client
-from cdc.mapping.catalogue import RETIRED
 from cdc.model.audit import Note
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.clock import SystemClock
@@ -94,6 +93,8 @@ def new_endpoint(fields: Mapping[str, Any], secret: str, now: datetime) -> Endpo
 
 def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """The patterns themselves, or `UsageError` for one that no event of any source, and no operational one, fits."""
+    from cdc.mapping.catalogue import RETIRED
+
     known = catalogues(config)
     names = list(dict.fromkeys(name for rules in known for name in rules.event_names()))
     names += [kind.name for kind in OPERATION_TYPES]

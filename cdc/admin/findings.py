@@ -10,7 +10,6 @@ from cdc.access.model import EXPIRY_WARNING, ApiToken
 from cdc.admin.endpoint_checks import sending_problem
 from cdc.admin.endpoints import cut, unfinished
 from cdc.config import Config
-from cdc.mapping.catalogue import RETIRED
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.finding import Finding, Severity, span
@@ -113,6 +112,8 @@ def _check_sending(config: Config, endpoint: Endpoint) -> Finding | None:
 
 def _check_retired(endpoint: Endpoint) -> list[Finding]:
     """Return the events of former versions that the endpoint still names, if any."""
+    from cdc.mapping.catalogue import RETIRED
+
     retired = [
         f"{pattern} does not come any more. {RETIRED[pattern]}" for pattern in endpoint.events if pattern in RETIRED
     ]

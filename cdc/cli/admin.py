@@ -6,18 +6,20 @@ import getpass
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from cdc.access.base import AccessStore
-from cdc.admin.accounts import Accounts
 from cdc.admin.admin import Admin
 from cdc.admin.principal import Principal
 from cdc.cli.environment import opened, opened_outbox, run_async
 from cdc.config import Config
 from cdc.model.clock import SystemClock
 from cdc.outbox.store import OutboxStore
-from cdc.runtime import access, outboxes
+from cdc.runtime import outboxes
 from cdc.runtime.service import service_of
+
+if TYPE_CHECKING:
+    from cdc.access.base import AccessStore
+    from cdc.admin.accounts import Accounts
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ def admin_of(config: Config, store: OutboxStore) -> Admin:
 
 def with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T:
     """Run ``work`` on users and tokens.  Raises `OutboxMissing`."""
+    from cdc.admin.accounts import Accounts  # noqa: PLC0415 - passwords and QR codes, which few commands need
 
     async def run() -> T:
         async with opened_access(config) as store:
@@ -49,6 +52,8 @@ def with_accounts(config: Config, work: Callable[[Accounts], Awaitable[T]]) -> T
 @asynccontextmanager
 async def opened_access(config: Config) -> AsyncIterator[AccessStore]:
     """Users, tokens and the audit log, in the outbox.  Raises `OutboxMissing`."""
+    from cdc.runtime import access  # noqa: PLC0415 - likewise
+
     await outboxes.require(config, outboxes.open_outbox(config))
     async with opened(access.open_access(config)) as store:
         yield store

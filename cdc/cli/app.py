@@ -47,6 +47,11 @@ def _imported(module: str) -> ModuleType:
     collecting = gc.isenabled()
     gc.disable()
     try:
+        if not {"structlog", "rich"} & sys.modules.keys():
+            # imports rich where it finds it, for tracebacks that logs never have: a sixth of a short command's time
+            sys.modules["rich"] = None  # type: ignore[assignment]  # Python's way to say that it is not there
+            import_module("structlog")
+            del sys.modules["rich"]
         return import_module(module)
     finally:
         gc.freeze()  # what was imported stays until the process ends

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from cdc.admin.admin import Admin
-from cdc.api.resource import AttemptResource
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.endpoint_fields import (
@@ -427,6 +426,8 @@ def test(session: CommandSession, endpoint_id: str, name: str, as_json: bool) ->
     """
     attempt = with_admin(quiet_configuration(session), lambda admin: admin.endpoints.send_test(endpoint_id, name))
     if as_json:
+        from cdc.api.resource import AttemptResource  # noqa: PLC0415 - of JSON alone
+
         print_json(AttemptResource.from_attempt(attempt).model_dump(mode="json"))
     else:
         result = f"answered {attempt.status}" if attempt.status is not None else "did not answer"

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_origin
 
 import click
 
-from cdc.access.model import Scope
 from cdc.admin.endpoint_checks import basic, bearer
-from cdc.api.endpoints import EndpointResource
 from cdc.cli.output import PLACES, is_place, read_text_file, say, secret_from
 from cdc.config import Config, sending
 from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers, public_jwk
@@ -359,6 +357,9 @@ def authentication_fields(found: Endpoint) -> list[tuple[str, object]]:
 
 def endpoint_json(found: Endpoint, counts: Counts | None = None) -> dict[str, Any]:
     """Return the endpoint as the HTTP API shows it, for programs."""
+    from cdc.access.model import Scope  # noqa: PLC0415 - a list for people needs neither it nor the API
+    from cdc.api.endpoints import EndpointResource  # noqa: PLC0415 - likewise: a quarter of a second
+
     left_out = {"deliveries"} if counts is None else None
     return EndpointResource.from_endpoint(found, counts or {}, Scope.MANAGE).model_dump(mode="json", exclude=left_out)
 

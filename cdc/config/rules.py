@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 from cdc.config import Config, SourceConfig
 from cdc.config.source import RulesText
 from cdc.facturascripts.schema import model_names
-from cdc.mapping.catalogue import Catalogue, load_catalogue
-from cdc.mapping.mapper import Mapper
 from cdc.model.backfill import NOT_BY_API, Schedule, progress
 from cdc.model.event import Label
 
 if TYPE_CHECKING:
+    from cdc.mapping.catalogue import Catalogue
+    from cdc.mapping.mapper import Mapper
     from cdc.mapping.schema import EventType
 
 
@@ -83,12 +83,16 @@ def label(config: Config, source: str, event: str) -> Label:
 
 def catalogues(config: Config) -> list[Catalogue]:
     """Return the sources' catalogues, each once; the packaged one when there is no source."""
+    from cdc.mapping.catalogue import load_catalogue
+
     found = {id(rules): rules for rules in map(catalogue, config.source.values())}
     return list(found.values()) or [load_catalogue()]
 
 
 @lru_cache(_CACHED)
 def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Catalogue:
+    from cdc.mapping.catalogue import load_catalogue
+
     rules = load_catalogue(*(own or ()), tables=tables, models=model_names())
     entities = tuple(
         replace(
@@ -102,6 +106,8 @@ def _catalogue(own: RulesText | None, tables: tuple[str, ...], include: tuple[st
 
 @lru_cache(_CACHED)
 def _mapper(own: RulesText | None, tables: tuple[str, ...], include: tuple[str, ...], html: str) -> Mapper:
+    from cdc.mapping.mapper import Mapper
+
     return Mapper(_catalogue(own, tables, include, html))
 
 

@@ -22,6 +22,7 @@ from cdc.model.errors import OutboxError
 from support.cli_page import reference
 
 DOCS = Path(__file__).parents[3] / "docs"
+LOADED_WHERE_NEEDED = ("aiohttp", "rich", "segno", "bcrypt", "psycopg", "pymysql", "cdc.mapping.catalogue", "cdc.api")
 HEAVY = ("aiohttp", "psycopg", "pymysql", "pydantic", "rich", "structlog", "asyncio")
 
 
@@ -37,6 +38,20 @@ def test_the_start_is_light(argument: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.endswith("heavy: []\n")
     assert (f"cdc {__version__}" in done.stdout) == (argument == "--version")
+
+
+def test_a_list_loads_only_what_it_prints(folder: Path) -> None:
+    code = (
+        "import sys, cdc.cli\n"
+        "sys.argv = ['cdc', 'endpoint', 'list']\n"
+        "try: cdc.cli.main()\n"
+        "except SystemExit as ended: assert ended.code == 0, ended\n"
+        f"print('heavy:', [name for name in {LOADED_WHERE_NEEDED!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "heavy: []\n", "no endpoint is printed, and nothing is loaded in vain"
 
 
 def test_garbage_is_collected_after_the_import_of_a_command_not_during_it(monkeypatch: pytest.MonkeyPatch) -> None:
