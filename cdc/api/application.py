@@ -20,7 +20,19 @@ from cdc.admin.base import Service
 from cdc.admin.principal import STRANGER
 from cdc.api import access, consumers, deliveries, endpoints, events, sources
 from cdc.api.documents import asyncapi, document, schemas, typescript
-from cdc.api.operation import ApiOperation, Caller, Handler, OperationCall, Problem, Response, of_validation, problems
+from cdc.api.operation import (
+    ApiOperation,
+    Caller,
+    FieldProblem,
+    Handler,
+    OperationCall,
+    Problem,
+    Response,
+    add_headers,
+    invalid,
+    problems,
+    value_problems,
+)
 from cdc.api.token_auth import TokenAuth
 from cdc.dispatch.authentication import public_jwk
 from cdc.model.errors import LimitReached
@@ -38,6 +50,7 @@ BODY_SECONDS = 15.0
 
 def api_application(service: Service, auth: TokenAuth) -> web.Application:
     app = web.Application(middlewares=[problems])
+    app.on_response_prepare.append(add_headers)
     app.router.add_get("/openapi.json", _openapi(service, auth))
     app.router.add_get("/endpoints/{endpoint}/jwks.json", _jwks(service, auth))
     for each in OPERATIONS:
@@ -145,21 +158,26 @@ def _call(
     path = dict(request.match_info)
     if not all(value.isprintable() for value in path.values()):
         raise Problem(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
+    wrong = list[FieldProblem]()
+    query, body = _query(operation, request, wrong), _body(operation, request, raw, wrong)
+    if wrong:
+        raise invalid(wrong)
     return OperationCall(
         request=request,
         admin=Admin(service, caller.principal),
         clock=service.clock,
         caller=caller,
         path=path,
-        query=_query(operation, request),
-        body=_body(operation, request, raw),
+        query=query,
+        body=body,
         admitted=lambda: auth.admitted(request),
         portal_links=lambda: PortalLinks(auth.store, service.clock, service.config),
         access=auth.store,
     )
 
 
-def _query(operation: ApiOperation, request: web.Request) -> BaseModel | None:
+def _query(operation: ApiOperation, request: web.Request, wrong: list[FieldProblem]) -> BaseModel | None:
+    """Return the query; add what is wrong with it to ``wrong``."""
     if operation.query is None:
         if request.query:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "This takes no query parameters.")
@@ -172,10 +190,12 @@ def _query(operation: ApiOperation, request: web.Request) -> BaseModel | None:
     try:
         return operation.query.model_validate_strings(dict(request.query))
     except ValidationError as error:
-        raise of_validation(error, "query") from None
+        wrong += value_problems(error, "query", operation.query)
+        return None
 
 
-def _body(operation: ApiOperation, request: web.Request, raw: bytes) -> BaseModel | None:
+def _body(operation: ApiOperation, request: web.Request, raw: bytes, wrong: list[FieldProblem]) -> BaseModel | None:
+    """Return the body; add what is wrong with its values to ``wrong``."""
     if operation.body is None:
         if raw:
             raise Problem(HTTPStatus.BAD_REQUEST, "This takes no body.")
@@ -193,7 +213,8 @@ def _body(operation: ApiOperation, request: web.Request, raw: bytes) -> BaseMode
     try:
         return operation.body.model_validate_json(raw, strict=True)
     except ValidationError as error:
-        raise of_validation(error, "body") from None
+        wrong += value_problems(error, "body", operation.body)
+        return None
 
 
 def _storable(value: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from types import GenericAlias
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, SecretStr, create_model
 
@@ -197,6 +197,8 @@ _SHOWN: Final[Mapping[str, Any]] = {
 @_with_entered_options
 class EndpointFields(RequestModel):
     """The fields of an endpoint; one that is absent has its default, or stays unchanged."""
+
+    other_names: ClassVar[Mapping[str, str]] = {field: name for name, field in FIELD_NAMES.items()}
 
     def endpoint_fields(self) -> dict[str, Any]:
         """Fields of `Endpoint` for what was given."""

@@ -19,7 +19,7 @@ from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken, Claim, ClaimState
 from cdc.access.sign_in import SignIn
 from cdc.admin.principal import Principal
-from cdc.api.operation import Caller, Problem
+from cdc.api.operation import ANSWER_HEADERS, Caller, Problem
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, LimitReached
 from cdc.model.quota import RETRY_AFTER, InUse, Limited, quotas
@@ -28,13 +28,15 @@ _MOST: Final = 10_000
 
 
 class RateLimit:
-    """``rate``: requests a second; ``burst``: as many at once after a quiet time."""
+    """``rate``: requests a second; ``burst``: as many at once after a quiet time.  ``name``: of the policy in
+    headers."""
 
-    def __init__(self, rate: float, burst: float) -> None:
+    def __init__(self, rate: float, burst: float, name: str = "") -> None:
         assert rate > 0
         assert burst >= 1
         self._rate = rate
         self._burst = burst
+        self._name = name
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # those used last at the end
 
     def reserve(self, key: str, now: float) -> float:
@@ -47,6 +49,14 @@ class RateLimit:
         if len(self._buckets) > _MOST:
             self._buckets.popitem(last=False)
         return wait
+
+    def headers(self, key: str) -> dict[str, str]:
+        """Return the headers of draft-ietf-httpapi-ratelimit-headers: the policy, and after `reserve` what is left of
+        it, with the seconds until it is whole again."""
+        level, _ = self._buckets[key]
+        whole, left = math.ceil(self._burst / self._rate), math.ceil((self._burst - level) / self._rate)
+        policy = {"RateLimit-Policy": f'"{self._name}";q={self._burst:g};w={whole}'}
+        return policy | {"RateLimit": f'"{self._name}";r={math.floor(level)};t={left}'}
 
 
 #: Requests a second of one token, and at once after a quiet time; an address without a token has less.
@@ -75,8 +85,8 @@ class TokenAuth:
         self._sign_in = sign_in
         self._clock = clock
         self._address = address
-        self._tokens = RateLimit(TOKEN_RATE, TOKEN_BURST)
-        self.addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST)
+        self._tokens = RateLimit(TOKEN_RATE, TOKEN_BURST, "token")
+        self.addresses = RateLimit(ADDRESS_RATE, ADDRESS_BURST, "address")
         self._streams = 0  # open ones
 
     async def caller(self, request: web.Request) -> Caller:
@@ -133,9 +143,10 @@ class TokenAuth:
 
     def _limit(self, bucket: RateLimit, key: str) -> None:
         wait = bucket.reserve(key, self._clock.monotonic())
+        ANSWER_HEADERS.get().update(bucket.headers(key))
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", headers=retry)
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", type="rate-limited", headers=retry)
 
     async def once(
         self, request: web.Request, caller: Caller, body: bytes, work: Callable[[], Awaitable[web.StreamResponse]]

@@ -11,7 +11,7 @@ from typing import Any
 
 from cdc.api.application import LARGEST_BODY, OPERATIONS, PREFIX
 from cdc.api.documents import document
-from cdc.api.operation import ApiOperation
+from cdc.api.operation import PROBLEM_TYPES, VALUE_CODES, ApiOperation
 from cdc.api.token_auth import ADDRESS_BURST, ADDRESS_RATE, TOKEN_BURST, TOKEN_RATE
 from cdc.config.section import LimitsConfig
 
@@ -35,8 +35,9 @@ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8600{PREFIX}/endpoints
 Tokens are stored as digests, [expire](access.md#tokens) after a year by default, may be limited to networks, and end at
 once when they are removed (`cdc token remove`). The audit log lists their changes.
 
-**Errors** are `application/problem+json` (RFC 9457): `title`, `status`, `detail` (one sentence), often `hint` (a
-remedy) and `errors` (the wrong values).
+**Errors** are `application/problem+json` (RFC 9457): `type` (a URL of its [section](#problems)), `title`, `status`,
+`detail` (one sentence), often `hint` (a remedy), and `errors`: all wrong values of body and query at once, each with
+its place (`pointer` or `parameter`), a sentence, and a `code`.
 
 | status | reason |
 | --- | --- |
@@ -57,9 +58,14 @@ request gets the same answer (with `Idempotency-Replayed: true`), another one wi
 are not kept, and a token has at most {_LIMITS.idempotency_keys_per_principal:,} keys and 4 MB of answers in 24 hours:
 then 429. `endpoint-preview` and `replay-count` change nothing and take no key.
 
+**Request ids.** Every answer has `X-Request-Id`: that of the request, if it has one of 1 to 128 letters, digits and
+`._:+/=@-`, else a new one. The log has it as `request_id`; of requests that changed nothing at the level `debug`.
+
 **Rate limits.** A token has {TOKEN_RATE:g} requests a second, {TOKEN_BURST:g} at once after a pause, and
 {_LIMITS.streams_per_principal} open streams or requests for a consumer's events; an address without a valid token
-{ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once.
+{ADDRESS_RATE:g} a second, {ADDRESS_BURST:g} at once. Answers say what is left (draft-ietf-httpapi-ratelimit-headers):
+`RateLimit-Policy: "token";q={TOKEN_BURST:g};w={TOKEN_BURST / TOKEN_RATE:g}`, `RateLimit: "token";r=57;t=3`: 57 more
+now, all of them in 3 s.
 
 **Limits.** What a token and its sources may have is [limited](configuration.md#limits-of-tenants): one object too many
 gets 409, one stream or preview too many 429 with `Retry-After`; `detail` names the option.
@@ -85,7 +91,16 @@ def text() -> str:
     for name, schema in schemas.items():
         if "properties" in schema:
             parts += _object(name, schema)
+    parts += _problems()
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip("\n")
+
+
+def _problems() -> Iterator[str]:
+    yield "\n## Problems\n\nThe `type` of a problem is the URL of its section; its end never changes.\n"
+    for name, (statuses, sentence) in PROBLEM_TYPES.items():
+        yield f"### {name}\n\n{', '.join(map(str, statuses))}. {sentence}\n"
+    codes = ", ".join(f"`{code}`" for code in VALUE_CODES)
+    yield f"Values have these codes: {codes}. More may come: treat one that you do not know as `invalid`."
 
 
 def _contents() -> Iterator[str]:
