@@ -29,3 +29,12 @@ def replace_durably(draft: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def keep_owner(old: Path, draft: Path) -> None:
+    """Give ``draft``, which will replace ``old``, the same mode and, where this account may do that, the same owner and
+    group: what root changes, the account of the service still reads."""
+    status = old.stat()
+    if os.geteuid() == 0:
+        os.chown(draft, status.st_uid, status.st_gid)
+    draft.chmod(stat.S_IMODE(status.st_mode))

@@ -222,6 +222,21 @@ def _closing_processors(style: str, stream: TextIO, several: bool) -> list[Proce
     return [_escape, partial(_attempt_for_people, several), renderer]
 
 
+def readable_line(line: str) -> str:
+    """Return a line of a JSON log as the text log has it; another line as it is, escaped."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return printable_line(line)
+    if not isinstance(event, dict) or "message" not in event:
+        return printable_line(line)
+    event["event"] = event.pop("message")
+    rendered: Any = event
+    for each in _closing_processors("text", sys.stdout, several=True):
+        rendered = each(None, "", rendered)
+    return str(rendered)
+
+
 def _json(value: Any, **_options: Any) -> str:
     return printable(orjson.dumps(value, default=str).decode())
 

@@ -101,7 +101,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "source": ("cdc.cli.source:source", "List, find and adopt the databases that cdc reads."),
         "grants": ("cdc.cli.trigger:grants", "Print the database accounts that each source needs."),
         "install-triggers": ("cdc.cli.trigger:install_triggers", "Install or update the journal and the triggers."),
-        "service": ("cdc.cli.run:service", "Print a systemd unit, to run cdc as a service."),
+        "service": ("cdc.cli.service:service", "Install cdc as a service of systemd, watch and remove it."),
     },
     "Operate": {
         "worker": ("cdc.cli.run:worker", "Show which process reads which source, and empty one."),
@@ -204,7 +204,7 @@ def _report(session: CommandSession, message: str, hint: str, exit_code: int) ->
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file [CDC_CONFIG, else cdc.toml in the current folder].",
+    help="Configuration file [CDC_CONFIG, else cdc.toml in the current folder, else the service's].",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Log more, and show tracebacks of errors.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Log format [log.format].")

@@ -1,4 +1,4 @@
-"""The processes: ``run``, the consumer; ``service``, its systemd unit; ``worker``, those that share sources."""
+"""The processes: ``run``, the consumer; ``worker``, those that share sources."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ import structlog
 
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import configuration, opened_outbox, quiet_configuration, run_async, select_sources
-from cdc.cli.output import coloured, json_option, print_json, print_script, print_table, say
+from cdc.cli.output import coloured, json_option, print_json, print_table, say
 from cdc.config import Config
 from cdc.logs import configure_logs, say_after, written_aside
 from cdc.model.errors import UsageError
 from cdc.model.worker import ProcessRole, WorkerStore, WorkerView
 from cdc.runtime import consumer
 from cdc.runtime.components import Reload
-from cdc.runtime.process import RELOADS_SINCE, UnitSettings, homes_of, raise_limit, stand_back, unit_text
+from cdc.runtime.process import RELOADS_SINCE, raise_limit, stand_back
 
 log = structlog.get_logger(__name__)
 
@@ -88,39 +88,6 @@ async def _until_signal(config: Config, role: ProcessRole, reload: Reload, say: 
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         for each in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(each)
-
-
-@click.group()
-def service() -> None:
-    """Print a systemd unit, to run cdc as a service."""
-
-
-@service.command()
-@click.option(
-    "--role",
-    type=click.Choice(list(ProcessRole), case_sensitive=False),
-    default=ProcessRole.ALL,
-    show_default=False,
-    help="What the service does: a unit of its own for each role, or all [all].",
-)
-@click.option("--user", default="facturascripts-cdc", show_default=True, help="Account of the service.")
-@click.option(
-    "--systemd", type=click.IntRange(240), metavar="VERSION", help="Version of systemd to write for [this machine's]."
-)
-@pass_session
-def unit(session: CommandSession, role: ProcessRole, user: str, systemd: int | None) -> None:
-    """Print a systemd unit that runs this configuration.
-
-    Save it as /etc/systemd/system/facturascripts-cdc.service, that of a role as facturascripts-cdc-ROLE.service; each
-    may have a configuration and a database account of its own (cdc outbox grants).  The unit is hardened; systemd reads
-    the files with secrets and passes them to the service only.
-    """
-    config = quiet_configuration(session)
-    select_sources(config, ())
-    settings = UnitSettings(program_words(), user, systemd or systemd_here(), role)
-    print_script(unit_text(config, settings))
-    for path in homes_of(config, settings):
-        say(f"{path} is in a home folder: the account {user} must be able to read it there, or move it elsewhere.")
 
 
 def program_words() -> tuple[str, ...]:

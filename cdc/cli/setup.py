@@ -28,11 +28,11 @@ from cdc.config.source import RestConfig
 from cdc.config.write import (
     CONFIG_PHP,
     Choices,
-    allowing_private,
     check_choices,
     find_facturascripts,
     initial_toml,
     rewrite,
+    with_option,
     write_passwords,
 )
 from cdc.dispatch.address import check_spelling, check_url, refusal
@@ -315,7 +315,7 @@ def allow_private(path: Path) -> None:
     """Have a configuration that is there allow what was agreed to."""
     if load_config(path).dispatch.allow_private:
         return
-    rewrite(path, allowing_private(path.read_text(encoding="utf-8")))
+    rewrite(path, with_option(path.read_text(encoding="utf-8"), "dispatch", "allow_private", True))
     say(f"{path} now has allow_private = true under [dispatch], as agreed.")
 
 

@@ -102,6 +102,8 @@ def _spelt(name: str) -> str:
 
 
 DEFAULT_FILE = "cdc.toml"
+#: The file of the service that `cdc service install` made, for commands in any folder.
+SERVICE_FILE = Path("/etc/facturascripts-cdc") / DEFAULT_FILE
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _PATH_OPTIONS = (
     "facturascripts",
@@ -143,8 +145,7 @@ def find_config(named: Path | None, environment: Mapping[str, str], folder: Path
         return folder / named
     if environment.get(WHICH_FILE):
         return folder / environment[WHICH_FILE]
-    default = folder / DEFAULT_FILE
-    return default if default.is_file() else None
+    return next((each for each in (folder / DEFAULT_FILE, SERVICE_FILE) if os.path.isfile(each)), None)  # noqa: PTH113 - False where the folder is closed
 
 
 def load_config(
@@ -215,7 +216,7 @@ class _Draft:
             elif option in _TABLE_OPTIONS:
                 pairs = (part.partition("=") for part in variable.value.split(",") if part.strip())
                 value = {name.strip(): inner.strip() for name, _, inner in pairs}
-            table[option] = _resolved(tuple(sections), option, value, self.folder)
+            table[option] = resolved(tuple(sections), option, value, self.folder)
             other = _OTHER_WAY.get(option) if sections[0] == "source" else None
             if other is not None and (*sections, other) not in self.variables:
                 table.pop(other, None)
@@ -260,7 +261,7 @@ class _Draft:
                 table = table.get(part) if isinstance(table, dict) else None
             if isinstance(table, dict):
                 for option, value in table.items():
-                    table[option] = _resolved(path, option, value, base)
+                    table[option] = resolved(path, option, value, base)
 
     def _check_source_names(self) -> None:
         for name in self.source_names():
@@ -334,7 +335,7 @@ def _is_option(path: tuple[str, ...]) -> bool:
     return len(path) > (2 if path[0] == "source" else 1)
 
 
-def _resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> Any:
+def resolved(table: tuple[str, ...], option: str, value: Any, base: Path) -> Any:
     """Paths and SQLite URLs made absolute, so that nothing later depends on the current folder."""
     if option == "client_certificates" and isinstance(value, dict):
         paths = {name: path for name, path in value.items() if isinstance(path, str)}

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tempfile
+import tomllib
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -17,16 +17,17 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
-from cdc.config.load import load_config
+from cdc.config.load import load_config, resolved
 from cdc.config.model import Config
 from cdc.config.php import LARGEST, read_config_php
+from cdc.config.section import SQLITE
 from cdc.config.source import address_problem
 from cdc.config.url import MASK, mask_url, parse_database_url
-from cdc.files import read_regular, replace_durably
+from cdc.files import keep_owner, read_regular, replace_durably
 from cdc.model.connection import LONGEST, AccountRole, ConnectionInfo, Engine, new_password, own_name
 from cdc.model.errors import ConfigError, UsageError
 from cdc.model.event import OPERATIONS
-from cdc.model.toml_lines import TomlPath
+from cdc.model.toml_lines import TomlLines, TomlPath
 
 _URL_OPTIONS = ("url", "admin_url")
 
@@ -162,16 +163,64 @@ def initial_toml(choices: Choices) -> str:
     return _set(text, "dispatch", "allow_private", True) if choices.allow_private else text
 
 
-def allowing_private(text: str) -> str:
-    """The text of a configuration, with receivers inside allowed."""
-    line = "allow_private = true"
-    table = re.search(r"^\[dispatch\][^\n]*\n", text, re.MULTILINE)
-    if table is None:
-        return f"{text.rstrip()}\n\n[dispatch]\n{line}\n"
-    head, rest = text[: table.end()], text[table.end() :]
+def with_option(text: str, table: str, option: str, value: str | bool) -> str:
+    """Return the text of a configuration with this value of an option; its table is added where it is missing."""
+    line = f"{option} = {json.dumps(value, ensure_ascii=False)}"
+    header = re.search(rf"^\[{re.escape(table)}\][^\n]*\n", text, re.MULTILINE)
+    if header is None:
+        return f"{text.rstrip()}\n\n[{table}]\n{line}\n".lstrip()
+    head, rest = text[: header.end()], text[header.end() :]
     inner, *following = re.split(r"^(?=\[)", rest, maxsplit=1, flags=re.MULTILINE)
-    changed, found = re.subn(r"^[ \t]*allow_private[ \t]*=.*$", line, inner, count=1, flags=re.MULTILINE)
+    changed, found = re.subn(rf"^[ \t]*{option}[ \t]*=.*$", lambda _: line, inner, count=1, flags=re.MULTILINE)
     return head + (changed if found else f"{line}\n{inner}") + "".join(following)
+
+
+#: A string of TOML on one line.
+_STRING: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'')
+
+
+def relocated(text: str, base: Path, moved: Mapping[Path, Path]) -> str:
+    """Return the text of the configuration in the folder ``base`` for another folder: its paths are absolute, and those
+    of ``moved`` are the new ones."""
+    values = tomllib.loads(text)
+    for path, raw in _texts(values):
+        new = _relocated(path, raw, base, moved)
+        if new == raw:
+            continue
+        start = sum(map(len, text.splitlines(keepends=True)[: (TomlLines(text).of(path) or 1) - 1]))
+        strings = _STRING.finditer(text, start)
+        found = next((each for each in strings if tomllib.loads(f"x = {each[0]}")["x"] == raw), None)
+        if found is not None:
+            text = f"{text[: found.start()]}{_text(new)}{text[found.end() :]}"
+    outbox = moved.get(base / "cdc.db")
+    if outbox is not None and "url" not in values.get("outbox", {}):
+        text = with_option(text, "outbox", "url", f"{SQLITE}{outbox}")
+    return text
+
+
+def _texts(table: Mapping[str, Any], around: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the path and the value of each text in the tables of a configuration."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value, (*around, name))
+        elif isinstance(value, str):
+            yield (*around, name), value
+
+
+def _relocated(path: tuple[str, ...], raw: str, base: Path, moved: Mapping[Path, Path]) -> str:
+    *table, option = path
+    if path[:-1] == ("dispatch", "client_certificates"):
+        text = str(resolved(("dispatch",), "client_certificates", {option: raw}, base)[option])
+    else:
+        text = str(resolved(tuple(table), option, raw, base))
+    if text.startswith(SQLITE):
+        file = Path(text.removeprefix(SQLITE))
+        return f"{SQLITE}{moved.get(file, file)}"
+    if option in _URL_OPTIONS:  # with files of TLS among its parameters
+        for old, new in moved.items():
+            text = text.replace(f"={old}", f"={new}")
+        return text
+    return str(moved.get(Path(text), text)) if text.startswith("/") else text
 
 
 def _set(text: str, table: str, option: str, value: str | bool) -> str:
@@ -373,7 +422,7 @@ def rewrite(file: Path, text: str) -> None:
             os.fsync(out.fileno())
         load_config(draft)
         if file.exists():
-            shutil.copymode(file, draft)
+            keep_owner(file, draft)
         replace_durably(draft, file)
     except BaseException:
         draft.unlink(missing_ok=True)

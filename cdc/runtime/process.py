@@ -126,6 +126,8 @@ async def keep_alive(
 
 
 UNIT: Final = "facturascripts-cdc.service"
+#: The account of a service.
+ACCOUNT: Final = "facturascripts-cdc"
 STATE: Final = Path("/var/lib/facturascripts-cdc")
 #: The first systemd that knows Type=notify-reload.
 RELOADS_SINCE: Final = 253
@@ -149,7 +151,7 @@ class UnitSettings:
     the version that the unit is for.  ``role``: the work of the process, after which the unit is named."""
 
     program: tuple[str, ...]
-    user: str = "facturascripts-cdc"
+    user: str = ACCOUNT
     systemd: int = RELOADS_SINCE
     role: ProcessRole = ProcessRole.ALL
 
@@ -195,7 +197,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
         "MEMORY": str(MEMORY_MB + MEMORY_MB_SOURCE * len(config.source)),
         "WRITES": "".join(f"ReadWritePaths={_quoted(_path(folder))}\n" for folder in written),
         "CREDENTIALS": "".join(_credentials(config)) or "# (This configuration names none.)\n",
-        "HOME": "read-only" if any(map(_at_home, _read(config, settings))) else "yes",
+        "HOME": "read-only" if any(map(at_home, _read(config, settings))) else "yes",
     }
     text = (files("cdc.runtime") / UNIT).read_text(encoding="utf-8")
     for name, value in values.items():
@@ -205,7 +207,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
 
 def homes_of(config: Config, settings: UnitSettings) -> list[Path]:
     """Return the paths in home folders that the service's account must be able to read."""
-    return [path for path in _read(config, settings) if _at_home(path)]
+    return [path for path in _read(config, settings) if at_home(path)]
 
 
 def _read(config: Config, settings: UnitSettings) -> Iterator[Path]:
@@ -218,7 +220,8 @@ def _read(config: Config, settings: UnitSettings) -> Iterator[Path]:
     yield from (source.rules for source in config.source.values() if isinstance(source.rules, Path))
 
 
-def _at_home(path: Path) -> bool:
+def at_home(path: Path) -> bool:
+    """Return whether a path is in a folder that ``ProtectHome=yes`` hides from a service."""
     return any(path.is_relative_to(home) for home in _HOMES)
 
 

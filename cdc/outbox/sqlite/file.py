@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from cdc.outbox.sqlite.rows import converted, stored
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
 _APPLICATION_ID: Final = 0x66634364  # "fcCd"
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 
 
 def migrate_sqlite(connection: sqlite3.Connection, path: Path, steps: Sequence[Migration] | None = None) -> None:
@@ -157,13 +158,18 @@ async def forget_log(db: SqliteDatabase) -> bool:
 
 
 def keep_private(path: Path) -> None:
-    """Make the file, or take it from everyone but its owner; SQLite gives the mode to the files beside it.
+    """Make the file, or take it from everyone but its owner; SQLite gives owner and mode to the files beside it.
 
-    An existing file is not opened for that: closing it would drop the locks of this process's other connections.
+    A file that root makes belongs to the folder's owner, the account of the service, which writes it too.  An existing
+    file is not opened: closing it would drop the locks of this process's other connections.
     """
     try:
         if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            place = path.resolve()
+            with suppress(FileExistsError), os.fdopen(os.open(place, _NEW, 0o600)) as made:
+                if os.geteuid() == 0:
+                    owner = place.parent.stat()
+                    os.fchown(made.fileno(), owner.st_uid, owner.st_gid)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
     except OSError as error:
@@ -216,6 +222,25 @@ def _check_readable(copy: Path) -> None:
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise OutboxError(f"The backup {copy} is not whole: {found}.", "See the system's log about that disk.")
+
+
+def place_outbox(path: Path, target: Path, owner: tuple[int, int], before: Callable[[], None]) -> None:
+    """Move the outbox to a place where there is none, for the account ``owner`` (user and group): copied whole, then
+    renamed.  ``before``: called when the copy is complete and nobody writes to the old file, whose name then ends with
+    .moved.  Raises `OutboxError`, also when a process dispatches from it."""
+    draft = target.with_name(f"{target.name}.placed")
+    draft.unlink(missing_ok=True)  # of an attempt that was interrupted
+    draft.with_name(f"{draft.name}.partial").unlink(missing_ok=True)
+    with sqlite_side(path), errors_of(path), closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        copy(reader, path, draft)
+        os.chown(draft, *owner)
+        before()
+        replace_durably(draft, target)
+        for end in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                path.with_name(f"{path.name}{end}").rename(path.with_name(f"{path.name}.moved{end}"))
+        for lock in path.parent.glob(f"{path.name}-*"):
+            lock.unlink()
 
 
 class SqliteSide:

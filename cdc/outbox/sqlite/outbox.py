@@ -8,7 +8,6 @@ there is an outbox.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -108,12 +107,8 @@ class SqliteOutbox(OutboxStore):
             db.execute("INSERT OR REPLACE INTO refusal (api, content) VALUES (?, ?)", (api, content))
             db.execute("COMMIT")
 
-        new = not self._refusals.exists()
         keep_private(self._refusals)  # an account that can open it could hold its lock
         await asyncio.to_thread(self._use_refusals, replace)
-        if new and os.geteuid() == 0:  # the consumer's user, who owns the folder, writes it too
-            owner = self._path.parent.stat()
-            os.chown(self._refusals, owner.st_uid, owner.st_gid)
 
     def _use_refusals(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with (
