@@ -16,7 +16,7 @@ from cdc.admin.endpoints import unfinished
 from cdc.cli.admin import with_accounts
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources
-from cdc.cli.output import confirm, echo, json_option, print_fields, print_json, print_script, say, yes_option
+from cdc.cli.output import confirm, echo, fitting, json_option, print_fields, print_json, print_script, say, yes_option
 from cdc.cli.run import program_words, systemd_here
 from cdc.config import Config, load_config
 from cdc.logs import readable_line
@@ -218,7 +218,9 @@ def unit(session: CommandSession, role: ProcessRole, user: str, systemd: int | N
 
 def _do(session: CommandSession, command: str, about: str, steps: Sequence[Step], *, dry_run: bool, yes: bool) -> None:
     """List the steps, ask, and do them.  Raises `UsageError` for all but root."""
-    say(about, *(f"\n  {number}. {step.title}" for number, step in enumerate(steps, start=1)))
+    say(about)
+    for number, step in enumerate(steps, start=1):
+        say(fitting(f"{number:3}. {step.title}", "     ", err=True))
     if dry_run:
         return
     if os.geteuid() != 0:

@@ -131,6 +131,8 @@ ACCOUNT: Final = "facturascripts-cdc"
 STATE: Final = Path("/var/lib/facturascripts-cdc")
 #: The first systemd that knows Type=notify-reload.
 RELOADS_SINCE: Final = 253
+#: The first that has a name (%d) for the folder of the files that it passes.
+_NAMES_CREDENTIALS_SINCE: Final = 250
 #: Options that name files which nobody else should read; in each source, and in the other tables.
 _SECRET_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "source": ("facturascripts", "password_file", "admin_password_file"),
@@ -180,7 +182,8 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
     outbox = config.outbox.path
     written = [] if outbox is None or outbox.parent == settings.state else [outbox.parent]
     values = {
-        "HOWTO": f"""#
+        "HOWTO": f"""# `cdc service install` does all this, and gives the account what it needs.  By hand:
+#
 #   useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {settings.user}
 #   cdc service unit{settings.option} > /etc/systemd/system/{settings.unit}
 #   systemctl daemon-reload && systemctl enable --now {settings.unit}
@@ -196,7 +199,7 @@ def unit_text(config: Config, settings: UnitSettings) -> str:
         "NICE": str(config.process.nice),
         "MEMORY": str(MEMORY_MB + MEMORY_MB_SOURCE * len(config.source)),
         "WRITES": "".join(f"ReadWritePaths={_quoted(_path(folder))}\n" for folder in written),
-        "CREDENTIALS": "".join(_credentials(config)) or "# (This configuration names none.)\n",
+        "CREDENTIALS": "".join(_credentials(config, settings)) or "# (This configuration names none.)\n",
         "HOME": "read-only" if any(map(at_home, _read(config, settings))) else "yes",
     }
     text = (files("cdc.runtime") / UNIT).read_text(encoding="utf-8")
@@ -225,17 +228,18 @@ def at_home(path: Path) -> bool:
     return any(path.is_relative_to(home) for home in _HOMES)
 
 
-def _credentials(config: Config) -> Iterator[str]:
+def _credentials(config: Config, settings: UnitSettings) -> Iterator[str]:
     """A line that has systemd read each file, and one that has the option name where it then is."""
+    folder = "%d" if settings.systemd >= _NAMES_CREDENTIALS_SINCE else f"/run/credentials/{settings.unit}"
     for path, file in secret_files(config):
         name = ".".join(path).replace("source.", "", 1)
         yield f"LoadCredential={name}:{_path(file)}\n"
-        yield f"Environment={variable_name(path)}=%d/{name}\n"
+        yield f"Environment={variable_name(path)}={folder}/{name}\n"
     certificates = config.dispatch.client_certificates
     for name, file in certificates.items():
         yield f"LoadCredential=certificate.{name}:{_path(file)}\n"
     if certificates:
-        places = ",".join(f"{name}=%d/certificate.{name}" for name in certificates)
+        places = ",".join(f"{name}={folder}/certificate.{name}" for name in certificates)
         yield f'Environment="{variable_name(("dispatch", "client_certificates"))}={places}"\n'
 
 

@@ -19,6 +19,7 @@ from cdc.cli.app import cdc
 from cdc.config import load_config
 from cdc.files import replace_durably
 from cdc.model.errors import CdcError, UsageError
+from cdc.outbox.sqlite.file import ProcessLock
 from cdc.runtime.installation import Account, Places, installation
 from cdc.runtime.process import UnitSettings
 from support.config_php import config_php
@@ -61,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
 @pytest.fixture
 def home(machine: Systemd) -> Path:
     """Root's folder with a configuration."""
-    home = machine.folder / "root"
+    home = machine.folder / "home"
     (home / "fs").mkdir(parents=True)
     home.chmod(0o700)
     (home / "cdc.toml").write_text(CONFIG.format(port=free_port()), encoding="utf-8")
@@ -79,35 +80,44 @@ def _modes(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Return user, group and mode of each file that stays."""
     paths = [folder, *sorted(folder.iterdir())]
     return {
-        "." if path == folder else path.name: (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode))
+        "." if path == folder else path.name: (
+            path.stat().st_uid,
+            path.stat().st_gid,
+            stat.S_IMODE(path.stat().st_mode),
+        )
         for path in paths
         if not path.name.endswith(("-wal", "-shm"))
     }
 
 
-async def test_service_works_as_its_own_account_from_root_s_folder_to_its_removal(
-    machine: Systemd, home: Path, database: Database
-) -> None:
-    account = Account.of(USER)
+def _set_up(home: Path, database: Database, url: str) -> Consumer:
+    """A source whose triggers are installed, and an endpoint, in a folder of root's."""
     database.execute(TABLE)
     (home / "fs" / "config.php").write_text(config_php(database), encoding="utf-8")
     (home / "fs" / "config.php").chmod(0o600)
     consumer = Consumer(home)
     (home / "key").write_text(consumer.run("outbox", "new-key"), encoding="utf-8")
-    inbox = Inbox()
+    consumer.run("install-triggers")
+    consumer.add_endpoint(url)
+    return consumer
+
+
+async def test_service_works_as_its_own_account_from_root_s_folder_to_its_removal(
+    machine: Systemd, home: Path, database: Database
+) -> None:
+    account, inbox = Account.of(USER), Inbox()
     async with receiving(inbox) as url:
-        await asyncio.to_thread(consumer.run, "install-triggers")
-        await asyncio.to_thread(consumer.add_endpoint, url)
+        consumer = await asyncio.to_thread(_set_up, home, database, url)
         before = _modes(home)
 
         listed = await asyncio.to_thread(service, home, "install", "--user", USER, "--dry-run")
-        steps = re.findall(r"^  \d+\. (.*)$", listed.stderr, re.MULTILINE)
+        steps = re.findall(r"^  +\d+\. (.*)$", listed.stderr, re.MULTILINE)
         etc, state = machine.folder / "etc/facturascripts-cdc", machine.folder / "var/lib/facturascripts-cdc"
         assert [step.replace(str(machine.folder), "") for step in steps if not step.startswith("move ")] == [
             "create the folder /etc/facturascripts-cdc, which root and nobody may read",
             "create the folder /var/lib/facturascripts-cdc for nobody alone",
-            "copy /root/rules.toml to /etc/facturascripts-cdc/rules.toml",
-            "copy /root/key to /etc/facturascripts-cdc/key",
+            "copy /home/rules.toml to /etc/facturascripts-cdc/rules.toml",
+            "copy /home/key to /etc/facturascripts-cdc/key",
             "write /etc/systemd/system/facturascripts-cdc.service",
             "have systemd read it",
             "start it with the machine",
@@ -128,8 +138,7 @@ async def test_service_works_as_its_own_account_from_root_s_folder_to_its_remova
             "systemctl restart facturascripts-cdc.service",
         ]
         assert re.search(r"The page: http://127.0.0.1:\d+/set-up/\S+\n", done.stderr), done.stderr
-        running = Path(f"/proc/{machine.pid()}/status").read_text(encoding="utf-8")
-        assert re.search(r"^Uid:\t(\d+)", running, re.MULTILINE)[1] == str(account.uid)  # type: ignore[index]
+        assert (machine.folder / f"/proc/{machine.pid()}").owner() == USER
         assert _modes(etc) == {
             ".": (0, account.gid, 0o750),
             "cdc.toml": (0, account.gid, 0o640),
@@ -146,37 +155,45 @@ async def test_service_works_as_its_own_account_from_root_s_folder_to_its_remova
         database.execute("INSERT INTO contadores VALUES (1, 2, 'three')")
         await inbox.until_event(lambda event: event["event"] == "contadores.created")
 
-        status = await asyncio.to_thread(service, etc, "status")
-        assert max(map(len, status.stdout.splitlines())) <= 80 + len(str(machine.folder))
-        assert re.search(r"^state +active \(running\)$", status.stdout, re.MULTILINE)
-        report = json.loads((await asyncio.to_thread(service, etc, "status", "--json")).stdout)
-        assert (report["ready"], report["memory"]) == (True, "70.0 MB")
-        logs = (await asyncio.to_thread(service, etc, "logs")).stdout
-        assert re.search(r"\[info +\] delivered contadores\.created", logs)
+        await asyncio.to_thread(_watch, machine)
+        await asyncio.to_thread(_use_as_root, machine, url, account.uid)
+        await asyncio.to_thread(_remove, machine)
 
-        # what root does meanwhile, the account can still use; and a second installation repairs what it cannot
-        await asyncio.to_thread(machine.stop)
-        for file in state.glob("cdc.db-*"):
-            file.unlink()
-        await asyncio.to_thread(Consumer(etc).run, "endpoint", "add", f"{url}second", "--events", "*")
-        assert {owner for owner, _, _ in _modes(state).values()} == {account.uid}
-        os.chown(state / "cdc.db", 0, 0)
-        again = await asyncio.to_thread(service, etc, "install", "--user", USER, "--yes")
-        assert re.findall(r"^  \d+\. (\w+)", again.stderr, re.MULTILINE) == ["give", "start"]
-        again = await asyncio.to_thread(service, etc, "install", "--user", USER, "--yes")
-        assert re.findall(r"^  \d+\. (\w+)", again.stderr, re.MULTILINE) == ["restart"]
 
-        await asyncio.to_thread(service, etc, "uninstall", "--yes")
-        assert machine.calls()[-2:] == [
-            "systemctl disable --now facturascripts-cdc.service",
-            "systemctl daemon-reload",
-        ]
-        assert (machine.pid(), (state / "cdc.db").exists(), (etc / "cdc.toml").exists()) == (None, True, True)
-        assert (await asyncio.to_thread(service, etc, "status", code=2)).exception is not None
-        lost = await asyncio.to_thread(service, etc, "uninstall", "--purge", "--yes")
-        assert "This loses 0 unfinished deliveries" in lost.stderr
-        assert not state.exists()
-        assert not etc.exists()
+def _watch(machine: Systemd) -> None:
+    """Ask for state and log."""
+    etc = machine.folder / "etc/facturascripts-cdc"
+    status = service(etc, "status").stdout
+    assert max(map(len, status.splitlines())) <= 80 + len(str(machine.folder))
+    assert re.search(r"^state +active \(running\)$", status, re.MULTILINE)
+    report = json.loads(service(etc, "status", "--json").stdout)
+    assert (report["ready"], report["memory"]) == (True, "70.0 MB")
+    assert re.search(r"\[info +\] delivered contadores\.created", service(etc, "logs").stdout)
+
+
+def _use_as_root(machine: Systemd, url: str, uid: int) -> None:
+    """What root makes, the account can use; and a second installation repairs what it cannot."""
+    etc, state = machine.folder / "etc/facturascripts-cdc", machine.folder / "var/lib/facturascripts-cdc"
+    machine.stop()
+    for file in state.glob("cdc.db-*"):
+        file.unlink()
+    Consumer(etc).run("endpoint", "add", f"{url}second", "--events", "*")
+    assert ProcessLock(state / "cdc.db").take()
+    assert {owner for owner, _, _ in _modes(state).values()} == {uid}
+    os.chown(state / "cdc.db", 0, 0)
+    for steps in (["give", "start"], ["restart"]):
+        again = service(etc, "install", "--user", USER, "--yes")
+        assert re.findall(r"^  +\d+\. (\w+)", again.stderr, re.MULTILINE) == steps
+
+
+def _remove(machine: Systemd) -> None:
+    etc, state = machine.folder / "etc/facturascripts-cdc", machine.folder / "var/lib/facturascripts-cdc"
+    service(etc, "uninstall", "--yes")
+    assert machine.calls()[-2:] == ["systemctl disable --now facturascripts-cdc.service", "systemctl daemon-reload"]
+    assert (machine.pid(), (state / "cdc.db").exists(), (etc / "cdc.toml").exists()) == (None, True, True)
+    assert "is not installed" in service(etc, "status", code=2).output
+    assert "This loses 0 unfinished deliveries" in service(etc, "uninstall", "--purge", "--yes").stderr
+    assert (state.exists(), etc.exists()) == (False, False)
 
 
 @pytest.fixture
@@ -201,8 +218,8 @@ def _steps(file: Path, machine: Systemd, **environment: str) -> list[Any]:
 def test_interrupted_installation_is_completed_by_the_next(
     machine: Systemd, bare: Path, number: int, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever file was about to get, or had just got, its place.  In one of these moments there are two outboxes, with
-    the same content: people have to choose, because either may have been used since."""
+    """Whichever file was about to get, or had just got, its place.  In one of these moments there are two outboxes,
+    with the same content: people have to choose, because either may have been used since."""
     endpoints, places = Consumer(bare).run("endpoint", "list", "--json"), Places(machine.folder)
     monkeypatch.setattr("cdc.runtime.installation.run", lambda *_words: None)
     calls = 0
@@ -227,7 +244,10 @@ def test_interrupted_installation_is_completed_by_the_next(
         (state / "cdc.db").unlink()
     _install(bare / "cdc.toml" if (bare / "cdc.toml").exists() else places.configuration / "cdc.toml", machine)
     assert Consumer(places.configuration).run("endpoint", "list", "--json") == endpoints
-    assert sorted(path.name for path in bare.iterdir() if path.is_file()) == ["cdc.db.moved", "cdc.toml.moved"]
+    assert {path.name for path in bare.iterdir()} - {"fs", "cdc.db.moved-wal", "cdc.db.moved-shm"} == {
+        "cdc.db.moved",
+        "cdc.toml.moved",
+    }
     assert [path.name for path in state.iterdir()] == ["cdc.db"]
     assert (places.units / "facturascripts-cdc.service").exists()
 
@@ -291,6 +311,6 @@ def test_service_that_does_not_start_shows_the_end_of_its_log(machine: Systemd, 
     unit = machine.folder / "etc/systemd/system/facturascripts-cdc.service"
     text = unit.read_text(encoding="utf-8")
     unit.write_text(re.sub("ExecStart=.*", "ExecStart=/bin/sh -c 'echo no such thing; exit 3'", text), encoding="utf-8")
-    with pytest.raises(CdcError, match="facturascripts-cdc.service does not start") as failed:
+    with pytest.raises(CdcError, match="does not start") as failed:
         failing.do()
     assert failed.value.hint.startswith("no such thing\n")

@@ -76,8 +76,11 @@ def test_each_role_has_a_unit_of_its_own(unit: Callable[..., str], role: str) ->
 
 def test_an_older_systemd_is_told_how_to_reload(unit: Callable[..., str]) -> None:
     assert "Type=notify-reload\n" in unit("--systemd", "253")
-    older = unit("--systemd", "252")
+    older = unit("--systemd", "249")
     assert "Type=notify\nExecReload=/bin/kill -HUP $MAINPID\n" in older
+    credential = "/run/credentials/facturascripts-cdc.service/main.facturascripts"
+    assert f"Environment=CDC_SOURCE_MAIN_FACTURASCRIPTS={credential}\n" in older
+    assert "%d" not in older
 
 
 def test_it_stands_back_as_the_configuration_says(unit: Callable[..., str], tmp_path: Path) -> None:
