@@ -44,6 +44,7 @@ NOT_ON_THE_PAGE: Final = (
     "runtime/capture.py:described_tables",
     "runtime/components.py:check_reloadable",
     "runtime/consumer.py",
+    "runtime/installation.py",
     "runtime/outboxes.py",
     "runtime/process.py:unit_text",
     "runtime/support.py",
