@@ -100,7 +100,7 @@ def _others_sign_in(config: Config) -> bool:
 @json_option
 @pass_session
 def status(session: CommandSession, role: ProcessRole, as_json: bool) -> int:
-    """Show whether the service runs, since when, its health, and its page.
+    """Show state, health and page of the service.
 
     Exit codes: 0 it runs and is ready, 1 it is not, 2 it is not installed.
     """
