@@ -96,7 +96,11 @@ def _handler(site: Site, route: Route) -> Callable[[web.Request], Awaitable[web.
         principal = await site.auth.principal(request)
         page = Page(request, site, _language(site, request), principal)
         try:
+            if route.view is not overview.overview:  # which counts the problems itself
+                page = await overview.with_health(page)
             response = await _answer(page, route)
+            if principal is not None and request.method == "POST":
+                overview.forget_health(page, principal)
         except Refused as error:
             response = page.problem(error)
         except CdcError as error:
@@ -230,13 +234,13 @@ def _static(name: str, body: bytes) -> Callable[[web.Request], Awaitable[web.Res
 
 #: Titles are texts of the catalogues.
 SECTIONS = (
-    NavigationEntry("/", "Overview"),
-    NavigationEntry("/endpoints", "Endpoints", portal=True),
-    NavigationEntry("/deliveries", "Deliveries", portal=True),
-    NavigationEntry("/replays", "Replays", Role.MANAGER),
-    NavigationEntry("/events", "Events", also="/catalogue", portal=True),
-    NavigationEntry("/sources", "Sources", also="/backfills"),
-    NavigationEntry("/people", "Users and tokens", Role.MANAGER, every_source=True, also="/audit"),
+    NavigationEntry("/", "Overview", "squares-2x2"),
+    NavigationEntry("/endpoints", "Endpoints", "paper-airplane", portal=True),
+    NavigationEntry("/deliveries", "Deliveries", "inbox-stack", portal=True),
+    NavigationEntry("/events", "Events", "bolt", also="/catalogue", portal=True),
+    NavigationEntry("/sources", "Sources", "circle-stack", also="/backfills"),
+    NavigationEntry("/replays", "Replays", "arrow-path", Role.MANAGER),
+    NavigationEntry("/people", "Users and tokens", "users", Role.MANAGER, every_source=True, also="/audit"),
 )
 
 

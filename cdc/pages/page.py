@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
+from heroicons.jinja import heroicon_micro, heroicon_mini
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from multidict import MultiMapping
 
@@ -36,6 +37,8 @@ from cdc.pages.session_auth import SessionAuth, SessionPrincipal
 #: The lightest surface of the dark theme of ``page.css`` that links are on.
 _DARK_SURFACE: Final = "#2a2f35"
 _PROGRAM: Final = "facturascripts-cdc"
+#: Icons up to this size (pixels) are drawn with fewer details.
+_MICRO: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,16 @@ def environment() -> Environment:
     made.filters["moment"] = datetime.fromisoformat
     made.filters["cut"] = cut
     made.filters["unfinished"] = unfinished
-    made.globals |= {"version": __version__, "help": _HELP}
+    made.globals |= {"version": __version__, "help": _HELP, "heroicon": _icon}
     return made
+
+
+@lru_cache(maxsize=1024)
+def _icon(name: str, label: str, size: int) -> str:
+    """Return an icon as inline SVG.  ``label``: its name for screen readers; empty: it only adorns a text."""
+    draw = heroicon_micro if size <= _MICRO else heroicon_mini
+    read = {"role": "img", "aria-label": label, "aria-hidden": "false"} if label else {"aria-hidden": "true"}
+    return draw(name, size=size, **{"class": "icon", **read})
 
 
 def _plain(text: str) -> str:
@@ -95,11 +106,12 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class NavigationEntry:
-    """An entry of the navigation, for those who may see its page (`Route`).  ``also``: a page that it leads to.
-    ``portal``: tenants without a user may, too."""
+    """An entry of the navigation, for those who may see its page (`Route`).  ``icon``: a name of heroicons.  ``also``:
+    a page that it leads to.  ``portal``: tenants without a user may, too."""
 
     path: str
     title: str
+    icon: str
     role: Role = Role.VIEWER
     every_source: bool = False
     also: str = ""
@@ -111,11 +123,22 @@ class NavigationEntry:
         return path in above or path.startswith(tuple(f"{each}/" for each in above if each != "/"))
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The number of problems that a principal has, and the kind of the worst: ``good``, ``warn`` or ``bad``."""
+
+    number: int = 0
+    kind: str = "good"
+
+
+_WELL: Final = Health()
+
+
 @dataclass(frozen=True)
 class Site:
     """The resources that all requests share.  ``zone``: in which times are shown; None: in the browser's.
     ``strangers``: their requests for a public catalogue, by address, together with those to the API.
-    ``brand``: of portals."""
+    ``brand``: of portals.  ``health``: of principals by their sources, and when it was found (monotonic)."""
 
     service: Service
     process: RunningProcess
@@ -125,6 +148,7 @@ class Site:
     strangers: RateLimit
     brand: Brand = field(default_factory=Brand)
     templates: Environment = field(default_factory=environment)
+    health: dict[tuple[str, ...], tuple[float, Health]] = field(default_factory=dict)
 
     @property
     def public_catalogue(self) -> bool:
@@ -175,6 +199,7 @@ class Page:
     site: Site
     language: Language
     principal: SessionPrincipal | None
+    health: Health = _WELL
 
     @property
     def manages(self) -> bool:

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Route, expect
 from cdc import __version__
 from cdc.model.delivery import DeliveryState
 from support.browser import WIDE, Tab
-from support.busy_hour import BOOKS, live_through
+from support.busy_hour import BOOKS, STORE, live_through
 from support.managing import PASSWORD, Managed, managing
 from support.memory_outbox import MemoryOutbox
 from support.outboxes import event, lease, outcome, store
@@ -56,21 +56,44 @@ async def test_no_column_is_cut_on_a_desk(managed: Managed, browser: Browser, pa
 
 
 @pytest.mark.parametrize("width", [390, 360, 320])
-async def test_a_phone_shows_a_header_of_two_lines_and_folded_filters(
+async def test_a_phone_shows_a_bar_with_a_menu_and_folded_filters(
     managed: Managed, browser: Browser, width: int
 ) -> None:
     tab = await signed_in(browser, managed, (width, 800))
     await tab.go("/deliveries")
     header = await tab.page.locator("header").bounding_box()
     assert header is not None
-    assert header["height"] <= 90
+    assert header["height"] <= 60
+    await expect(tab.button("Sign out")).to_be_hidden()
+    await tab.open_menu()
     await expect(tab.page.locator("header [aria-current]")).to_be_in_viewport(ratio=1)
+    await expect(tab.page.locator("header [aria-current]")).to_have_text(tab.text("Deliveries"))
+    await tab.button("Sign out").scroll_into_view_if_needed()
+    await expect(tab.button("Sign out")).to_be_in_viewport(ratio=1)
+    await tab.go("/deliveries")
     await expect(tab.field("Record")).to_be_hidden()
     await tab.page.get_by_text(tab.text("Filters"), exact=True).click()
     await tab.field("Record").fill("facturascli:1")
     await tab.button("Search").click()
     await expect(tab.field("Record")).to_be_visible()  # it says what is shown
     assert await tab.too_wide() <= 0
+    await tab.close()
+
+
+async def test_each_page_shows_the_number_of_problems_and_a_repaired_one_is_gone(
+    managed: Managed, browser: Browser
+) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    for path in ("/events", "/people", "/nothing"):
+        await tab.go(path)
+        await expect(tab.page.locator("header .health.bad")).to_have_text(
+            f"3{tab.words.plural('%(number)s problem', '%(number)s problems', 3)}"
+        )
+    await tab.go(f"/endpoints/{STORE}")
+    await tab.button("Enable").click()
+    await expect(tab.page.locator("header .health")).to_have_text(
+        f"2{tab.words.plural('%(number)s problem', '%(number)s problems', 2)}"
+    )
     await tab.close()
 
 

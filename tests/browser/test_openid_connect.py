@@ -38,6 +38,7 @@ async def test_button_leads_to_the_provider_and_back(
             await button.click()
             await tab.page.get_by_role("link", name="Sign in as eva").click()
             await tab.page.wait_for_url(f"{base}/events?type=invoice.paid")
+            await tab.open_menu()
             await expect(tab.page.get_by_role("link", name="eva", exact=True)).to_be_visible()
             await tab.button("Sign out").click()
             await tab.page.wait_for_url(f"{provider.issuer}/end?**")

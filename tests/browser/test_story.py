@@ -125,7 +125,7 @@ async def _send_test(tab: Tab, receiver: Receiver, secret: str) -> None:
 
 async def _state(tab: Tab, state: str) -> None:
     """Of the delivery that is shown."""
-    await expect(tab.page.locator("#state dl .tag").first).to_have_text(tab.text(state))
+    await expect(tab.page.locator("#state dl .badge").first).to_have_text(tab.text(state))
 
 
 async def _see_it_live(tab: Tab, database: Database, receiver: Receiver) -> None:

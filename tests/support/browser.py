@@ -124,6 +124,12 @@ class Tab:
     def field(self, name: str) -> Locator:
         return self.page.get_by_label(self.text(name), exact=True)
 
+    async def open_menu(self) -> None:
+        """Show the sections and the account, which a narrow window folds."""
+        menu = self.page.locator("details.menu:not([open]) summary")
+        if await menu.is_visible():
+            await menu.click()
+
     async def sign_in(self, name: str, password: str) -> None:
         await self.go("/sign-in")
         await self.field("Name").fill(name)

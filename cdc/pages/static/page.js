@@ -40,8 +40,17 @@
     if (matchMedia("(max-width: 40rem)").matches && !given) filters.open = false;
   });
 
-  // The section of this page is in view where the navigation is wider than the window.
-  document.querySelector("header nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // Search from anywhere: Ctrl-K.
+  addEventListener("keydown", (event) => {
+    if (event.key !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+    const field = document.querySelector("[data-search]");
+    if (!field) return;
+    event.preventDefault();
+    const menu = document.querySelector("details.menu");
+    if (menu.checkVisibility()) menu.open = true;
+    field.focus();
+    field.select();
+  });
 
   // A field that narrows a list as one types; groups without a hit are hidden, groups with one are opened.
   document.querySelectorAll("input[data-filter]").forEach((field) => {
@@ -116,6 +125,8 @@
         const rows = page.getElementById(part.id);
         if (!rows || inUse()) return;
         part.replaceChildren(...rows.childNodes);
+        const counts = page.querySelectorAll(".health");
+        document.querySelectorAll(".health").forEach((each, number) => each.replaceWith(counts[number]));
         offerCopies(part);
       } catch {
         say(line.dataset.paused);

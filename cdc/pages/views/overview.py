@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from aiohttp import web
 
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check
+from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Endpoint
 from cdc.model.finding import Severity
 from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
-from cdc.pages.page import Page, Refused, Route
+from cdc.pages.page import Health, Page, Refused, Route
+from cdc.pages.session_auth import SessionPrincipal
 from cdc.pages.views.statistics import lag_plot, plot_top, statistics
 
 _YEAR = 365 * 86_400
 #: Sources whose lag is drawn.
 _SOURCES = 12
 _NOTES = 50
+#: For how long a number of problems is shown (seconds), and of how many principals' sources.
+_FRESH, _REMEMBERED = 5.0, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +36,64 @@ class Attention:
     path: str
 
 
-async def overview(page: Page) -> web.StreamResponse:
-    admin = page.admin
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """``complete``: these are all endpoints.  ``counts``: of their deliveries."""
+
+    endpoints: Sequence[Endpoint]
+    complete: bool
+    counts: Mapping[str, Mapping[DeliveryState, int]]
+    attention: Sequence[Check]
+
+
+async def check(page: Page) -> Checked:
+    """Return what needs attention, and remember how many problems there are."""
+    admin, principal = page.admin, page.principal
+    assert principal is not None, "a route with a role has a principal"
     endpoints, complete = await admin.endpoints.checked()
     counts = await admin.endpoints.counts(MOST_COUNTED, [each.id for each in endpoints])
-    waiting, more = await admin.endpoints.waiting(counts, complete=complete)
+    tokens = await page.site.auth.store.tokens() if principal.manages and not principal.sources else []
+    attention = await admin.attention(endpoints, counts, tokens)
+    wrong = any(each.finding.severity is Severity.WRONG for each in attention)
+    found = Health(len(attention), "bad" if wrong else "warn" if attention else "good")
+    remembered = page.site.health
+    if len(remembered) >= _REMEMBERED:
+        remembered.clear()
+    remembered[_scope(principal)] = page.site.clock.monotonic(), found
+    return Checked(endpoints, complete, counts, attention)
+
+
+async def with_health(page: Page) -> Page:
+    """Return the page with the number of problems that each page shows, at most `_FRESH` old."""
+    principal, remembered = page.principal, page.site.health
+    if principal is None or principal.must_enrol or principal.portal:
+        return page
+    at, found = remembered.get(_scope(principal), (-math.inf, page.health))
+    if page.site.clock.monotonic() - at > _FRESH:
+        await check(page)
+        _, found = remembered[_scope(principal)]
+    return replace(page, health=found)
+
+
+def forget_health(page: Page, principal: SessionPrincipal) -> None:
+    """Have the number of problems counted again: the principal may have repaired one."""
+    page.site.health.pop(_scope(principal), None)
+
+
+def _scope(principal: SessionPrincipal) -> tuple[str, ...]:
+    return principal.role.value, *principal.sources
+
+
+async def overview(page: Page) -> web.StreamResponse:
+    admin, checked = page.admin, await check(page)
+    page = await with_health(page)
+    waiting, more = await admin.endpoints.waiting(checked.counts, complete=checked.complete)
     sources, shown = admin.sources.slowest(_SOURCES), await statistics(page)
     longest = plot_top([seconds for each in sources for seconds in each.lags if seconds is not None])
-    everything = page.principal is not None and page.principal.manages and not page.principal.sources
-    tokens = await page.site.auth.store.tokens() if everything else []
-    attention = await admin.attention(endpoints, counts, tokens)
     return page.render(
         "overview.html",
-        attention=[_attention(page, each) for each in attention[:_NOTES]],
-        more_attention=max(0, len(attention) - _NOTES),
+        attention=[_attention(page, each) for each in checked.attention[:_NOTES]],
+        more_attention=max(0, len(checked.attention) - _NOTES),
         shown=shown,
         lags={each.name: lag_plot(page, each.lags, longest) for each in sources},
         waiting=waiting,
@@ -50,7 +101,7 @@ async def overview(page: Page) -> web.StreamResponse:
         sources=sources,
         all_sources=len(admin.sources.names()),
         endpoints=await admin.endpoints.by_ids(shown.endpoints),
-        any_endpoint=bool(endpoints),
+        any_endpoint=bool(checked.endpoints),
     )
 
 
