@@ -11,7 +11,7 @@ import click
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import configuration
 from cdc.cli.output import json_option, print_json, print_script, say
-from cdc.config.write import CONFIG_PHP, Choices, effective_toml, initial_toml, masked
+from cdc.config.write import CONFIG_PHP, Choices, effective_toml, initial_toml, masked, short_toml
 
 CAPTURES = ("triggers", "binlog", "logical", "rest")
 
@@ -67,12 +67,13 @@ def config() -> None:
 @click.option("--capture", type=click.Choice(CAPTURES), help="How to capture changes [triggers].")
 @click.option("--outbox", metavar="URL", help="URL of the outbox, which stores events and deliveries.")
 @click.option("--allow-private", is_flag=True, help="Receivers on this machine and in private networks are allowed.")
-def init(**choices: Any) -> None:
+@click.option("--short", is_flag=True, help="Only what these options say.")
+def init(*, short: bool, **choices: Any) -> None:
     """Print a new configuration with every option explained.
 
     Save it as cdc.toml: cdc config init > cdc.toml
     """
-    print_script(initial_toml(Choices(**choices)))
+    print_script((short_toml if short else initial_toml)(Choices(**choices)))
 
 
 @config.command()

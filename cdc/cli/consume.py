@@ -16,15 +16,20 @@ from typing import Any, Final
 import aiohttp
 import click
 import orjson
+import structlog
 from aiohttp import web
+from yarl import URL
 
-from cdc.cli.environment import run_async, set_on_signal
+from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import PLACES, Styled, echo, local_time, print_json_line, say, secret_from
 from cdc.demo.receiver import Received, Refusals, receiver_app
 from cdc.dispatch.signing import check_verifier
 from cdc.model.clock import Backoff
 from cdc.model.errors import CdcError, UsageError, printable_line
 from cdc.model.event import format_time
+
+log = structlog.get_logger(__name__)
 
 _EVERY = 2**31
 
@@ -35,22 +40,51 @@ _EVERY = 2**31
     "--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="Port to listen on; 0: any free one."
 )
 @click.option(
-    "--secret", envvar="CDC_LISTEN_SECRET", metavar="whsec_…|whpk_…", help="Secret or public key to verify with."
+    "--secret",
+    envvar="CDC_LISTEN_SECRET",
+    metavar="whsec_…|whpk_…",
+    help="Secret or public key to verify with [that of the endpoint with this address].",
 )
 @click.option("--status", type=click.IntRange(200, 599), help="Answer with this status instead of 204, to see retries.")
 @click.option("--count", type=click.IntRange(1), help="End after this number of requests.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per request, for programs.")
-def listen(*, host: str, port: int, secret: str | None, status: int | None, count: int | None, as_json: bool) -> int:
+@pass_session
+def listen(
+    session: CommandSession,
+    *,
+    host: str,
+    port: int,
+    secret: str | None,
+    status: int | None,
+    count: int | None,
+    as_json: bool,
+) -> int:
     """Receive webhooks here and verify their signatures.
 
-    Prints each request, for tests.  Deliveries to this machine need allow_private = true under [dispatch].  Exit code 1
-    after a wrong signature.
+    Prints each request, for tests.  Without a secret it verifies with that of the endpoint that sends to the request's
+    address, where the configuration has one: it may be added while this listens.  Deliveries to this machine need
+    allow_private = true under [dispatch].  Exit code 1 after a wrong signature.
     """
     if secret is not None:
         check_verifier(secret)
+
+    known: dict[URL, str] = {}
+
+    async def configured(url: URL) -> str | None:
+        """Return the secret of the endpoint with this URL; None without one, or without a configuration."""
+        nonlocal known
+        try:
+            if url not in known:
+                async with opened_outbox(quiet_configuration(session)) as store:
+                    secrets = {URL(each.url): each.secret for each in await store.endpoints()}
+                known |= {url: secrets[url]} if url in secrets else {}
+        except CdcError as error:
+            log.debug("no secret to verify with", reason=error.message)
+        return known.get(url)
+
     printer = _ArrivalPrinter(as_json, count)
     refusals = None if status is None else Refusals(count=_EVERY, status=status)
-    app = receiver_app(secret, printer.show, refusals)
+    app = receiver_app(secret or configured, printer.show, refusals)
     run_async(_serve(app, host, port, printer.done))
     return 1 if printer.wrong else 0
 

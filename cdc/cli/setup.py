@@ -18,7 +18,7 @@ from cdc.cli.config import CAPTURES, accounts_option, place_options
 from cdc.cli.endpoint_fields import parse_events
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources
 from cdc.cli.guide import Guide, SetupAnswers
-from cdc.cli.output import say
+from cdc.cli.output import fitting, say
 from cdc.cli.run import program_words, systemd_here
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.config.load import find_config
@@ -30,8 +30,8 @@ from cdc.config.write import (
     Choices,
     check_choices,
     find_facturascripts,
-    initial_toml,
     rewrite,
+    short_toml,
     with_option,
     write_passwords,
 )
@@ -40,7 +40,7 @@ from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError, OutboxMissing, SourceUnavailable, UsageError
 from cdc.model.finding import named
 from cdc.runtime.capture import CaptureRoute, Recommendation, grants, recommend, unreadable_tables
-from cdc.runtime.process import UNIT, UnitSettings, unit_text
+from cdc.runtime.process import UnitSettings, unit_text
 from cdc.runtime.sources import api_greeting
 
 #: The file for statements that an administrator of the database server runs, beside the configuration.
@@ -100,7 +100,7 @@ def _ready(guide: Guide, answers: SetupAnswers, choices: Choices, path: Path) ->
         choices = replace(choices, facturascripts=choices.facturascripts / CONFIG_PHP)
     check_choices(choices)
     source = SourceConfig(facturascripts=choices.facturascripts, url=choices.url, password_file=choices.password_file)
-    say(f"FacturaScripts' database: {source.connection().describe()}.")
+    _say_fitting(f"FacturaScripts' database: {source.connection().describe()}.")
     if choices.accounts is not None:
         return replace(choices, capture=choices.capture or "triggers")
     answers.keep(place=str(choices.facturascripts or choices.url))  # it answers: the rest may be granted later
@@ -149,10 +149,14 @@ def _explain(advice: Recommendation) -> None:
     route, other = advice.route, advice.other
     if route.problem:
         return  # it is an error, which says the rest
-    say(f'Recommended: capture = "{route.capture}": {advice.why}.')
+    _say_fitting(f'Recommended: capture = "{route.capture}": {advice.why}.')
     say(f'  "{other.capture}" is possible too.' if not other.problem else f'  "{other.capture}" is not possible now:')
-    for line in (other.problem, *other.fix.splitlines()):
-        say(*([f"    {line}"] if line else []))
+    for line in filter(None, (other.problem, *other.fix.splitlines())):
+        _say_fitting(f"    {line}")
+
+
+def _say_fitting(text: str) -> None:
+    say(fitting(text, f"{' ' * (len(text) - len(text.lstrip()))}  ", err=True))
 
 
 def _usable(advice: Recommendation, wanted: str | None, database: str, needed: Path) -> str:
@@ -222,9 +226,11 @@ def _reads_too_little(source: SourceConfig) -> str:
 
 
 def write(guide: Guide, path: Path, choices: Choices) -> None:
-    text = initial_toml(choices)
+    text = short_toml(choices)
     write_passwords(choices.account_options)
-    guide.say_command(f"{shlex.join(['cdc', 'config', 'init', *_options(choices)])} > {shlex.quote(str(path))}")
+    guide.say_command(
+        f"{shlex.join(['cdc', 'config', 'init', '--short', *_options(choices)])} > {shlex.quote(str(path))}"
+    )
     try:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640), "w", encoding="utf-8") as file:
             file.write(text)
@@ -328,11 +334,13 @@ _INSTALLERS = {"triggers": "install-triggers", "logical": "install-slot"}
 @click.option("--capture", type=click.Choice(CAPTURES), help="How changes are found [as recommended].")
 @click.option("--to", "receiver", metavar="URL", help="Where events are sent first.")
 @click.option("--events", metavar="PATTERN,…", help="Which ones [*].")
+@click.option("--name", metavar="TEXT", help="What this receiver is called [its host].")
 @click.option("--no-endpoint", is_flag=True, help="Add no endpoint, and send no test event.")
 @click.option("--allow-private", is_flag=True, help="Receivers on this machine and in private networks are allowed.")
 @click.option(
     "--unit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a systemd unit there."
 )
+@click.option("--service", is_flag=True, help="Then install the service, as root: see cdc service install.")
 @click.option("--yes", is_flag=True, help="Do not ask: use what is recommended.")
 @pass_session
 def setup(
@@ -347,9 +355,11 @@ def setup(
     capture: str | None,
     receiver: str | None,
     events: str | None,
+    name: str | None,
     no_endpoint: bool,
     allow_private: bool,
     unit: Path | None,
+    service: bool,
     yes: bool,
 ) -> int:
     """Lead from nothing to the first signed webhook.
@@ -368,15 +378,15 @@ def setup(
     known = Choices(place, url, file, capture, allow_private=allow_private, api=api, token_file=token, accounts=folder)
     try:
         _introduce(guide, path, answers)
-        plan = None if no_endpoint else ReceiverPlan(receiver, events)
+        plan = None if no_endpoint else ReceiverPlan(receiver, events, name)
         code = _lead(guide, answers, path, known, plan)
     except (click.Abort, KeyboardInterrupt, CdcError) as error:
         say(f"\n\nStopped at: {guide.title or 'the beginning'}.")
         if answers.path is not None or not isinstance(error, CdcError):
             say("Your answers are saved: cdc setup continues there." if answers.given else "cdc setup begins again.")
         raise
-    _offer_unit(guide, quiet_configuration(session), unit)
     answers.forget()
+    _offer_service(guide, quiet_configuration(session), unit, wanted=service)
     return code
 
 
@@ -423,6 +433,13 @@ class ReceiverPlan:
 
     url: str | None
     events: str | None
+    name: str | None
+
+    @property
+    def called(self) -> str:
+        """Return the name that was given, else the host or the address that the URL names."""
+        parts = urlsplit(self.url or "")
+        return self.name or parts.netloc.rpartition("@")[2] or parts.path
 
 
 def _lead(guide: Guide, answers: SetupAnswers, path: Path, known: Choices, wanted: ReceiverPlan | None) -> int:
@@ -465,8 +482,8 @@ def _chosen(asked: ReceiverQuestions, wanted: ReceiverPlan, *, there: bool) -> R
     url = asked.url(wanted.url)
     if there and run_async(_endpoint(asked.config, url)) is not None:
         say(f"An endpoint sends to {url} already.")
-        return ReceiverPlan(url, None)
-    return ReceiverPlan(url, asked.events(wanted.events))
+        return replace(wanted, url=url, events=None)
+    return replace(wanted, url=url, events=asked.events(wanted.events))
 
 
 def _install(guide: Guide, source: SourceConfig, path: Path) -> None:
@@ -493,7 +510,7 @@ def _try_endpoint(guide: Guide, config: Config, wanted: ReceiverPlan) -> bool:
     guide.heading("Step 5 of 6: add the receiver, and send it a test event")
     found = run_async(_endpoint(config, wanted.url))
     if found is None:
-        guide.run("endpoint", "add", wanted.url, "--events", wanted.events or "*")
+        guide.run("endpoint", "add", wanted.url, "--events", wanted.events or "*", "--description", wanted.called)
         found = run_async(_endpoint(config, wanted.url))
         assert found is not None, "it was added"
     else:
@@ -513,15 +530,11 @@ async def _endpoint(config: Config, url: str) -> Endpoint | None:
         return None
 
 
-def _offer_unit(guide: Guide, config: Config, unit: Path | None) -> None:
+def _offer_service(guide: Guide, config: Config, unit: Path | None, *, wanted: bool) -> None:
+    """``wanted``: by an option; otherwise root is asked, where systemd runs."""
     guide.heading("Next: run it")
-    guide.show("run")
-    command = guide.typed("service", "unit")
-    if unit is None:
-        say("As a service of systemd, as root:")
-        guide.say_command(f"{command} > /etc/systemd/system/{UNIT}")
-    else:
-        guide.say_command(f"{command} > {shlex.quote(str(unit))}")
+    if unit is not None:
+        guide.say_command(f"{guide.typed('service', 'unit')} > {shlex.quote(str(unit))}")
         text = unit_text(config, UnitSettings(program_words(), systemd=systemd_here()))
         try:
             unit.write_text(text, encoding="utf-8")
@@ -530,3 +543,17 @@ def _offer_unit(guide: Guide, config: Config, unit: Path | None) -> None:
                 f"The unit {unit} cannot be written: {error.strerror}.", "Name another file: cdc setup --unit FILE"
             ) from error
         say("The head of that file says what starts it.")
+        return
+    root = os.geteuid() == 0
+    asked = guide.asking and root and Path("/run/systemd/system").is_dir()
+    if wanted or (asked and guide.agreed("Install it as a service, which starts with the machine?")):
+        guide.run("service", "install", *(["--yes"] if guide.yes else []))
+        return
+    say("In this terminal:")
+    guide.show("run")
+    say("As a service of systemd, which starts with the machine:")
+    if root:
+        guide.show("service", "install")
+    else:
+        file = str((config.file or Path(DEFAULT_FILE)).absolute())
+        guide.say_command(shlex.join(["sudo", *program_words(), "--config", file, "service", "install"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -224,13 +225,29 @@ def _carry_out_one(
         say(f"{source.name}: Nothing to do.")
     elif not dry_run:
         ask()
-        installer.apply(plan, lambda line: say(fitting(f"{source.name}: {line}", "  ", err=True)))
+        several, said = _alike(plan), set[str]()
+
+        def progress(line: str) -> None:
+            """Report the same work on several tables once, when it begins."""
+            text = several.get(line, line)
+            if text == line or text not in said:
+                said.add(text)
+                say(fitting(f"{source.name}: {text}", "  ", err=True))
+
+        installer.apply(plan, progress)
         say(f"{source.name}: {done}")
     elif as_json:
         report["script"] = installer.script(plan)
     else:
         print_script(installer.script(plan).rstrip() + "\n")
     return report
+
+
+def _alike(plan: Plan) -> dict[str, str]:
+    """Return the title of each step that does to a table what others do to theirs → one title for all of them."""
+    kinds = {step.title: step.title.removesuffix(f" {step.table}") for step in plan.steps if step.table}
+    counts = Counter(kind for title, kind in kinds.items() if kind != title)
+    return {title: f"{kind} {counts[kind]} tables" for title, kind in kinds.items() if counts[kind] > 1}
 
 
 @click.command("install-slot")

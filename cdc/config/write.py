@@ -163,6 +163,39 @@ def initial_toml(choices: Choices) -> str:
     return _set(text, "dispatch", "allow_private", True) if choices.allow_private else text
 
 
+def short_toml(choices: Choices) -> str:
+    """Return a configuration with nothing but the choices.  Raises `UsageError` as `check_choices`."""
+    check_choices(choices)
+    source = {
+        "facturascripts": choices.facturascripts,
+        "url": choices.url,
+        "password_file": choices.password_file,
+        "capture": "rest" if choices.api is not None else choices.capture,
+        **choices.account_options,
+    }
+    tables: dict[str, Mapping[str, object]] = {
+        "source.main": source,
+        "source.main.rest": {} if choices.api is None else {"url": choices.api, "token_file": choices.token_file},
+        "outbox": {"url": choices.outbox},
+        "dispatch": {"allow_private": choices.allow_private or None},  # receivers on this machine and in its networks
+    }
+    text = [_SHORT]
+    for table, options in tables.items():
+        lines = [
+            f"{name} = {_toml(value if isinstance(value, bool) else str(value))}\n"
+            for name, value in options.items()
+            if value is not None
+        ]
+        text += [f"\n[{table}]\n", *lines] if lines else []
+    return "".join(text)
+
+
+_SHORT: Final = """\
+# What was chosen; every other option has its default.
+# `cdc config init` prints them all with their meaning, `cdc config show` those in force.
+"""
+
+
 def with_option(text: str, table: str, option: str, value: str | bool) -> str:
     """Return the text of a configuration with this value of an option; its table is added where it is missing."""
     line = f"{option} = {json.dumps(value, ensure_ascii=False)}"

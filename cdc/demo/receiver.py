@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from yarl import URL
 
 from cdc.dispatch.signing import Verification, verify
 from cdc.model.clock import Clock, SystemClock
@@ -33,6 +34,8 @@ class Received:
 
 
 Callback = Callable[[Received], Awaitable[None]]
+#: Returns the secret of the endpoint with this URL, if there is one.
+Secret = Callable[[URL], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,11 @@ class Refusals:
 
 
 def receiver_app(
-    secret: str | None, callback: Callback, refusals: Refusals | None = None, clock: Clock | None = None
+    secret: str | Secret | None, callback: Callback, refusals: Refusals | None = None, clock: Clock | None = None
 ) -> web.Application:
     """An application that takes POSTs on any path, verifies both signatures, calls back, and answers 204 (401 when a
-    signature is wrong).  Without ``secret`` nothing can be verified, and everything is taken."""
+    signature is wrong).  ``secret``: to verify with, or what returns it for each request.  Without one nothing can be
+    verified, and everything is taken."""
     refusals = refusals or Refusals()
     clock = clock or SystemClock()
     left = refusals.count
@@ -63,12 +67,13 @@ def receiver_app(
         nonlocal left
         received_at = clock.now()
         body = await request.read()
-        if secret is None:
+        known = await secret(request.url) if callable(secret) else secret
+        if known is None:
             verification = Verification(False, "No secret was given to verify with.")
         else:
-            verification = verify(secret, request.headers, body, received_at)
+            verification = verify(known, request.headers, body, received_at)
         event, batch = _parse(body)
-        accepted = verification.verified or secret is None
+        accepted = verification.verified or known is None
         refused = accepted and left > 0 and refusals.concern((event, *batch))
         left -= refused
         status = refusals.status if refused else 204 if accepted else 401

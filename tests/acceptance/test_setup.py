@@ -103,7 +103,7 @@ async def test_the_printed_commands_do_the_same(postgres_erp: Database, tmp_path
             ["endpoint", "test"],
             ["doctor"],
             ["run"],
-            ["service", "unit"],
+            ["service", "install"],
         ]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         known = ""
@@ -138,6 +138,14 @@ async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -
     assert [event["event"] for event in inbox.events] == ["endpoint.test"]
     (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
     assert endpoint["events"] == ["invoice.*", "customer.created"]
+    assert endpoint["description"] == url.split("/")[2], "its name"
+    assert re.findall("main: create triggers of .*", said) == ["main: create triggers of 41 tables\r"]
+    assert (folder / "cdc.toml").read_text(encoding="utf-8") == (
+        "# What was chosen; every other option has its default.\n"
+        "# `cdc config init` prints them all with their meaning, `cdc config show` those in force.\n\n"
+        f'[source.main]\nfacturascripts = "{folder}/config.php"\ncapture = "triggers"\n\n'
+        "[dispatch]\nallow_private = true\n"
+    )
 
 
 def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, str]:
@@ -174,6 +182,24 @@ def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, s
                     else:
                         terminal.write(f"{answer}\n".encode())
         return process.wait(HANG_SECONDS), seen
+
+
+def test_listener_that_is_there_first_verifies_with_the_secret_of_the_new_endpoint(
+    postgres_erp: Database, tmp_path: Path
+) -> None:
+    folder, port = _facturascripts(tmp_path / "fs", postgres_erp), free_port()
+    command = [sys.executable, "-m", "cdc", "listen", "--port", str(port), "--count", "1", "--json"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listener:
+        assert listener.stderr is not None
+        assert "Listening on" in listener.stderr.readline()
+        given = ["--facturascripts", "config.php", "--to", f"http://127.0.0.1:{port}", "--name", "Tienda", "--yes"]
+        done = _cdc(folder, "setup", *given)
+        out, _ = listener.communicate(timeout=HANG_SECONDS)
+    assert done.returncode == 0, done.stderr
+    received = json.loads(out)
+    assert (received["verified"], received["event"], listener.returncode) == (True, "endpoint.test", 0)
+    (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
+    assert endpoint["description"] == "Tienda"
 
 
 async def test_wrong_answers_are_asked_again_and_nothing_is_changed_before(

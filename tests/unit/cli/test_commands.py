@@ -244,7 +244,7 @@ def test_install_and_uninstall(run_cdc: Callable, installer: object) -> None:
     assert planned["script"].startswith("-- triggers")
     done = run_cdc("install-triggers", "--source", "main")
     assert done.stdout == ""
-    assert "main: triggers of clientes\n" in done.stderr
+    assert done.stderr.count("main: triggers of 2 tables\n") == 1
     assert "The binlog is off." in done.stderr
     assert "Nothing to do" in run_cdc("install-triggers").stderr
     assert json.loads(run_cdc("uninstall-triggers", "--json").stdout)["sources"][0]["applied"] is True

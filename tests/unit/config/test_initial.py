@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cdc.config import default_toml, load_config
-from cdc.config.write import Choices, find_facturascripts, initial_toml
+from cdc.config.write import Choices, find_facturascripts, initial_toml, short_toml
 from cdc.model.errors import UsageError
 
 FILE = Path("/run/token")
@@ -20,11 +21,12 @@ def test_without_a_choice_it_is_the_default() -> None:
     assert initial_toml(Choices()) == default_toml()
 
 
-def test_each_choice_stands_in_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("toml", [initial_toml, short_toml])
+def test_each_choice_stands_in_its_place(toml: Callable[[Choices], str], tmp_path: Path) -> None:
     url = "postgresql://cdc@db:5432/fs"
     outbox = "postgresql://cdc@db/outbox"
     made = Choices(None, url, Path("/run/secret"), "logical", outbox, allow_private=True)
-    (tmp_path / "cdc.toml").write_text(initial_toml(made), encoding="utf-8")
+    (tmp_path / "cdc.toml").write_text(toml(made), encoding="utf-8")
     config = load_config(tmp_path / "cdc.toml", environment={})
     source = config.source["main"]
     assert (source.url, source.facturascripts, source.capture) == (url, None, "logical")
@@ -33,18 +35,20 @@ def test_each_choice_stands_in_its_place(tmp_path: Path) -> None:
     assert config.dispatch.allow_private
 
 
-def test_an_api_stands_in_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("toml", [initial_toml, short_toml])
+def test_an_api_stands_in_its_place(toml: Callable[[Choices], str], tmp_path: Path) -> None:
     made = Choices(api="https://erp.example.com", token_file=Path("/run/token"))
-    assert initial_toml(made) == initial_toml(replace(made, capture="rest"))
-    (tmp_path / "cdc.toml").write_text(initial_toml(made), encoding="utf-8")
+    assert toml(made) == toml(replace(made, capture="rest"))
+    (tmp_path / "cdc.toml").write_text(toml(made), encoding="utf-8")
     source = load_config(tmp_path / "cdc.toml", environment={}).source["main"]
     assert (source.capture, source.url, source.facturascripts) == ("rest", None, None)
     assert (source.rest.url, source.rest.token_file) == ("https://erp.example.com", Path("/run/token"))
 
 
-def test_a_path_may_hold_anything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("toml", [initial_toml, short_toml])
+def test_a_path_may_hold_anything(toml: Callable[[Choices], str], tmp_path: Path) -> None:
     place = Path('/srv/"my" shop\\1/config.php')
-    (tmp_path / "cdc.toml").write_text(initial_toml(Choices(place)), encoding="utf-8")
+    (tmp_path / "cdc.toml").write_text(toml(Choices(place)), encoding="utf-8")
     assert load_config(tmp_path / "cdc.toml", environment={}).source["main"].facturascripts == place
 
 
