@@ -8,13 +8,17 @@ unfinished, or be retried, at any time.  Two records in one lane are ordered mor
 Why processes side by side keep the order in PostgreSQL (SQLite's transactions are alone).  Which deliveries of a lane
 are active is changed only
 
-* under `Lock.EXCLUSIVE`, which is alone: storing, merging, retrying, releasing, removing an endpoint;
-* under `Lock.SHARED`, by the process that leased the one active delivery of the lane and holds its row: no other can
+* under `Lock.EXCLUSIVE`, which is alone: merging, retrying, releasing, removing an endpoint;
+* under `Lock.FINISH`, by the process that leased the one active delivery of the lane and locks its row: no other can
   end it or let the next one go.  Where a lane has several active ones (records renamed while both were being sent), or
-  an older one waits, the transaction is begun again under `Lock.EXCLUSIVE`.
+  an older one waits, the transaction is begun again under `Lock.EXCLUSIVE`;
+* under `Lock.STORE`, one store at a time: new deliveries join the end of their lanes.  One waits where its lane has an
+  unfinished delivery, whose row (any of them) the store locks against being finished until it commits.  So whichever
+  of a store and the finish of the last delivery before locks the row first, the other one sees what it did: the store a
+  lane without unfinished deliveries, or the finish one that waits.
 
-Leasing changes only who has an active delivery.  A row that is being leased this moment is waited for, and is then seen
-as leased.
+A store waits for a finish only where both have a delivery of the same lane, and a finish for no store: deliveries whose
+rows are locked it leaves, and ends them under `Lock.STORE`.  Leasing changes only who has an active delivery.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ class Via(Enum):
     LOG = auto()  # single statements: the log
     DUE = auto()  # single statements: endpoints and what is due
     CHANGE = auto()  # a transaction that may change any ordering key, and is on the disk when it returns
+    STORE = auto()  # the same where new deliveries join the end of ordering keys
     ALTER = auto()  # the same for steps of a move, which may take long
     ADD = auto()  # the same where no ordering key changes
     STEP = auto()  # a single statement, without a notice
@@ -158,7 +159,8 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
         unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
         nothing, when ``kept`` or ``fence`` is behind another position than the stored one, or another process has the
         lease of the source.  ``hand_over``: the deliveries to lease in it."""
-        stored = await self.runs[Via.CHANGE](
+        merges = any(event.renamed_from is not None for event in events)
+        stored = await self.runs[Via.CHANGE if merges else Via.STORE](
             relay.store,
             source,
             position,

@@ -228,12 +228,16 @@ CHANNEL = "cdc_outbox"
 
 
 class Lock(StrEnum):
-    """The right of a transaction to change lanes.  ``EXCLUSIVE``: add deliveries to any, change which is active; alone.
-    ``SHARED``: end deliveries that its worker leased and activate the next of their lanes; many at once, but not beside
-    the former.  Leasing needs neither: it changes nothing in a lane."""
+    """The right of a transaction to change ordering keys (`cdc.outbox.dispatch`), as the locks that it takes.
 
-    EXCLUSIVE = "pg_advisory_xact_lock"
-    SHARED = "pg_advisory_xact_lock_shared"
+    ``EXCLUSIVE``: change which delivery of any key is active; alone.  ``STORE``: number and add deliveries; one at a
+    time.  ``FINISH``: end deliveries that its worker leased and activate the next of their keys; many at once, beside a
+    store.  ``SHARED``: change none; many at once, but not beside a store.  Leasing needs no lock."""
+
+    EXCLUSIVE = "pg_advisory_xact_lock(1667523328, 4)"
+    STORE = "pg_advisory_xact_lock_shared(1667523328, 4), pg_advisory_xact_lock(1667523328, 6)"
+    FINISH = "pg_advisory_xact_lock_shared(1667523328, 4)"
+    SHARED = "pg_advisory_xact_lock_shared(1667523328, 4), pg_advisory_xact_lock_shared(1667523328, 6)"
 
 
 class PostgresSession:
@@ -268,7 +272,7 @@ class PostgresSession:
 
     async def write(self, lock: Lock, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work`` in a transaction, and notify the other processes."""
-        begin = Template(postgres_statements()["begin"]).substitute(lock=lock.value, commit=self._settings["commit"])
+        begin = Template(postgres_statements()["begin"]).substitute(locks=lock.value, commit=self._settings["commit"])
 
         async def transaction(db: PostgresDatabase) -> T:
             await db.script(begin)

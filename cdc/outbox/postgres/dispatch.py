@@ -18,14 +18,13 @@ from cdc.model.delivery import (
     EndpointHold,
     LeasedDelivery,
     Outcome,
-    counted,
 )
-from cdc.model.event import Event
+from cdc.model.event import TESTS, Event
 from cdc.outbox import dispatch
 from cdc.outbox.database import Row, postgres_statements
 from cdc.outbox.dispatch import EndpointKey, key_columns
 from cdc.outbox.log import ROW_STATE
-from cdc.outbox.postgres.database import PostgresDatabase
+from cdc.outbox.postgres.database import Lock, PostgresDatabase
 from cdc.outbox.relay import announce, written
 from cdc.outbox.shared import delivery_id, delivery_number, no_delivery
 from cdc.outbox.upkeep import forget_answers
@@ -163,16 +162,23 @@ async def finish(
     now: datetime,
     *,
     announcements: Sequence[Event],
-    exclusive: bool,
-) -> list[Row]:
-    """Return what follows in the lanes: endpoints and due times.
-
-    ``exclusive``: under `Lock.EXCLUSIVE`; otherwise raises `Crowded` when that is needed."""
+    lock: Lock,
+) -> tuple[list[Row], Sequence[Outcome]]:
+    """Return what follows in the lanes, endpoints and due times; and outcomes that are left, of deliveries that another
+    transaction locks, where ``lock`` is `Lock.FINISH`.  Raises `Crowded` when `Lock.EXCLUSIVE` is needed."""
+    exclusive = lock is Lock.EXCLUSIVE
     if not exclusive and (announcements or any(outcome.disable_reason for outcome in outcomes)):
         raise Crowded
     if announcements:  # first: it may merge lanes
         await announce(db, written(announcements), now)
-    held = await _hold(db, outcomes)
+    held = await _hold(db, outcomes, waits=lock is not Lock.FINISH)
+    if left := [outcome for outcome in outcomes if outcome.attempt.delivery_id not in held]:
+        ids = [delivery_number(outcome.attempt.delivery_id) for outcome in left]
+        known = {delivery_id(number) for (number,) in await db.rows("known_deliveries", ids=ids)}
+        for outcome in left:
+            if outcome.attempt.delivery_id not in known:
+                raise no_delivery(outcome.attempt.delivery_id)
+        outcomes = [outcome for outcome in outcomes if outcome.attempt.delivery_id in held]
     await _record(db, outcomes, now)
     ending = [(held[outcome.attempt.delivery_id], outcome) for outcome in outcomes]
     await _note_health(db, ending)
@@ -182,7 +188,7 @@ async def finish(
     if len(ending) < len(outcomes):
         await forget_answers(db, [each.id for each in held.values()])
     if not ending:
-        return []
+        return [], left
     if not exclusive and any(each.crowded for each, _ in ending):
         raise Crowded
     await db.write(
@@ -199,7 +205,7 @@ async def finish(
     lanes = key_columns({each.lane for each, outcome in ending if exclusive or outcome.state.final})
     if exclusive:
         await db.write_each("demote", lanes)
-    return await db.rows("promote", **lanes) if lanes["lane"] else []
+    return (await db.rows("promote", **lanes) if lanes["lane"] else []), left
 
 
 async def _note_health(db: PostgresDatabase, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
@@ -217,18 +223,19 @@ async def _note_health(db: PostgresDatabase, attempted: Sequence[tuple[_Held, Ou
     await db.write("note_health", well=list(well), failing=list(failing), since=list(failing.values()))
 
 
-async def _hold(db: PostgresDatabase, outcomes: Sequence[Outcome]) -> dict[str, _Held]:
-    """Delivery id → what it is now, and stays until the transaction ends.  Raises `UsageError` when one is unknown."""
+@cache
+def hold_statement(*, waits: bool) -> str:
+    return Template(postgres_statements()["hold"]).substitute(locked="" if waits else "SKIP LOCKED")
+
+
+async def _hold(db: PostgresDatabase, outcomes: Sequence[Outcome], *, waits: bool) -> dict[str, _Held]:
+    """Delivery id → what it is now, and stays until the transaction ends."""
     numbers = {delivery_number(outcome.attempt.delivery_id) for outcome in outcomes} - {None}
-    rows = await db.rows("hold", ids=list(numbers))
-    held = {
+    rows = await db.query(hold_statement(waits=waits), {"ids": list(numbers)})
+    return {
         delivery_id(number): _Held(number, (endpoint, lane), worker, attempts, crowded)
         for number, endpoint, lane, worker, attempts, crowded in rows
     }
-    for outcome in outcomes:
-        if outcome.attempt.delivery_id not in held:
-            raise no_delivery(outcome.attempt.delivery_id)
-    return held
 
 
 async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -244,18 +251,14 @@ async def _record(db: PostgresDatabase, outcomes: Sequence[Outcome], now: dateti
         errors=[attempt.error for attempt in attempts],
         answers=[db.box.contents.seal_text(attempt.answer) for attempt in attempts],
         minute=now.replace(second=0, microsecond=0),
-        counters=orjson.dumps(
-            [
-                {
-                    "endpoint": endpoint_id,
-                    "source": source,
-                    "delivered": delivered,
-                    "failed": failed,
-                    "seconds": seconds,
-                }
-                for _, endpoint_id, source, delivered, failed, seconds in counted(outcomes, now)
-            ]
-        ).decode(),
+        endpoint_ids=[outcome.endpoint_id for outcome in outcomes],
+        sources=[outcome.source for outcome in outcomes],
+        delivered=[
+            None
+            if outcome.state is DeliveryState.CANCELLED or outcome.source == TESTS
+            else outcome.state is DeliveryState.DELIVERED
+            for outcome in outcomes
+        ],
     )
 
 

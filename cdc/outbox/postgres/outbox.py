@@ -272,7 +272,7 @@ class PostgresLimits:
         return await self._session.read(dispatch.holds)
 
     async def publish(self, worker: str, holds: Mapping[str, EndpointHold]) -> None:
-        await self._session.write(Lock.SHARED, dispatch.publish_holds, worker, holds)
+        await self._session.write(Lock.FINISH, dispatch.publish_holds, worker, holds)
 
     async def admit(self, worker: str, wanted: Mapping[str, AdmissionRequest]) -> dict[str, Admitted]:
         return await self._session.read(dispatch.admit, worker, wanted)
@@ -299,6 +299,7 @@ class PostgresOutbox(OutboxStore):
             Via.LOG: reading.read,
             Via.DUE: self._leasing.read,
             Via.CHANGE: partial(self._durable.write, Lock.EXCLUSIVE),
+            Via.STORE: partial(self._durable.write, Lock.STORE),
             Via.ALTER: partial(altering.write, Lock.EXCLUSIVE),
             Via.ADD: partial(self._durable.write, Lock.SHARED),
             Via.STEP: self._durable.read,
@@ -365,14 +366,17 @@ class PostgresOutbox(OutboxStore):
     async def finish(
         self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
     ) -> None:
-        write, finish = self._recording.write, dispatch.finish
+        async def finish(lock: Lock, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+            work = partial(dispatch.finish, announcements=announcements, lock=lock)
+            promoted, left = await self._recording.write(lock, work, worker, outcomes, now)
+            self._shared.floors.promoted(promoted)
+            return left
+
         try:
-            lock = Lock.SHARED
-            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, exclusive=False)
+            if left := await finish(Lock.FINISH, outcomes):
+                await finish(Lock.STORE, left)
         except dispatch.Crowded:
-            lock = Lock.EXCLUSIVE
-            promoted = await write(lock, finish, worker, outcomes, now, announcements=announcements, exclusive=True)
-        self._shared.floors.promoted(promoted)
+            await finish(Lock.EXCLUSIVE, outcomes)
 
     async def changed(self) -> bool:
         """Return whether this or, by its notices, another process changed something; leases of others do not count.

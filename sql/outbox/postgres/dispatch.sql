@@ -1,6 +1,7 @@
 -- name: lease
 -- Takes due deliveries of enabled endpoints ($which: of all, or those in :ids) until :until: one of each endpoint before a
--- second of any; their attempts count from here.  What another process is taking this moment is passed over.
+-- second of any; their attempts count from here.  What another process is taking this moment is passed over, what a store
+-- locks (`insert_delivery`) is not.
 -- :rooms: endpoint id → how many at most, and the endpoint's turn.  $from: nothing, or a condition on the due time, by
 -- which the search continues where a former one ended; $due: then the column that says where this one ends.
 WITH head AS MATERIALIZED (
@@ -13,7 +14,7 @@ WITH head AS MATERIALIZED (
             WHERE delivery.endpoint = endpoint.number AND delivery.state = 1 AND delivery.due <= :now $from
             ORDER BY delivery.due, delivery.id
             LIMIT GREATEST(0, LEAST(:limit, COALESCE((:rooms::jsonb -> endpoint.id ->> 0)::integer, :limit)))
-            FOR UPDATE SKIP LOCKED
+            FOR NO KEY UPDATE SKIP LOCKED
         ) AS oldest
     ) AS head
     WHERE endpoint.enabled AND endpoint.removed_at IS NULL AND $which
@@ -41,7 +42,7 @@ WITH head AS MATERIALIZED (
         AND delivery.state = 1 AND delivery.due <= :now $from
     ORDER BY delivery.due, delivery.id
     LIMIT :limit
-    FOR UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 ),
 taken AS (
     UPDATE cdc_outbox.delivery SET worker = :worker, due = :until, attempts = delivery.attempts + 1
@@ -56,6 +57,7 @@ ORDER BY taken.due, taken.id
 
 -- name: hold
 -- Locks deliveries that attempts were made for, in the order of ids: (id, endpoint, lane, worker, attempts, crowded).
+-- $locked: nothing, or to leave those that another transaction locks, a store in their lane for one.
 -- ("state < 2 AND state > 0" admits the index by lane only, not the one by due time, which would be read whole.)
 -- crowded: another one of the lane is active too (renamed records), or one of an older event waits (retried, replayed).
 SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.attempts,
@@ -75,17 +77,21 @@ SELECT delivery.id, delivery.endpoint, delivery.lane, delivery.worker, delivery.
 FROM cdc_outbox.delivery
 WHERE delivery.id = ANY (:ids::bigint[])
 ORDER BY delivery.id
-FOR UPDATE OF delivery
+FOR UPDATE OF delivery $locked
+
+-- name: known_deliveries
+SELECT id FROM cdc_outbox.delivery WHERE id = ANY (:ids::bigint[])
 
 -- name: insert_attempts
--- Attempts as the log keeps them, and counters (`counted`) for the statistics.  An attempt that the delivery's newest
--- repeats was recorded by a write of which only the answer was lost, and so were the counters.
-WITH recorded AS (
-    INSERT INTO cdc_outbox.attempt (delivery, number, url, status, started_at, duration, error, answer)
-    SELECT given.delivery, given.number, given.url, given.status, given.started_at, given.duration, given.error, given.answer
+-- Attempts as the log keeps them, and their counters for the statistics (:delivered: NULL of one that does not count).
+-- An attempt that the delivery's newest repeats was recorded by a write of which only the answer was lost.
+WITH new AS MATERIALIZED (
+    SELECT given.*
     FROM unnest(:deliveries::bigint[], :numbers::integer[], :urls::text[], :statuses::integer[],
-                :starts::timestamptz[], :durations::double precision[], :errors::text[], :answers::text[])
-         WITH ORDINALITY AS given (delivery, number, url, status, started_at, duration, error, answer, n)
+                :starts::timestamptz[], :durations::double precision[], :errors::text[], :answers::text[],
+                :endpoint_ids::text[], :sources::text[], :delivered::boolean[])
+         WITH ORDINALITY AS given (delivery, number, url, status, started_at, duration, error, answer,
+                                   endpoint, source, delivered, n)
     LEFT JOIN LATERAL (
         SELECT attempt.number, attempt.status, attempt.started_at, attempt.duration, attempt.error FROM cdc_outbox.attempt
         WHERE attempt.delivery = given.delivery
@@ -94,16 +100,18 @@ WITH recorded AS (
     ) AS last ON true
     WHERE (last.number, last.status, last.started_at, last.duration, last.error)
           IS DISTINCT FROM (given.number, given.status, given.started_at, given.duration, given.error)
-    ORDER BY given.n
-    RETURNING 1
+),
+recorded AS (
+    INSERT INTO cdc_outbox.attempt (delivery, number, url, status, started_at, duration, error, answer)
+    SELECT delivery, number, url, status, started_at, duration, error, answer FROM new ORDER BY n
 )
 INSERT INTO cdc_outbox.activity (period_start, endpoint, source, shard, delivered, failed, seconds)
-SELECT :minute, endpoint.number, given.source, pg_backend_pid() & 15, given.delivered, given.failed, given.seconds
-FROM jsonb_to_recordset(:counters::jsonb)
-     AS given (endpoint text, source text, delivered bigint, failed bigint, seconds double precision)
-JOIN cdc_outbox.endpoint ON endpoint.id = given.endpoint
-WHERE EXISTS (SELECT FROM recorded)
-ORDER BY endpoint.number, given.source
+SELECT :minute, endpoint.number, new.source, pg_backend_pid() & 15,
+       count(*) FILTER (WHERE new.delivered), count(*) FILTER (WHERE NOT new.delivered), sum(new.duration)
+FROM new JOIN cdc_outbox.endpoint ON endpoint.id = new.endpoint
+WHERE new.delivered IS NOT NULL
+GROUP BY endpoint.number, new.source
+ORDER BY endpoint.number, new.source
 ON CONFLICT (period_start, endpoint, source, shard) DO UPDATE SET
     delivered = activity.delivered + excluded.delivered, failed = activity.failed + excluded.failed,
     seconds = activity.seconds + excluded.seconds
@@ -139,7 +147,7 @@ FROM (
     WHERE (endpoint.failing_since IS NOT NULL AND endpoint.number = ANY (:well::bigint[]))
        OR (endpoint.failing_since IS NULL AND failing.since IS NOT NULL)
     ORDER BY endpoint.number
-    FOR UPDATE OF endpoint
+    FOR NO KEY UPDATE OF endpoint
 ) AS changed
 WHERE endpoint.number = changed.number
 

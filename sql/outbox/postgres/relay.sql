@@ -13,7 +13,8 @@ SELECT * FROM unnest(:sequence::bigint[], :id::text[], :name::text[], :source::t
                      :record::text[], :time::timestamptz[], :payload::bytea[], :label_code::text[], :label_name::text[])
 
 -- name: insert_delivery
--- Deliveries in order: active where the lane (merges followed) has nothing unfinished, else waiting.
+-- Deliveries in order: active where the lane (merges followed) has nothing unfinished, else waiting.  What is unfinished
+-- stays so until the store has ended (KEY SHARE: it may be leased), and what is being finished is waited for.
 -- ("state < 2" admits the partial index; LIMIT keeps the look-up from being made for all lanes at once.)
 WITH given AS (
     SELECT given.n, given.event, given.endpoint, COALESCE(alias.root, given.lane) AS lane
@@ -31,6 +32,7 @@ LEFT JOIN LATERAL (
     SELECT true AS yes FROM cdc_outbox.delivery AS other
     WHERE other.endpoint = given.endpoint AND other.lane = given.lane AND other.state < 2
     LIMIT 1
+    FOR KEY SHARE
 ) AS busy ON true
 ORDER BY given.n
 

@@ -22,7 +22,7 @@ from cdc.model.change import Position
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryState
 from cdc.outbox.database import postgres_statements
-from cdc.outbox.postgres.dispatch import lease_of_statement, lease_statement
+from cdc.outbox.postgres.dispatch import hold_statement, lease_of_statement, lease_statement
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.search import ENDPOINT_TERM, STATE_TERMS
 from support.database import Database, fresh_database
@@ -55,8 +55,10 @@ MOVES = {
     for name in re.findall(r"^-- name: (\w+)", load(file), re.MULTILINE)
 }
 STATEMENTS = sorted(postgres_statements().keys() - SCRIPTS - ACCESS - MOVES)
-#: The forms of leasing: at first, and continued beside an old transaction.
+#: The forms of leasing: at first, and continued beside an old transaction; and of locking what was attempted.
 LEASE = {
+    "hold": hold_statement(waits=True),
+    "hold_free": hold_statement(waits=False),
     "lease": lease_statement(only=False),
     "lease_only": lease_statement(only=True),
     "lease_of": lease_of_statement(),
@@ -66,7 +68,7 @@ LEASE = {
 }
 VALUES: dict[str, Any] = {
     "now": NOW, "until": NOW, "latest": NOW, "limit": 64, "rooms": "{}", "enabled": True, "settings": Jsonb({}),
-    "created_at": NOW, "minute": NOW, "counters": Jsonb([]),
+    "created_at": NOW, "minute": NOW,
     "base": NOW, "floors": "{}", "earliest": NOW, "above": 0, "upto": 9,
     "state": 2, "after": 5, "position": "p", "attempts": 1, "failing_since": NOW, "since": NOW,
     "before": NOW, "newest": 9, "rate": 1.0, "total": 1, "deliveries": 1, "expunged": 1, "finished_at": NOW,
@@ -76,7 +78,7 @@ VALUES: dict[str, Any] = {
 LISTS: dict[str, Any] = {
     "payload": [b"x"], "time": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
     "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
-    "events": [1], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
+    "events": [1], "delivered": [True], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
 }  # fmt: skip
 #: statements that name the endpoint by its id
 _BY_ID = (
@@ -234,7 +236,7 @@ def test_a_continued_search_begins_behind_the_former_one(planner: Planner, name:
 
 @pytest.mark.parametrize("name", ["hold", "promote", "demote", "insert_delivery"])
 def test_a_lane_is_found_by_all_that_names_it(planner: Planner, name: str) -> None:
-    text = postgres_statements()[name]
+    text = LEASE.get(name) or postgres_statements()[name]
     for step in planner.steps(text, parameters(name, text)):
         if step.get("Index Name") == "delivery_lane":
             assert "endpoint = " in step["Index Cond"], step

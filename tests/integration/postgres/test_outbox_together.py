@@ -16,6 +16,8 @@ from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.event import OPERATIONS, Event
+from cdc.outbox import relay
+from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
 from support.outboxes import (
@@ -30,6 +32,8 @@ from support.outboxes import (
     finish,
     lease,
     outcome,
+    state_of,
+    states_of,
     store,
 )
 from support.waiting import HANG_SECONDS
@@ -100,6 +104,50 @@ async def test_order_holds_whatever_happens_at_the_same_time(seed: int, processe
     assert not [view for view in views if view.state in UNFINISHED]
     counts = await one.counts()
     assert sum(sum(states.values()) for states in counts.values()) == len(views)
+
+
+async def test_store_and_finish_wait_for_each_other_only_where_they_share_a_record(
+    processes: Processes, postgres_outbox_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is held open in its transaction, beside the other one."""
+    one, two = await processes(2)
+    await one.add_endpoint(endpoint())
+    await one.store("main", Position("1"), [event(1, "r:1"), event(2, "r:2")], {}, NOW)
+    first, second = await lease(two, limit=2)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(*_: object) -> None:
+        reached.set()
+        async with asyncio.timeout(HANG_SECONDS):
+            await go_on.wait()
+
+    async with asyncio.timeout(HANG_SECONDS):
+        with monkeypatch.context() as patched:
+            patched.setattr(relay, "set_states", hold)
+            storing = asyncio.create_task(one.store("main", Position("2"), [event(3, "r:1")], {}, NOW))
+            await reached.wait()
+        finishing = asyncio.create_task(two.finish("w", [outcome(first), outcome(second)], NOW))
+        while await state_of(two, "evt_2") is not DeliveryState.DELIVERED:
+            assert not finishing.done()
+        assert await state_of(two, "evt_1") is DeliveryState.LEASED
+        go_on.set()
+        await asyncio.gather(storing, finishing)
+        assert await states_of(two, 1, 2, 3) == "delivered delivered pending"
+
+        (third,) = await lease(two)
+        reached.clear()
+        go_on.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(dispatch, "_note_health", hold)
+            finishing = asyncio.create_task(two.finish("w", [outcome(third)], NOW))
+            await reached.wait()
+        await one.store("main", Position("3"), [event(4, "r:2")], {}, NOW)
+        storing = asyncio.create_task(one.store("main", Position("4"), [event(5, "r:1")], {}, NOW))
+        await asyncio.to_thread(_until_one_waits, postgres_outbox_db)
+        assert not storing.done()
+        go_on.set()
+        await asyncio.gather(storing, finishing)
+    assert await states_of(two, 3, 4, 5) == "delivered pending pending"
 
 
 async def test_no_delivery_is_leased_twice(processes: Processes) -> None:
