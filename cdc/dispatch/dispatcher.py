@@ -340,9 +340,9 @@ class Dispatcher:
 
     def _start(self) -> Flight | None:
         """The next request that may be sent now, counted as in flight."""
-        if self._stop.is_set() or self._recorder.full:
+        if self._stop.is_set() or self._recorder.exhausted:
             return None
-        flight = self._scheduler.start()
+        flight = self._scheduler.start(idle=self._recorder.full)
         if self._scheduler.to_release or self._scheduler.unadmitted:
             self._wake.set()
         return flight

@@ -26,12 +26,12 @@ log = structlog.get_logger()
 MANY = 128
 #: … or is one of so few that bring none: an answer that has arrived takes as many to become an outcome.
 QUIET = 4
-#: Of requests that carry many events fewer are: outcomes that are written together.
-MOST = 1024
 #: Nothing more is sent while so many times as many requests as recent writes held are not recorded …
 AHEAD = 4
 #: … at least, and at most, so many: all of them are sent again after a crash, and larger writes gain nothing.
 LEAST, LIMIT = 16, 4 * MANY
+#: One part in so many: of these, beyond the bound, that tenants without any other request may have.
+RESERVE = 4
 
 
 class Finished(NamedTuple):
@@ -81,6 +81,11 @@ class OutcomeWriter:
         self.unrecorded += len(outcomes)
         self._wake.set()
 
+    @property
+    def exhausted(self) -> bool:
+        """Return whether nothing is to be sent for tenants without requests either, who do not wait for others."""
+        return self.failing or self._outstanding >= self._most + self._most // RESERVE
+
     async def room(self) -> None:
         """Wait until it is not full."""
         while self.full:
@@ -98,8 +103,7 @@ class OutcomeWriter:
             self._wake.clear()
             while self._waiting:
                 await self._gather()
-                finished, self._waiting = self._waiting, []
-                ended, self._requests = self._requests, 0
+                finished, ended = self._next()
                 log_attempts(finished)
                 self._observer.attempted(finished)
                 await self._write(finished)
@@ -113,9 +117,23 @@ class OutcomeWriter:
     async def _gather(self) -> None:
         """Let those in that have been answered already: a write costs about the same for many as for a few."""
         quiet = 0
-        while quiet < QUIET and (before := self._requests) < MANY and len(self._waiting) < MOST:
+        most = self._store.most_outcomes
+        while quiet < QUIET and (before := self._requests) < MANY and len(self._waiting) < most:
             await asyncio.sleep(0)  # once round the loop: no time passes when there is nothing to do
             quiet = quiet + 1 if self._requests == before else 0
+
+    def _next(self) -> tuple[Sequence[Finished], int]:
+        """Take the outcomes to write now, those of whole requests, and the number of these."""
+        finished, ended, place = self._waiting, self._requests, 0
+        if len(finished) > (most := self._store.most_outcomes):
+            ended = 0
+            while not ended or (place < len(finished) and place + finished[place].outcome.batch <= most):
+                place += finished[place].outcome.batch
+                ended += 1
+            finished = finished[:place]
+        self._waiting = self._waiting[len(finished) :]
+        self._requests -= ended
+        return finished, ended
 
     async def _write(self, finished: Sequence[Finished]) -> None:
         """Record all of them; retry while the outbox fails.  An outcome that raises anything else is skipped: its

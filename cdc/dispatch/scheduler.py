@@ -440,10 +440,10 @@ class Scheduler:
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    def start(self) -> Flight | None:
-        """Return the next request that may be sent now, counted as in flight."""
+    def start(self, *, idle: bool = False) -> Flight | None:
+        """Return the next request that may be sent now, counted as in flight.  ``idle``: of tenants without any."""
         while True:
-            free = self.free() > 0
+            free = not idle and self.free() > 0
             if not free and not self._within(self._limit + self._limit // RESERVE):
                 return None
             if (found := self._next(idle=not free)) is None:

@@ -29,7 +29,7 @@ from datetime import datetime
 from enum import Enum, auto
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from cdc.model.audit import Note
 from cdc.model.backfill import BackfillStore
@@ -47,6 +47,10 @@ from cdc.outbox.database import Database
 P = ParamSpec("P")
 T = TypeVar("T")
 D = TypeVar("D", bound=Database)
+
+
+#: Outcomes that are recorded together at most.
+MOST_OUTCOMES: Final = 1024
 
 
 class Via(Enum):
@@ -87,8 +91,10 @@ def method(
 
 class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotStore, ReaderStore, ABC):
     """An outbox.  ``workers``: the leases by which processes share the sources; None where one process reads all of
-    them.  ``limits``: of all processes; None where one process dispatches."""
+    them.  ``limits``: of all processes; None where one process dispatches.  ``most_outcomes``: to be recorded together,
+    so that others do not wait long for it."""
 
+    most_outcomes = MOST_OUTCOMES
     runs: Mapping[Via, Run]
     workers: WorkerStore | None = None
     limits: LimitStore | None = None

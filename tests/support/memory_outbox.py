@@ -46,7 +46,9 @@ class MemoryThread(SqliteThread):
 
     def check_file(self) -> None: ...
 
-    async def _unchecked(self, function: Callable[[], T]) -> T:
+    write_bulk = SqliteThread.write_relaxed  # how long it takes must change nothing
+
+    async def _unchecked(self, function: Callable[[], T], waits: float = 0.0) -> T:
         try:
             return function()
         except sqlite3.Error as error:

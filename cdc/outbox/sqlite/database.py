@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, suppress
 from functools import cache
-from itertools import islice, repeat
+from heapq import heappop, heappush
+from itertools import count, islice, repeat
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -189,16 +191,24 @@ T = TypeVar("T")
 Work = Callable[Concatenate[SqliteDatabase, P], Coroutine[Any, Any, T]]
 
 _LARGEST_IDLE_LOG = 64 * 1024 * 1024  # bytes: the write-ahead log is cut to this after a burst
+#: Rows that a connection changes before what it wrote is copied from the log into the file, in a thread of its own.
+_COPIED_AFTER: Final = 2000
+#: Pages of the log at which a commit copies the rest itself, so that the log begins again: 32 MB.
+_LONGEST_LOG: Final = 8000
+#: Seconds by which later stores and leases may pass what is written in bulk.
+_BULK_WAITS: Final = 0.02
 
 
 class SqliteThread:
-    """Runs functions that use the connection, one after the other.  SQLite's errors come out as `OutboxError`.
+    """Runs functions that use the connection, one after the other, those in bulk after others that came a little later.
+    SQLite's errors come out as `OutboxError`.
 
     SQLite keeps working on a file that was deleted or replaced.  So each call checks first that ``path`` still names
     the open file, and each transaction checks it again after its commit: what was committed into a deleted file is
     never reported as stored.
 
-    ``cache``: KiB of pages that it keeps at most; the system keeps those of the file anyhow."""
+    ``cache``: KiB of pages that it keeps at most; the system keeps those of the file anyhow.  ``bulk_seconds``: for
+    which the last `write_bulk` had the connection."""
 
     def __init__(self, path: Path, busy_timeout: float, cache: int = 16_384, box: SecretBox = PLAIN) -> None:
         self.path = path
@@ -206,12 +216,19 @@ class SqliteThread:
         self._cache = cache
         self._busy_timeout = busy_timeout
         self._executor: ThreadPoolExecutor | None = None
+        self._copier: ThreadPoolExecutor | None = None  # its thread starts with the first work
+        self._copying: Future[None] | None = None
+        self._uncopied = 0  # rows changed at the last time
+        self._jobs: list[tuple[float, int, Future[Any], Callable[[], Any]]] = []  # a heap, by deadline
+        self._numbers = count()
+        self.bulk_seconds = 0.0
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._subscribers = SubscriberCache()
 
     async def open(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="outbox-log")
         try:
             await self._unchecked(self._connect)
         except BaseException:
@@ -221,9 +238,11 @@ class SqliteThread:
     async def close(self) -> None:
         """Close, also after a failed `open`, and twice."""
         if self._executor is not None:
-            await self._unchecked(self._disconnect)
-            self._executor.shutdown(wait=False)
-            self._executor = None
+            await self._unchecked(self._disconnect, math.inf)
+            for executor in (self._executor, self._copier):
+                if executor is not None:
+                    executor.shutdown(wait=False)
+            self._executor = self._copier = None
 
     async def read(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """``work`` outside a transaction: for single statements that read."""
@@ -238,22 +257,48 @@ class SqliteThread:
         undone as a whole, with all that came after it)."""
         return await self._call(lambda: self._transaction("NORMAL", lambda db: work(db, *args, **kwargs)))
 
+    async def write_bulk(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write_relaxed`, after what else comes within `_BULK_WAITS`."""
+
+        def timed() -> T:
+            begun = time.monotonic()
+            try:
+                return self._transaction("NORMAL", lambda db: work(db, *args, **kwargs))
+            finally:
+                self.bulk_seconds = time.monotonic() - begun
+
+        return await self._call(timed, _BULK_WAITS)
+
     async def rescue(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """`read`, also from a file that was deleted or replaced."""
         return await self._unchecked(lambda: work(self._open_connection()))
 
-    async def _call(self, function: Callable[[], T]) -> T:
+    async def _call(self, function: Callable[[], T], waits: float = 0.0) -> T:
         def checked() -> T:
             self.check_file()
             return function()
 
-        return await self._unchecked(checked)
+        return await self._unchecked(checked, waits)
 
-    async def _unchecked(self, function: Callable[[], T]) -> T:
+    async def _unchecked(self, function: Callable[[], T], waits: float = 0.0) -> T:
+        """Run a function, after those whose deadline, ``waits`` seconds from now for this one, is earlier."""
         if self._executor is None:
             raise OutboxError(f"The outbox {self.path} is not open.")
+        job = Future[T]()
+        heappush(self._jobs, (time.monotonic() + waits, next(self._numbers), job, function))  # indivisible, as heappop
+        self._executor.submit(self._run_next)
         with errors_of(self.path):
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+            return await asyncio.wrap_future(job)
+
+    def _run_next(self) -> None:
+        *_, job, function = heappop(self._jobs)
+        if job.set_running_or_notify_cancel():
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+                job.set_exception(error)
+            else:
+                job.set_result(result)
 
     def _connect(self) -> None:
         self._connection = connection = sqlite3.connect(
@@ -263,9 +308,12 @@ class SqliteThread:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{self._cache}")
         connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_IDLE_LOG}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LONGEST_LOG}")
+        self._uncopied = connection.total_changes
         self._file = _identity(self.path)
 
     def _disconnect(self) -> None:
+        self._copied()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -294,12 +342,40 @@ class SqliteThread:
         try:
             result = finished(work(self._database(connection)))
             connection.execute("COMMIT")
+            self._copy_log(connection)
             self.check_file()
         except BaseException:
             if connection.in_transaction:  # SQLite ends it itself on some errors, a full disk for one
                 connection.execute("ROLLBACK")
             raise
         return result
+
+    async def empty_log(self) -> bool:
+        """Empty the write-ahead log, where pages are as they were before; False when another process reads just now."""
+
+        def emptied() -> bool:
+            self._copied()  # two cannot at once
+            ((busy, _, _),) = self._open_connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return not busy
+
+        return await self._call(emptied)
+
+    def _copied(self) -> None:
+        if self._copying is not None:
+            wait([self._copying])
+
+    def _copy_log(self, connection: sqlite3.Connection) -> None:
+        """Have what was written copied into the file, if it is much: transactions that are waited for do not."""
+        idle = self._copying is None or self._copying.done()
+        if self._copier is not None and idle and connection.total_changes - self._uncopied >= _COPIED_AFTER:
+            self._uncopied = connection.total_changes
+            self._copying = self._copier.submit(_copy, self.path)
+
+
+def _copy(path: Path) -> None:
+    existing = f"{path.absolute().as_uri()}?mode=rw"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(existing, uri=True)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # if it fails, a commit does it, or says why not
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -144,17 +144,11 @@ async def open_file(path: Path, writer: SqliteThread, reader: SqliteThread, seal
         await reader.open()
         if await reader.read(seal, dry_run=True):
             await writer.write(seal)
-            await writer.read(forget_log)
+            await writer.empty_log()
     except BaseException:
         await reader.close()
         await writer.close()
         raise
-
-
-async def forget_log(db: SqliteDatabase) -> bool:
-    """Empty the write-ahead log, where pages stand as they were before; False when another process reads just now."""
-    ((busy, _, _),) = db.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    return not busy
 
 
 def keep_private(path: Path) -> None:

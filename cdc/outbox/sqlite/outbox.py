@@ -17,18 +17,23 @@ from pathlib import Path
 from typing import Final
 
 from cdc.model.audit import Note
+from cdc.model.delivery import Outcome
 from cdc.model.errors import OutboxError
+from cdc.model.event import Event
 from cdc.outbox import endpoints, upkeep
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, errors_of
-from cdc.outbox.sqlite.file import ProcessLock, copy, forget_log, keep_private, open_file
-from cdc.outbox.store import OutboxStore, T, Via, method
+from cdc.outbox.sqlite.file import ProcessLock, copy, keep_private, open_file
+from cdc.outbox.store import MOST_OUTCOMES, OutboxStore, T, Via, method
 
 #: Seconds to wait for another process that writes refusals: a few bytes.
 _TIMEOUT: Final = 10.0
 #: KiB.  The log, and kept rows, are walked once: what is needed again are the pages above the leaves.
 _READER_CACHE: Final = 4096
+#: Seconds for which outcomes are recorded in a transaction, which stores wait for; and the fewest that one records.
+_FINISH_SECONDS: Final = 0.004
+_FEWEST_OUTCOMES: Final = 16
 
 
 class SqliteOutbox(OutboxStore):
@@ -52,7 +57,7 @@ class SqliteOutbox(OutboxStore):
         self._writer, self._reader = writer, reader
         self.runs = dict.fromkeys(Via, writer.write)
         self.runs |= {Via.OWN: writer.read, Via.SNAPSHOT: reader.read, Via.LOG: reader.read, Via.DUE: reader.read}
-        self.runs |= {Via.DISPATCH: writer.write_relaxed, Via.TIDY: writer.write_relaxed}
+        self.runs |= {Via.DISPATCH: writer.write_relaxed, Via.TIDY: writer.write_bulk}
 
     async def exists(self) -> bool:
         return self._path.exists()
@@ -124,7 +129,16 @@ class SqliteOutbox(OutboxStore):
 
     lease = method(Via.DISPATCH, dispatch.lease)
     lease_of = method(Via.DISPATCH, dispatch.lease_of)
-    finish = method(Via.DISPATCH, dispatch.finish)
+
+    async def finish(
+        self, worker: str, outcomes: Sequence[Outcome], now: datetime, announcements: Sequence[Event] = ()
+    ) -> None:
+        await self._writer.write_bulk(dispatch.finish, worker, outcomes, now, announcements)
+        share = _FINISH_SECONDS / max(self._writer.bulk_seconds, 1e-6)  # of the time that it may take
+        if share < 1:
+            self.most_outcomes = max(int(len(outcomes) * share), _FEWEST_OUTCOMES)
+        elif len(outcomes) > self.most_outcomes // 2:
+            self.most_outcomes = min(int(self.most_outcomes * min(share, 2.0)), MOST_OUTCOMES)
 
     def on_write(self, wake: Callable[[], None]) -> None:
         pass  # a file sends no notices
@@ -139,7 +153,7 @@ class SqliteOutbox(OutboxStore):
 
     async def expunge(self, event_ids: Sequence[str], now: datetime, note: Note = ()) -> int:
         cancelled = await super().expunge(event_ids, now, note)
-        if not await self._writer.read(forget_log):
+        if not await self._writer.empty_log():
             raise OutboxError(
                 f"The payloads are emptied, but another process still reads what they were from {self._path}-wal.",
                 "Do the same again in a moment.",

@@ -99,6 +99,8 @@ class SimulatedThread(SqliteThread):
     async def write_relaxed(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._write("NORMAL", work, args, kwargs)
 
+    write_bulk = write_relaxed
+
     async def _write(self, synchronous: str, work: Callable[..., Coroutine[Any, Any, T]], args: Any, kwargs: Any) -> T:
         def transaction() -> T:
             self._disk.wrote(durable=synchronous == "FULL")

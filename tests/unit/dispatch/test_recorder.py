@@ -17,6 +17,7 @@ from cdc.dispatch.request import BATCH, batch_id
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.outbox.store import MOST_OUTCOMES
 from support.manual_clock import START
 from support.outboxes import EVERYTHING, endpoint, event, lease, outcome, store
 from support.waiting import HANG_SECONDS
@@ -45,6 +46,8 @@ async def test_delivery_that_is_gone_is_left_out_and_the_others_are_recorded(tmp
 
 class Accepting:
     """An outbox that accepts all."""
+
+    most_outcomes = MOST_OUTCOMES
 
     async def finish(self, *_arguments: object) -> None:
         pass
