@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cdc.dispatch.dispatcher import IN_A_PASS, YIELD, Dispatcher, DispatchSettings
-from cdc.dispatch.outcome_writer import LEAST
+from cdc.dispatch.outcome_writer import LEAST, RESERVE
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.model.change import Position
@@ -662,3 +662,23 @@ async def test_little_is_sent_while_nothing_can_be_recorded() -> None:
             dispatcher.notify()
             await settle()
     assert len(sender.sent) <= 1 + LEAST + 8
+
+
+async def test_idle_tenant_waits_for_no_record_of_a_busy_one() -> None:
+    """Some of its requests start although nothing is recorded: no more than a part of those of all."""
+    store, sender, clock = DeafOutbox(), ScriptedSender(), ManualClock()
+    await store.add_endpoint(endpoint("http://busy", "ep_busy", sources=("main",), concurrency=8))
+    await store.add_endpoint(endpoint("http://idle", "ep_idle", sources=("idle",)))
+    async with dispatching(store, sender, clock) as dispatcher:
+        await store_events(store, [event(0)])
+        dispatcher.notify()
+        await store.next_recorded()
+        store.deaf = True
+        await store_events(store, [event(number) for number in range(1, 100)])
+        for number in range(100, 150):
+            dispatcher.notify()
+            await settle()
+            await store_events(store, [event(number)._replace(source="idle")])
+    idle = [each for each in sender.sent if each.url == "http://idle"]
+    assert 1 <= len(idle) <= LEAST // RESERVE + 1
+    assert len(sender.sent) - len(idle) <= 1 + LEAST + 8

@@ -81,6 +81,27 @@ async def test_unrecorded_requests_are_bounded_by_the_last_writes(writes: Sequen
     assert added == unrecorded
 
 
+async def test_as_many_outcomes_are_written_together_as_the_outbox_takes() -> None:
+    """Those of one request always are."""
+    leased = LeasedDelivery("dlv_1", "ep_a", "evt_1", "invoice.paid", "f:1", 1, START, b"{}")
+    written = list[int]()
+
+    class Few(Accepting):
+        most_outcomes = 5
+
+        async def finish(self, *arguments: Any) -> None:
+            written.append(len(arguments[1]))
+
+    recorder = OutcomeWriter(cast("Any", Few()), "w", SystemClock(), lambda: None)
+    for size in (2, 2, 2, 7, 1, 1):
+        recorder.add([outcome(leased)._replace(batch=size) for _ in range(size)], "ep_a")
+    recorder.close()
+    await recorder.run()
+    assert written == [4, 2, 7, 2]
+    assert recorder.unrecorded == 0
+    assert not recorder.full
+
+
 def test_log_has_a_line_for_each_request_and_warnings_for_failures() -> None:
     lease = [LeasedDelivery(f"dlv_{n}", "ep_a", f"evt_{n}", "a.b", f"f:{n}", n, START, b"{}") for n in range(6)]
     batches = [*[outcome(each)._replace(batch=2) for each in lease[:4]], outcome(lease[4], DeliveryState.DEAD)]

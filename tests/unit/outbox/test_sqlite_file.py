@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +20,11 @@ from cdc.model.delivery import DeliveryFilter
 from cdc.model.errors import OutboxError, OutboxLost
 from cdc.outbox.base import Stored
 from cdc.outbox.database import migrations
+from cdc.outbox.sqlite import database
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.outboxes import EVERYTHING, NOW, endpoint, event, event_ids, finish, lease, store
+from support.waiting import HANG_SECONDS
 
 
 @pytest.fixture
@@ -124,6 +128,73 @@ async def test_commit_into_a_file_deleted_meanwhile_is_not_reported_as_stored(pa
     with pytest.raises(OutboxLost):
         await thread.write(work)
     assert await thread.rescue(lambda db: db.execute("SELECT COUNT(*) FROM t").fetchone()) == (0,)
+    await thread.close()
+
+
+async def test_writes_in_bulk_wait_for_others_and_not_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread, ran, now = SqliteThread(path, 1), list[str](), 0.0
+    await thread.open()
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: now))
+    free = threading.Event()
+
+    async def work(_: SqliteDatabase, name: str) -> None:
+        ran.append(name)
+        if name == "first":
+            assert free.wait(HANG_SECONDS)
+
+    async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as group:
+        for at, name, run in (
+            (0, "first", thread.write),
+            (0.5, "bulk", thread.write_bulk),
+            (0.501, "store", thread.write),
+            (0.502, "lease", thread.write_relaxed),
+            (0.503, "more bulk", thread.write_bulk),
+            (0.6, "late store", thread.write),
+        ):
+            now = at
+            group.create_task(run(work, name))
+            await asyncio.sleep(0)  # it is in the queue
+        free.set()
+    assert ran == ["first", "store", "lease", "bulk", "more bulk", "late store"]
+    await thread.close()
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_log_is_copied_into_the_file_aside(path: Path, monkeypatch: pytest.MonkeyPatch, *, deleted: bool) -> None:
+    """A file that was deleted is not created again by that."""
+    monkeypatch.setattr(database, "_COPIED_AFTER", 50)
+    thread = SqliteThread(path, 1)
+    await thread.open()
+
+    async def work(db: SqliteDatabase) -> None:
+        db.connection.execute("CREATE TABLE t (a)")
+        db.connection.executemany("INSERT INTO t VALUES (?)", [(each,) for each in range(60)])
+        if deleted:
+            path.unlink()  # noqa: ASYNC240 - this runs in the outbox's thread
+
+    with pytest.raises(OutboxLost) if deleted else nullcontext():
+        await thread.write(work)
+    await thread.rescue(lambda _: thread._copied())
+    if not deleted:
+        alone = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)  # without the log
+        with closing(alone):
+            assert alone.execute("SELECT count(*) FROM t").fetchone() == (60,)
+    await thread.close()
+    assert path.exists() is not deleted  # noqa: ASYNC240 - nothing else runs
+
+
+async def test_log_stays_short_however_much_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_LONGEST_LOG", 100)
+    thread = SqliteThread(path, 1)
+    await thread.open()
+
+    async def work(db: SqliteDatabase) -> None:
+        db.connection.execute("CREATE TABLE IF NOT EXISTS t (a)")
+        db.connection.executemany("INSERT INTO t VALUES (?)", [(b"x" * 4000,) for _ in range(40)])
+
+    for _ in range(40):
+        await thread.write(work)
+    assert path.with_name(f"{path.name}-wal").stat().st_size < 4 * 100 * 4096
     await thread.close()
 
 
