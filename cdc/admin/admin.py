@@ -13,6 +13,7 @@ from cdc.admin.base import Service, UseCases
 from cdc.admin.consumers import Consumers
 from cdc.admin.deliveries import Deliveries, Events, Statistics
 from cdc.admin.endpoints import Endpoints
+from cdc.admin.explain import Explanations
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
 from cdc.admin.managed import Managed
 from cdc.admin.principal import Principal
@@ -95,6 +96,7 @@ class Admin(UseCases):
         self.deliveries = Deliveries(service, principal)
         self.endpoints = Endpoints(service, principal)
         self.events = Events(service, principal)
+        self.explanations = Explanations(service, principal)
         self.managed = Managed(service, principal)
         self.quarantine = Quarantine(service, principal)
         self.sources = Sources(service, principal)

@@ -148,6 +148,7 @@ _TOGETHER = 200
 @dataclass
 class Service:
     """``existing_tables``: of a source's database.  ``examine``: the doctor's findings of a source.
+    ``table_obstacle``: why its database does not capture a table, as a phrase; empty: it does.
     ``adopt``: accepts the outbox for a source, and stores the entries with that.  ``process``: the one that captures
     and sends, where it is this one.  ``replay_asked``: called when there is a new replay to continue."""
 
@@ -156,6 +157,7 @@ class Service:
     clock: Clock
     existing_tables: ExistingTables
     examine: Callable[[SourceConfig], Awaitable[Sequence[Finding]]]
+    table_obstacle: Callable[[SourceConfig, str], Awaitable[str]]
     adopt: Callable[[SourceConfig, OutboxStore, Note], Awaitable[list[str]]]
     process: RunningProcess | None = None
     replay_asked: Callable[[], None] = lambda: None

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from cdc.access.model import Scope
+from cdc.admin.explain import Question
 from cdc.api.operation import ApiOperation, OperationCall, Response, foreign_cursor, named_in_the_body
 from cdc.api.resource import (
     NEXT,
@@ -17,9 +18,12 @@ from cdc.api.resource import (
     DeliveryDetail,
     DeliveryPage,
     DeliveryResource,
+    ExplanationResource,
     Moment,
     PageQuery,
+    RequestModel,
     ResponseModel,
+    Time,
 )
 from cdc.dispatch.replay import MOST_RATE, RATE, meant
 from cdc.model.delivery import DeliveryFilter, DeliveryState, Replay, ReplayState
@@ -27,6 +31,25 @@ from cdc.model.endpoint import SLOWEST_RATE
 from cdc.model.errors import NotFound
 
 _DELIVERIES = "deliveries"
+
+
+class ExplainQuery(RequestModel):
+    record: Annotated[
+        str,
+        Field(max_length=1000, description="`facturascli:12`, `invoice:12`, a code, or the beginning of a name."),
+    ] = ""
+    event: Annotated[str, Field(max_length=200, description="A name, a pattern, or an event's id.")] = ""
+    endpoint: Annotated[str, Field(max_length=200, description="An endpoint's id, or part of its name.")] = ""
+    at: Annotated[Time | None, Field(description="About when the change was made: an hour before and after.")] = None
+    source: Annotated[str, Field(max_length=200, description="Where several sources may have the record.")] = ""
+    inspect: Annotated[bool, Field(description="Ask the source's database too, for less than a second.")] = False
+
+
+async def _explain(call: OperationCall[ExplainQuery, None]) -> Response:
+    query = call.query
+    question = Question(query.record, query.event, query.endpoint, query.at, query.source)
+    found = await call.admin.explanations.explain(question, inspect=query.inspect)
+    return Response(ExplanationResource.from_explanation(found))
 
 
 class DeliveriesQuery(DeliveriesMeant, PageQuery):
@@ -59,6 +82,17 @@ async def _detail(call: OperationCall[None, None]) -> DeliveryDetail:
 
 
 OPERATIONS = (
+    ApiOperation(
+        "GET",
+        "/explain",
+        "explain",
+        "Why an event did not reach an endpoint, or when it did.",
+        Scope.READ,
+        _explain,
+        answer=ExplanationResource,
+        query=ExplainQuery,
+        tag=_DELIVERIES,
+    ),
     ApiOperation(
         "GET",
         "/deliveries",

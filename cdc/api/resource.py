@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from cdc.admin.explain import Explanation, Reason
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView
 from cdc.model.event import check_pattern, format_time
 from cdc.outbox.base import StoredEvent
@@ -204,6 +205,31 @@ class EventResource(ResponseModel):
             expunged=stored.expunged,
             payload=stored.payload or None,
         )
+
+
+class ExplanationResource(ResponseModel):
+    """Why an event did not reach an endpoint, or when it did."""
+
+    reason: Reason = Field(description="The documentation explains each, under Troubleshooting.")
+    sentence: str = Field(description="The reason in a sentence, for people.")
+    step: str = Field(description="What to do.")
+    source: str | None
+    record: str | None
+    event_id: str | None
+    delivery_id: str | None
+    endpoint_id: str | None
+    ahead_id: str | None = Field(description="The delivery that this one waits for.")
+    evidence: Mapping[str, Any] = Field(
+        description="What the sentence names: times, answers, columns and their values."
+    )
+
+    @classmethod
+    def from_explanation(cls, found: Explanation) -> Self:
+        sentence, step = found.texts()
+        ids = ("source", "record", "event_id", "delivery_id", "endpoint_id", "ahead_id")
+        evidence = {name: format_time(v) if isinstance(v, datetime) else v for name, v in found.values.items()}
+        named = {name: getattr(found, name) or None for name in ids}
+        return cls(reason=found.reason, sentence=sentence, step=step, evidence=evidence, **named)
 
 
 class EventPage(ResponseModel):

@@ -118,6 +118,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "listen": ("cdc.cli.consume:listen", "Receive webhooks here and verify their signatures."),
     },
     "Look": {
+        "explain": ("cdc.cli.delivery:explain", "Say why an event did not arrive, or when it did."),
         "event": ("cdc.cli.event:event", "List, follow, export and expunge events."),
         "table": ("cdc.cli.source:table", "List tables, and why each is captured or not."),
         "due": ("cdc.cli.backfill:due", "List the rules by time, and what a day brings."),

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,15 +15,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cdc.admin.admin import Admin
-from cdc.api.resource import AttemptResource, DeliveryResource
+from cdc.admin.explain import Question, Reason
+from cdc.api.resource import AttemptResource, DeliveryResource, ExplanationResource
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import (
+    Styled,
     coloured,
     confirm,
     counted,
     echo,
+    fitting,
     json_option,
     print_fields,
     print_json,
@@ -31,6 +34,7 @@ from cdc.cli.output import (
     print_table,
     say,
     short_time,
+    terminal_language,
     yes_option,
 )
 from cdc.config import Config
@@ -39,6 +43,7 @@ from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, Replayed, ReplayStore
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
+from cdc.pages.language import language
 
 _EVENT_ID: Final = "evt_"
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -162,6 +167,77 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
         for view in views
     ]
     print_table(titles, rows, "No delivery fits.", cut=titles[1:-2])
+
+
+#: Reason → the command that helps, with places for values and ids of the explanation.
+_NEXT: Final[dict[Reason, str]] = {
+    Reason.NO_RULE: "cdc event list '%(entity)s.*'",
+    Reason.TABLE_EXCLUDED: "cdc table list --source %(source)s",
+    Reason.TABLE_NOT_CAPTURED: "cdc install-triggers --source %(source)s",
+    Reason.ROW_SKIPPED: "cdc quarantine list",
+    Reason.NOT_READ_YET: "cdc doctor --source %(source)s",
+    Reason.REMOVED: "cdc backfill %(table)s",
+    Reason.BEFORE_INSTALLATION: "cdc backfill %(table)s",
+    Reason.NOT_SEEN: "cdc doctor; cdc explain %(record)s --inspect",
+    Reason.EXPUNGED: "cdc backfill %(table)s",
+    Reason.DELIVERED: "cdc delivery show %(delivery_id)s",
+    Reason.FAILED: "cdc delivery retry %(delivery_id)s",
+    Reason.ENDPOINT_OFF: "cdc endpoint enable %(endpoint_id)s",
+    Reason.WAITING: "cdc delivery show %(ahead_id)s",
+    Reason.RETRYING: "cdc delivery retry %(delivery_id)s",
+    Reason.QUEUED: "cdc delivery show %(delivery_id)s",
+    Reason.OTHER_SOURCE: "cdc endpoint show %(endpoint_id)s",
+    Reason.NOT_CHOSEN: "cdc endpoint update %(endpoint_id)s --events …",
+    Reason.FILTERED: "cdc endpoint preview %(endpoint_id)s --filter …",
+    Reason.CHOSEN_LATER: "cdc replay --endpoint %(endpoint_id)s --event %(event_id)s",
+    Reason.NO_ENDPOINT: "cdc endpoint list",
+}
+
+
+@click.command()
+@click.argument("record", metavar="RECORD|EVENT_ID|CODE")
+@click.argument("event", metavar="[EVENT]", default="")
+@click.option("--endpoint", metavar="ID|NAME", default="", help="The endpoint that did not get it.")
+@click.option("--at", metavar=_TIME, help="About when the change was made.")
+@click.option("--source", metavar="NAME", default="", help="The source, where several may have the record.")
+@click.option("--inspect", is_flag=True, help="Ask the source's database too, for less than a second.")
+@json_option
+@pass_session
+def explain(
+    session: CommandSession,
+    /,
+    *,
+    record: str,
+    event: str,
+    endpoint: str,
+    at: str | None,
+    source: str,
+    inspect: bool,
+    as_json: bool,
+) -> None:
+    """Say why an event did not arrive, or when it did.
+
+    RECORD is facturascli:12 or invoice:12, an event's id, or a code such as FAC2026A12; EVENT a name such as
+    invoice.paid.  The reasons: docs/troubleshooting.md.
+    """
+    if record.startswith(_EVENT_ID):
+        record, event = "", record
+    when = None if at is None else moment(at, SystemClock().now())
+    question = Question(record, event, endpoint, when, source)
+    found = with_admin(
+        quiet_configuration(session), lambda admin: admin.explanations.explain(question, inspect=inspect)
+    )
+    if as_json:
+        print_json(ExplanationResource.from_explanation(found).model_dump(mode="json"))
+        return
+    here = language(terminal_language(), datetime.now().astimezone().tzinfo or UTC)
+    sentence, step = found.texts(here.text, here.message, here.moment)
+    ids = {"entity": found.values["event"].rpartition(".")[0], **asdict(found), **found.values}
+    command = _NEXT.get(found.reason, "") % ids
+    echo(Styled(fitting(sentence, "")))
+    echo(fitting(step, ""))
+    echo(*([f"\n  {command}"] if command else []))
+    say(f"[{found.reason}]")
 
 
 @delivery.command()

@@ -31,6 +31,16 @@ _GAP, _EMPTY, _INDENT, _DOT = "  ", "-", "  ", " · "
 #: Characters of a column below which wrapped text, and text without its middle, is not readable.
 _NARROWEST, _SHORTEST = 24, 8
 
+#: Variables that choose the language of texts for people, the first that is set.
+_LANGUAGE_VARIABLES = ("CDC_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+
+
+def terminal_language() -> str:
+    """Return the code of the language that the environment chooses: ``es`` of ``es_ES.UTF-8``."""
+    chosen = next((value for name in _LANGUAGE_VARIABLES if (value := os.environ.get(name))), "")
+    return chosen[:2].lower()
+
+
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cdc.mapping.catalogue import Catalogue
@@ -25,7 +25,7 @@ from cdc.mapping.rule import (
     named_columns,
 )
 from cdc.model.backfill import EXISTING
-from cdc.model.change import Operation, Row
+from cdc.model.change import Operation, Row, Value
 from cdc.model.column import SecretColumns
 from cdc.model.event import Label
 from cdc.model.image import as_is, decode_html, decode_html_row, opened, raw_row
@@ -292,3 +292,41 @@ def _row_tests(rule: Rule) -> list[Test]:
 
         tests.append(test_state)
     return tests
+
+
+class Unmet(NamedTuple):
+    """The part of a rule that a change does not meet, by its key in rules.  ``columns``: those that it names, as they
+    were and are.  ``already``: the row met it before the change, too."""
+
+    part: str
+    columns: Mapping[str, tuple[Value, Value]]
+    already: bool = False
+
+
+def unmet(rule: Rule, seen: RuleInput) -> Unmet | None:
+    """Return the first part of a rule that a change does not meet; None: the rule fires."""
+    before = seen.before or {}
+
+    def found(part: str, columns: Iterable[str], *, already: bool = False) -> Unmet:
+        named = {column: (before.get(column), seen.row.get(column)) for column in sorted(columns)}
+        return Unmet(part, named, already)
+
+    if seen.operation not in rule.operations:
+        return found("operations", ())
+    if compile_rule(rule)(seen):
+        return None if rule.copies is None else found("copies", rule.changed)
+    if rule.changed and seen.operation is Operation.UPDATE and rule.changed.isdisjoint(seen.changed):
+        return found("changed", rule.changed)
+    if not rule.unless_changed.isdisjoint(seen.changed):
+        return found("unless_changed", rule.unless_changed)
+    rows = {"becomes": seen.row, "from": before, "to": seen.row, "where": seen.row}
+    conditions = {"becomes": rule.becomes, "from": rule.from_, "to": rule.to, "where": rule.where}
+    for part, row in rows.items():
+        if conditions[part] and not all_hold(conditions[part])(row):
+            return found(part, named_columns(conditions[part]))
+    if rule.becomes and seen.before is not None and all_hold(rule.becomes)(before):
+        return found("becomes", named_columns(rule.becomes), already=True)
+    if rule.state:
+        return found("state", [STATE_COLUMN])
+    moved = named_columns(rule.from_, rule.to)
+    return found("to" if rule.to else "from", moved, already=True) if moved else found("infer", rule.ignore)

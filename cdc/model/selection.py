@@ -22,6 +22,7 @@ import structlog
 
 from cdc.model.errors import UsageError
 from cdc.model.event import Event, format_time
+from cdc.model.filter.parser import Name, Node, Select, parse, tokens
 from cdc.model.filter.program import Program, problem
 from cdc.model.filter.values import AVERAGE, BURST, ERRORS, STEPS, FilterLimit, Meter, OutOfSteps, without_nulls
 
@@ -172,6 +173,40 @@ def _neither(result: Any) -> str:
 def _kind(value: Any) -> str:
     names = {str: "a text", int: "a number", float: "a number", type(None): "null", list: "a list", dict: "a row"}
     return names.get(type(value), f"a {type(value).__name__.lower()}")
+
+
+def unmet(text: str, event: Event) -> tuple[str, dict[str, Any]] | None:
+    """Return the parts of a condition, joined by ``&&``, that do not hold for an event, and what the event has of the
+    fields that they name (None: nothing).  None where the condition lets the event pass."""
+    condition = _understood(text)
+    if isinstance(condition, UsageError) or condition.judge(event).holds:
+        return None
+    parts, depth, start = list[str](), 0, 0
+    for token in tokens(text):
+        if token.kind == "sign":
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if not depth and token.text in ("||", "?"):
+                parts, start = [], 0
+                break
+            if not depth and token.text == "&&":
+                parts.append(text[start : token.place].strip())
+                start = token.place + len(token.text)
+    parts.append(text[start:].strip())
+    failing = [part for part in parts if not Condition(part).judge(event).holds] or [text]
+    held: dict[str, Any] = {}
+    nodes: list[Node] = [parse(part) for part in failing]
+    while nodes:
+        node = nodes.pop(0)
+        if isinstance(node, Select) and isinstance(node.operand, Name) and node.operand.name in VARIABLES:
+            value: Any = VARIABLES[node.operand.name](event)
+            for field in node.fields:
+                value = value.get(field) if isinstance(value, Mapping) else None
+            held[".".join((node.operand.name, *node.fields))] = value
+        elif isinstance(node, Name) and node.name in VARIABLES and node.name not in _ROWS:
+            held[node.name] = VARIABLES[node.name](event)
+        else:
+            nodes += node.children()
+    return " && ".join(failing), held
 
 
 class StepAllowance:

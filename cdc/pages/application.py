@@ -25,6 +25,7 @@ from cdc.pages.views import (
     delivery_log,
     endpoints,
     entrance,
+    explain,
     jobs,
     overview,
     people,
@@ -48,7 +49,7 @@ HEADERS: Mapping[str, str] = {
 }
 _POLICY = "Content-Security-Policy"
 #: Beginnings of the paths that a tenant without a user may open, and nothing else.
-PORTAL_PATHS = ("/endpoints", "/deliveries", "/events", "/catalogue", "/live/", "/language", "/portal/")
+PORTAL_PATHS = ("/endpoints", "/deliveries", "/events", "/explain", "/catalogue", "/live/", "/language", "/portal/")
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FORM = "application/x-www-form-urlencoded"
 
@@ -249,6 +250,7 @@ def routes() -> tuple[Route, ...]:
         *overview.ROUTES,
         *endpoints.ROUTES,
         *delivery_log.routes(),
+        *explain.ROUTES,
         *jobs.ROUTES,
         *sources.ROUTES,
         *people.ROUTES,

@@ -38,7 +38,16 @@ def service_of(
         # not in a thread of the pool, which others need too: its server may hang
         return await alone().in_thread(lambda: doctor.examine(source, config.outbox, stored))
 
-    return Service(config, store, clock, _existing_tables, examine, _adopt, process, replay_asked)
+    async def table_obstacle(source: SourceConfig, table: str) -> str:
+        from cdc.admin.explain import NO_TABLE, NOT_INSTALLED
+        from cdc.runtime.capture import inspector
+        from cdc.runtime.sharing import alone
+
+        surveyed = await alone().in_thread(lambda: inspector(source).survey(counted=False))
+        found = next((each for each in surveyed if each.name == table), None)
+        return NO_TABLE if found is None else found.obstacle or ("" if found.installed else NOT_INSTALLED)
+
+    return Service(config, store, clock, _existing_tables, examine, table_obstacle, _adopt, process, replay_asked)
 
 
 def _existing_tables(source: SourceConfig) -> Collection[str]:

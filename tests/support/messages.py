@@ -15,6 +15,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 import cdc.pages
+from cdc.admin.explain import PHRASES, Reason
 from cdc.config import Config
 from cdc.config.rules import event_types
 from cdc.mapping import schema
@@ -46,7 +47,8 @@ def used() -> set[Message]:
     """One and many of a plural are a pair."""
     extracted = {message for message in _extracted() if message}
     options = {text for each in OPTIONS.values() for text in (each.label, each.hint, *each.choices.values()) if text}
-    return extracted | options | set(NOTICES.values()) | {each.title for each in SECTIONS} | _of_events()
+    reasons = {text for each in Reason for text in (each.sentence, each.step)} | set(PHRASES)
+    return reasons | extracted | options | set(NOTICES.values()) | {each.title for each in SECTIONS} | _of_events()
 
 
 def _of_events() -> set[str]:
