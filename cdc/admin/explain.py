@@ -228,8 +228,8 @@ class Explanation:
     def texts(
         self,
         text: Callable[[str], str] = str,
-        moment: Callable[[datetime], str] = format_time,
         message: Callable[[str], str] = str,
+        moment: Callable[[datetime], str] = format_time,
     ) -> tuple[str, str]:
         """Return the sentence and what to do.  ``text``, ``message``: translate a text of the page, and a message.
         ``moment``: writes a time."""
@@ -492,6 +492,7 @@ class Explanations(UseCases):
         if question.source and question.source not in sources:
             raise NotFound(f"There is no source {question.source!r}.")
         sources = [question.source] if question.source else sources
+        endpoint = await self._endpoint(question.endpoint) if question.endpoint else None
         event, near = None, list[StoredEvent]()
         if asked.startswith("evt_"):
             event = await events.get(asked)
@@ -511,7 +512,7 @@ class Explanations(UseCases):
         rules = catalogue(self._config.source[source]) if source in self._config.source else load_catalogue()
         facts = Facts(replace(question, event=asked), self._clock.now(), rules, source, event, near, reveal=reveal)
         if event is not None:
-            return explain(await self._delivery(facts, event))
+            return explain(await self._delivery(facts, event, endpoint))
         return explain(await self._capture(facts, inspect=inspect))
 
     async def _record(self, text: str, sources: Sequence[str], *, reveal: bool) -> str:
@@ -537,10 +538,9 @@ class Explanations(UseCases):
         found = (await Events(self._service, self._principal).search(which, _MOST, oldest_first=False)).found
         return found if at is None else sorted(found, key=lambda each: abs(each.time - at))
 
-    async def _delivery(self, facts: Facts, event: StoredEvent) -> Facts:
+    async def _delivery(self, facts: Facts, event: StoredEvent, endpoint: Endpoint | None) -> Facts:
         """Add the event's delivery: to the endpoint that is named, else the one that needs attention the most."""
-        deliveries, named = Deliveries(self._service, self._principal), facts.question.endpoint
-        endpoint = await self._endpoint(named) if named else None
+        deliveries = Deliveries(self._service, self._principal)
         which = DeliveryFilter(event_id=event.id, endpoint_id=endpoint.id if endpoint else None)
         found = (await deliveries.search(which, _MOST)).found
         delivery = min(found, key=lambda each: (each.state.final, each.state is DeliveryState.DELIVERED), default=None)
