@@ -17,13 +17,14 @@ from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, Accounts, NewPorta
 from cdc.admin.audit_log import FORMATS, FileCheck, entry_as_json, exported, verify, verify_export
 from cdc.admin.principal import Principal
 from cdc.cli.admin import actor, opened_access, with_accounts
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.delivery import moment
 from cdc.cli.environment import quiet_configuration, run_async
 from cdc.cli.output import (
     confirm_loss,
     counted,
     echo,
+    hidden_answer,
     json_option,
     minute,
     print_fields,
@@ -68,7 +69,7 @@ role_option = click.option(
 T = TypeVar("T")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def user() -> None:
     """Manage the users of the web page."""
 
@@ -199,7 +200,9 @@ def read_password(file: str | None) -> str:
     """Read a password from a file or standard input (its first line), else ask for it twice; never an argument, which
     other users see.  Raises `UsageError`."""
     if file is None:
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+        while (password := hidden_answer("Password")) != hidden_answer("Repeat the password"):
+            say("The two passwords differ.")
+        return password
     if file == _STANDARD_INPUT:
         return sys.stdin.readline().rstrip("\r\n")
     return read_password_file(Path(file))
@@ -225,7 +228,7 @@ network_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def token() -> None:
     """Manage the tokens for programs that call the API."""
 
@@ -345,7 +348,7 @@ def _token_as_json(each: ApiToken) -> dict[str, Any]:
     }
 
 
-@click.group("portal-link")
+@click.group("portal-link", cls=CommandGroup)
 def portal_link() -> None:
     """Manage links that open the page for one tenant."""
 
@@ -441,7 +444,7 @@ def _with_links(config: Config, work: Callable[[PortalLinks], Awaitable[T]]) -> 
     return run_async(run())
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def audit() -> None:
     """Show, export and check the audit log.
 

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from cdc import __version__
+from cdc.language import VARIABLE, Messages, chosen, terminal_messages
 from cdc.model.errors import CdcError, printable, reportable_error
 
 
@@ -35,8 +37,80 @@ class CommandSession:
     log_format: str | None = None
     as_json: bool = False
 
+    @cached_property
+    def messages(self) -> Messages:
+        """The program's sentences in the language of this command."""
+        return terminal_messages(chosen(os.environ, "" if os.environ.get(VARIABLE) else self._configured_language()))
+
+    def _configured_language(self) -> str:
+        """Return ``language`` under ``[process]``, without reading and checking the whole configuration: help and the
+        errors of a wrong configuration are shown in this language, too."""
+        path = self.config_path or Path(os.environ.get("CDC_CONFIG") or "cdc.toml")
+        if variable := os.environ.get("CDC_PROCESS_LANGUAGE"):
+            return variable
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            if "language" not in text:
+                return ""
+            import tomllib  # noqa: PLC0415 - most commands need no TOML to know their language
+
+            process = tomllib.loads(text).get("process")
+        except (OSError, ValueError):  # the command says so when it reads it
+            return ""
+        return str(process.get("language", "")) if isinstance(process, dict) else ""
+
 
 pass_session = click.make_pass_decorator(CommandSession)
+
+
+def translate(text: str) -> str:
+    """Return a text of the program in the language of the running command."""
+    context = click.get_current_context(silent=True)
+    session = context.find_object(CommandSession) if context is not None else None
+    return session.messages.lines(text) if session is not None else text
+
+
+class TranslatingFormatter(click.HelpFormatter):
+    """Writes help in the language of the running command."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, args, prefix or f"{translate('Usage:')} ")
+
+    def write_heading(self, heading: str) -> None:
+        super().write_heading(translate(heading))
+
+    def write_text(self, text: str) -> None:
+        super().write_text("\n\n".join(translated_help(each) for each in text.split("\n\n")))
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(term, translated_help(text)) for term, text in rows], col_max, col_spacing)
+
+
+def translated_help(paragraph: str) -> str:
+    """Translate one paragraph of a help text, or the text of an option with what click adds in brackets."""
+    if paragraph.startswith("\b"):
+        return paragraph[:1] + translate(paragraph[1:])
+    text, bracket, added = " ".join(paragraph.split("\n")).partition("  [")
+    extras = "; ".join(map(translate, added.removesuffix("]").split("; ")))
+    return translate(text) + (f"  [{extras}]" if bracket else "")
+
+
+click.Context.formatter_class = TranslatingFormatter
+
+
+class CommandGroup(click.Group):
+    """A group whose list of commands is translated: click shortens their sentences before it writes them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shown = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        limit = formatter.width - 6 - max(len(name) for name, _ in shown)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _short(command, limit)) for name, command in shown if command is not None])
+
+
+def _short(command: click.Command, limit: int) -> str:
+    paragraph = (command.help or "").partition("\n\n")[0]
+    return click.Command(None, help=translated_help(paragraph)).get_short_help_str(limit)
 
 
 def _imported(module: str) -> ModuleType:
@@ -164,16 +238,13 @@ class Application(LazyGroup):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
         except click.ClickException as error:
-            if session.as_json:
-                context = error.ctx if isinstance(error, click.UsageError) else None
-                _report(
-                    session,
-                    error.format_message(),
-                    f"{context.command_path} --help" if context else "",
-                    error.exit_code,
-                )
-            error.show()
-            sys.exit(error.exit_code)
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            hint = f"{context.command_path} --help" if context else ""
+            if context is not None and not session.as_json:
+                with context.scope(cleanup=False):
+                    click.echo(context.get_usage(), err=True)
+                    hint = f"Try '{hint}' for help."
+            _report(session, error.format_message(), hint, error.exit_code)
         except CdcError as error:
             _report(session, error.message, error.hint, error.exit_code)
         except Exception as error:  # noqa: BLE001 - outermost frame: one sentence and exit code 1
@@ -190,12 +261,14 @@ class Application(LazyGroup):
 
 def _report(session: CommandSession, message: str, hint: str, exit_code: int) -> NoReturn:
     """Print a sentence and a hint, or with --json one line of JSON, and exit; call it within an except clause."""
-    lines = [traceback.format_exc().rstrip()] if session.verbose else []
+    refused = isinstance(sys.exception(), click.ClickException)
+    lines = [traceback.format_exc().rstrip()] if session.verbose and not refused else []
     if session.as_json:
         error = {"message": message, "hint": hint or None, "exit_code": exit_code}
         lines.append(json.dumps({"error": error}, ensure_ascii=False))
     else:
-        lines += [f"Error: {message}", *(f"  {line}" for line in hint.splitlines())]
+        spoken = session.messages.lines
+        lines += [f"Error: {spoken(message)}", *(f"  {spoken(line)}" for line in hint.splitlines())]
     click.echo(printable("\n".join(lines)), err=True)
     sys.exit(exit_code)
 

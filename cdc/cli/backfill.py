@@ -23,7 +23,7 @@ from rich.text import Text
 
 from cdc.admin.admin import Admin
 from cdc.cli.admin import with_admin
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import (
     of_each,
     opened_outbox,
@@ -298,7 +298,7 @@ def _show(bars: Progress, bar: TaskID, backfill: Backfill) -> None:
     )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def quarantine() -> None:
     """Show, reread and remove changes that were skipped."""
 

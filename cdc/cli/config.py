@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import configuration
 from cdc.cli.output import json_option, print_json, print_script, say
 from cdc.config.write import CONFIG_PHP, Choices, effective_toml, initial_toml, masked, short_toml
@@ -56,7 +56,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return database_options(command)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def config() -> None:
     """Print a new or the effective configuration."""
 

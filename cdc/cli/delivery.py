@@ -18,7 +18,7 @@ from cdc.admin.admin import Admin
 from cdc.admin.explain import Question, Reason
 from cdc.api.resource import AttemptResource, DeliveryResource, ExplanationResource
 from cdc.cli.admin import admin_of, with_admin
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import (
     Styled,
@@ -124,7 +124,7 @@ _PAGE = 500
 id_argument = click.argument("delivery_id", metavar="ID")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def delivery() -> None:
     """Search the delivery log and retry single deliveries."""
 

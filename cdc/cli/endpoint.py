@@ -11,7 +11,7 @@ import click
 
 from cdc.admin.admin import Admin
 from cdc.cli.admin import admin_of, with_admin
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.endpoint_fields import (
     Counts,
     agreement,
@@ -63,7 +63,7 @@ id_argument = click.argument("endpoint_id", metavar="ID")
 _TOGETHER = 1000
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def endpoint() -> None:
     """Add, change and test the URLs that receive events."""
 

@@ -12,7 +12,7 @@ import orjson
 from cdc.admin.admin import Admin
 from cdc.api.resource import EventResource
 from cdc.cli.admin import with_admin
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.delivery import event_filter, event_options
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import (
@@ -121,7 +121,7 @@ async def _of_record(config: Config, which: EventFilter) -> list[str]:
 _LOOK_EVERY = 0.2
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def event() -> None:
     """List, follow, export and expunge events."""
 

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import click
 
-from cdc.cli.app import CommandSession
-from cdc.cli.output import Styled, fitting, say
+from cdc.cli.app import CommandSession, translate
+from cdc.cli.output import Styled, agreed, fitting, say
 from cdc.model.errors import CdcError, UsageError, printable
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Guide:
             text = self.answer(question, option, default)
 
     def problem(self, error: CdcError) -> None:
-        head = "  Not possible: "
+        head = translate("  Not possible: ")
         say(Styled(head, "red"), fitting(f"{head}{error.message}", "  ", err=True).removeprefix(head))
         for line in error.hint.splitlines():
             say(fitting(f"  {line}", "    ", err=True))
@@ -63,7 +63,7 @@ class Guide:
         if self.yes:
             return True
         self._somebody(question, "--yes")
-        return click.confirm(printable(question), default=True, err=True)
+        return agreed(question, default=True)
 
     def answer(self, question: str, option: str, default: str | None) -> str:
         """``option``: what gives the answer without a question; ``default``: the answer to nothing, None if there must
@@ -78,8 +78,10 @@ class Guide:
         self._somebody(question, option)
         for number, each in enumerate(among, start=1):
             say(f"  {number}  {each}")
-        number = click.prompt(_asked(question), type=click.IntRange(1, len(among)), default=1, err=True)
-        return among[number - 1]
+        numbers = {str(number): each for number, each in enumerate(among, start=1)}
+        while (number := str(click.prompt(_asked(question), default="1", err=True)).strip()) not in numbers:
+            say(f"Choose a number from 1 to {len(among)}.")
+        return numbers[number]
 
     def _somebody(self, question: str, option: str) -> None:
         if not self.asking:
@@ -109,7 +111,7 @@ class Guide:
 
 def _asked(question: str) -> str:
     """Without its question mark: the colon of the prompt follows."""
-    return printable(question.removesuffix("?"))
+    return printable(translate(question).removesuffix("?").removeprefix("¿"))
 
 
 _ANSWERS_FILE = ".cdc-setup.json"

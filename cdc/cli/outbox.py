@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from cdc.cli.admin import admin_of, opened_access
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import create_outbox, opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import echo, json_option, print_json, print_script, say
 from cdc.config import Config
@@ -25,7 +25,7 @@ from cdc.runtime import outboxes
 _KEY_HINT = "cdc outbox new-key makes one: for CDC_SECRET_KEY, or the file that [outbox] secret_key_file names."
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def outbox() -> None:
     """Create, back up and move the store of the events."""
 

@@ -1,8 +1,8 @@
 """Output, questions and secrets: data on standard output, talk on standard error.
 
 Tables fit the terminal; otherwise they are plain aligned text, a line a row.  Everything printed passes this module,
-so that foreign text cannot control the terminal (`cdc.model.errors`).  Text and JSON are always escaped; scripts
-are escaped on a terminal only.
+so that foreign text cannot control the terminal (`cdc.model.errors`), and so that texts are translated in one place.
+Text and JSON are always escaped, JSON and scripts never translated; scripts are escaped on a terminal only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from cdc.cli.app import translate
 from cdc.model.errors import UsageError, printable, printable_line
 from cdc.model.event import format_time
 
@@ -53,7 +54,8 @@ class Styled:
 
 
 def echo(*parts: str | Styled, err: bool = False) -> None:
-    """Print one line, or several, to standard output."""
+    """Print one line, or several, to standard output, in the language of the command.  ``parts``: translated by
+    themselves."""
     click.echo("".join(map(_shown, parts)), err=err)
 
 
@@ -68,8 +70,13 @@ def print_script(text: str) -> None:
 
 
 def _shown(part: str | Styled) -> str:
-    if isinstance(part, str) or part.colour == "":
-        return printable(part if isinstance(part, str) else part.text)
+    styled = part if isinstance(part, Styled) else Styled(part, "")
+    return _styled(replace(styled, text=translate(styled.text)))
+
+
+def _styled(part: Styled) -> str:
+    if part.colour == "":
+        return printable(part.text)
     return click.style(printable(part.text), fg=part.colour, bold=part.colour is None or None)
 
 
@@ -119,6 +126,7 @@ def print_table(
     """``nothing``: what to say (on standard error) when there are no rows.  ``cut``: the columns whose values a
     terminal may show without their middle, so that each row is one line."""
     cells = [[_cell(value) for value in row] for row in rows]
+    titles, cut = [translate(title) for title in titles], [translate(title) for title in cut]
     if not cells:
         say(nothing)
         return
@@ -157,7 +165,7 @@ def _print_row(cells: Sequence[Styled], widths: Sequence[int]) -> None:
         parts.pop()
     if parts:
         parts[-1] = replace(parts[-1], text=parts[-1].text.rstrip())
-    echo(*parts)
+    click.echo("".join(map(_styled, parts)))
 
 
 def _print_card(titles: Sequence[str], row: Sequence[Styled], width: int) -> None:
@@ -188,6 +196,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def fitting(text: str, indent: str, *, err: bool = False) -> str:
     """Return a long line wrapped for the terminal, ``indent`` before its further lines; elsewhere as it is."""
+    text = translate(text)
     if not (sys.stderr if err else sys.stdout).isatty():
         return text
     width = shutil.get_terminal_size().columns
@@ -197,7 +206,7 @@ def fitting(text: str, indent: str, *, err: bool = False) -> str:
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """One thing, a line for each of its fields."""
-    rows = [(Styled(name, ""), _cell(value)) for name, value in fields]
+    rows = [(Styled(translate(name), ""), _cell(value)) for name, value in fields]
     width = max(len(name.text) for name, _ in rows)
     for row in rows:
         _print_row(row, (width, 0))
@@ -211,14 +220,15 @@ def _cell(value: object) -> Styled:
     if value is None or value == "":
         return Styled(_EMPTY, "")
     if isinstance(value, bool):
-        return Styled("yes" if value else "no", "")
+        return Styled(translate("yes" if value else "no"), "")
     if isinstance(value, datetime):
         return Styled(local_time(value), "")
     if isinstance(value, float):
         return Styled(f"{value:g}", "")
     if isinstance(value, tuple | list):
         return Styled(", ".join(_cell(each).text for each in value) or _EMPTY, "")
-    return Styled(printable_line(str(value)), "")
+    text = str(value)  # one word is a name or an identifier, which options and other programs take
+    return Styled(printable_line(translate(text) if " " in text else text), "")
 
 
 def local_time(time: datetime) -> str:
@@ -252,9 +262,27 @@ def confirm_loss(question: Callable[[], str], *, yes: bool) -> None:
 
 
 def _ask(question: str) -> None:
-    if not click.confirm(printable(question), err=True):
+    if not agreed(question, default=False):
         say("Nothing was changed.")
         raise click.Abort
+
+
+def agreed(question: str, *, default: bool) -> bool:
+    """Ask a question that yes or no answers, in the language of the command or in English."""
+    letters = translate("Y/n" if default else "y/N")
+    answers = {"": default, "y": True, "yes": True, "n": False, "no": False}
+    answers |= {translate("yes"): True, letters[0].lower(): True}
+    while True:
+        prompt = f"{printable(translate(question))} [{letters}]"
+        answer = str(click.prompt(prompt, default="", show_default=False, err=True)).strip().lower()
+        if answer in answers:
+            return answers[answer]
+        say("Answer yes or no.")
+
+
+def hidden_answer(prompt: str) -> str:
+    """Ask for a secret, without showing it."""
+    return str(click.prompt(printable(translate(prompt)), hide_input=True, err=True))
 
 
 def _somebody_there() -> bool:
@@ -278,7 +306,7 @@ def is_place(text: str) -> bool:
 def secret_from(place: str, what: str) -> str:
     """``what``: for the prompt and for errors.  Raises `UsageError`, which does not repeat what is no place."""
     if place == "-" and sys.stdin.isatty():
-        return str(click.prompt(what[:1].upper() + what[1:], hide_input=True, err=True))
+        return hidden_answer(what[:1].upper() + what[1:])
     if place == "-":
         line = sys.stdin.readline().rstrip("\r\n")
         if not line:

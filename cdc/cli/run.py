@@ -18,7 +18,7 @@ from typing import TypeVar
 import click
 import structlog
 
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import configuration, opened_outbox, quiet_configuration, run_async, select_sources
 from cdc.cli.output import coloured, json_option, print_json, print_table, say
 from cdc.config import Config
@@ -109,7 +109,7 @@ def systemd_here() -> int:
 T = TypeVar("T")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def worker() -> None:
     """Show which process reads which source, and empty one."""
 

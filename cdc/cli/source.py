@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cdc.cli.admin import actor, with_admin
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.config import accounts_option
 from cdc.cli.environment import of_each, opened_outbox, quiet_configuration, run_async, select_sources, sources_option
 from cdc.cli.output import (
@@ -30,7 +30,7 @@ from cdc.config.write import ScannedInstallation, account_options, append, as_to
 from cdc.runtime import capture, outboxes
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def source() -> None:
     """List, find and adopt the databases that cdc reads."""
 
@@ -202,7 +202,7 @@ def _installation_as_json(each: ScannedInstallation) -> dict[str, Any]:
     }
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def table() -> None:
     """List tables, and why each is captured or not."""
 

@@ -26,12 +26,13 @@ from cdc.admin.principal import STRANGER, Principal
 from cdc.admin.process import RunningProcess
 from cdc.api.application import body_seconds
 from cdc.api.token_auth import RateLimit
+from cdc.language import LANGUAGES
 from cdc.model.clock import Clock
 from cdc.model.colour import lightened
 from cdc.model.endpoint import public_url, shown_url
 from cdc.model.errors import CdcError
 from cdc.outbox.store import OutboxStore
-from cdc.pages.language import LANGUAGES, Language
+from cdc.pages.language import Language
 from cdc.pages.session_auth import SessionAuth, SessionPrincipal
 
 #: The lightest surface of the dark theme of ``page.css`` that links are on.

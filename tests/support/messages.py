@@ -18,11 +18,11 @@ import cdc.pages
 from cdc.admin.explain import PHRASES, Reason
 from cdc.config import Config
 from cdc.config.rules import event_types
+from cdc.language import DEFAULT, LANGUAGES
 from cdc.mapping import schema
 from cdc.mapping.catalogue import load_catalogue
 from cdc.model.endpoint import OPTIONS
 from cdc.pages.application import SECTIONS
-from cdc.pages.language import DEFAULT, LANGUAGES
 from cdc.pages.page import NOTICES
 
 _FOLDER = Path(cdc.pages.__file__).parent

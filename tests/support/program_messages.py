@@ -1,4 +1,5 @@
-"""The messages of the program that the page may show: each error, finding and result, as a template.
+"""The messages of the program that people read: each error, finding and result, as a template; and what only commands
+show: their help, questions, answers and the titles of their tables.
 
 They are found in the code: what is passed to an error, to a finding or to the result of an attempt, and what is written
 in the functions and constants named here.  Values in them are ``{1}``, ``{2}``, …
@@ -12,15 +13,18 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from inspect import cleandoc
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import click
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
+from cdc.cli.app import LazyGroup
 from cdc.cli.app import cdc as application
 from cdc.database.sqlfile import load
-from cdc.pages.language import DEFAULT, LANGUAGES, sentences
+from cdc.language import DEFAULT, LANGUAGES, sentences
 from support.messages import po_bytes
 from support.source_texts import ROOT, VALUE, Scope, SourceModule, Texts, class_of, function_of, modules, name_of
 
@@ -64,6 +68,7 @@ ON_THE_PAGE: Final = (
 #: Calls besides errors → which of their arguments are messages.
 _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
     "Finding": (0, 2, 3, "check", "detail", "fix"),
+    "Step": (0,),
     "Answer": ("error",),
     "Attempt": ("error",),
     "Stall": (1, "why"),
@@ -173,6 +178,147 @@ def _on_the_page(module: SourceModule, line: int) -> bool:
     return place in ON_THE_PAGE or not place.startswith(NOT_ON_THE_PAGE)
 
 
+#: Calls of commands → which of their arguments a terminal shows.  Of titles and names of fields, single words count too.
+_SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
+    "agreed": (0,),
+    "answer": (0,),
+    "checked": (0,),
+    "choice": (0, 2),
+    "confirm": (0,),
+    "confirm_loss": (0,),
+    "counted": (1, 2),
+    "echo": (0, 1, 2, 3),
+    "fitting": (0,),
+    "heading": (0,),
+    "hidden_answer": (0,),
+    "print_fields": (0,),
+    "print_table": (0, 2),
+    "question": (0, 1, 2, 3, 4, 5, 6),
+    "read_text_file": (1,),
+    "say": (0, 1, 2, 3),
+    "secret_from": (1,),
+    "Styled": (0,),
+    "translate": (0,),
+}
+_TITLES: Final = ("print_fields", "print_table")
+#: Functions and constants of commands with texts that are not passed where they are written.
+_SPOKEN: Final[dict[str, tuple[str, ...]]] = {}
+#: Texts of click, in help and errors.
+_CLICK: Final = (
+    "(dynamic)",
+    "Commands",
+    "Did you mean one of: {1}?",
+    "Did you mean {1}?",
+    "Directory {1} does not exist.",
+    "Directory {1} is a file.",
+    "Directory {1} is not readable.",
+    "Directory {1} is not writable.",
+    "Error",
+    "File {1} does not exist.",
+    "File {1} is a directory.",
+    "File {1} is not readable.",
+    "File {1} is not writable.",
+    "Got unexpected extra argument ({1})",
+    "Got unexpected extra argument {1}",
+    "Got unexpected extra arguments ({1})",
+    "Got unexpected extra arguments {1}",
+    "Invalid value for {1}: {2}.",
+    "Missing argument {1}.",
+    "Missing command.",
+    "Missing option {1}.",
+    "No such command {1}.",
+    "No such option {1}.",
+    "Option {1} does not take a value.",
+    "Option {1} requires an argument.",
+    "Option {1} requires {2} arguments.",
+    "Options",
+    "Path {1} does not exist.",
+    "Show the version and exit.",
+    "Show this message and exit.",
+    "Try '{1}' for help.",
+    "Usage:",
+    "Y/n",
+    "default: {1}",
+    "env var: {1}",
+    "no",
+    "required",
+    "y/N",
+    "yes",
+    "{1} is not a valid float.",
+    "{1} is not a valid integer.",
+    "{1} is not in the range {2}",
+    "{1} is not one of {2}",
+)
+
+
+@cache
+def terminal() -> dict[str, str]:
+    """Each text that only a terminal shows, with its place; and the messages of the page that name a command, which the
+    page words without it."""
+    found = dict.fromkeys(_CLICK, "click")
+    for path, module in modules().items():
+        if path.startswith("api/"):
+            continue  # programs read them
+        shown = [(line, text) for line, text, _ in _of_module(module) if not _on_the_page(module, line)]
+        if path.startswith(("cli/", "demo/")):
+            shown += _of_commands(module)
+        for line, text in shown:
+            for message in _lines(text):
+                if _translatable(message, finding=False):
+                    found.setdefault(message, f"{path}:{line}")
+    found |= dict.fromkeys(_titles(), "cli/")
+    found |= dict.fromkeys(_help(application, click.Context(application)), "help")
+    return {text: place for text, place in found.items() if text not in templates()} | dict.fromkeys(with_commands(), "page")
+
+
+def _of_commands(module: SourceModule) -> Iterator[tuple[int, str]]:
+    for name, places in _SHOWN.items():
+        for call in module.calls.get(name, []):
+            arguments = [each for index, each in enumerate(call.args) if index in places]
+            for argument in arguments:
+                body = argument.body if isinstance(argument, ast.Lambda) else argument
+                yield from ((call.lineno, text) for text in _all_texts(body, module))
+    for name in _SPOKEN.get(module.path, ()):
+        holders = [*module.functions.get(name, []), *module.constants.get(name, [])]
+        assert holders, f"{module.path} has no {name}"
+        for holder in holders:
+            for node in _outermost_texts(holder):
+                yield from ((node.lineno, text) for text in _all_texts(node, module))
+
+
+def _titles() -> Iterator[str]:
+    """Yield the titles of tables and the names of fields of the commands, also those of one word."""
+    for path, module in modules().items():
+        if not path.startswith(("cli/", "demo/")):
+            continue
+        for call in module.calls.get("print_table", []):
+            yield from (text for text in _all_texts(call.args[0], module) if text and VALUE not in text)
+        for call in module.calls.get("print_fields", []):
+            for node in ast.walk(call.args[0]):
+                if isinstance(node, ast.Tuple) and isinstance(node.elts[0], ast.Constant):
+                    yield str(node.elts[0].value)
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.split("\n"):
+        yield from _sentences(re.sub(r"\{\w*\}", VALUE, line))
+
+
+def _help(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield the paragraphs of a command's help and those of the commands below it, as `cdc.cli.app` translates them."""
+    texts = [command.help or "", *(each.help or "" for each in command.params if isinstance(each, click.Option))]
+    if isinstance(command, LazyGroup):
+        texts += [sentence for _, sentence in command.lazy.values()]
+    for paragraph in (each for text in texts for each in cleandoc(text).split("\n\n")):
+        if paragraph.startswith("\b"):
+            yield from (line.strip() for line in paragraph[1:].split("\n") if line.strip())
+        elif paragraph.strip():
+            yield " ".join(paragraph.split("\n")).strip()
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from _help(command.get_command(context, name) or command, context)
+
+
 def unknown_places() -> list[str]:
     """Return the places named here that are not in the code."""
     known = {path: module.tree.body for path, module in modules().items()}
@@ -280,9 +426,9 @@ def _translatable(message: str, finding: bool) -> bool:
     return not _COMMAND.fullmatch(message) or (not finding and names_command(message))
 
 
-def written(language: str, wanted: Iterable[str]) -> bytes:
-    """The catalogue of a language with exactly these messages, in order."""
-    known, made = catalogue(language), Catalog(locale=language, charset="utf-8", header_comment="", fuzzy=False)
+def written(language: str, wanted: Iterable[str], name: str = "program") -> bytes:
+    """Return a catalogue of a language with exactly these messages, in order."""
+    known, made = catalogue(language, name), Catalog(locale=language, charset="utf-8", header_comment="", fuzzy=False)
     for message in sorted(wanted):
         found = known.get(message)
         made.add(message, found.string if found else None)
@@ -293,15 +439,17 @@ def _english() -> set[str]:
     return with_commands() | {str(message.id) for message in catalogue(DEFAULT) if message.id in templates()}
 
 
-def catalogue(language: str) -> Catalog:
-    with _path(language).open("rb") as file:
+def catalogue(language: str, name: str = "program") -> Catalog:
+    with _path(language, name).open("rb") as file:
         return read_po(file, locale=language)
 
 
-def _path(language: str) -> Path:
-    return ROOT / "pages" / "locale" / f"program.{language}.po"
+def _path(language: str, name: str = "program") -> Path:
+    return ROOT / "locale" / f"{name}.{language}.po"
 
 
 if __name__ == "__main__":
     for code in LANGUAGES:
         _path(code).write_bytes(written(code, _english() if code == DEFAULT else templates()))
+        if code != DEFAULT:
+            _path(code, "terminal").write_bytes(written(code, terminal(), "terminal"))

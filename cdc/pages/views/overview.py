@@ -11,10 +11,11 @@ from aiohttp import web
 
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check
+from cdc.language import LANGUAGES
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.finding import Severity
-from cdc.pages.language import LANGUAGE_COOKIE, LANGUAGES
+from cdc.pages.language import LANGUAGE_COOKIE
 from cdc.pages.page import Health, Page, Refused, Route
 from cdc.pages.session_auth import SessionPrincipal
 from cdc.pages.views.statistics import lag_plot, plot_top, statistics

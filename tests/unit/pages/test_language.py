@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.pages.language import LANGUAGES, language, negotiate
+from cdc.language import LANGUAGES
+from cdc.pages.language import language, negotiate
 
 MADRID = ZoneInfo("Europe/Madrid")
 NOON = datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cdc.pages.language import DEFAULT, LANGUAGES
+from cdc.language import DEFAULT, LANGUAGES
 from support.messages import catalogue, used
 
 _VALUE = re.compile(r"%\(\w+\)s")

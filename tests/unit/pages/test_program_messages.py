@@ -7,7 +7,7 @@ from time import process_time
 
 import pytest
 
-from cdc.pages.language import DEFAULT, LANGUAGES, Messages, messages
+from cdc.language import DEFAULT, LANGUAGES, Messages, messages
 from support.program_messages import catalogue, names_command, templates, unknown_places, with_commands
 
 _VALUE = re.compile(r"\{\d+\}")
