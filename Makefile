@@ -56,6 +56,7 @@ check: $(VENV)/dev-installed guards
 	$(BIN)/mypy -p cdc -p support
 	$(BIN)/lint-imports
 	PYTHONPATH=tests $(BIN)/python -m support.translations
+	PYTHONPATH=tests $(BIN)/python -m support.program_messages --check
 	@for page in $(PAGES); do \
 	  diff docs/$${page%=*} <(PYTHONPATH=tests $(BIN)/python -m $${page#*=}) >&2 || { echo "docs/$${page%=*} is out of date: make docs" >&2; exit 1; }; \
 	done

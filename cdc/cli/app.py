@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -74,6 +74,8 @@ class TranslatingFormatter(click.HelpFormatter):
     """Writes help in the language of the running command."""
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        for words in ("[OPTIONS]", "COMMAND [ARGS]..."):
+            args = args.replace(words, translate(words))
         super().write_usage(prog, args, prefix or f"{translate('Usage:')} ")
 
     def write_heading(self, heading: str) -> None:
@@ -82,7 +84,7 @@ class TranslatingFormatter(click.HelpFormatter):
     def write_text(self, text: str) -> None:
         super().write_text("\n\n".join(translated_help(each) for each in text.split("\n\n")))
 
-    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
         super().write_dl([(term, translated_help(text)) for term, text in rows], col_max, col_spacing)
 
 

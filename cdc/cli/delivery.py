@@ -262,7 +262,7 @@ def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
         [
             ("id", view.id),
             ("event", f"{view.event_name} {view.event_id}"),
-            ("record", f"{view.record} of {view.source}"),
+            ("record", f"{view.record} ({view.source})"),
             ("endpoint", view.endpoint_id),
             ("state", view.state),
             ("attempts", view.attempts),

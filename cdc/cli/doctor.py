@@ -17,7 +17,7 @@ from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check, endpoint_checks, limit_checks, quarantine_checks, token_checks
 from cdc.cli.access import described, without_hash
 from cdc.cli.admin import opened_access
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandSession, pass_session, translate
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources, sources_option
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
@@ -41,7 +41,7 @@ from cdc.web.health import overdue, unreplicated
 #: A consumer's program may run once a day.
 UNFETCHED: Final = timedelta(days=1)
 _INDENT = " " * 9
-_MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
+MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
 
 @click.command()
@@ -268,10 +268,11 @@ def _failed(about: str, check: str, error: CdcError) -> Check:
 def line(check: Check) -> tuple[Styled, str]:
     """Return a check for a person: its mark in colour, and the rest."""
     finding = check.finding
-    word, colour = _MARKS[finding.severity]
-    shown = fitting(f"{word:<8} {check.about}: {finding.check}: {finding.detail}", _INDENT)
+    word, colour = MARKS[finding.severity]
+    about, named, detail = map(translate, (check.about, finding.check, finding.detail))
+    shown = fitting(f"{translate(word):<8} {about}: {named}: {detail}", _INDENT)
     fix = finding.fix if finding.severity is not Severity.OK else ""
-    last = "\n" + fitting(f"{_INDENT}fix: {fix}", _INDENT + "     ") if fix else ""
+    last = "\n" + fitting(f"{_INDENT}{translate('fix')}: {translate(fix)}", _INDENT + "     ") if fix else ""
     return Styled(shown[:8], colour), shown[8:] + last
 
 

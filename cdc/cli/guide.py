@@ -78,10 +78,10 @@ class Guide:
         self._somebody(question, option)
         for number, each in enumerate(among, start=1):
             say(f"  {number}  {each}")
-        numbers = {str(number): each for number, each in enumerate(among, start=1)}
-        while (number := str(click.prompt(_asked(question), default="1", err=True)).strip()) not in numbers:
+        answers = {str(number): each for number, each in enumerate(among, start=1)}
+        while (answer := str(click.prompt(_asked(question), default="1", err=True)).strip()) not in answers:
             say(f"Choose a number from 1 to {len(among)}.")
-        return numbers[number]
+        return answers[answer]
 
     def _somebody(self, question: str, option: str) -> None:
         if not self.asking:

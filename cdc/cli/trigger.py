@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from cdc.capture.triggers.base import AnyInstaller, Plan
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandSession, pass_session, translate
 from cdc.cli.config import CAPTURES, database_options
 from cdc.cli.environment import of_each, quiet_configuration, select_sources, sources_option
 from cdc.cli.guide import SetupAnswers
@@ -214,7 +214,7 @@ def _carry_out_one(
     if plan.obstacle:
         plan = replace(plan, notes=(*plan.notes, f"This account may not run the script. {plan.obstacle}"))
     for note in plan.notes:
-        say(fitting(f"{source.name}: {note}", "  ", err=True))
+        say(fitting(f"{source.name}: {translate(note)}", "  ", err=True))
     report: dict[str, Any] = {
         "source": source.name,
         "steps": [{"title": step.title, "table": step.table or None} for step in plan.steps],
@@ -232,10 +232,10 @@ def _carry_out_one(
             text = several.get(line, line)
             if text == line or text not in said:
                 said.add(text)
-                say(fitting(f"{source.name}: {text}", "  ", err=True))
+                say(fitting(f"{source.name}: {translate(text)}", "  ", err=True))
 
         installer.apply(plan, progress)
-        say(f"{source.name}: {done}")
+        say(f"{source.name}: {translate(done)}")
     elif as_json:
         report["script"] = installer.script(plan)
     else:

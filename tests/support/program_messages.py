@@ -4,13 +4,15 @@ show: their help, questions, answers and the titles of their tables.
 They are found in the code: what is passed to an error, to a finding or to the result of an attempt, and what is written
 in the functions and constants named here.  Values in them are ``{1}``, ``{2}``, …
 
-PYTHONPATH=tests python -m support.program_messages     adds new messages to the catalogues, untranslated
+PYTHONPATH=tests python -m support.program_messages             adds new messages to the catalogues, untranslated
+PYTHONPATH=tests python -m support.program_messages --check     fails where one is not translated
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from inspect import cleandoc
@@ -21,8 +23,9 @@ import click
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
-from cdc.cli.app import LazyGroup
+from cdc.cli.app import SECTIONS, LazyGroup
 from cdc.cli.app import cdc as application
+from cdc.cli.doctor import MARKS
 from cdc.database.sqlfile import load
 from cdc.language import DEFAULT, LANGUAGES, sentences
 from support.messages import po_bytes
@@ -178,7 +181,7 @@ def _on_the_page(module: SourceModule, line: int) -> bool:
     return place in ON_THE_PAGE or not place.startswith(NOT_ON_THE_PAGE)
 
 
-#: Calls of commands → which of their arguments a terminal shows.  Of titles and names of fields, single words count too.
+#: Calls of commands → which of their arguments a terminal shows.
 _SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
     "agreed": (0,),
     "answer": (0,),
@@ -186,6 +189,8 @@ _SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
     "choice": (0, 2),
     "confirm": (0,),
     "confirm_loss": (0,),
+    "_carry_out_one": (),
+    "carry_out": (),
     "counted": (1, 2),
     "echo": (0, 1, 2, 3),
     "fitting": (0,),
@@ -199,12 +204,29 @@ _SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
     "secret_from": (1,),
     "Styled": (0,),
     "translate": (0,),
+    "Verification": (1,),
 }
-_TITLES: Final = ("print_fields", "print_table")
-#: Functions and constants of commands with texts that are not passed where they are written.
-_SPOKEN: Final[dict[str, tuple[str, ...]]] = {}
-#: Texts of click, in help and errors.
-_CLICK: Final = (
+#: Calls of commands → how many of their first arguments name a check and what it is about.
+_NAMES: Final = {"Check": 1, "Finding": 1, "_failed": 2}
+#: Functions and constants with texts for a terminal that are not passed where they are written.
+_SPOKEN: Final[dict[str, tuple[str, ...]]] = {
+    "capture/slot/plan.py": ("_restored", "drop_slot"),
+    "capture/triggers/base.py": ("unread_notes",),
+    "capture/triggers/mysql_plan.py": ("_notes",),
+    "cli/backfill.py": ("backfill_cancellation", "render"),
+    "cli/endpoint_fields.py": (
+        "_plain",
+        "endpoint_fields",
+        "authentication_fields",
+        "signature_fields",
+        "retries_text",
+    ),
+    "cli/setup.py": ("_INTRODUCTION",),
+}
+#: A text with fewer letters of its own would fit others: ``{1} of {2}``.
+_VAGUE: Final = 3
+#: Texts of click and pydantic, in help and errors.
+_LIBRARIES: Final = (
     "(dynamic)",
     "Commands",
     "Did you mean one of: {1}?",
@@ -236,6 +258,10 @@ _CLICK: Final = (
     "Show the version and exit.",
     "Show this message and exit.",
     "Try '{1}' for help.",
+    "[OPTIONS]",
+    "COMMAND [ARGS]...",
+    "fix",
+    "source {1}",
     "Usage:",
     "Y/n",
     "default: {1}",
@@ -244,6 +270,19 @@ _CLICK: Final = (
     "required",
     "y/N",
     "yes",
+    "{1}: Field required.",
+    "{1}: Input should be a valid boolean, unable to interpret input.",
+    "{1}: Input should be a valid integer, unable to parse string as an integer.",
+    "{1}: Input should be a valid integer.",
+    "{1}: Input should be a valid number, unable to parse string as a number.",
+    "{1}: Input should be a valid number.",
+    "{1}: Input should be a valid string.",
+    "{1}: Input should be a valid list.",
+    "{1}: Input should be greater than or equal to {2}.",
+    "{1}: Input should be greater than {2}.",
+    "{1}: Input should be less than or equal to {2}.",
+    "{1}: Input should be less than {2}.",
+    "{1}: Input should be {2}.",
     "{1} is not a valid float.",
     "{1} is not a valid integer.",
     "{1} is not in the range {2}",
@@ -255,26 +294,31 @@ _CLICK: Final = (
 def terminal() -> dict[str, str]:
     """Each text that only a terminal shows, with its place; and the messages of the page that name a command, which the
     page words without it."""
-    found = dict.fromkeys(_CLICK, "click")
+    found = dict.fromkeys(_LIBRARIES, "libraries")
     for path, module in modules().items():
         if path.startswith("api/"):
             continue  # programs read them
         shown = [(line, text) for line, text, _ in _of_module(module) if not _on_the_page(module, line)]
-        if path.startswith(("cli/", "demo/")):
-            shown += _of_commands(module)
+        shown += _of_commands(module)
+        shown += _of_configuration(module)
         for line, text in shown:
             for message in _lines(text):
-                if _translatable(message, finding=False):
+                if _translatable(message, finding=True) and len(re.sub(r"\{\d+\}|\W", "", message)) > _VAGUE:
                     found.setdefault(message, f"{path}:{line}")
     found |= dict.fromkeys(_titles(), "cli/")
     found |= dict.fromkeys(_help(application, click.Context(application)), "help")
-    return {text: place for text, place in found.items() if text not in templates()} | dict.fromkeys(with_commands(), "page")
+    return {text: place for text, place in found.items() if text not in templates()} | dict.fromkeys(
+        with_commands(), "page"
+    )
 
 
 def _of_commands(module: SourceModule) -> Iterator[tuple[int, str]]:
     for name, places in _SHOWN.items():
+        if name != "Verification" and not module.path.startswith(("cli/", "demo/")):
+            continue
         for call in module.calls.get(name, []):
             arguments = [each for index, each in enumerate(call.args) if index in places]
+            arguments += [each.value for each in call.keywords if each.arg == "done"]
             for argument in arguments:
                 body = argument.body if isinstance(argument, ast.Lambda) else argument
                 yield from ((call.lineno, text) for text in _all_texts(body, module))
@@ -286,11 +330,28 @@ def _of_commands(module: SourceModule) -> Iterator[tuple[int, str]]:
                 yield from ((node.lineno, text) for text in _all_texts(node, module))
 
 
+def _of_configuration(module: SourceModule) -> Iterator[tuple[int, str]]:
+    """Yield what the sections refuse a value with, which the name of the option begins."""
+    if not module.path.startswith("config/"):
+        return
+    for name, place in (("ValueError", 0), ("matching", 1)):
+        for call in module.calls.get(name, []):
+            if len(call.args) > place:
+                yield from (
+                    (call.lineno, f"{VALUE} {text}.") for text in _all_texts(call.args[place], module) if text != VALUE
+                )
+
+
 def _titles() -> Iterator[str]:
-    """Yield the titles of tables and the names of fields of the commands, also those of one word."""
+    """Yield the titles of tables and of groups of commands, and the names of fields and checks, also those of one
+    word."""
+    yield from (*SECTIONS, *(word for word, _ in MARKS.values()))
     for path, module in modules().items():
         if not path.startswith(("cli/", "demo/")):
             continue
+        for name, places in _NAMES.items():
+            for argument in (each for call in module.calls.get(name, []) for each in call.args[:places]):
+                yield from (text for text in _all_texts(argument, module) if re.fullmatch("[A-Za-z]+", text))
         for call in module.calls.get("print_table", []):
             yield from (text for text in _all_texts(call.args[0], module) if text and VALUE not in text)
         for call in module.calls.get("print_fields", []):
@@ -448,8 +509,33 @@ def _path(language: str, name: str = "program") -> Path:
     return ROOT / "locale" / f"{name}.{language}.po"
 
 
-if __name__ == "__main__":
-    for code in LANGUAGES:
+def missing() -> dict[str, str]:
+    """Return the messages without a translation, with their places."""
+    found: dict[str, str] = {}
+    for name, wanted in (
+        ("program", {text: each.place for text, each in templates().items()}),
+        ("terminal", terminal()),
+    ):
+        for code in LANGUAGES.keys() - {DEFAULT}:
+            known = catalogue(code, name)
+            found |= {text: place for text, place in wanted.items() if not (each := known.get(text)) or not each.string}
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    for code in LANGUAGES if arguments != ["--check"] else ():
         _path(code).write_bytes(written(code, _english() if code == DEFAULT else templates()))
         if code != DEFAULT:
             _path(code, "terminal").write_bytes(written(code, terminal(), "terminal"))
+    late = missing()
+    for text, place in late.items():
+        print(f"{place}: not translated: {text}", file=sys.stderr)
+    if late:
+        print(
+            "PYTHONPATH=tests python -m support.program_messages adds them to cdc/locale/*.po, empty", file=sys.stderr
+        )
+    return 1 if late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
