@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: commands would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Test certificates have authorities of their own; reading those of the machine is most of what a connection costs.
-    os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+    os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull, "CDC_LANG": "en"}
     _log_plainly()
     if config.option.short:
         work_less()

@@ -316,8 +316,9 @@ class LogConfig(Section):
 
 
 class ProcessConfig(Section):
-    """The table ``[process]``: consideration for other processes of the machine."""
+    """The table ``[process]``: its language for people, and consideration for other processes of the machine."""
 
+    language: Literal["", "en", "es"] = ""
     nice: int = Field(default=5, ge=0, le=19)
 
 

@@ -1,0 +1,129 @@
+"""The language of commands: which one, and that nothing of it is half translated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from cdc.cli.app import CommandSession, cdc
+from cdc.language import LANGUAGES, chosen, messages, terminal_messages
+from support.program_messages import catalogue, missing
+
+#: Words that no sentence does without, and that the other language does not have.
+_WORDS = {
+    "en": "the of and is are was to with for from this that not its it been which when an by cannot does there than",
+    "es": "el la los las un una de del que para con por sin se su sus está y al lo como cada",
+}
+_OTHER = {"en": "es", "es": "en"}
+#: What is the same in each language: quoted words, commands with their options, SQL, addresses, names in capitals.
+_NOT_PROSE = re.compile(
+    r"`[^`]*`|«[^»]*»|\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\S*[=:/@_{}()|<>*]\S*|--?[a-z][\w-]*|\bcdc [a-z-]+"
+    r"|\b[A-Z]{2,}\w*|nats stream.*"
+)
+
+
+def _foreign(text: str, language: str) -> list[str]:
+    """Return the function words of the other language in a text."""
+    words = re.findall(r"\b[^\W\d_]+\b", _NOT_PROSE.sub(" ", text).lower())
+    return [word for word in words if word in _WORDS[_OTHER[language]].split()]
+
+
+def run_cli(*arguments: str) -> Result:
+    return CliRunner().invoke(cdc, arguments)
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured", "language"),
+    [
+        ({}, "", "en"),
+        ({"LANG": "es_ES.UTF-8"}, "", "es"),
+        ({"LANG": "es_ES.UTF-8", "LC_ALL": "C.UTF-8"}, "", "en"),
+        ({"LANG": "en_GB.UTF-8", "LC_MESSAGES": "es_MX"}, "", "es"),
+        ({"LANG": "en_GB.UTF-8"}, "es", "es"),
+        ({"CDC_LANG": "en", "LANG": "es_ES"}, "es", "en"),
+        ({"CDC_LANG": "es"}, "", "es"),
+        ({"CDC_LANG": "fr", "LANG": "de_DE"}, "", "en"),
+    ],
+)
+def test_variable_wins_over_configuration_and_configuration_over_locale(
+    environment: dict[str, str], configured: str, language: str
+) -> None:
+    assert chosen(environment, configured) == language
+
+
+def test_each_text_is_translated() -> None:
+    assert not missing()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_message_is_half_translated(language: str) -> None:
+    """Each with values in their places, which are no words."""
+    wrong = {}
+    for name, translator in (("program", messages(language)), ("terminal", terminal_messages(language))):
+        for text in (str(message.id) for message in catalogue("es", name) if message.id):
+            shown = translator.lines(re.sub(r"\{(\d)\}", r"x\1", text))
+            if found := _foreign(shown, language):
+                wrong[text] = (found, shown)
+    assert not wrong
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _commands(below, click.Context(below, info_name=name, parent=context))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_help_page_is_half_translated(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDC_LANG", language)
+    wrong, pages = {}, 0
+    for context in _commands(cdc, click.Context(cdc, info_name="cdc", obj=CommandSession(), terminal_width=10_000)):
+        with context.scope(cleanup=False):
+            page, pages = context.get_help(), pages + 1
+        if found := _foreign(page, language):
+            wrong[context.command_path] = found
+        assert page.startswith("Uso: cdc" if language == "es" else "Usage: cdc")
+    assert not wrong
+    assert pages > 80
+
+
+def test_configuration_chooses_the_language_of_errors_but_not_of_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cdc.toml"
+    file.write_text('[process]\nlanguage = "es"\n[outbox]\nurl = "sqlite:///cdc.db"\n')
+    monkeypatch.delenv("CDC_LANG")
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
+    spanish = run_cli("--config", str(file), "endpoint", "list")
+    assert spanish.stderr.startswith("Error: No existe la bandeja de salida ")
+    assert not _foreign(spanish.stderr.replace(str(file.parent), ""), "es")
+    english = run_cli("--config", str(file), "endpoint", "list", "--json")
+    assert '"message": "There is no outbox ' in english.stderr
+    monkeypatch.setenv("CDC_LANG", "en")
+    assert run_cli("--config", str(file), "endpoint", "list").stderr.startswith("Error: There is no outbox ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["endpoint", "lst"], "Error: No existe el comando 'lst'. ¿Quería decir 'list'?"),
+        (["endpoint", "show"], "Error: Falta el argumento 'ID'."),
+        (["delivery", "list", "--limit", "0"], "Error: Valor no válido para '--limit': 0 no está en el intervalo 1<=x"),
+        (["listen", "--port"], "Error: La opción '--port' necesita un valor."),
+        (["user", "add", "ana", "--role", "boss"], "'boss' no es ninguno de 'viewer', 'manager'."),
+    ],
+)
+def test_errors_of_the_command_line_itself(arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDC_LANG", "es")
+    shown = run_cli(*arguments)
+    assert shown.exit_code == 2
+    assert said in shown.stderr
+    assert not _foreign(shown.stderr, "es")
