@@ -14,7 +14,7 @@ import click
 
 from cdc.admin.endpoints import unfinished
 from cdc.cli.admin import with_accounts
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources
 from cdc.cli.output import confirm, echo, fitting, json_option, print_fields, print_json, print_script, say, yes_option
 from cdc.cli.run import program_words, systemd_here
@@ -40,7 +40,7 @@ _user_option = click.option("--user", default=ACCOUNT, show_default=True, help="
 _dry_run_option = click.option("--dry-run", is_flag=True, help="List the steps and change nothing.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def service() -> None:
     """Install cdc as a service of systemd, watch and remove it."""
 

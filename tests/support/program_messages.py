@@ -191,7 +191,6 @@ _SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
     "confirm_loss": (0,),
     "_carry_out_one": (),
     "carry_out": (),
-    "counted": (1, 2),
     "echo": (0, 1, 2, 3),
     "fitting": (0,),
     "heading": (0,),
@@ -270,6 +269,7 @@ _LIBRARIES: Final = (
     "required",
     "y/N",
     "yes",
+    "{1} tables",
     "{1}: Field required.",
     "{1}: Input should be a valid boolean, unable to interpret input.",
     "{1}: Input should be a valid integer, unable to parse string as an integer.",
@@ -322,6 +322,10 @@ def _of_commands(module: SourceModule) -> Iterator[tuple[int, str]]:
             for argument in arguments:
                 body = argument.body if isinstance(argument, ast.Lambda) else argument
                 yield from ((call.lineno, text) for text in _all_texts(body, module))
+    for call in module.calls.get("counted", []):
+        for one in _all_texts(call.args[1], module):
+            several = _all_texts(call.args[2], module) if call.args[2:] else [f"{one}s"]
+            yield from ((call.lineno, f"{VALUE} {noun}") for noun in (one, *several))
     for name in _SPOKEN.get(module.path, ()):
         holders = [*module.functions.get(name, []), *module.constants.get(name, [])]
         assert holders, f"{module.path} has no {name}"
@@ -356,7 +360,7 @@ def _titles() -> Iterator[str]:
             yield from (text for text in _all_texts(call.args[0], module) if text and VALUE not in text)
         for call in module.calls.get("print_fields", []):
             for node in ast.walk(call.args[0]):
-                if isinstance(node, ast.Tuple) and isinstance(node.elts[0], ast.Constant):
+                if isinstance(node, ast.Tuple) and isinstance(node.elts[0], ast.Constant) and node.elts[0].value:
                     yield str(node.elts[0].value)
 
 
