@@ -24,16 +24,16 @@ from cdc.dispatch.address import check_spelling, check_url
 from cdc.dispatch.authentication import check_authentication, check_header_names, check_headers
 from cdc.dispatch.broker.base import credentials
 from cdc.dispatch.message import LANGUAGES
-from cdc.dispatch.request import narrowed
+from cdc.dispatch.request import build_request, narrowed
 from cdc.dispatch.transform import Body, Shape, TransformFailed, check_transform, shaped
 from cdc.extras import check_client
 from cdc.model.audit import Note
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import Attempt
+from cdc.model.delivery import Attempt, LeasedDelivery
 from cdc.model.endpoint import NEVER_SENT, OPTIONS, Endpoint, Header, check, check_rate, is_mail, is_pull, shown_url
-from cdc.model.errors import UsageError
-from cdc.model.event import TESTS, Event, Labels, matches
+from cdc.model.errors import UsageError, about
+from cdc.model.event import TESTS, Event, Labels, event_payload, matches
 from cdc.model.filter.values import FilterLimit
 from cdc.model.operation import OPERATION_TYPES
 from cdc.model.selection import Condition, ConditionTest, Judgement
@@ -117,42 +117,50 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
     """
     new = OPTIONS.keys() | {"url", "credential"} if given is None else given
     if "url" in new:
-        check_url(endpoint.url, reach(config))
-        check_spelling(endpoint.url)
-        _check_client(endpoint)
+        with about("url"):
+            check_url(endpoint.url, reach(config))
+            check_spelling(endpoint.url)
+            _check_client(endpoint)
     if "condition" in new and endpoint.condition:
-        Condition(endpoint.condition)
+        with about("condition"):
+            Condition(endpoint.condition)
     if "transform" in new and endpoint.transform:
-        check_transform(endpoint.transform)
+        with about("transform"):
+            check_transform(endpoint.transform)
     if "language" in new and endpoint.language not in LANGUAGES:
-        raise UsageError(f"There are no messages in the language {endpoint.language!r}.", f"{' or '.join(LANGUAGES)}")
+        message = f"There are no messages in the language {endpoint.language!r}."
+        raise UsageError(message, f"{' or '.join(LANGUAGES)}", field="language")
     columns = endpoint.fields if "fields" in new else ()
     if len(columns) > MOST_FIELDS or not all(each.strip() and each.isprintable() for each in columns):
-        raise UsageError(
-            "The columns to send are not column names.", f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
-        )
+        hint = f"Write up to {MOST_FIELDS} of them: --fields total,codcliente"
+        raise UsageError("The columns to send are not column names.", hint, field="fields")
     if "headers" in new:
-        check_headers(endpoint.headers)
-        check_header_names(endpoint)
-        if broker_of(endpoint.url) is not None:
-            credentials(next((value for name, value in endpoint.headers if name.lower() == "authorization"), ""))
+        with about("headers"):
+            check_headers(endpoint.headers)
+            check_header_names(endpoint)
+            if broker_of(endpoint.url) is not None:
+                credentials(next((value for name, value in endpoint.headers if name.lower() == "authorization"), ""))
     if "authentication" in new or "credential" in new:
-        check_authentication(endpoint, reach(config))
+        with about("authentication"):
+            check_authentication(endpoint, reach(config))
     if "rate" in new:
-        check_rate(endpoint.rate)
+        with about("rate"):
+            check_rate(endpoint.rate)
     if "disable_after" in new and not (isfinite(endpoint.disable_after) and endpoint.disable_after >= 0):
-        raise UsageError(
-            f"{endpoint.disable_after:g} s is not a valid time to disable an endpoint after.", "0 means never."
-        )
+        message = f"{endpoint.disable_after:g} s is not a valid time to disable an endpoint after."
+        raise UsageError(message, "0 means never.", field="disable_after")
     _check_configured(config, endpoint, new)
 
     scheme = scheme_of(endpoint.url)
     if endpoint.client_certificate and not (scheme == "https" or (scheme in SCHEMES and SCHEMES[scheme].tls)):
-        raise UsageError("A client certificate needs https.", "Give the endpoint an https URL, or no certificate.")
+        hint = "Give the endpoint an https URL, or no certificate."
+        raise UsageError("A client certificate needs https.", hint, field="client_certificate")
     if endpoint.proxy and scheme in SCHEMES:
-        raise UsageError("A proxy carries https only.", "Give the endpoint an https URL, or no proxy.")
+        raise UsageError("A proxy carries https only.", "Give the endpoint an https URL, or no proxy.", field="proxy")
     if endpoint.authentication and scheme not in ("http", "https", "pull"):
-        raise UsageError("OAuth2 and JWT are for endpoints of https.", "Leave the authentication out.")
+        raise UsageError(
+            "OAuth2 and JWT are for endpoints of https.", "Leave the authentication out.", field="authentication"
+        )
     check(endpoint)
 
 
@@ -176,7 +184,7 @@ def _check_configured(config: Config, endpoint: Endpoint, names: Collection[str]
 def _check_named(kind: str, name: str, option: str, known: Mapping[str, object]) -> None:
     if name and name not in known:
         there_are = f"There are: {', '.join(known)}." if known else f"Write it into {option} under [dispatch]."
-        raise UsageError(f"The configuration has no {kind} {name!r}.", there_are)
+        raise UsageError(f"The configuration has no {kind} {name!r}.", there_are, field=kind.replace(" ", "_"))
 
 
 def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
@@ -263,6 +271,52 @@ async def send_test(
     return outcome.attempt
 
 
+async def try_out(config: Config, endpoint: Endpoint, event_name: str, example: Mapping[str, Any] | None) -> Attempt:
+    """Send one test event to an endpoint that is not stored, or not as it is here, and return the attempt, of which
+    nothing is stored."""
+    from cdc.dispatch.sender import attempt_once
+
+    clock = SystemClock()
+    delivery = _leased(endpoint, _test_event(event_name, clock.now(), example or {}), clock.now())
+    async with sending(config) as sender:
+        return (await attempt_once(sender, delivery, endpoint, clock, partial(label, config))).attempt
+
+
+def _leased(endpoint: Endpoint, event: Event, now: datetime) -> LeasedDelivery:
+    parts = event.id, event.name, event.record, 1, now, event_payload(event), event.source
+    return LeasedDelivery(f"dlv_{secrets.token_hex(8)}", endpoint.id, *parts)
+
+
+class Sample(NamedTuple):
+    """What an endpoint would get of an event, a stored one or an ``example``.  ``body``: None where its transform makes
+    nothing of it, for the reason ``failure``."""
+
+    event: StoredEvent
+    example: bool
+    body: bytes | None = None
+    failure: str = ""
+
+
+def sample(config: Config, endpoint: Endpoint, stored: StoredEvent | None, now: datetime) -> Sample | None:
+    """Return what the endpoint would get of this event; None: of an example of the first event that it names.  None
+    where it names no event that has an example.  Raises `UsageError` for a transform that is none, or exceeds a
+    limit."""
+    with about("transform"):
+        check_transform(endpoint.transform or "0")
+        names = Subscriber(0, endpoint.events).names
+        kinds = (_stored(kind) for kind in event_types(config) if names(kind.name, kind.example["source"]))
+        event = stored or next(kinds, None)
+        if event is None:
+            return None
+        try:
+            request = build_request(_leased(endpoint, restored(event), now), endpoint, now, partial(label, config))
+        except TransformFailed as failed:
+            if failed.exceeded:
+                raise FilterLimit(failed.reason, _MAKE_LESS) from None
+            return Sample(event, stored is None, failure=failed.reason)
+    return Sample(event, stored is None, request.body)
+
+
 def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
     token = secrets.token_hex(16)
     greeting = {"test": token, "message": "A test of this endpoint: no record was changed."}
@@ -280,6 +334,9 @@ def _test_event(name: str, now: datetime, example: Mapping[str, Any]) -> Event:
         inferred=example.get("inferred", False),
         related=example.get("related"),
     )
+
+
+_MAKE_LESS: Final = "Make less of each event: docs/delivery.md, Limits of filters."
 
 
 class PreviewShape(NamedTuple):
@@ -326,7 +383,7 @@ def _with_body(each: Previewed, wanted: PreviewShape, labels: Labels) -> Preview
         return each._replace(body=shaped(event, each.event.record, shape, labels))
     except TransformFailed as failed:
         if failed.exceeded:
-            raise FilterLimit(failed.reason, "Make less of each event: docs/delivery.md, Limits of filters.") from None
+            raise FilterLimit(failed.reason, _MAKE_LESS) from None
         return each._replace(failure=failed.reason)
 
 

@@ -5,36 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
 from cdc.admin.base import UseCases
 from cdc.admin.endpoint_checks import (
     GREETING,
     Previewed,
     PreviewShape,
+    Sample,
     check_endpoint,
     check_patterns,
     moved_credentials,
     new_endpoint,
     preview,
+    sample,
     send_test,
+    try_out,
     with_bodies,
 )
 from cdc.config.rules import label
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, is_pull, public_url
-from cdc.model.errors import UsageError
+from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, is_pull, public_url, shown_url
+from cdc.model.errors import UsageError, about
 from cdc.model.event import OPERATIONS
 from cdc.model.quota import Limited, Quota
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.shared import Subscriber, no_endpoint, subscriber_of
 from cdc.outbox.slices import SearchPage, TimeBudget
 
-if TYPE_CHECKING:
-    pass
+T = TypeVar("T")
 
 #: How long a former secret signs too, unless it is said.
 OVERLAP = timedelta(hours=24)
@@ -125,6 +127,10 @@ class Endpoints(UseCases):
         if found is None or not self._principal.owns(found.sources):
             raise no_endpoint(endpoint_id)
         return found
+
+    async def due(self, endpoint: Endpoint) -> datetime | None:
+        """Return when the first of its waiting deliveries is due, or since when it is; None: none waits."""
+        return await self._store.due_of(endpoint.id)
 
     # -- a new one --------------------------------------------------------------------------------------------------
 
@@ -217,6 +223,34 @@ class Endpoints(UseCases):
         note = self._note("endpoint.test", endpoint_id)
         return await send_test(self._config, self._store, endpoint_id, event_name, note, example=example)
 
+    async def try_out(self, endpoint: Endpoint, event_name: str = GREETING) -> Attempt:
+        """Send a test as `send_test` does to an endpoint of `new` or `changed`, which is not stored.  It needs the room
+        of one more where it is new.  Raises `LimitReached`, `UsageError`."""
+        if is_pull(endpoint.url):
+            message = "A consumer fetches its events: nothing can be sent to it."
+            raise UsageError(message, "Add it, and fetch a test.", field="url")
+        principal = self._principal
+        example = None if event_name == GREETING else self._example(event_name)
+        stored = await self._store.endpoint(endpoint.id)
+        if stored is not None:
+            await self._check_touchable(endpoint.id)
+        within = [] if stored else self._quotas(_limited(endpoint.url), endpoint.sources)
+        room = [each._replace(following=1) for each in within]
+        subject = endpoint.id if stored else shown_url(endpoint)
+        with self._service.in_use.counted(Limited.PREVIEWS, principal.sources, principal.name):
+            await self._store.record(self._note("endpoint.test", subject[:200], within=room))
+            return await try_out(self._config, endpoint, event_name, example)
+
+    async def sample(
+        self, fields: Mapping[str, Any], present: Endpoint | None, fitting: Sequence[Previewed]
+    ) -> Sample | None:
+        """Return what an endpoint with these fields, of which not all need to be right, would get of the last of these
+        events; of an example without any.  ``present``: the endpoint that they change.  Raises `UsageError`."""
+        now = self._clock.now()
+        base = present or new_endpoint({"url": "", "events": ()}, new_secret(Signature.V1), now)
+        stored = fitting[-1].event if fitting else None
+        return await self._aside(sample, self._config, replace(base, **fields), stored, now)
+
     def testable(self, endpoint: Endpoint) -> list[str]:
         """Events of which an example can be sent: those that the endpoint selects first, the greeting last."""
         chosen = subscriber_of(endpoint)
@@ -244,7 +278,7 @@ class Endpoints(UseCases):
             return delivered
         return await self._aside(with_bodies, delivered, shape, partial(label, self._config))
 
-    async def _aside(self, work: Callable[..., list[Previewed]], *given: Any) -> list[Previewed]:
+    async def _aside(self, work: Callable[..., T], *given: Any) -> T:
         principal = self._principal
         with self._service.in_use.counted(Limited.PREVIEWS, principal.sources, principal.name):
             async with self._service.previewing:  # expressions may take their time, and threads share the interpreter
@@ -254,14 +288,17 @@ class Endpoints(UseCases):
 
     def _check(self, endpoint: Endpoint, given: Mapping[str, Any]) -> None:
         if "events" in given:
-            check_patterns(self._config, endpoint.events)
-        self._config.known_sources(endpoint.sources if "sources" in given else ())
+            with about("events"):
+                check_patterns(self._config, endpoint.events)
+        with about("sources"):
+            self._config.known_sources(endpoint.sources if "sources" in given else ())
         most = self._config.dispatch.max_timeout_seconds
         if "timeout" in given and not 0 < endpoint.timeout <= most:
             option = ", the max_timeout_seconds under [dispatch]" if self._principal.operator else ""
             raise UsageError(
                 f"The timeout cannot be {endpoint.timeout:g} s.",
                 f"It is more than 0 and at most {most:g} s{option}.",
+                field="timeout",
             )
 
     def _secret(self, secret: str | None, signature: str | None, otherwise: Signature) -> str:

@@ -52,6 +52,11 @@ def occasion(name: str, language: str) -> str:
     return str(clause.format(words["one"].get(entity) or words["one"]["table"].format(entity)))
 
 
+def noun(entity: str, language: str) -> str:
+    """Return what an entity is called, ``Invoice``; empty: there is no word for it."""
+    return str(_words()[language]["nouns"].get(entity, ("",))[0])
+
+
 def event_title(name: str, language: str) -> str:
     """Return an event in a few words, ``Invoice paid``; its name where there are none for it."""
     words, (entity, _, what) = _words()[language], name.rpartition(".")

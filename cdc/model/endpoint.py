@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar, get_type_hints
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from yarl import URL
@@ -221,6 +221,12 @@ LARGEST_BATCH = 1000
 LONGEST_BATCH_WAIT = 60.0
 
 
+#: Kinds of endpoints, by which options concern them: a program that receives webhooks, a chat (its transform writes
+#: a message for people), mail, a message broker, a consumer that fetches.
+Destination = Literal["program", "chat", "mail", "broker", "fetch"]
+_BODIES: Final = ("program", "broker", "fetch")
+_SENT: Final = ("program", "chat", "mail", "broker")
+
 T = TypeVar("T")
 
 
@@ -232,7 +238,8 @@ class EndpointOption:
     ``longest``: characters of a text, items of a list.  ``note``: says it in the API.  ``flag``, ``metavar``, ``help``:
     of the command line.  ``repeatable``: the flag takes one value and may be repeated; other lists have commas.
     ``hours``: people write hours.  ``label``, ``hint``: of the form, in English; without a label the form has a place
-    of its own for it.  ``choices``: labels of values.  ``credential``: entered for the origin of the URL, and sent to
+    of its own for it.  ``choices``: labels of values.  ``only``: the kinds of endpoints that it concerns; empty: all.
+    ``group``: the heading in the form that it is under.  ``credential``: entered for the origin of the URL, and sent to
     no other one; it is not compared with a file that does not name it where ``unnamed_stays``.
     """
 
@@ -248,15 +255,15 @@ class EndpointOption:
     label: str = ""
     hint: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[Destination, ...] = ()
+    group: str = ""
     credential: bool = False
     unnamed_stays: bool = False
     type: Any = None
     default: Any = None
 
-    @property
-    def narrow(self) -> bool:
-        """Return whether its field in the form holds a short number."""
-        return self.type in (int, float) and not self.hours
+    def concerns(self, destination: Destination) -> bool:
+        return not self.only or destination in self.only
 
 
 def option(default: T, name: str = "", *, secret: bool = False, **about: Any) -> T:
@@ -315,16 +322,19 @@ class Endpoint:
     timeout: float = option(
         10.0, limits={"gt": 0, "le": 3600}, note="Seconds.", metavar="SECONDS",
         help="Longest time of one attempt [10].", label="Timeout", hint="Seconds.",
+        only=_SENT, group="Retries and failures",
     )
     retry_schedule: tuple[float, ...] = option(
         (5, 25, 125, 625, 3125), "retries", limits={"ge": 0, "le": 2_592_000}, longest=50,
         note="Seconds to wait before each retry; empty: none.",
         help="Waits before each retry [facturascripts: 5,25,125,…].", label="Retries",
         hint="Seconds to wait before each.",
+        group="Retries and failures",
     )
     concurrency: int = option(
         16, limits={"ge": 1, "le": 1000}, note="Requests on their way at once.",
         help="Simultaneous requests at most [16].", label="Concurrent requests",
+        only=_SENT, group="Order and speed",
     )
     order: Order = option(  # noqa: RUF009 - a field
         Order.RECORD, help="Keep the order of events per record, per endpoint, or not at all [record].",
@@ -333,42 +343,52 @@ class Endpoint:
     rate: float = option(
         0.0, limits={"ge": 0, "le": 100_000}, note="Requests a second; 0: any.", metavar="PER_SECOND",
         help="Requests per second at most; 0: no limit [0].", label="Requests a second", hint="0: unlimited.",
+        only=_SENT, group="Order and speed",
     )
     batch_size: int = option(
         1, "batch", limits={"ge": 1, "le": 1000}, note="Events in one request.", metavar="EVENTS",
         help="Events in one request at most [1].", label="Events in one request", hint="1: no batches.",
+        only=("program", "mail"), group="Order and speed",
     )
     batch_wait: float = option(
         1.0, limits={"ge": 0, "le": 60}, note="Seconds.", metavar="SECONDS", help="Longest wait for a full batch [1].",
         label="Longest wait for a batch", hint="Seconds.",
+        only=("program", "mail"), group="Order and speed",
     )
     condition: str = option(
         "", "filter", note="A condition in CEL; empty: none.", metavar="EXPRESSION",
         help="Only events that match this CEL expression: data.total > 100.0"
     )
-    transform: str = option("", note="A CEL expression that makes the body; empty: none.")
-    language: str = option("en", note="Language of a transform's `message`.")
+    transform: str = option(
+        "", note="A CEL expression that makes the body; empty: none.", only=("program", "chat", "broker")
+    )
+    language: str = option("en", note="Language of a transform's `message`.", only=("program", "chat", "broker"))
     fields: tuple[str, ...] = option(
         (), longest=500, note="Columns; empty: all.", metavar="COLUMN,…",
         help="Only these columns in data and previous [all].", label="Columns",
         hint="Only these, separated by commas. Empty: all.",
+        only=(*_BODIES, "mail"), group="Content",
     )
     headers: tuple[Header, ...] = option(
-        (), secret=True, note="Names only.", credential=True, unnamed_stays=True
+        (), secret=True, note="Names only.", credential=True, unnamed_stays=True,
+        only=("program", "chat", "broker"),
     )
-    authentication: str = option("", secret=True, credential=True)
+    authentication: str = option("", secret=True, credential=True, only=("program",))
     proxy: str = option(
         "", secret=True, longest=200, note="A name in the configuration.", metavar="NAME",
         help="Send through this proxy of the configuration.", credential=True,
+        only=("program", "chat"),
     )
     client_certificate: str = option(
         "", longest=200, note="A name in the configuration.", metavar="NAME",
         help="Use this client certificate of the configuration.", credential=True,
+        only=("program", "broker"),
     )
     disable_after: float = option(
         DISABLE_AFTER, limits={"ge": 0, "le": 31_536_000}, note="Seconds without one success; 0: never.", hours=True,
         metavar="HOURS", help="Disable after this time without success; 0: never [120].", label="Disable after",
         hint="Hours without a successful delivery; 0: never.",
+        group="Retries and failures",
     )
     # fmt: on
     credential: str = field(default="", repr=False)
@@ -436,6 +456,7 @@ class EndpointFilter:
 
 #: A method of Telegram's Bot API that sends something, at api.telegram.org or a server of one's own.
 _BOT: Final = re.compile(r"/bot\d+:[^/]+/send", re.IGNORECASE)
+_CHAT_KEY: Final = re.compile(r"[\"']chat_id[\"']")
 
 
 def check(endpoint: Endpoint) -> None:
@@ -444,18 +465,22 @@ def check(endpoint: Endpoint) -> None:
         raise UsageError(
             f"A batch of {endpoint.batch_size} events is not possible.",
             f"It holds 2 to {LARGEST_BATCH}; 1 sends each event by itself.",
+            field="batch_size",
         )
     if not 0 <= endpoint.batch_wait <= LONGEST_BATCH_WAIT:
         limits = f"Its first event waits for 0 to {LONGEST_BATCH_WAIT:g} s."
-        raise UsageError(f"A batch cannot wait for {endpoint.batch_wait:g} s.", limits)
+        raise UsageError(f"A batch cannot wait for {endpoint.batch_wait:g} s.", limits, field="batch_wait")
     if endpoint.batched and broker_of(endpoint.url):
         raise UsageError(
-            "A message broker gets each event by itself, so there are no batches.", "Leave the batch at 1."
+            "A message broker gets each event by itself, so there are no batches.",
+            "Leave the batch at 1.",
+            field="batch_size",
         )
     if endpoint.batched and endpoint.order is Order.ENDPOINT:
         raise UsageError(
             "An endpoint with strict order gets one event at a time, so it cannot get batches.",
             "Choose the order record or none, or a batch of 1.",
+            field="batch_size",
         )
     if is_pull(endpoint.url) and (endpoint.batched or endpoint.rate or endpoint.transform or endpoint.has_credentials):
         raise UsageError(
@@ -466,23 +491,29 @@ def check(endpoint: Endpoint) -> None:
     parts = urlsplit(endpoint.url)
     if (
         _BOT.match(parts.path)
-        and "chat_id" not in endpoint.transform
+        and not _CHAT_KEY.search(endpoint.transform)
         and not dict(parse_qsl(parts.query)).get("chat_id", "").strip()
     ):
         raise UsageError(
             "The URL names no chat of Telegram, so its bot would not know where to write.",
             "Add ?chat_id= with the number of the chat, or with @ and the name of a public channel, to the URL.",
+            field="url",
         )
     if endpoint.transform and is_mail(endpoint.url):
-        raise UsageError("Mail has its own form, so a transform does not go with it.", "Leave the transform out.")
+        raise UsageError(
+            "Mail has its own form, so a transform does not go with it.", "Leave the transform out.", field="transform"
+        )
     if endpoint.transform and endpoint.batched:
         raise UsageError(
-            "A transform makes the body of one event, so it does not go with batches.", "Choose a batch of 1."
+            "A transform makes the body of one event, so it does not go with batches.",
+            "Choose a batch of 1.",
+            field="batch_size",
         )
     if endpoint.transform and endpoint.format is not PayloadFormat.FACTURASCRIPTS:
         raise UsageError(
             f"A transform makes the whole body, so it does not go with the format {endpoint.format}.",
             "Choose the format facturascripts.",
+            field="format",
         )
 
 

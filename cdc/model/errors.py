@@ -44,7 +44,8 @@ import math
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -53,15 +54,16 @@ class CdcError(Exception):
     """Base of all errors on purpose.
 
     ``message``: one sentence saying what and where, without secrets.  ``hint``: how to fix it (may be empty).
-    ``exit_code``: what the command line ends with.
+    ``field``: of an endpoint, which is wrong; empty: none alone.  ``exit_code``: what the command line ends with.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -71,6 +73,16 @@ class UsageError(CdcError):
     """The command or its input is wrong."""
 
     exit_code = 2
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Name the field in a `UsageError` that names none."""
+    try:
+        yield
+    except UsageError as error:
+        error.field = error.field or field
+        raise
 
 
 class ConfigError(UsageError):

@@ -245,6 +245,7 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
     find_events = method(Via.LOG, log.find_events)
     search_events = method(Via.LOG, log.search_events)
     usage = method(Via.LOG, audit.usage)
+    record = method(Via.ADD, audit.record)
 
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 

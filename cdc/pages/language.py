@@ -19,7 +19,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent, get_decimal_symbol
 from babel.support import NullTranslations, Translations
 
-from cdc.dispatch.message import event_title, occasion
+from cdc.dispatch.message import event_title, noun, occasion
 from cdc.language import DEFAULT, LANGUAGES, messages
 from cdc.model.errors import CdcError
 
@@ -80,6 +80,10 @@ class Language:
     def event(self, name: str) -> str:
         """Return an event in a few words, ``Factura pagada``; its name where there are none for it."""
         return event_title(name, self.code)
+
+    def noun(self, entity: str) -> str:
+        """Return what the events of an entity are about, ``Factura``; empty: there is no word for it."""
+        return noun(entity, self.code)
 
     def number(self, value: float, digits: int = 0) -> str:
         return _number(self.code, round(value, digits))

@@ -47,23 +47,24 @@ class Picture:
 
 
 async def _search(page: Page) -> None:
-    await page.locator("#find-event").fill("paid")
+    await page.locator("#find-event").fill("factura pagada")
     await page.locator("#event-invoice\\.paid").check()
     await page.locator("#url").fill("https://tienda.example.com/webhooks")
     await page.locator("#description").fill("Tienda")
 
 
 async def _preview(page: Page) -> None:
-    await page.locator("#url").fill("https://tienda.example.com/webhooks")
-    await page.locator("#patterns").fill("invoice.*")
-    await page.locator("#condition").fill("data.total > 100.0")
+    await page.locator("#bot_token").fill("123456789:AAH")
+    await page.locator("#chat").fill("-1001234567890")
+    await page.locator("#find-event").fill("invoice paid")
+    await page.locator("#event-invoice\\.paid").check()
     await page.locator("button[name=preview]").click()
     await page.locator("#preview").wait_for()
 
 
 async def _add(page: Page) -> None:
     await _search(page)
-    await page.locator("main form .primary").click()
+    await page.locator("main .primary").click()
     await page.get_by_text("PHP", exact=True).click()
 
 
@@ -92,9 +93,10 @@ PICTURES = (
     Picture("overview-phone", "/", "es", size=PHONE),
     Picture("endpoints", "/endpoints"),
     Picture("endpoint", f"/endpoints/{BOOKS}"),
-    Picture("endpoint-new", "/endpoints/new", "es", prepare=_search),
-    Picture("endpoint-preview", "/endpoints/new", prepare=_preview, top="#event-tree + .field"),
-    Picture("endpoint-secret", "/endpoints/new", prepare=_add),
+    Picture("endpoint-kinds", "/endpoints/new"),
+    Picture("endpoint-new", "/endpoints/new?kind=program", "es", prepare=_search),
+    Picture("endpoint-preview", "/endpoints/new?kind=telegram", prepare=_preview),
+    Picture("endpoint-secret", "/endpoints/new?kind=program", prepare=_add),
     Picture("deliveries", "/deliveries"),
     Picture("deliveries-phone", "/deliveries", "es", size=PHONE),
     Picture("delivery", "/deliveries?state=dead", prepare=_first),

@@ -24,6 +24,8 @@ PATHS = (
     "/",
     "/endpoints",
     "/endpoints/new",
+    "/endpoints/new?kind=program",
+    "/endpoints/new?kind=telegram",
     "/deliveries",
     "/replays",
     "/replays/new?endpoint=&event=invoice.*&rate=0.5&count=1",
@@ -165,20 +167,21 @@ async def test_everything_works_by_keyboard(site: Site, browser: Browser) -> Non
     await tab.page.keyboard.press("Tab")
     assert await tab.page.evaluate("document.querySelector('main').contains(document.activeElement)")
     await tab.go("/endpoints/new")
-    await tab.field("Search").focus()
-    await tab.page.keyboard.type("invoice.paid")
+    await tab.link("My program").focus()
+    await tab.page.keyboard.press("Enter")
+    await tab.page.locator("#find-event").focus()
+    await tab.page.keyboard.type("paid invoice")
     await tab.page.keyboard.press("Tab")
     await tab.page.keyboard.press("Tab")
-    await expect(tab.page.get_by_label("All of invoice")).to_be_focused()
+    await expect(tab.page.get_by_label("anything happens to an invoice")).to_be_focused()
     await tab.page.keyboard.press("Tab")
     await tab.page.keyboard.press("Space")
-    await expect(tab.page.get_by_label("invoice.paid", exact=True)).to_be_checked()
-    await tab.page.get_by_label("Patterns").focus()
-    await tab.page.keyboard.press("Enter")  # sends the form to be looked at; the URL is missing
-    assert await tab.page.evaluate("document.activeElement.id") == "url"
+    await expect(tab.page.get_by_label("an invoice is paid", exact=True)).to_be_checked()
+    await tab.page.locator("#url").focus()
     await tab.page.keyboard.type("https://tienda.example.com/hook")
-    await tab.page.keyboard.press("Enter")
-    await expect(tab.page.get_by_role("status")).to_contain_text("Of the last 20 events, 1 would have been sent.")
+    await tab.page.keyboard.press("Enter")  # shows what would be sent
+    await expect(tab.page.locator("#result")).to_contain_text("Of the last 20 events, 1 would have been sent.")
+    await expect(tab.page.locator("#url")).to_have_value("https://tienda.example.com/hook")
     assert tab.errors == []
 
 
@@ -207,9 +210,13 @@ async def test_pages_do_without_javascript(site: Site, browser: Browser) -> None
     tab = await Tab.open(browser, site.base, script=False)
     await tab.sign_in(MANAGER, PASSWORD)
     await tab.go("/endpoints/new")
+    await tab.link("My program").click()
     await tab.field("URL").fill("https://tienda.example.com/hook")
-    await tab.page.get_by_text("stock of a product in a warehouse").click()
-    await tab.page.get_by_label("stock.changed", exact=True).check()
+    await tab.page.get_by_text("Stock", exact=True).click()
+    await tab.page.get_by_label("the stock of a product changes", exact=True).check()
+    await tab.button("Send a test").click()
+    await expect(tab.page.locator("#result")).to_contain_text("Nothing was saved.")
+    await expect(tab.page.get_by_label("the stock of a product changes", exact=True)).to_be_checked()
     await tab.button("Add").click()
     await expect(tab.page.locator("#secret")).to_be_visible()
     await expect(tab.button("Copy")).to_have_count(0)
@@ -275,8 +282,9 @@ async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser:
 async def test_patterns_tick_and_free_the_boxes_that_they_select(site: Site, browser: Browser) -> None:
     tab = await Tab.open(browser, site.base)
     await tab.sign_in(MANAGER, PASSWORD)
-    await tab.go("/endpoints/new")
-    await tab.page.get_by_text("customer invoice", exact=False).first.click()
+    await tab.go("/endpoints/new?kind=program")
+    await tab.page.get_by_text("Invoice", exact=True).click()
+    await tab.page.get_by_text("More options").click()
     paid, sent = tab.page.locator("#event-invoice\\.paid"), tab.page.locator("#event-invoice\\.sent")
     existing = tab.page.locator("#event-invoice\\.existing")
     await paid.check()
@@ -294,3 +302,36 @@ async def test_patterns_tick_and_free_the_boxes_that_they_select(site: Site, bro
     await tab.field("Patterns").fill("")
     await expect(sent).not_to_be_checked()
     assert tab.errors == []
+
+
+async def test_a_form_in_spanish_finds_events_tests_and_says_what_came_of_it(site: Site, browser: Browser) -> None:
+    tab = await Tab.open(browser, site.base, "es", PHONE)
+    await tab.sign_in(MANAGER, PASSWORD)
+    await tab.go("/endpoints/new?kind=program")
+    await tab.page.locator("#find-event").fill("albaran borrado")
+    await expect(tab.page.locator("#event-tree .choice:visible")).to_have_count(0)
+    for words in ("proveedor albaran elimina", "supplier delivery note deleted"):
+        await tab.page.locator("#find-event").fill(words)
+        await expect(tab.page.locator("#event-tree .choice[data-filter-text]:visible")).to_have_count(1)
+    await tab.page.get_by_label("se elimina un albarán de proveedor").check()
+    await tab.page.get_by_text(tab.text("More options")).click()
+    for kind, shown in (("oauth2", "token_url"), ("jwt", "issuer")):
+        await tab.page.locator("#authentication").select_option(kind)
+        visible = await tab.page.locator("#token_url:visible, #issuer:visible").evaluate_all("all => all.map(each => each.id)")
+        assert visible == [shown]
+    await tab.page.locator("#authentication").select_option("")
+    await tab.page.locator("#headers").fill("X-Key: planted")
+    async with receiving(Inbox()) as url:
+        await tab.field("URL").fill(url)
+        await tab.button("Send a test").click()
+        await expect(tab.page.locator("#result")).to_contain_text("Aceptado con 200 tras")
+    await expect(tab.page.locator("#headers")).to_have_value("X-Key: planted")
+    await tab.page.locator("#timeout").fill("nada")
+    await tab.button("Send a test").click()
+    await tab.page.get_by_role("link", name="Tiempo límite: valor no válido.").click()
+    assert await tab.page.evaluate("location.hash") == "#timeout"
+    await expect(tab.page.locator("#timeout")).to_be_in_viewport()
+    assert await tab.barriers() == []
+    assert await tab.too_wide() <= 0
+    refused = [error for error in tab.errors if "422" not in error]
+    assert refused == []

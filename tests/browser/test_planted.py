@@ -176,16 +176,19 @@ async def _endpoints(visit: Visit, endpoint: str) -> None:
     await visit.go(f"/endpoints/{endpoint}/edit", "name", LINK, "condition", "X-'`$|")
     await tab.field("Headers").fill(f"{planted('header')}: {SCRIPTS}")
     await visit.send("Save", "name", "header")
-    await tab.go("/endpoints/new")
+    await tab.go("/endpoints/new?kind=program")
+    await tab.page.locator(".more > summary").click()
     await tab.field("URL").fill(LINK)
     await tab.field("Name").fill(planted("other"))
     await tab.field("Patterns").fill(planted("pattern"))
     await tab.field("Filter").fill(planted("filter"))
     await visit.send("Add", LINK, "other", "pattern", "filter")
     await tab.field("Patterns").fill("customer.*")
-    await visit.send("Preview on recent events", "filter")
+    await visit.send("Preview", "filter")
     await tab.field("Filter").fill("")
-    await visit.send("Preview on recent events", CODE)
+    await tab.button("Preview").click()
+    await expect(tab.page.locator("#preview")).to_be_visible()
+    await visit.look(CODE)
 
 
 async def _people(visit: Visit) -> None:

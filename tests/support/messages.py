@@ -24,6 +24,7 @@ from cdc.mapping.catalogue import load_catalogue
 from cdc.model.endpoint import OPTIONS
 from cdc.pages.application import SECTIONS
 from cdc.pages.page import NOTICES
+from cdc.pages.views.endpoint_form import KINDS
 
 _FOLDER = Path(cdc.pages.__file__).parent
 #: Function → which of its arguments are texts.
@@ -46,7 +47,9 @@ Message = str | tuple[str, ...]
 def used() -> set[Message]:
     """One and many of a plural are a pair."""
     extracted = {message for message in _extracted() if message}
-    options = {text for each in OPTIONS.values() for text in (each.label, each.hint, *each.choices.values()) if text}
+    declared = [(each.label, each.hint, each.group, *each.choices.values()) for each in OPTIONS.values()]
+    declared += [(each.title, each.use, *each.steps) for each in KINDS.values()]
+    options = {text for texts in declared for text in texts if text}
     reasons = {text for each in Reason for text in (each.sentence, each.step)} | set(PHRASES)
     return reasons | extracted | options | set(NOTICES.values()) | {each.title for each in SECTIONS} | _of_events()
 

@@ -52,21 +52,24 @@
     field.select();
   });
 
-  // A field that narrows a list as one types; groups without a hit are hidden, groups with one are opened.
+  const plain = (text) => text.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "");
+
+  // A field that narrows a list as one types, by words in any order; groups without a hit are hidden, groups with one are opened.
   document.querySelectorAll("input[data-filter]").forEach((field) => {
     const list = document.getElementById(field.dataset.filter);
     field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && field.form.method === "post") event.preventDefault(); // it narrows, it sends nothing
     });
     field.addEventListener("input", () => {
-      const wanted = field.value.trim().toLowerCase();
+      const wanted = plain(field.value).split(/\s+/).filter(Boolean);
       list.querySelectorAll("[data-filter-text]").forEach((each) => {
-        each.hidden = !each.dataset.filterText.toLowerCase().includes(wanted);
+        const text = plain(each.textContent + each.dataset.filterText);
+        each.hidden = !wanted.every((word) => text.includes(word));
       });
       list.querySelectorAll("[data-filter-group]").forEach((group) => {
         const hits = group.querySelectorAll("[data-filter-text]:not([hidden])").length;
         group.hidden = hits === 0;
-        if (group.tagName === "DETAILS" && wanted) group.open = hits > 0;
+        if (group.tagName === "DETAILS" && wanted.length) group.open = hits > 0;
       });
     });
   });
@@ -176,11 +179,29 @@
     });
   });
 
+  // A preview or a test is shown in its form, which keeps what was entered; what is refused is sent again, for its page.
+  document.querySelectorAll("form[data-result]").forEach((form) => {
+    let refused = false;
+    form.addEventListener("submit", async (event) => {
+      if (refused || !["preview", "try"].includes(event.submitter?.name)) return;
+      event.preventDefault();
+      const body = new URLSearchParams(new FormData(form, event.submitter));
+      sent(form, true);
+      const answer = await fetch(form.action, { method: "POST", body });
+      sent(form, false);
+      const part = document.getElementById("result");
+      refused = !answer.ok;
+      if (refused) return form.requestSubmit(event.submitter);
+      part.replaceChildren(...new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("result").childNodes);
+      part.scrollIntoView({ block: "nearest" });
+    });
+  });
+
   // Also of forms in rows that were asked for again.
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
-    else if (event.target.method === "post") setTimeout(() => sent(event.target, true)); // a second click does not do it twice
+    else if (event.target.method === "post" && !event.defaultPrevented) setTimeout(() => sent(event.target, true)); // a second click does not do it twice
   });
   const sent = (form, disabled) => form.querySelectorAll(disabled ? "button:enabled" : "button[data-sent]").forEach((button) => {
     button.disabled = disabled;

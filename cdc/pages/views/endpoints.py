@@ -3,284 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from enum import EnumType
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args, get_origin
+from typing import Final, NamedTuple
 
 from aiohttp import web
-from multidict import MultiMapping
 
-from cdc.access.model import Role
+from cdc.access.model import Allowance, Role
 from cdc.admin.deliveries import Period
-from cdc.admin.endpoint_checks import GREETING, Previewed, PreviewShape
+from cdc.admin.endpoint_checks import GREETING, Previewed, Sample
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import public_key, signature_of
-from cdc.dispatch.transform import PRESETS, preset
-from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState
+from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView
 from cdc.model.endpoint import (
-    JWT,
     OPTIONS,
-    SECRET_NAMES,
-    SETTINGS,
     Endpoint,
     EndpointFilter,
-    EndpointOption,
     EndpointState,
     authentication_of,
     is_pull,
-    settings_text,
 )
 from cdc.model.errors import CredentialsNotGiven, UsageError
-from cdc.model.event import check_pattern, selects
-from cdc.pages.language import parsed_number
+from cdc.pages.language import language
 from cdc.pages.page import Page, Route
 from cdc.pages.views.delivery_log import MOST_OFFERED, ShownRequest, endpoints_meant, names, names_of, request_of
+from cdc.pages.views.endpoint_form import (
+    KINDS,
+    EndpointForm,
+    Kind,
+    ShownMessage,
+    empty_form,
+    event_groups,
+    form_of_endpoint,
+    kind_of,
+    option_groups,
+    option_text,
+    read_form,
+    shown_message,
+    whole_of,
+)
 from cdc.pages.views.statistics import statistics
-
-if TYPE_CHECKING:
-    from cdc.admin.deliveries import EventType
-
-
-_HOUR = 3600.0
-#: Options with a field of one text in the form → its name there.
-_TEXTS: Final = {name: name for name in OPTIONS if name not in ("sources", "headers", "authentication")} | {
-    "retry_schedule": "retries"
-}
-
-
-def _text(each: EndpointOption, value: Any, written: Callable[[float], str]) -> str:
-    """Return the value of an option as a field of the form shows it."""
-    if isinstance(value, bool):
-        return _YES if value else _NO
-    if each.hours:
-        return written(value / _HOUR)
-    if isinstance(value, float | int):
-        return written(value)
-    if get_args(each.type)[:1] == (float,):
-        delays = list(map(written, value))
-        return ("; " if any("," in delay for delay in delays) else ", ").join(delays)
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
-
-
-_YES: Final = "yes"
-_NO: Final = "no"
-#: What a form shows for a new endpoint.
-_NEW: Final[Mapping[str, str]] = {
-    "url": "",
-    "patterns": "",
-    **{shown: _text(OPTIONS[name], OPTIONS[name].default, "{:g}".format) for name, shown in _TEXTS.items()},
-    "preset": "",
-    "language": "",
-    "authentication": "",
-    "token_url": "",
-    "client_id": "",
-    "client_authentication": "basic",
-    "scope": "",
-    "parameters": "",
-    "audience": "",
-    "issuer": "",
-    "key_id": "",
-    "lifetime": "60",
-    "header": "Authorization",
-    "signature": "v1",
-}
-#: Fields that the form shows as chosen before.
-_CHOSEN = ("proxy", "client_certificate")
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointForm:
-    """``values``: what each text field shows.  ``events``, ``sources``: ticked boxes.  ``wrong``: sentences.
-    ``again``: it asks for proxy and certificate again, as they belong to another origin than the URL's."""
-
-    values: dict[str, str]
-    events: frozenset[str] = frozenset()
-    sources: frozenset[str] = frozenset()
-    wrong: tuple[str, ...] = ()
-    fields: dict[str, Any] = field(default_factory=dict)
-    again: bool = False
-
-    def asking_again(self, endpoint: Endpoint) -> EndpointForm:
-        """Return the form with proxy and certificate left open where they are as before."""
-        left_open = {name: "" for name in _CHOSEN if self.values[name] == getattr(endpoint, name)}
-        return replace(self, values=self.values | left_open, again=True)
-
-
-def empty_form() -> EndpointForm:
-    return EndpointForm(dict(_NEW))
-
-
-def form_of_endpoint(endpoint: Endpoint, known: frozenset[str], written: Callable[[float], str]) -> EndpointForm:
-    """``written``: how the reader's language writes a number.  ``known``: the names and patterns that have a box."""
-    values = {
-        "url": endpoint.url,
-        "patterns": ", ".join(pattern for pattern in endpoint.events if pattern not in known),
-        **{shown: _text(OPTIONS[name], getattr(endpoint, name), written) for name, shown in _TEXTS.items()},
-        "preset": "",
-        "language": endpoint.language if endpoint.transform else "",
-        **_shown_authentication(endpoint),
-    }
-    ticked = frozenset(pattern for pattern in endpoint.events if pattern in known)
-    return EndpointForm(values, ticked, frozenset(endpoint.sources))
-
-
-async def read_form(page: Page, present: Endpoint | None = None) -> EndpointForm:
-    """Read the form: its fields where all of it is right, else the problems.  ``present``: the endpoint that is
-    changed.  A proxy or certificate that is as before counts as entered only where the form asked for it again."""
-    sent = await page.form()
-    values = {name: sent.get(name, default).strip() for name, default in _NEW.items()}
-    ticked = frozenset(sent.getall("events", []))
-    sources = frozenset(name for text in sent.getall("sources", []) for name in _source_names(page, text))
-    if values["preset"] in PRESETS:
-        values |= {"preset": "", "transform": preset(values["preset"])}
-    reader = _FormReader(page)
-    fields: dict[str, Any] = {
-        "url": values["url"],
-        "events": reader.parse(lambda: _patterns([*sorted(ticked), *_words(values["patterns"])]), "Events"),
-        "sources": tuple(sorted(sources)),
-        **{name: reader.option(OPTIONS[name], values[shown]) for name, shown in _TEXTS.items()},
-        "language": values["language"] or page.language.code,
-    }
-    if "authentication" in sent:
-        fields |= reader.parse(lambda: _authentication(values, sent), "Authentication") or {}
-    headers = reader.parse(lambda: _headers(sent), "Headers")
-    if headers is not None:
-        fields["headers"] = headers
-    if present is not None and "credential" not in fields and fields.get("authentication") == present.authentication:
-        del fields["authentication"]  # unchanged: the endpoint keeps the sources of the user who set it
-    again = bool(sent.get("again"))
-    if present is not None and not again:
-        fields = {
-            name: value for name, value in fields.items() if name not in _CHOSEN or value != getattr(present, name)
-        }
-    return EndpointForm(values, ticked, sources, tuple(reader.wrong), fields, again)
-
-
-class _FormReader:
-    """Notes fields that cannot be read, and continues."""
-
-    def __init__(self, page: Page) -> None:
-        self._language = page.language
-        self.wrong: list[str] = []
-
-    def parse(self, read: Callable[[], Any], name: str) -> Any:
-        try:
-            return read()
-        except UsageError as error:
-            self.wrong.append(self._language.error(error))
-        except ValueError:
-            self.wrong.append(self._language.text("%(name)s: invalid value.", name=self._language.text(name)))
-        return None
-
-    def option(self, each: EndpointOption, text: str) -> Any:
-        """Return the value of an option; a number that cannot be read counts as 0 for the other checks."""
-        if each.type is bool:
-            return text == _YES
-        if each.type in (float, int):
-            number = self.parse(lambda: parsed_number(text), each.label) or 0.0
-            return each.type(number * _HOUR if each.hours else number)
-        if get_args(each.type)[:1] == (float,):
-            return self.parse(lambda: _delays(text), each.label)
-        return (
-            tuple(_words(text)) if get_origin(each.type) is tuple else self.parse(lambda: each.type(text), each.label)
-        )
-
-
-def _patterns(words: Sequence[str]) -> tuple[str, ...]:
-    if not words:
-        raise UsageError("No event is chosen.")
-    return tuple(dict.fromkeys(check_pattern(word) for word in words))
-
-
-def _headers(sent: MultiMapping[str]) -> tuple[tuple[str, str], ...] | None:
-    """One ``Name: value`` a line.  None: nothing is said of them, so they stay."""
-    text = sent.get("headers", "").strip()
-    if not text:
-        return () if sent.get("no_headers") else None
-    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
-    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
-
-
-def _shown_authentication(endpoint: Endpoint) -> dict[str, str]:
-    settings = authentication_of(endpoint.authentication)
-    if settings is None:
-        return {name: _NEW[name] for name in ("authentication", *_SETTING_NAMES)}
-    shown = {name: str(getattr(settings, name)) for name in _SETTING_NAMES}
-    lines = [f"{name}={value}" for name, value in settings.parameters.items()]
-    return shown | {"authentication": settings.type, "parameters": "\n".join(lines)}
-
-
-_SETTING_NAMES: Final = frozenset().union(*SETTINGS.values())
-
-
-def _authentication(values: Mapping[str, str], sent: MultiMapping[str]) -> dict[str, Any]:
-    """The secret stays where none is entered.  Raises `UsageError`, `ValueError`."""
-    kind = values["authentication"]
-    if kind not in SETTINGS:
-        return {"authentication": ""}
-    given: dict[str, Any] = {name: values[name] for name in SETTINGS[kind] if values[name]}
-    if kind == JWT:
-        given["lifetime"] = int(parsed_number(values["lifetime"]))
-    elif values["parameters"]:
-        pairs = [line.partition("=") for line in values["parameters"].splitlines() if line.strip()]
-        given["parameters"] = {name.strip(): value.strip() for name, _, value in pairs}
-    secret = sent.get(SECRET_NAMES[kind], "").strip()
-    return {"authentication": settings_text({"type": kind, **given})} | ({"credential": secret} if secret else {})
-
-
-def _delays(text: str) -> tuple[float, ...]:
-    """Seconds with commas, semicolons or spaces between; between semicolons a comma is that of decimals."""
-    return tuple(parsed_number(word) for word in (text.replace(";", " ").split() if ";" in text else _words(text)))
-
-
-def _source_names(page: Page, text: str) -> list[str]:
-    """Return the source of a ticked box, or the names of a list with commas."""
-    if text in page.site.service.config.source:
-        return [text]
-    return [each.strip() for each in text.split(",") if each.strip()]
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(",", " ").split()
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The events of one entity.  ``whole``: the pattern of all of them.  ``selected``: name → the pattern that selects
-    it, which is the name itself where its own box is ticked."""
-
-    entity: str
-    kinds: Sequence[EventType]
-    whole: str
-    selected: Mapping[str, str]
-
-
-def event_groups(kinds: Sequence[EventType], form: EndpointForm) -> list[Group]:
-    patterns = (*sorted(form.events, key=lambda each: "*" not in each), *_words(form.values["patterns"]))
-    grouped = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
-    return [Group(entity, each, whole_of(entity), _selected(each, patterns)) for entity, each in grouped]
-
-
-def whole_of(entity: str) -> str:
-    return f"{entity}.*"
-
-
-def _selected(kinds: Sequence[EventType], patterns: Sequence[str]) -> dict[str, str]:
-    """An operational event is selected by those who name it: ``*`` does not."""
-    found: dict[str, str] = {}
-    for kind in kinds:
-        meant = [each for each in patterns if (each != "*" or kind.table) and selects(kind.name, (each,))]
-        if meant:
-            found[kind.name] = meant[0]
-    return found
-
 
 _LAST = 10
 _PAGE = 50
@@ -329,10 +96,13 @@ class TestDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownConsumer:
-    """``waiting_since``: of its oldest due event; None while none is due."""
+class Waiting:
+    """What waits for an endpoint.  ``due``: of the oldest delivery that waits for no other; None: none.  ``last``: a
+    delivery that failed; None: none.  ``answer``: the receiver's words, for those who may see them."""
 
-    waiting_since: datetime | None
+    due: datetime | None
+    last: DeliveryView | None = None
+    answer: str = ""
 
 
 async def endpoint(page: Page) -> web.StreamResponse:
@@ -357,77 +127,140 @@ _OWN_ROWS: Final = frozenset(
 async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = None) -> web.StreamResponse:
     admin = page.admin
     last = (await admin.deliveries.search(DeliveryFilter(endpoint_id=found.id), _LAST)).found
+    counts = (await admin.endpoints.counts(MOST_COUNTED, [found.id])).get(found.id, {})
     others = [(name, each) for name, each in OPTIONS.items() if each.label and name not in _OWN_ROWS]
     others = [(name, each) for name, each in others if getattr(found, name) != each.default]
     return page.render(
         "endpoint.html",
         endpoint=found,
-        counts=(await admin.endpoints.counts(MOST_COUNTED, [found.id])).get(found.id, {}),
+        kind=KINDS[kind_of(found.url, found.transform)],
+        counts=counts,
         State=DeliveryState,
         last=last,
         names=await names_of(page, (each.event_id for each in last)),
         signature=_signature(found),
         authentication=authentication_of(found.authentication),
         jwk=public_jwk(found),
-        others=[(each, _text(each, getattr(found, name), page.language.input)) for name, each in others],
-        consumer=ShownConsumer(await page.admin.consumers.waiting_since(found)) if is_pull(found.url) else None,
+        others=[(each, option_text(each, getattr(found, name), page.language.input)) for name, each in others],
+        consumer=is_pull(found.url),
+        waiting=await _waiting(page, found, counts),
+        now=page.site.clock.now(),
         trial=trial,
         shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),
         testable=page.admin.endpoints.testable(found) if page.manages else [],
     )
 
 
+async def _waiting(page: Page, found: Endpoint, counts: Mapping[DeliveryState, int]) -> Waiting:
+    deliveries, due = page.admin.deliveries, await page.admin.endpoints.due(found)
+    for state in (DeliveryState.PENDING, DeliveryState.DEAD):
+        which = DeliveryFilter(endpoint_id=found.id, state=state)
+        newest = (await deliveries.search(which, _LAST)).found if counts.get(state) else []
+        failed = next((each for each in newest if each.last_error), None)
+        if failed is not None:
+            attempts = await deliveries.attempts(failed) if page.manages else []
+            return Waiting(due, failed, attempts[-1].answer if attempts else "")
+    return Waiting(due)
+
+
 async def new(page: Page) -> web.StreamResponse:
-    return _form(page, empty_form(), None)
+    kind = page.query("kind")
+    if kind in KINDS:
+        return _form(page, empty_form(kind, page.language), None)
+    return page.render(
+        "endpoint_kinds.html", kinds={name: each for name, each in KINDS.items() if _offered(page, each)}
+    )
+
+
+def _offered(page: Page, kind: Kind) -> bool:
+    """Return whether the principal may add this kind of endpoint."""
+    principal = page.principal
+    if kind.destination != "mail" or principal is None or not principal.sources:
+        return True
+    return principal.portal is not None and Allowance.MAIL in principal.portal.allowed
 
 
 async def create(page: Page) -> web.StreamResponse:
-    form = await read_form(page)
-    if form.wrong or "preview" in await page.form():
+    sent = await page.form()
+    kind = page.query("kind")
+    shown = empty_form(kind if kind in KINDS else kind_of(sent.get("url", ""), ""), page.language)
+    form = await read_form(page, shown)
+    if form.errors or "preview" in sent:
         return await _preview(page, form, None)
     try:
         made = page.admin.endpoints.new(form.fields, signature=form.values["signature"])
+        if "try" in sent:
+            return await _try_out(page, form, None, made)
+        await page.admin.endpoints.add(made)
     except UsageError as error:
-        return _form(page, form, None, wrong=(page.language.error(error),))
-    await page.admin.endpoints.add(made)
-    if is_pull(made.url):  # nothing is signed for it
-        return page.see(page.link("endpoints", made.id), notice="saved")
-    return _secret(page, made, HTTPStatus.CREATED)
+        return _form(page, form.refused(error, page.language), None)
+    if form.about.signed:
+        return _secret(page, made, HTTPStatus.CREATED)
+    return page.see(page.link("endpoints", made.id), notice="saved")
 
 
 async def edit(page: Page) -> web.StreamResponse:
     found = await page.admin.endpoints.get(page.path("id"))
+    return _form(page, _shown(page, found), found)
+
+
+def _shown(page: Page, found: Endpoint) -> EndpointForm:
+    """Return the form as it shows an endpoint."""
     kinds = page.admin.events.event_types()
     boxes = frozenset(box for kind in kinds for box in (kind.name, whole_of(kind.entity)))
-    return _form(page, form_of_endpoint(found, boxes, page.language.input), found)
+    return form_of_endpoint(found, boxes, page.language.input)
 
 
 async def update(page: Page) -> web.StreamResponse:
     found = await page.admin.endpoints.get(page.path("id"))
-    form = await read_form(page, found)
-    if form.wrong or "preview" in await page.form():
+    form, sent = await read_form(page, _shown(page, found), found), await page.form()
+    if form.errors or "preview" in sent:
         return await _preview(page, form, found)
     try:
+        if "try" in sent:
+            return await _try_out(page, form, found, page.admin.endpoints.changed(found, form.fields))
         await page.admin.endpoints.change(found, form.fields)
     except CredentialsNotGiven as error:
-        return _form(page, form.asking_again(found), found, wrong=(page.language.error(error),))
+        return _form(page, form.asking_again(found).refused(error, page.language), found)
     except UsageError as error:
-        return _form(page, form, found, wrong=(page.language.error(error),))
+        return _form(page, form.refused(error, page.language), found)
     return page.see(page.link("endpoints", found.id), notice="saved")
 
 
+@dataclass(frozen=True, slots=True)
+class ShownPreview:
+    """Which of the last events, ``all`` of them, would have been sent, newest first; and what is sent of one event, or
+    of an example.  ``message``: None where the transform makes nothing of it."""
+
+    all: int
+    fitting: Sequence[Previewed]
+    sample: Sample | None
+    message: ShownMessage | None
+
+
 async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> web.StreamResponse:
-    """The form again, with which of the last events would have come, unless something is wrong."""
-    if form.wrong:
+    """Return the form with the message that would be sent, unless something is wrong."""
+    if form.errors:
         return _form(page, form, found)
     last = await page.admin.events.last(_PREVIEW)
-    wanted = {name: form.fields[name] for name in ("events", "sources", "condition")}
-    shape = PreviewShape(form.fields["transform"], form.fields["language"], form.fields["fields"])
+    chosen = {name: form.fields[name] for name in ("events", "sources")}
+    present = found.condition if found else ""
     try:
-        fitting = await page.admin.endpoints.fitting(wanted, last, shape)
+        wanted = chosen | {"condition": form.fields.get("condition", present)}
+        fitting = await page.admin.endpoints.fitting(wanted, last)
+        names = ("url", "transform", "language", "fields", "format", "batch_size")
+        shape = {name: form.fields[name] for name in names if name in form.fields}
+        sample = await page.admin.endpoints.sample(chosen | shape, found, fitting)
     except UsageError as error:
-        return _form(page, form, found, wrong=(page.language.error(error),))
-    return _form(page, form, found, preview=(len(last), fitting[::-1]), status=HTTPStatus.OK)
+        return _form(page, form.refused(error, page.language), found)
+    message = shown_message(form.about, sample.body) if sample and sample.body is not None else None
+    return _form(page, form, found, preview=ShownPreview(len(last), fitting[::-1], sample, message))
+
+
+async def _try_out(page: Page, form: EndpointForm, found: Endpoint | None, entered: Endpoint) -> web.StreamResponse:
+    """Return the form with the result of a test of the endpoint as it was entered."""
+    attempt = await page.admin.endpoints.try_out(entered, page.admin.endpoints.testable(entered)[0])
+    return _form(page, form, found, attempt=attempt)
 
 
 def _form(
@@ -435,36 +268,27 @@ def _form(
     form: EndpointForm,
     found: Endpoint | None,
     *,
-    wrong: tuple[str, ...] = (),
-    preview: tuple[int, Sequence[Previewed]] | None = None,
-    status: HTTPStatus | None = None,
+    preview: ShownPreview | None = None,
+    attempt: Attempt | None = None,
 ) -> web.StreamResponse:
-    problems, config = (*form.wrong, *wrong), page.site.service.config
+    config = page.site.service.config
     limited = page.principal is None or bool(page.principal.sources)  # who may not use the operator's, nor know of them
     return page.render(
         "endpoint_form.html",
-        status or (HTTPStatus.UNPROCESSABLE_ENTITY if problems else HTTPStatus.OK),
+        HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK,
         form=form,
         endpoint=found,
-        wrong=problems,
         preview=preview,
-        names=names(page, [each.event for each in preview[1]] if preview else ()),
-        presets=PRESETS,
+        attempt=attempt,
+        names=names(page, [each.event for each in preview.fitting] if preview else ()),
         groups=event_groups(page.admin.events.event_types(), form),
+        english=language("en", page.language.zone),
         sources=[name for name in config.source if page.admin.sources.visible(name)],
         offered=MOST_OFFERED,
-        options=[
-            (shown, OPTIONS[name], _choices(OPTIONS[name])) for name, shown in _TEXTS.items() if OPTIONS[name].label
-        ],
-        proxies=[] if limited else list(config.dispatch.proxies),
-        certificates=[] if limited else list(config.dispatch.client_certificates),
+        more=option_groups(form),
+        proxies=[] if limited else [(each, each) for each in config.dispatch.proxies],
+        certificates=[] if limited else [(each, each) for each in config.dispatch.client_certificates],
     )
-
-
-def _choices(each: EndpointOption) -> dict[str, str]:
-    """Return the values of an option that is chosen → their labels; empty for one that is written."""
-    values = [_YES, _NO] if each.type is bool else each.type if isinstance(each.type, EnumType) else ()
-    return {str(value): each.choices.get(value, "") or str(value) for value in values}
 
 
 async def rotate(page: Page) -> web.StreamResponse:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cdc.dispatch.transform import preset
 from cdc.model.endpoint import LARGEST_BATCH, LONGEST_BATCH_WAIT, Order, check
 from cdc.model.errors import UsageError
 from support.outboxes import endpoint
@@ -39,6 +40,10 @@ def test_what_goes_together(fields: dict[str, Any]) -> None:
         ({"batch_size": 2, "order": Order.ENDPOINT}, "one event at a time"),
         ({"url": "https://api.telegram.org/bot12:AbC/sendMessage"}, "no chat of Telegram"),
         ({"url": "https://api.telegram.org/bot12:AbC/sendMessage?chat_id="}, "no chat of Telegram"),
+        (
+            {"url": "https://api.telegram.org/bot12:A/sendMessage", "transform": preset("telegram")},
+            "no chat of Telegram",
+        ),
         ({"url": "https://bots.example.com/bot12:AbC/sendmessage?text=chat_id"}, "no chat of Telegram"),
     ],
 )

@@ -1,17 +1,24 @@
-"""The boxes of the endpoint's form: all of an entity, and those that patterns tick."""
+"""The form of an endpoint: kinds and their fields, boxes and patterns, errors, preview, and a test before saving."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from cdc.access.model import AuditFilter
 from cdc.dispatch.authentication import public_jwk
-from cdc.model.endpoint import settings_text
-from support.browsing import Visitor, visiting
+from cdc.dispatch.signing import Signature, new_secret
+from cdc.dispatch.transform import preset
+from cdc.model.endpoint import Order, settings_text
+from cdc.pages.views.endpoint_form import KINDS
+from support.browsing import Markup, Visitor, visiting
+from support.http_servers import served
 from support.managing import Managed, managing
 from support.memory_outbox import MemoryOutbox
 from support.outboxes import endpoint, event, store
@@ -78,13 +85,13 @@ async def test_a_form_warns_where_a_file_describes_the_endpoint(managed: Managed
 async def test_a_preset_is_shown_on_recent_events_before_it_is_stored(managed: Managed, visitor: Visitor) -> None:
     data = {"codigo": "F1", "nombrecliente": "<b>Ruiz</b>", "total": 9.5, "coddivisa": "EUR"}
     await store(managed.store, event(1, name="invoice.paid", data=data))
-    form = {"url": "https://chat.example.com/hook", "events": "invoice.*", "preset": "slack", "language": "es"}
-    shown = (await visitor.send("/endpoints/new", form | {"preview": "1"})).text
-    assert "Factura F1 pagada · &amp;lt;b&amp;gt;Ruiz&amp;lt;/b&amp;gt; · 9,50\xa0€" in shown
+    form = {"url": "https://chat.example.com/hook", "events": "invoice.*", "language": "es"}
+    shown = (await visitor.send("/endpoints/new?kind=slack", form | {"preview": "1"})).text
+    assert "Factura F1 pagada · &lt;b&gt;Ruiz&lt;/b&gt; · 9,50\xa0€" in shown, "as Slack shows it"
     assert "&#34;text&#34;: message" in shown, "the preset can be changed"
     assert await managed.store.endpoints() == []
 
-    assert (await visitor.send("/endpoints/new", form)).status == 201
+    assert (await visitor.send("/endpoints/new?kind=slack", form)).status == 303, "there is no secret to show"
     (made,) = await managed.store.endpoints()
     assert ("message" in made.transform, made.language) == (True, "es")
     assert "message.replace" in (await visitor.get(f"/endpoints/{made.id}")).text
@@ -177,3 +184,169 @@ async def test_form_that_says_nothing_of_authentication_leaves_it(managed: Manag
         found = await managed.store.endpoint("ep_a")
         assert found is not None
         assert (found.authentication, found.credential) == (text, "planted")
+
+
+# -- kinds of endpoints ------------------------------------------------------------------------------------------------
+
+#: Fields of the form, by what they concern.
+ADDRESS = {"telegram": {"bot_token", "chat"}, "email": {"addresses"}, "fetch": {"consumer"}}
+FIELDS = {
+    "batch_size": {"program", "n8n", "email"},
+    "transform": {"program", "n8n", "broker", "telegram", "slack", "teams", "discord", "google-chat", "mattermost"},
+    "signature": {"program", "n8n", "broker"},
+    "authentication": {"program", "n8n"},
+    "timeout": set(KINDS) - {"fetch"},
+    "retries": set(KINDS),
+}
+
+
+async def test_adding_begins_with_a_tile_for_each_kind(visitor: Visitor) -> None:
+    links = re.findall(r'href="/endpoints/new\?kind=([^"]+)"', (await visitor.get("/endpoints/new")).text)
+    assert links == list(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_form_has_the_fields_of_its_kind(visitor: Visitor, kind: str) -> None:
+    text = (await visitor.get(f"/endpoints/new?kind={kind}", headers={"Accept-Language": "es"})).text
+    names = {str(tag.get("name")) for _, tag in Markup(text).tags if tag.get("name")}
+    assert names >= ADDRESS.get(kind, {"url"})
+    assert names.isdisjoint(set().union({"url"}, *ADDRESS.values()) - ADDRESS.get(kind, {"url"}))
+    assert {field for field in FIELDS if field in names} == {field for field, kinds in FIELDS.items() if kind in kinds}
+    steps = KINDS[kind].steps
+    assert text.count("<li>", text.find('class="guide"'), text.find("</ol>")) == len(steps)
+    assert not any(step in text for step in steps), "in Spanish"
+
+
+async def test_telegram_is_asked_for_token_and_chat(managed: Managed, visitor: Visitor) -> None:
+    form = {"bot_token": "12:AbC", "events": "invoice.paid"}
+    refused = await visitor.send("/endpoints/new?kind=telegram", form)
+    assert (refused.status, await managed.store.endpoints()) == (422, [])
+    chat = next(tag for _, tag in Markup(refused.text).tags if tag.get("id") == "chat")
+    assert (chat["aria-invalid"], chat["aria-describedby"]) == ("true", "chat-error chat-hint")
+    assert '<a href="#chat">The URL names no chat of Telegram' in refused.text
+    assert 'value="12:AbC"' in refused.text
+
+    added = await visitor.send("/endpoints/new?kind=telegram", form | {"chat": "-100 123"})
+    (made,) = await managed.store.endpoints()
+    assert (added.status, made.url) == (303, "https://api.telegram.org/bot12:AbC/sendMessage?chat_id=-100123")
+    assert (made.transform, made.rate) == (preset("telegram"), 1.0)
+    assert made.secret not in added.text
+    page = (await visitor.get(f"/endpoints/{made.id}")).text
+    for absent in ("rotate-secret", "Signature", "php"):
+        assert absent not in page, absent
+    edit = (await visitor.get(f"/endpoints/{made.id}/edit")).text
+    assert 'value="-100123"' in edit
+    assert (await visitor.send(f"/endpoints/{made.id}/edit", {"chat": "7", "events": "invoice.paid"})).status == 303
+    (changed,) = await managed.store.endpoints()
+    assert (changed.url, changed.transform, changed.rate) == (made.url.replace("-100123", "7"), made.transform, 1.0)
+
+
+async def test_fields_that_a_form_does_not_have_stay(managed: Managed, visitor: Visitor) -> None:
+    stored = endpoint(url="mailto:ops@example.com", fields=("total",), order=Order.NONE, batch_size=7, concurrency=3)
+    await managed.store.add_endpoint(stored)
+    config = managed.service.config
+    managed.service.config = config.model_copy(update={"mail": config.mail.model_copy(update={"host": "mail.example"})})
+    sent = {"addresses": "ops@example.com, ann@example.com", "events": "*", "timeout": "20"}
+    assert (await visitor.send("/endpoints/ep_a/edit", sent)).status == 303
+    (changed,) = await managed.store.endpoints()
+    expected = replace(stored, url="mailto:ops@example.com,ann@example.com", timeout=20.0)
+    assert changed == replace(expected, events=changed.events)
+
+
+async def test_each_error_is_at_its_field(managed: Managed, visitor: Visitor) -> None:
+    wrong = {"url": "https://shop.example.com/", "timeout": "x", "rate": "y", "retries": "z"}
+    text = (await visitor.send("/endpoints/new?kind=program", wrong)).text
+    invalid = {str(tag["id"]) for _, tag in Markup(text).tags if tag.get("aria-invalid")}
+    assert invalid == {"timeout", "rate", "retries"}
+    assert set(re.findall(r'<a href="#(\w+)">', text)) == invalid | {"events"}
+    assert 'id="events"' in text
+    assert re.search(r'<details class="sheet more" open>', text)
+    for field, value in {"condition": "data.", "headers": "Host: x", "batch_size": "5000"}.items():
+        text = (await visitor.send("/endpoints/new?kind=program", FORM | {field: value})).text
+        assert [str(tag["id"]) for _, tag in Markup(text).tags if tag.get("aria-invalid")] == [field]
+
+
+# -- preview and test --------------------------------------------------------------------------------------------------
+
+FORM = {"url": "https://shop.example.com/hook", "events": "invoice.paid"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "shown"),
+    [
+        ("telegram", {"language": "es"}, "<p>Factura F1 pagada"),
+        ("teams", {"language": "en"}, "<p>Invoice F1 paid"),
+        ("email", {}, "<strong>[facturascripts-cdc] invoice.paid: "),
+        ("program", {"format": "cloudevents"}, "&#34;specversion&#34;: &#34;1.0&#34;"),
+        ("fetch", {}, "&#34;event&#34;: &#34;invoice.paid&#34;"),
+    ],
+)
+async def test_the_message_is_shown_as_it_arrives(
+    managed: Managed, visitor: Visitor, kind: str, fields: dict[str, str], shown: str
+) -> None:
+    form = {"events": "invoice.paid", "preview": "1", **fields}
+    example = (await visitor.send(f"/endpoints/new?kind={kind}", form)).text
+    assert "An example: none of the last events would have been sent." in example
+    await store(managed.store, event(1, name="invoice.paid", data={"codigo": "F1"}), event(2, name="receipt.paid"))
+    answer = await visitor.send(f"/endpoints/new?kind={kind}", form)
+    assert (answer.status, shown in answer.text) == (200, True)
+    assert "The last event that would have been sent" in answer.text
+    assert "Of the last 2 events, 1 would have been sent." in answer.text
+    assert await managed.store.endpoints() == []
+
+
+async def test_a_test_before_saving_is_sent_with_what_was_entered_and_stores_nothing(
+    managed: Managed, visitor: Visitor
+) -> None:
+    received = []
+
+    async def receive(request: web.Request) -> web.Response:
+        received.append((request.headers, await request.json()))
+        return web.Response(status=500 if len(received) > 1 else 200, text="chat not found")
+
+    app = web.Application()
+    app.router.add_post("/any/path", receive)
+    async with served(app) as url:
+        form = {"url": url, "events": "invoice.paid", "language": "es", "headers": "X-Key: planted", "try": "1"}
+        shown = await visitor.send("/endpoints/new?kind=slack", form)
+        assert shown.status == 200
+        assert "Accepted with 200 after" in shown.text
+        assert "Nothing was saved." in shown.text
+        assert "planted" not in shown.text
+        assert "Enter the headers again" in shown.text
+        ((headers, body),) = received
+        assert (headers["X-Key"], headers["X-Webhook-Test"], list(body)) == ("planted", "true", ["text"])
+        assert body["text"].startswith("Factura ")
+        failed = await visitor.send("/endpoints/new?kind=slack", form, headers={"Accept-Language": "es"})
+        assert "El destino ha respondido 500 Internal Server Error." in failed.text
+        assert "chat not found" in failed.text
+
+        stored = endpoint(url=url, headers=(("X-Key", "kept"),), secret=new_secret(Signature.V1))
+        await managed.store.add_endpoint(stored)
+        changed = {"url": url, "events": "receipt.paid", "patterns": "", "try": "1"}
+        await visitor.send("/endpoints/ep_a/edit", changed)
+        assert (received[2][0]["X-Key"], received[2][0]["X-Webhook-Event"]) == ("kept", "receipt.paid")
+        assert await managed.store.endpoints() == [stored]
+        moved = await visitor.send("/endpoints/ep_a/edit", changed | {"url": url.replace("127.0.0.1", "localhost")})
+        assert (moved.status, len(received)) == (422, 3), "headers go to no other origin"
+    assert await managed.store.counts() == {"ep_a": {}}
+    entries = [each.entry for each in await managed.access.audit(AuditFilter(actor="user:ann"), 3)]
+    assert {each.action for each in entries} == {"endpoint.test"}
+    assert [each.subject == "ep_a" for each in entries] == [True, False, False]
+    assert not any("any/path" in each.subject for each in entries)
+
+
+async def test_a_test_before_saving_is_refused_as_the_endpoint_would_be() -> None:
+    limits = {"endpoints_per_source": 1, "endpoints_per_principal": 1}
+    async with managing(MemoryOutbox(), limits=limits) as managed, visiting(managed, "ann") as ann:
+        form = FORM | {"try": "1"}
+        for wrong in ({"url": "https://169.254.169.254/"}, {"url": "pull:orders"}, {"events": "invoice.payd"}):
+            assert (await ann.send("/endpoints/new?kind=program", form | wrong)).status == 422, wrong
+        assert (await ann.post("/endpoints/new?kind=program", form)).status == 403
+        async with visiting(managed, "bob") as viewer:
+            assert (await viewer.send("/endpoints/new?kind=program", form)).status == 403
+        await managed.store.add_endpoint(endpoint())
+        full = await ann.send("/endpoints/new?kind=program", form)
+        assert (full.status, "endpoints_per_source = 1" in full.text) == (409, True)
+        entries = [each.entry.action for each in await managed.access.audit(AuditFilter(), 9)]
+        assert "endpoint.test" not in entries
