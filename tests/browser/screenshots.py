@@ -47,7 +47,7 @@ class Picture:
 
 
 async def _search(page: Page) -> None:
-    await page.locator("#find-event").fill("factura pagada")
+    await page.locator("#find-event").fill("invoice.paid")
     await page.locator("#event-invoice\\.paid").check()
     await page.locator("#url").fill("https://tienda.example.com/webhooks")
     await page.locator("#description").fill("Tienda")
@@ -95,7 +95,7 @@ PICTURES = (
     Picture("endpoint", f"/endpoints/{BOOKS}"),
     Picture("endpoint-kinds", "/endpoints/new"),
     Picture("endpoint-new", "/endpoints/new?kind=program", "es", prepare=_search),
-    Picture("endpoint-preview", "/endpoints/new?kind=telegram", prepare=_preview),
+    Picture("endpoint-preview", "/endpoints/new?kind=telegram", prepare=_preview, top="#event-tree"),
     Picture("endpoint-secret", "/endpoints/new?kind=program", prepare=_add),
     Picture("deliveries", "/deliveries"),
     Picture("deliveries-phone", "/deliveries", "es", size=PHONE),

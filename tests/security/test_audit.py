@@ -83,6 +83,7 @@ CHANGES: dict[str, Callable[[OutboxStore], Change]] = {
     "remove_quarantined": lambda o: lambda **note: o.remove_quarantined("q1", **note),
     "expunge": lambda o: lambda **note: o.expunge(["evt_2"], NOW, **note),
     "remove_endpoint": lambda o: lambda **note: o.remove_endpoint("ep_a", NOW, **note),
+    "record": lambda o: o.record,
 }
 
 
