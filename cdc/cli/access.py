@@ -17,7 +17,7 @@ from cdc.admin.accounts import LINK_MINUTES, SESSION_MINUTES, Accounts, NewPorta
 from cdc.admin.audit_log import FORMATS, FileCheck, entry_as_json, exported, verify, verify_export
 from cdc.admin.principal import Principal
 from cdc.cli.admin import actor, opened_access, with_accounts
-from cdc.cli.app import CommandGroup, CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session, translate
 from cdc.cli.delivery import moment
 from cdc.cli.environment import quiet_configuration, run_async
 from cdc.cli.output import (
@@ -535,7 +535,7 @@ def verify_(session: CommandSession, file: Path | None) -> int:
         echo(check.broken)
         return 1
     head = check.chain.head
-    echo(f"{described(check)}.{f' The last one is {head.number}, {head.hash}.' if head is not None else ''}")
+    echo(f"{translate(described(check))}.{f' The last one is {head.number}, {head.hash}.' if head is not None else ''}")
     if check.without_hash:
         say(without_hash(check))
     return 0

@@ -38,9 +38,14 @@ class CommandSession:
     as_json: bool = False
 
     @cached_property
+    def language(self) -> str:
+        """The code of the language that this command speaks."""
+        return chosen(os.environ, "" if os.environ.get(VARIABLE) else self._configured_language())
+
+    @cached_property
     def messages(self) -> Messages:
-        """The program's sentences in the language of this command."""
-        return terminal_messages(chosen(os.environ, "" if os.environ.get(VARIABLE) else self._configured_language()))
+        """The program's sentences in that language."""
+        return terminal_messages(self.language)
 
     def _configured_language(self) -> str:
         """Return ``language`` under ``[process]``, without reading and checking the whole configuration: help and the

@@ -34,7 +34,6 @@ from cdc.cli.output import (
     print_table,
     say,
     short_time,
-    terminal_language,
     yes_option,
 )
 from cdc.config import Config
@@ -230,7 +229,7 @@ def explain(
     if as_json:
         print_json(ExplanationResource.from_explanation(found).model_dump(mode="json"))
         return
-    here = language(terminal_language(), datetime.now().astimezone().tzinfo or UTC)
+    here = language(session.language, datetime.now().astimezone().tzinfo or UTC)
     sentence, step = found.texts(here.text, here.message, here.moment)
     ids = {"entity": found.values["event"].rpartition(".")[0], **asdict(found), **found.values}
     command = _NEXT.get(found.reason, "") % ids

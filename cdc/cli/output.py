@@ -32,15 +32,8 @@ _GAP, _EMPTY, _INDENT, _DOT = "  ", "-", "  ", " · "
 #: Characters of a column below which wrapped text, and text without its middle, is not readable.
 _NARROWEST, _SHORTEST = 24, 8
 
-#: Variables that choose the language of texts for people, the first that is set.
-_LANGUAGE_VARIABLES = ("CDC_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
-
-
-def terminal_language() -> str:
-    """Return the code of the language that the environment chooses: ``es`` of ``es_ES.UTF-8``."""
-    chosen = next((value for name in _LANGUAGE_VARIABLES if (value := os.environ.get(name))), "")
-    return chosen[:2].lower()
-
+#: Values of one word that are no names.
+_WORDS = ("all", "any", "never", "none")
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
@@ -227,8 +220,8 @@ def _cell(value: object) -> Styled:
         return Styled(f"{value:g}", "")
     if isinstance(value, tuple | list):
         return Styled(", ".join(_cell(each).text for each in value) or _EMPTY, "")
-    text = str(value)  # one word is a name or an identifier, which options and other programs take
-    return Styled(printable_line(translate(text) if " " in text else text), "")
+    text = str(value)  # one word is a name or an identifier, which options and other programs take, but for these
+    return Styled(printable_line(translate(text) if " " in text or text in _WORDS else text), "")
 
 
 def local_time(time: datetime) -> str:

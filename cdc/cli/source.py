@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cdc.cli.admin import actor, with_admin
-from cdc.cli.app import CommandGroup, CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session, translate
 from cdc.cli.config import accounts_option
 from cdc.cli.environment import of_each, opened_outbox, quiet_configuration, run_async, select_sources, sources_option
 from cdc.cli.output import (
@@ -100,7 +100,8 @@ def scan_(
         )
         return
     for each in found:
-        say(f"{each.path}: {each.name or 'left out: ' + each.why}{f', {each.database}' if each.name else ''}")
+        found_as = f"{each.name}, {translate(each.database)}" if each.name else translate(f"left out: {each.why}")
+        say(f"{each.path}: {found_as}")
     if dry_run:
         print_script(text)
     elif new:

@@ -226,13 +226,14 @@ def _carry_out_one(
     elif not dry_run:
         ask()
         several, said = _alike(plan), set[str]()
+        session = click.get_current_context().find_object(CommandSession) or CommandSession()  # not in other threads
 
         def progress(line: str) -> None:
             """Report the same work on several tables once, when it begins."""
             text = several.get(line, line)
             if text == line or text not in said:
                 said.add(text)
-                say(fitting(f"{source.name}: {translate(text)}", "  ", err=True))
+                say(fitting(f"{source.name}: {session.messages.lines(text)}", "  ", err=True))
 
         installer.apply(plan, progress)
         say(f"{source.name}: {translate(done)}")

@@ -26,6 +26,7 @@ from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.facturascripts_api import TOKEN, Api, serving
+from support.foreign_words import foreign_words
 from support.grants import PrintedGrants
 from support.ports import free_port
 from support.waiting import HANG_SECONDS
@@ -83,6 +84,40 @@ async def test_by_flags_alone_then_the_first_event_arrives(
     assert "Nothing to do." in again.stderr
     endpoints = json.loads(consumer.run("endpoint", "list", "--json"))["endpoints"]
     assert len(endpoints) == 1
+
+
+async def test_in_spanish_nothing_is_half_translated(
+    mariadb_erp: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From nothing to a delivery, a receiver that fails, the checks, and removal: all that a person reads."""
+    monkeypatch.setenv("CDC_LANG", "es")
+    folder, inbox = _facturascripts(tmp_path / "fs", mariadb_erp), Inbox()
+    async with receiving(inbox) as url:
+        shown = await asyncio.to_thread(
+            _cdc, folder, "setup", "--facturascripts", "config.php", "--to", url, "--events", "customer.*", "--yes"
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert "Paso 1 de 6: buscar FacturaScripts" in shown.stderr
+        read = shown.stderr + shown.stdout
+        async with Consumer(folder).running():
+            mariadb_erp.execute(INSERT)
+            await inbox.until_count(2)
+            read += _cdc(folder, "doctor").stdout
+    endpoint = json.loads(_cdc(folder, "endpoint", "list", "--json").stdout)["endpoints"][0]["id"]
+    commands = [
+        *("doctor", f"endpoint test {endpoint}", f"endpoint show {endpoint}", "endpoint list", "delivery list"),
+        *("event list", "source list", "table list", "table list --captured", "backfill --list", "quarantine list"),
+        *("user list", "token list", "audit list", "audit verify", "worker list", "due", "setup --yes", "explain FAC1"),
+        *(f"endpoint update {endpoint} --url ftp://x", f"endpoint add {url} --events invoice.payd", "config show"),
+        *(f"endpoint disable {endpoint}", "backfill clientes --dry-run", f"endpoint remove {endpoint} --yes"),
+        *("source scan .", "uninstall-triggers --yes", "install-slot", "doctor"),
+    ]
+    for command in commands:
+        done = _cdc(folder, *command.split())
+        read += f"\n$ {command}\n{done.stdout}{done.stderr}"
+    read = re.sub(r"mariadb \S+ from Debian|^(Error|Detalle).*\[Errno.*", "", read)
+    lines = {line: found for line in read.splitlines() if (found := foreign_words(line, "es"))}
+    assert not lines
 
 
 async def test_the_printed_commands_do_the_same(postgres_erp: Database, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from cdc.cli.app import cdc as application
 from cdc.cli.doctor import MARKS
 from cdc.database.sqlfile import load
 from cdc.language import DEFAULT, LANGUAGES, sentences
+from cdc.model.endpoint import OPTIONS
 from support.messages import po_bytes
 from support.source_texts import ROOT, VALUE, Scope, SourceModule, Texts, class_of, function_of, modules, name_of
 
@@ -71,6 +72,7 @@ ON_THE_PAGE: Final = (
 #: Calls besides errors → which of their arguments are messages.
 _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
     "Finding": (0, 2, 3, "check", "detail", "fix"),
+    "Proof": (0,),
     "Step": (0,),
     "Answer": ("error",),
     "Attempt": ("error",),
@@ -205,6 +207,19 @@ _SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
     "translate": (0,),
     "Verification": (1,),
 }
+#: Values that are words, not names; and what a check is about.
+_ONE_WORD: Final = (
+    "all",
+    "any",
+    "never",
+    "none",
+    "audit log",
+    "batches",
+    "endpoint {1}",
+    "language",
+    "rate",
+    "retries",
+)
 #: Calls of commands → how many of their first arguments name a check and what it is about.
 _NAMES: Final = {"Check": 1, "Finding": 1, "_failed": 2}
 #: Functions and constants with texts for a terminal that are not passed where they are written.
@@ -221,9 +236,11 @@ _SPOKEN: Final[dict[str, tuple[str, ...]]] = {
         "retries_text",
     ),
     "cli/setup.py": ("_INTRODUCTION",),
+    "config/write.py": ("_found",),
+    "runtime/capture.py": ("coverage", "_why_not", "recommend"),
 }
 #: A text with fewer letters of its own would fit others: ``{1} of {2}``.
-_VAGUE: Final = 3
+_VAGUE: Final = 2
 #: Texts of click and pydantic, in help and errors.
 _LIBRARIES: Final = (
     "(dynamic)",
@@ -349,7 +366,12 @@ def _of_configuration(module: SourceModule) -> Iterator[tuple[int, str]]:
 def _titles() -> Iterator[str]:
     """Yield the titles of tables and of groups of commands, and the names of fields and checks, also those of one
     word."""
-    yield from (*SECTIONS, *(word for word, _ in MARKS.values()))
+    yield from (
+        *SECTIONS,
+        *(word for word, _ in MARKS.values()),
+        *_ONE_WORD,
+        *(name.replace("_", " ") for name in OPTIONS),
+    )
     for path, module in modules().items():
         if not path.startswith(("cli/", "demo/")):
             continue

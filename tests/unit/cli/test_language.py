@@ -12,25 +12,8 @@ from click.testing import CliRunner, Result
 
 from cdc.cli.app import CommandSession, cdc
 from cdc.language import LANGUAGES, chosen, messages, terminal_messages
+from support.foreign_words import foreign_words
 from support.program_messages import catalogue, missing
-
-#: Words that no sentence does without, and that the other language does not have.
-_WORDS = {
-    "en": "the of and is are was to with for from this that not its it been which when an by cannot does there than",
-    "es": "el la los las un una de del que para con por sin se su sus está y al lo como cada",
-}
-_OTHER = {"en": "es", "es": "en"}
-#: What is the same in each language: quoted words, commands with their options, SQL, addresses, names in capitals.
-_NOT_PROSE = re.compile(
-    r"`[^`]*`|«[^»]*»|\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\S*[=:/@_{}()|<>*]\S*|--?[a-z][\w-]*|\bcdc [a-z-]+"
-    r"|\b[A-Z]{2,}\w*|nats stream.*"
-)
-
-
-def _foreign(text: str, language: str) -> list[str]:
-    """Return the function words of the other language in a text."""
-    words = re.findall(r"\b[^\W\d_]+\b", _NOT_PROSE.sub(" ", text).lower())
-    return [word for word in words if word in _WORDS[_OTHER[language]].split()]
 
 
 def run_cli(*arguments: str) -> Result:
@@ -67,7 +50,7 @@ def test_no_message_is_half_translated(language: str) -> None:
     for name, translator in (("program", messages(language)), ("terminal", terminal_messages(language))):
         for text in (str(message.id) for message in catalogue("es", name) if message.id):
             shown = translator.lines(re.sub(r"\{(\d)\}", r"x\1", text))
-            if found := _foreign(shown, language):
+            if found := foreign_words(shown, language):
                 wrong[text] = (found, shown)
     assert not wrong
 
@@ -88,7 +71,7 @@ def test_no_help_page_is_half_translated(language: str, monkeypatch: pytest.Monk
     for context in _commands(cdc, click.Context(cdc, info_name="cdc", obj=CommandSession(), terminal_width=10_000)):
         with context.scope(cleanup=False):
             page, pages = context.get_help(), pages + 1
-        if found := _foreign(page, language):
+        if found := foreign_words(page, language):
             wrong[context.command_path] = found
         assert page.startswith("Uso: cdc" if language == "es" else "Usage: cdc")
     assert not wrong
@@ -104,7 +87,7 @@ def test_configuration_chooses_the_language_of_errors_but_not_of_json(
     monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
     spanish = run_cli("--config", str(file), "endpoint", "list")
     assert spanish.stderr.startswith("Error: No existe la bandeja de salida ")
-    assert not _foreign(spanish.stderr.replace(str(file.parent), ""), "es")
+    assert not foreign_words(spanish.stderr.replace(str(file.parent), ""), "es")
     english = run_cli("--config", str(file), "endpoint", "list", "--json")
     assert '"message": "There is no outbox ' in english.stderr
     monkeypatch.setenv("CDC_LANG", "en")
@@ -126,4 +109,4 @@ def test_errors_of_the_command_line_itself(arguments: list[str], said: str, monk
     shown = run_cli(*arguments)
     assert shown.exit_code == 2
     assert said in shown.stderr
-    assert not _foreign(shown.stderr, "es")
+    assert not foreign_words(shown.stderr, "es")
