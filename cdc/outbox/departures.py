@@ -21,13 +21,14 @@ from cdc.model.clock import Clock
 from cdc.model.endpoint import Endpoint, EndpointChange, Order, public_url, redacted
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.audit import noting
+from cdc.outbox.base import Fence
 from cdc.outbox.database import Database, Row
 from cdc.outbox.dispatch import join_keys, rebalance
 from cdc.outbox.endpoints import OpenedEndpoints, opened
 from cdc.outbox.endpoints import remove as remove_endpoint
 from cdc.outbox.log import ACTIVE, WAITING
+from cdc.outbox.relay import advance, set_states
 from cdc.outbox.relay import position as position_of
-from cdc.outbox.relay import set_states
 from cdc.outbox.shared import ordering_key, position_moved
 from cdc.outbox.store import OutboxStore, Via
 from cdc.outbox.transfer import COLUMNS, TransferPart
@@ -364,8 +365,7 @@ def mover_of(move: str) -> str:
 
 
 async def set_position(db: Database, source: str, wanted: Position, expected: Position | None) -> None:
-    place = {"position": wanted, "expected": expected, "fenced": True, "epoch": None}
-    if not await db.write("set_position", source=source, **place):
+    if not await advance(db, {source: (wanted, Fence(expected))}):
         raise position_moved(source)
 
 

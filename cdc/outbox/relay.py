@@ -3,7 +3,9 @@ progress of backfills and changes in quarantine, which are read and ended here t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Final
@@ -14,12 +16,13 @@ from cdc.model.audit import Note
 from cdc.model.backfill import Backfill, BackfillState
 from cdc.model.change import BackfillStep, Operation, Position, Quarantined, SnapshotChange, SnapshotRow
 from cdc.model.delivery import LeasedDelivery
+from cdc.model.errors import PositionMoved
 from cdc.model.event import Event, event_payload
 from cdc.outbox.audit import record
 from cdc.outbox.base import Fence, HandOver, Stored
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import merge_keys
-from cdc.outbox.shared import check_fence, delivery_id, no_backfill, ordering_key, position_moved
+from cdc.outbox.shared import delivery_id, no_backfill, ordering_key, position_moved
 
 #: The owner of the states that note the readers' sessions; the name of no source.
 READERS: Final = "reading sessions"
@@ -55,78 +58,123 @@ async def note_reading_session(db: Database, source: str, session: str) -> None:
     await set_states(db, READERS, {source: session})
 
 
-async def store(
-    db: Database,
-    source: str,
-    reached: Position,
-    events: Sequence[Written],
-    *,
-    changed_states: Mapping[str, str | None],
-    now: datetime,
-    kept: SnapshotChange | None = None,
-    step: BackfillStep | None = None,
-    quarantined: Sequence[Quarantined] = (),
-    fence: Fence | None = None,
-    note: Note = (),
-    hand_over: HandOver | None = None,
-) -> Stored:
-    if kept is not None:
-        check_fence(source, await position(db, source), kept, None)
-    stored = await announce(db, events, now, hand_over) if events else Stored(0, 0)
-    fenced, (expected, epoch) = fence is not None, fence or Fence(None)
-    place = {"position": reached, "fenced": fenced, "expected": expected, "epoch": epoch}
-    if not await db.write("set_position", source=source, **place):
-        raise position_moved(source)
-    await set_states(db, source, changed_states)
-    if kept is not None:
-        await keep_rows(db, source, kept)
-    if step is not None:
-        after = None if step.after is None else orjson.dumps(step.after).decode()
-        progress = {"row_count": step.rows, "place": after, "finished": step.finished}
-        await db.write("advance_backfill", id=step.job, **progress, now=now)
-    if quarantined:
-        await add_quarantined(db, source, quarantined, now)
-    if note:
-        await record(db, note)
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A `cdc.outbox.store.OutboxStore.store`."""
+
+    source: str
+    position: Position
+    events: Sequence[Written]
+    states: Mapping[str, str | None]
+    now: datetime
+    kept: SnapshotChange | None = None
+    step: BackfillStep | None = None
+    quarantined: Sequence[Quarantined] = ()
+    fence: Fence | None = None
+    note: Note = ()
+    hand_over: HandOver | None = None
+
+
+async def store(db: Database, *requests: StoreRequest) -> list[Stored | PositionMoved]:
+    """Store what each source, named once, has to; nothing of those whose fence does not hold."""
+    stored: dict[str, Stored | PositionMoved] = {}
+    for each in requests:
+        if each.kept is not None and each.kept.behind != await position(db, each.source):
+            stored[each.source] = position_moved(each.source)
+    storing = [each for each in requests if each.source not in stored]
+    moved = await advance(db, {each.source: (each.position, each.fence) for each in storing})
+    stored |= {each.source: position_moved(each.source) for each in storing if each.source not in moved}
+    storing = [each for each in storing if each.source in moved]
+    counts = await _add_events(db, storing) if any(each.events for each in storing) else [Stored(0, 0)] * len(storing)
+    for each, count in zip(storing, counts, strict=True):
+        stored[each.source] = count
+        await set_states(db, each.source, each.states)
+        if each.kept is not None:
+            await keep_rows(db, each.source, each.kept)
+        if each.step is not None:
+            after = None if each.step.after is None else orjson.dumps(each.step.after).decode()
+            progress = {"row_count": each.step.rows, "place": after, "finished": each.step.finished}
+            await db.write("advance_backfill", id=each.step.job, **progress, now=each.now)
+        if each.quarantined:
+            await add_quarantined(db, each.source, each.quarantined, each.now)
+        if each.note:
+            await record(db, each.note)
+    return [stored[each.source] for each in requests]
+
+
+async def advance(db: Database, positions: Mapping[str, tuple[Position, Fence | None]]) -> set[str]:
+    """Set positions of sources, as far as their fences hold.  Return the sources whose position it is now."""
+    fences = [fence or Fence(None) for _, fence in positions.values()]
+    columns: dict[str, Sequence[object]] = {
+        "source": list(positions),
+        "position": [reached for reached, _ in positions.values()],
+        "fenced": [fence is not None for _, fence in positions.values()],
+        "expected": [fence.position for fence in fences],
+        "epoch": [fence.epoch for fence in fences],
+    }
+    return {source for (source,) in await db.rows_each("set_position", columns)} if positions else set()
+
+
+async def announce(db: Database, events: Sequence[Written], now: datetime) -> Stored:
+    """Store events that come from no source, with their deliveries."""
+    (stored,) = await _add_events(db, [StoreRequest("", Position(""), events, {}, now)])
     return stored
 
 
-async def announce(db: Database, events: Sequence[Written], now: datetime, hand_over: HandOver | None = None) -> Stored:
-    """Store events with their deliveries."""
+async def _add_events(db: Database, requests: Sequence[StoreRequest]) -> list[Stored]:
+    """Store the events of requests in order, with their deliveries."""
+    owners: dict[str, int] = {}  # of an event's id: the request
+    for number, each in enumerate(requests):
+        for event, _ in each.events:
+            owners.setdefault(event.id, number)
+    now = max(each.now for each in requests)
+    events = [event for each in requests for event in each.events]
     ledger = await db.ledger([event.id for event, _ in events])
     new = await insert_events(db, events, ledger)
     made = await insert_deliveries(db, new, ledger, now)
-    leased = await _lease_new(db, made, new, events, now, hand_over) if hand_over is not None and made else ()
+    leased = await _lease_new(db, made, new, requests, owners, now) if made else ()
     if len(made) > len(leased) and db.notifies:
         db.due()
-    return Stored(len(new), len(made), leased)
+    stored = Counter(owners[event.id] for event in new.values())
+    deliveries = Counter(owners[new[sequence].id] for sequence, *_ in made)
+    return [
+        Stored(stored[number], deliveries[number], tuple(each for each in leased if owners[each.event_id] == number))
+        for number in range(len(requests))
+    ]
 
 
 async def _lease_new(
     db: Database,
     made: Iterable[_Made],
     new: Mapping[int, Event],
-    events: Sequence[Written],
+    requests: Sequence[StoreRequest],
+    owners: Mapping[str, int],
     now: datetime,
-    hand_over: HandOver,
 ) -> Sequence[LeasedDelivery]:
+    """Lease deliveries that were made.  Several requests share the number that one may have leased."""
+    offers = {number: each.hand_over for number, each in enumerate(requests) if each.hand_over is not None}
+    if not offers:
+        return ()
+    room = {number: max(offer.most // len(offers), 1) for number, offer in offers.items()}
     first = dict[int, int]()  # endpoint → sequence of its first event
     for sequence, endpoint, _ in made:
-        if endpoint not in first:
-            if len(first) == hand_over.most:
-                break
+        number = owners[new[sequence].id]
+        if endpoint not in first and room.get(number):
             first[endpoint] = sequence
+            room[number] -= 1
+    if not first:
+        return ()
+    until, full = min(each.until for each in offers.values()), {name for each in offers.values() for name in each.full}
     columns = {"event": list(first.values()), "endpoint": list(first)}
-    parameters = {"worker": hand_over.worker, "until": hand_over.until, "full": list(hand_over.full), "now": now}
-    payloads = {event.id: payload for event, payload in reversed(events)}  # of an id that is there twice the first
+    parameters = {"worker": next(iter(offers.values())).worker, "until": until, "full": list(full), "now": now}
+    # of an id that is there twice the first
+    payloads = {event.id: payload for each in reversed(requests) for event, payload in reversed(each.events)}
     leased = []
     for number, sequence, endpoint_id in await db.rows_each("lease_new", columns, **parameters):
         event = new[sequence]
         shown = event.id, event.name, event.record
         leased.append(
-            LeasedDelivery(
-                delivery_id(number), endpoint_id, *shown, 1, hand_over.until, payloads[event.id], event.source
-            )
+            LeasedDelivery(delivery_id(number), endpoint_id, *shown, 1, until, payloads[event.id], event.source)
         )
     return tuple(leased)
 

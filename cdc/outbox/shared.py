@@ -16,12 +16,11 @@ from typing import Final
 
 import orjson
 
-from cdc.model.change import Position, SnapshotChange
 from cdc.model.endpoint import Endpoint, Order
 from cdc.model.errors import NotFound, PositionMoved, UsageError
 from cdc.model.event import OPERATIONS, TESTS, Event, matches, selects
 from cdc.model.selection import stored
-from cdc.outbox.base import Fence, StoredEvent
+from cdc.outbox.base import StoredEvent
 
 #: The substitute for NUL where a store cannot hold it.
 NO_NUL: Final = "\ufffd"
@@ -186,12 +185,6 @@ def cursor_of(text: str) -> tuple[int, int] | None:
     """Sequence and delivery number of `place_text`; None when the text is no such place."""
     match = _PLACE.fullmatch(text)
     return None if match is None else (int(match[1]), int(match[2]))
-
-
-def check_fence(source: str, stored: Position | None, kept: SnapshotChange | None, fence: Fence | None) -> None:
-    """Raise `PositionMoved` when a change of kept rows, or a fence, is behind another position than the stored one."""
-    if (kept is not None and kept.behind != stored) or (fence is not None and fence.position != stored):
-        raise position_moved(source)
 
 
 def position_moved(source: str) -> PositionMoved:

@@ -23,8 +23,10 @@ them, with the connection or transaction that runs each.  Leasing and recording,
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 from functools import wraps
@@ -36,6 +38,7 @@ from cdc.model.backfill import BackfillStore
 from cdc.model.change import BackfillStep, Position, Quarantined, ReaderStore, SnapshotChange, SnapshotStore
 from cdc.model.delivery import DeliveryFilter, PullStore, QueueStore, Replayed, ReplayStore
 from cdc.model.endpoint import Endpoint
+from cdc.model.errors import OutboxError, OutboxLost, OutboxUnavailable, PositionMoved
 from cdc.model.event import Event
 from cdc.model.worker import WorkerStore
 from cdc.outbox import audit, dispatch, log, relay, upkeep
@@ -43,6 +46,7 @@ from cdc.outbox import endpoints as endpoint_work
 from cdc.outbox import replays as replay_work
 from cdc.outbox.base import Fence, HandOver, LimitStore, Replication, Stored
 from cdc.outbox.database import Database
+from cdc.outbox.relay import StoreRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +55,13 @@ D = TypeVar("D", bound=Database)
 
 #: Outcomes that are recorded together at most.
 MOST_OUTCOMES: Final = 1024
+
+
+#: Stores, and events of several, that are stored together at most.
+_MOST_STORES: Final = 64
+_MOST_EVENTS: Final = 500
+#: A store and where its result is awaited.
+_Waiting = tuple[StoreRequest, asyncio.Future[Stored]]
 
 
 class Via(Enum):
@@ -89,12 +100,92 @@ def method(
     return run
 
 
+class StoreQueue:
+    """Stores of a process, one transaction at a time: what comes while one runs is stored by the next, together.
+
+    Each source has its own fence.  Where one of several fails, each is stored again by itself, so that what the outbox
+    cannot hold harms its source only.  ``run``: stores requests of different sources in a transaction."""
+
+    def __init__(self, run: Callable[[Sequence[StoreRequest]], Awaitable[Sequence[Stored | PositionMoved]]]) -> None:
+        self._run = run
+        self._busy = False
+        self._waiting: deque[_Waiting] = deque()
+        self._batch: Sequence[_Waiting] = ()  # of those, what is being stored
+        self._task: asyncio.Task[None] | None = None
+
+    async def add(self, request: StoreRequest) -> Stored:
+        if self._busy:
+            future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+            self._waiting.append((request, future))
+            return await future
+        self._busy = True
+        try:
+            (stored,) = await self._run([request])
+        finally:
+            self._busy = bool(self._waiting)
+            if self._busy:
+                self._task = asyncio.create_task(self._store_waiting())
+        if isinstance(stored, PositionMoved):
+            raise stored
+        return stored
+
+    async def close(self) -> None:
+        """Store nothing more: what still waits fails."""
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        for _, future in (*self._batch, *self._waiting):
+            if not future.done():
+                future.set_exception(OutboxError("The outbox is closed."))
+        self._waiting.clear()
+        self._busy, self._batch = False, ()
+
+    async def _store_waiting(self) -> None:
+        while batch := self._next():
+            self._batch = batch
+            await self._store(batch)
+        self._busy, self._batch, self._task = False, (), None
+
+    def _next(self) -> list[_Waiting]:
+        """Take requests in order, each of another source, and not too much for a transaction."""
+        batch, events = dict[str, _Waiting](), 0
+        while self._waiting:
+            request, future = self._waiting[0]
+            events += len(request.events)
+            if batch and (request.source in batch or len(batch) == _MOST_STORES or events > _MOST_EVENTS):
+                break
+            self._waiting.popleft()
+            if not future.done():  # else its relay has ended
+                batch[request.source] = request, future
+        return list(batch.values())
+
+    async def _store(self, batch: Sequence[_Waiting]) -> None:
+        results: Sequence[Stored | Exception]
+        try:
+            results = await self._run([request for request, _ in batch])
+        except Exception as error:  # noqa: BLE001 - raised where it is awaited
+            if len(batch) > 1 and not isinstance(error, OutboxUnavailable | OutboxLost):
+                for each in batch:
+                    await self._store([each])
+                return
+            results = [error] * len(batch)
+        for (request, future), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                if not future.done():
+                    future.set_exception(result)
+            elif not future.done():
+                future.set_result(result)
+            elif request.hand_over is not None and result.leased:  # nobody else would send them before they expire
+                request.hand_over.take(result.leased)
+
+
 class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotStore, ReaderStore, ABC):
     """An outbox.  ``workers``: the leases by which processes share the sources; None where one process reads all of
     them.  ``limits``: of all processes; None where one process dispatches.  ``most_outcomes``: to be recorded together,
     so that others do not wait long for it."""
 
     most_outcomes = MOST_OUTCOMES
+    _stores: StoreQueue
     runs: Mapping[Via, Run]
     workers: WorkerStore | None = None
     limits: LimitStore | None = None
@@ -162,27 +253,20 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
     ) -> Stored:
         """Store events in order with their deliveries for every endpoint (enabled or not) that wants them, the
         position, the changed states (None removes one), what changed of the rows that are kept, how far a backfill is,
-        unless it has ended, and changes that were skipped, in one transaction.  Raises `PositionMoved`, and stores
-        nothing, when ``kept`` or ``fence`` is behind another position than the stored one, or another process has the
-        lease of the source.  ``hand_over``: the deliveries to lease in it."""
-        merges = any(event.renamed_from is not None for event in events)
-        stored = await self.runs[Via.CHANGE if merges else Via.STORE](
-            relay.store,
-            source,
-            position,
-            relay.written(events),
-            changed_states=states,
-            now=now,
-            kept=kept,
-            step=step,
-            quarantined=quarantined,
-            fence=fence,
-            note=note,
-            hand_over=hand_over,
-        )
+        unless it has ended, and changes that were skipped, in one transaction, with those of other sources that wait
+        for the same (`StoreQueue`).  Raises `PositionMoved`, and stores nothing, when ``kept`` or ``fence`` is behind
+        another position than the stored one, or another process has the lease of the source.  ``hand_over``: the
+        deliveries to lease in it."""
+        made = relay.written(events)
+        one = StoreRequest(source, position, made, states, now, kept, step, quarantined, fence, note, hand_over)
+        stored = await self._stores.add(one)
         if kept is not None and kept.written:
             await self._forget_pages()
         return stored
+
+    async def _store(self, requests: Sequence[StoreRequest]) -> Sequence[Stored | PositionMoved]:
+        merges = any(event.renamed_from is not None for each in requests for event, _ in each.events)
+        return await self.runs[Via.CHANGE if merges else Via.STORE](relay.store, *requests)
 
     async def _forget_pages(self) -> None:
         """Forget cached pages of snapshot rows; called after such rows were written."""

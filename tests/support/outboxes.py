@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from cdc.model.change import Position
@@ -13,7 +15,8 @@ from cdc.model.endpoint import Endpoint, Order
 from cdc.model.event import Event
 from cdc.outbox.base import Stored
 from cdc.outbox.postgres.outbox import PostgresOutbox
-from cdc.outbox.store import OutboxStore
+from cdc.outbox.relay import StoreRequest
+from cdc.outbox.store import OutboxStore, Via
 
 #: So many open outboxes of one database, each as a process of its own has it.
 Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]
@@ -24,6 +27,29 @@ UNFINISHED = (DeliveryState.WAITING, DeliveryState.PENDING, DeliveryState.LEASED
 
 def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+async def stored_together(
+    outbox: OutboxStore, *stores: Coroutine[Any, Any, Stored]
+) -> tuple[list[Stored | BaseException], list[list[str]]]:
+    """Begin stores while another one is under way.  Return their results, and the sources of each transaction."""
+    sources, runs, free = list[list[str]](), outbox.runs, asyncio.Event()
+
+    async def run(via: Via, work: Any, *requests: StoreRequest) -> Any:
+        sources.append([each.source for each in requests])
+        if len(sources) == 1:
+            await free.wait()
+        return await runs[via](work, *requests)
+
+    outbox.runs = {**runs, Via.STORE: partial(run, Via.STORE), Via.CHANGE: partial(run, Via.CHANGE)}
+    first = asyncio.create_task(outbox.store("first", Position("1"), [], {}, NOW))
+    others = [asyncio.create_task(each) for each in stores]
+    await asyncio.sleep(0)  # each waits for the first
+    free.set()
+    results = await asyncio.gather(*others, return_exceptions=True)
+    await first
+    outbox.runs = runs
+    return results, sources[1:]
 
 
 def fixed(position: Position | None) -> Callable[[], Awaitable[Position | None]]:

@@ -50,7 +50,7 @@ from cdc.outbox.postgres.database import (
 from cdc.outbox.postgres.schema import is_installed, migrate_postgres, secret_rights
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import reader_lock, refusal_lock
-from cdc.outbox.store import OutboxStore, Via, method
+from cdc.outbox.store import OutboxStore, StoreQueue, Via, method
 
 #: Seconds that a call may take: less than a lease lasts.
 _CALL: Final = 4.0
@@ -306,6 +306,7 @@ class PostgresOutbox(OutboxStore):
             Via.DISPATCH: partial(self._recording.write, Lock.EXCLUSIVE),
             Via.TIDY: partial(self._upkeep.write, Lock.SHARED),
         }
+        self._stores = StoreQueue(self._store)
         self.limits = PostgresLimits(self._leasing)
         self._listener = Listener(info, shared.token)
         self.workers = self._readers = PostgresWorkers(info, shared)
@@ -336,6 +337,7 @@ class PostgresOutbox(OutboxStore):
             await self._durable.write(Lock.EXCLUSIVE, endpoints.seal_secrets, former=False)
 
     async def close(self) -> None:
+        await self._stores.close()
         await self._listener.close()
         await self._readers.close()
         for session in self._sessions:

@@ -25,7 +25,7 @@ from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.sqlite import dispatch
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, errors_of
 from cdc.outbox.sqlite.file import ProcessLock, copy, keep_private, open_file
-from cdc.outbox.store import MOST_OUTCOMES, OutboxStore, T, Via, method
+from cdc.outbox.store import MOST_OUTCOMES, OutboxStore, StoreQueue, T, Via, method
 
 #: Seconds to wait for another process that writes refusals: a few bytes.
 _TIMEOUT: Final = 10.0
@@ -48,6 +48,7 @@ class SqliteOutbox(OutboxStore):
             SqliteThread(self._path, busy_timeout, box=box),
             SqliteThread(self._path, busy_timeout, _READER_CACHE, box),
         )
+        self._stores = StoreQueue(self._store)
         self._seen: tuple[int, int] | None = None
         self._dispatch_lock = ProcessLock(self._path)
         self._readers: dict[str, ProcessLock] = {}
@@ -80,6 +81,7 @@ class SqliteOutbox(OutboxStore):
             raise
 
     async def close(self) -> None:
+        await self._stores.close()
         self._dispatch_lock.release()
         for reader in self._readers.values():
             reader.release()

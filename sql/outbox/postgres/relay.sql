@@ -62,17 +62,27 @@ ON CONFLICT (source, name) DO UPDATE SET value = excluded.value
 DELETE FROM cdc_outbox.source_state WHERE source = :source AND name = ANY (:name::text[])
 
 -- name: set_position
--- Where a source is.  Changes no row where fenced and another position than the expected one is stored, or where
--- another worker reads the source now: :epoch is that of the lease (NULL: of a process that has none).
+-- Where sources are.  Changes no row where fenced and another position than the expected one is stored, or where
+-- another worker reads the source now: :epoch is that of the lease (NULL: of a process that has none).  The sources whose
+-- rows it changed.
 INSERT INTO cdc_outbox.source_position AS stored (source, position)
-SELECT :source, :position
+SELECT given.source, given.position
+FROM unnest(:source::text[], :position::text[], :fenced::boolean[], :expected::text[], :epoch::bigint[])
+     AS given (source, position, fenced, expected, epoch)
 WHERE (
-    NOT :fenced
-    OR :expected::text IS NULL
-    OR EXISTS (SELECT 1 FROM cdc_outbox.source_position WHERE source = :source)
+    NOT given.fenced
+    OR given.expected IS NULL
+    OR EXISTS (SELECT FROM cdc_outbox.source_position AS its WHERE its.source = given.source OFFSET 0)
 ) AND (
-    :epoch::bigint IS NULL
-    OR EXISTS (SELECT 1 FROM cdc_outbox.source_lease AS lease WHERE lease.source = :source AND lease.epoch = :epoch)
+    given.epoch IS NULL
+    OR EXISTS (
+        SELECT FROM cdc_outbox.source_lease AS lease WHERE lease.source = given.source AND lease.epoch = given.epoch
+        OFFSET 0
+    )
 )
 ON CONFLICT (source) DO UPDATE SET position = excluded.position
-WHERE NOT :fenced OR stored.position = :expected
+WHERE EXISTS (
+    SELECT FROM unnest(:source::text[], :fenced::boolean[], :expected::text[]) AS its (source, fenced, expected)
+    WHERE its.source = stored.source AND (NOT its.fenced OR its.expected = stored.position)
+)
+RETURNING source

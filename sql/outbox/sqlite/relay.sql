@@ -1,5 +1,6 @@
 -- name: set_position
--- Where a source is.  Changes no row where fenced and another position than the expected one is stored.
+-- Where a source is.  Changes no row where fenced and another position than the expected one is stored.  The source, if
+-- it changed its row.
 INSERT INTO source_position AS stored (source, position)
 SELECT :source, :position
 WHERE NOT :fenced
@@ -7,6 +8,7 @@ WHERE NOT :fenced
     OR EXISTS (SELECT 1 FROM source_position WHERE source = :source)
 ON CONFLICT (source) DO UPDATE SET position = excluded.position
 WHERE NOT :fenced OR stored.position = :expected
+RETURNING source
 
 -- name: known_events
 -- Which of the ids in a JSON list are stored.

@@ -78,7 +78,7 @@ VALUES: dict[str, Any] = {
 LISTS: dict[str, Any] = {
     "payload": [b"x"], "time": [NOW], "dues": [NOW], "starts": [NOW], "durations": [0.5], "states": [2],
     "numbers": [1], "statuses": [200], "sequences": [1000], "endpoints": [1], "lanes": [7], "deliveries": [3],
-    "events": [1], "delivered": [True], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
+    "events": [1], "delivered": [True], "fenced": [True], "since": [NOW], "period_start": [NOW], "period_end": [NOW],
 }  # fmt: skip
 #: statements that name the endpoint by its id
 _BY_ID = (

@@ -15,9 +15,12 @@ from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import EndpointChange, Order
+from cdc.model.errors import OutboxUnavailable, PositionMoved
 from cdc.model.event import OPERATIONS, Event
 from cdc.outbox import relay
+from cdc.outbox.base import Fence, HandOver, Stored
 from cdc.outbox.postgres import dispatch
+from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
 from support.outboxes import (
@@ -35,6 +38,7 @@ from support.outboxes import (
     state_of,
     states_of,
     store,
+    stored_together,
 )
 from support.waiting import HANG_SECONDS
 
@@ -148,6 +152,46 @@ async def test_store_and_finish_wait_for_each_other_only_where_they_share_a_reco
         go_on.set()
         await asyncio.gather(storing, finishing)
     assert await states_of(two, 3, 4, 5) == "delivered pending pending"
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_server_cut_at_the_commit_of_a_group_that_handed_over(
+    processes: Processes, postgres_outbox_db: Database, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> None:
+    """All of it is there or nothing; what was leased for the process is sent once the lease has expired."""
+    (outbox,) = await processes(1)
+    for source in ("a", "b"):
+        await outbox.add_endpoint(endpoint(f"ep_{source}", sources=(source,)))
+
+    async def put(number: int, source: str) -> Stored:
+        offer = HandOver("w", at(60), (), 8, lambda _: None)
+        mine = [event(number, source=source)]
+        return await outbox.store(source, Position("1"), mine, {}, NOW, fence=Fence(None), hand_over=offer)
+
+    script, commits = PostgresDatabase.script, itertools.count()
+    cut = f"SELECT pg_terminate_backend(%s, {int(HANG_SECONDS) * 1000})"
+
+    async def scripted(db: PostgresDatabase, text: str) -> None:
+        second = text.endswith("COMMIT") and next(commits) == 1
+        if second and committed:
+            await script(db, text)
+            text = "SELECT 1"
+        if second:
+            assert await asyncio.to_thread(postgres_outbox_db.execute, cut, [db.connection.info.backend_pid]) == [
+                (True,)
+            ]
+        await script(db, text)
+
+    async with asyncio.timeout(HANG_SECONDS):
+        with monkeypatch.context() as patched:
+            patched.setattr(PostgresDatabase, "script", scripted)
+            results, transactions = await stored_together(outbox, put(1, "a"), put(2, "b"))
+        assert (transactions, [type(each) for each in results]) == ([["a", "b"]], [OutboxUnavailable] * 2)
+        again = await asyncio.gather(put(1, "a"), put(2, "b"), return_exceptions=True)
+    assert [type(each) for each in again] == [PositionMoved if committed else Stored] * 2
+    assert sorted(each.id for each in await outbox.events(9)) == ["evt_1", "evt_2"]
+    assert await lease(outbox, at(59)) == []
+    assert [(each.event_id, each.attempt) for each in await lease(outbox, at(60))] == [("evt_1", 2), ("evt_2", 2)]
 
 
 async def test_no_delivery_is_leased_twice(processes: Processes) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.errors import OutboxError, OutboxUnavailable
+from cdc.outbox.base import Stored
 from cdc.outbox.shared import delivery_number
 from cdc.outbox.sqlite.database import SqliteDatabase, SqliteThread, Work, finished
 from cdc.outbox.sqlite.outbox import SqliteOutbox
@@ -116,9 +117,10 @@ class SimulatedThread(SqliteThread):
         """Note what was committed."""
         history = self._disk.history
         if what == "store":
-            source, position, _ = args
-            history.note(f"position {source} {position}")
-            history.positions.append((history.clock(), self.link.process.name, position))
+            for request, stored in zip(args, result, strict=True):
+                if isinstance(stored, Stored):
+                    history.note(f"position {request.source} {request.position}")
+                    history.positions.append((history.clock(), self.link.process.name, request.position))
         elif what == "finish":
             self._tell_finished(args[1])
         elif what == "lease":
