@@ -144,6 +144,7 @@ class StoreQueue:
         while batch := self._next():
             self._batch = batch
             await self._store(batch)
+            await asyncio.sleep(0)  # what the same sources store next may join
         self._busy, self._batch, self._task = False, (), None
 
     def _next(self) -> list[_Waiting]:
