@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +18,7 @@ from cdc.cli.environment import of_each, opened_outbox, quiet_configuration, run
 from cdc.cli.output import (
     confirm_loss,
     counted,
+    fitting,
     json_option,
     print_json,
     print_script,
@@ -25,9 +27,21 @@ from cdc.cli.output import (
     say,
     yes_option,
 )
-from cdc.config import DEFAULT_FILE, Config, find_config, load_config
-from cdc.config.write import ScannedInstallation, account_options, append, as_toml, scan, write_passwords
+from cdc.config import DEFAULT_FILE, Config, SourceConfig, find_config, load_config
+from cdc.config.write import (
+    InstallationFacts,
+    ScannedInstallation,
+    account_options,
+    append,
+    as_toml,
+    scan,
+    with_names,
+    write_passwords,
+)
 from cdc.runtime import capture, outboxes
+
+#: Databases that are asked at the same time.
+_AT_ONCE: Final = 8
 
 
 @click.group(cls=CommandGroup)
@@ -59,10 +73,24 @@ def list_sources(session: CommandSession, text: str, limit: int | None, after: s
     "--depth", type=click.IntRange(0, 50), default=6, show_default=True, help="How many folders deep to search."
 )
 @click.option(
-    "--capture", type=click.Choice(["triggers", "binlog", "logical"]), help="How to capture their changes [triggers]."
+    "--capture",
+    "mode",
+    type=click.Choice(["triggers", "binlog", "logical"]),
+    help="How to capture their changes [triggers].",
+)
+@click.option(
+    "--name",
+    "pattern",
+    default="",
+    metavar="PATTERN",
+    help="Names of {folder}, {site}, {company}, {database} [as fits].",
+)
+@click.option(
+    "--check/--no-check", default=True, help="Ask each database whether its changes can be captured [--check]."
 )
 @accounts_option
 @click.option("--dry-run", is_flag=True, help="Print the sources and change nothing.")
+@yes_option
 @json_option
 @pass_session
 def scan_(
@@ -70,38 +98,39 @@ def scan_(
     *,
     paths: tuple[Path, ...],
     depth: int,
-    capture: str | None,
+    mode: str | None,
+    pattern: str,
+    check: bool,
     accounts: Path | None,
     dry_run: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Find FacturaScripts installations and add them as sources.
 
-    Searches for config.php below each PATH.  Existing sources stay as they are, so you can run it again for new
-    installations; then send SIGHUP to `cdc run`.  Accounts of --accounts need not exist: `cdc grants` prints the SQL
-    that creates them, with these passwords.
+    Searches for config.php below each PATH, names the sources by folder, site or company, shows what would be added,
+    and asks on a terminal.  Existing sources stay as they are, so you can run it again for new installations; then send
+    SIGHUP to `cdc run`.  Accounts of --accounts need not exist: `cdc grants` prints the SQL that creates them, with
+    these passwords.
     """
     present = quiet_configuration(session) if _file(session).exists() else Config()
     found = scan(paths, present, depth)
+    facts = _examined(found, mode) if check else {}
+    found = with_names(found, present.source, pattern, facts)
     new = [each for each in found if each.name]
-    own = {} if accounts is None else {e.name: account_options(e.name, e.engine, capture, accounts) for e in new}
-    text = as_toml(found, {} if capture is None else {"capture": capture}, own)
+    own = {} if accounts is None else {e.name: account_options(e.name, e.engine, mode, accounts) for e in new}
+    text = as_toml(found, {} if mode is None else {"capture": mode}, own)
+    if not as_json:
+        _show_found(found, facts, table=not dry_run)
     if new and not dry_run:
+        confirm_loss(lambda: f"Add {counted(len(new), 'source')} to {_file(session)}?", yes=yes)
         for options in own.values():
             write_passwords(options)
         append(_file(session), text)
     if as_json:
-        print_json(
-            {
-                "found": [_installation_as_json(each) for each in found],
-                "written": bool(new) and not dry_run,
-                "toml": text,
-            }
-        )
+        listed = [_installation_as_json(each, facts) for each in found]
+        print_json({"found": listed, "written": bool(new) and not dry_run, "toml": text})
         return
-    for each in found:
-        found_as = f"{each.name}, {translate(each.database)}" if each.name else translate(f"left out: {each.why}")
-        say(f"{each.path}: {found_as}")
     if dry_run:
         print_script(text)
     elif new:
@@ -113,6 +142,35 @@ def scan_(
     for name, known in present.source.items():
         if known.facturascripts is not None and not os.access(known.facturascripts, os.R_OK):
             say(f"{name}: {known.facturascripts} cannot be read. Correct [source.{name}], or remove it.")
+
+
+def _examined(found: Sequence[ScannedInstallation], mode: str | None) -> dict[Path, InstallationFacts]:
+    """Ask the databases of those that become sources, several at once."""
+    sources = {
+        each.path: SourceConfig.model_validate({"facturascripts": each.path, "capture": mode or "triggers"})
+        for each in found
+        if each.name
+    }
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(sources, pool.map(capture.survey, sources.values()), strict=True))
+
+
+def _show_found(found: Sequence[ScannedInstallation], facts: Mapping[Path, InstallationFacts], *, table: bool) -> None:
+    """Show a table on standard output, or lines beside a script; then what is wrong, and what is left out."""
+    new = [each for each in found if each.name]
+    wrong = {each.path: facts[each.path].problem for each in new if each.path in facts and facts[each.path].problem}
+    if table and new:
+        checks = dict.fromkeys(facts, "OK") | dict.fromkeys(wrong, translate("see below"))
+        rows = [(each.name, each.path.parent, each.schema, checks.get(each.path)) for each in new]
+        print_table(("source", "folder", "database", "check"), rows, "", cut=["folder"])
+    for each in new:
+        if not table:
+            say(f"{each.path}: {each.name}, {translate(each.database)}")
+        if each.path in wrong:
+            say(fitting(f"{each.name}: {translate(wrong[each.path])}", "  ", err=True))
+    for each in found:
+        if not each.name:
+            say(fitting(f"{each.path}: {translate(f'left out: {each.why}')}", "  ", err=True))
 
 
 @source.command()
@@ -194,8 +252,9 @@ def _file(session: CommandSession) -> Path:
     return find_config(session.config_path, os.environ, Path.cwd()) or Path.cwd() / DEFAULT_FILE
 
 
-def _installation_as_json(each: ScannedInstallation) -> dict[str, Any]:
+def _installation_as_json(each: ScannedInstallation, facts: Mapping[Path, InstallationFacts]) -> dict[str, Any]:
     return {
+        "problem": (facts[each.path].problem or None) if each.path in facts else None,
         "path": str(each.path),
         "source": each.name or None,
         "database": each.database or None,

@@ -11,11 +11,12 @@ import tomllib
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from cdc.config.load import load_config, resolved
 from cdc.config.model import Config
@@ -306,40 +307,104 @@ CONFIG_PHP: Final = "config.php"
 _MARK: Final = b"FS_DB_NAME"
 #: Folders in which no installation is, or too much to look through.
 _SKIPPED: Final = frozenset({"node_modules", "vendor", "Core", "Plugins", "Dinamic", "MyFiles"})
-#: Folders whose names say nothing of whose installation it is.
-_NAMELESS: Final = frozenset(
-    {"facturascripts", "html", "htdocs", "httpdocs", "public", "public_html", "site", "src", "web", "www"}
+#: Names of folders, hosts and databases that say nothing of whose installation it is, also with a number.
+_NAMELESS: Final = re.compile(
+    "(apps?|current|docroot|domains|erp|factura|facturacion|facturas|facturascripts|fs|home|htdocs|html|https?docs|live|"
+    "opt|prod|production|public|public_html|releases?|sites?|src|srv|usr|var|vhosts|web|www|www-data)?[0-9_-]*",
+    re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedInstallation:
-    """``name``: of the source that it becomes; empty when it becomes none: ``why`` then says so."""
+    """``name``: of the source that it becomes; empty when it becomes none: ``why`` then says so.  ``folder``: the
+    nearest one that says whose it is; ``schema``: the database's own name."""
 
     path: Path
     name: str
     database: str = ""
     why: str = ""
     engine: Engine = Engine.MYSQL
+    folder: str = ""
+    schema: str = ""
+
+
+class InstallationFacts(NamedTuple):
+    """What an installation's database says: FacturaScripts' address and its first company, empty where not known; and
+    why its changes cannot be captured, empty where they can."""
+
+    site: str = ""
+    company: str = ""
+    problem: str = ""
 
 
 def scan(roots: Iterable[Path], present: Config, depth: int) -> list[ScannedInstallation]:
     """Every installation below these folders, by path.  ``depth``: folders below each root.  Raises `ConfigError` for a
     root that is not there."""
-    paths: set[Path] = set()
+    paths: dict[Path, Path] = {}  # → the root, whose parents say something only where it is an installation itself
     for root in roots:
         if not root.exists():
             raise ConfigError(f"There is no {root}.", "Name folders below which FacturaScripts is installed.")
-        paths.update(_paths(root.resolve(), depth))
-    names = set(present.source)
+        paths |= dict.fromkeys(_paths(root.resolve(), depth), root.resolve())
     known = dict(_known(present))
-    found: list[ScannedInstallation] = []
-    for path in sorted(paths):
-        each = _found(path, known, names)
-        if each.name:
-            names.add(each.name)
-        found.append(each)
-    return found
+    return with_names([_found(path, paths[path], known) for path in sorted(paths)], present.source)
+
+
+def with_names(
+    found: Iterable[ScannedInstallation],
+    taken: Collection[str],
+    pattern: str = "",
+    facts: Mapping[Path, InstallationFacts] = {},
+) -> list[ScannedInstallation]:
+    """Return the installations, each that becomes a source with a name of its own: by its folder, its site or its
+    company, else by its database; or by a pattern of these words, such as ``{company}-{database}``.  ``taken``: names
+    of other sources.  Raises `UsageError` for a pattern with other words."""
+    names, named = {*taken, OPERATIONS}, []
+    for each in found:
+        if each.why:
+            named.append(each)
+            continue
+        known = facts.get(each.path, InstallationFacts())
+        database = each.schema.lower().removeprefix("facturascripts_").removeprefix("fs_")
+        words = {
+            "folder": each.folder,
+            "site": _site_word(known.site),
+            "company": known.company,
+            "database": database,
+        }
+        if unknown := [word for word in re.findall(r"\{(.*?)\}", pattern) if word not in words]:
+            raise UsageError(f"--name has {{{unknown[0]}}}.", f"It knows {', '.join(f'{{{word}}}' for word in words)}.")
+        if pattern:
+            text = pattern
+            for word, value in words.items():
+                text = text.replace(f"{{{word}}}", value)
+            proposed = [_slug(text)]
+        else:
+            telling = [_slug(words[word]) for word in ("folder", "site", "company")]
+            proposed = list(filter(None, telling)) or ["" if _NAMELESS.fullmatch(database) else _slug(database)]
+        first = proposed[0] or "main"
+        numbered = (f"{first}-{number}" for number in count(2))
+        name = next(word for word in chain(filter(None, proposed), [first], numbered) if word not in names)
+        names.add(name)
+        named.append(replace(each, name=name))
+    return named
+
+
+def _site_word(site: str) -> str:
+    """``https://erp.acme.com.es/`` → ``acme``: the host without what says nothing of whose it is."""
+    labels = (urlsplit(site).hostname or "").split(".")
+    if labels[-1].isdecimal() or len(labels) == 1:
+        return ""  # an address, or a name of this machine
+    while len(labels) > 1 and _NAMELESS.fullmatch(labels[0]):
+        del labels[0]
+    del labels[-1]
+    if len(labels) > 1 and labels[-1] in _SECOND_LEVEL:
+        del labels[-1]
+    return "-".join(labels)
+
+
+#: Labels of hosts under which countries register names.
+_SECOND_LEVEL: Final = frozenset({"co", "com", "edu", "gob", "gov", "net", "nom", "org"})
 
 
 def _paths(root: Path, depth: int) -> Iterator[Path]:
@@ -378,7 +443,7 @@ def _place(info: ConnectionInfo) -> object:
     return info.engine, info.socket or (info.host, info.port), info.database
 
 
-def _found(path: Path, known: dict[object, str], names: Collection[str]) -> ScannedInstallation:
+def _found(path: Path, root: Path, known: dict[object, str]) -> ScannedInstallation:
     """``known`` is added to: two installations on one database are one source."""
     if path in known:
         return ScannedInstallation(path, "", why=f"it is the source {known[path]} already")
@@ -391,11 +456,10 @@ def _found(path: Path, known: dict[object, str], names: Collection[str]) -> Scan
     place = _place(info)
     if place in known:
         return ScannedInstallation(path, "", info.describe(), f"the source {known[place]} reads this database already")
-    folders = (each.name for each in path.parents if each.name and each.name.lower() not in _NAMELESS)
-    first = _slug(next(folders, "")) or _slug(info.database) or "main"
-    name = next(each for each in chain([first], (f"{first}-{n}" for n in count(2))) if each not in {*names, OPERATIONS})
-    known[path] = known[place] = name
-    return ScannedInstallation(path, name, info.describe(), engine=info.engine)
+    known[path] = known[place] = f"of {path}"
+    folders = [each for each in path.parents if each.is_relative_to(root) or path in (root, root / CONFIG_PHP)]
+    folder = next((each.name for each in folders if not _NAMELESS.fullmatch(each.name)), "")
+    return ScannedInstallation(path, "", info.describe(), "", info.engine, folder, info.database)
 
 
 def _slug(text: str) -> str:

@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cdc.capture.triggers.base import AnyInstaller, Hiding, Plan, hide_nothing
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.config.section import with_password
+from cdc.config.write import InstallationFacts
 from cdc.database.mysql_journal import Tokens
+from cdc.database.settings import SETTINGS, site_url
 from cdc.facturascripts.schema import models
 from cdc.mapping.catalogue import Catalogue
 from cdc.model.column import Capture, Table
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo, Engine
-from cdc.model.errors import CdcError, ConfigError, InstallError
+from cdc.model.errors import CdcError, ConfigError, InstallError, SourceUnavailable
 from cdc.model.finding import Inspector, Severity, SurveyedTable
 from cdc.runtime.sharing import SourcePace
 
@@ -339,6 +342,54 @@ def _log(source: SourceConfig) -> CaptureRoute:
 
 
 _STATEMENTS = ("GRANT ", "SET GLOBAL ", "ALTER ")
+
+
+def survey(source: SourceConfig) -> InstallationFacts:
+    """Ask a FacturaScripts whose it is, and whether its changes can be captured in the configured way."""
+    info = source.connection()
+    try:
+        settings = _table_rows(info, SETTINGS, "name, properties")
+        companies = _table_rows(info, "empresas", "idempresa, nombrecorto, nombre")
+        route = _triggers(source) if source.capture == "triggers" else _log(source)
+    except CdcError as error:
+        return InstallationFacts(problem=error.message)
+    company = next((str(short or name) for _, short, name in companies), "")
+    return InstallationFacts(site_url(settings), company, route.problem)
+
+
+#: `postgres/pin_names.sql` has left it there.
+_FIRST_SCHEMA: Final = b"SELECT (pg_catalog.current_setting('cdc.schemas')::pg_catalog.text[])[1]"
+
+
+def _table_rows(info: ConnectionInfo, table: str, columns: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a table of FacturaScripts, in the order of its key; none where there is none, or the account
+    may not read it.  Raises `SourceError` where the server does not answer."""
+    statement = f"SELECT {columns} FROM {{}} ORDER BY 1"  # noqa: S608 - constants of this module
+    if info.engine is Engine.POSTGRESQL:
+        import psycopg
+        from psycopg import sql
+
+        from cdc.database.postgres_connection import connect, own_words
+
+        try:
+            with connect(info, "cdc source scan") as connection:
+                (schema,) = connection.execute(_FIRST_SCHEMA).fetchone() or ("public",)
+                place = sql.Identifier(str(schema), table)
+                return connection.execute(sql.SQL(statement).format(place)).fetchall()
+        except psycopg.OperationalError as error:
+            raise SourceUnavailable(f"No connection to {info.describe()}: {own_words(error)}.") from error
+        except psycopg.Error:
+            return []
+    import pymysql
+
+    from cdc.database.mysql_connection import connect as connect_mysql
+    from cdc.database.mysql_connection import rows
+
+    with closing(connect_mysql(info, read_timeout=30.0)) as connection:
+        try:
+            return rows(connection, statement.format(table))
+        except pymysql.MySQLError:
+            return []
 
 
 def _refused(capture: str, error: CdcError) -> CaptureRoute:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.commands import run_command
+from support.commands import run_command, typed
 from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
@@ -73,3 +74,24 @@ def test_setup_leads_through_the_creation_of_the_accounts(flavour: str, own_serv
     done = run_command(*words)
     assert done.returncode == 0, done.stderr
     assert "the consumer's account may read every captured table" in done.stdout
+
+
+async def test_scan_at_a_terminal_shows_names_by_company_and_what_each_database_allows_and_asks(
+    erp: Database, tmp_path: Path
+) -> None:
+    erp.execute("UPDATE empresas SET nombrecorto = 'Acme'")
+    for place, text in {
+        "fs": config_php(erp),
+        "fs2": config_php(erp).replace(erp.info.password, "wrong").replace(f"'{erp.name}'", "'fs_bilbao'"),
+    }.items():
+        (tmp_path / "var/www" / place).mkdir(parents=True)
+        (tmp_path / "var/www" / place / "config.php").write_text(text, encoding="utf-8")
+    scan = ["source", "scan", "var/www"]
+    code, said = await asyncio.to_thread(typed, tmp_path, scan, {"Add 2 sources": "n"})
+    assert (code, (tmp_path / "cdc.toml").exists()) == (130, False), said
+    assert re.search(r"^acme +\S+/fs +\S+ +OK\s*$", said, re.MULTILINE), said
+    assert re.search(r"^bilbao +\S+/fs2 +fs_bilbao +see below\s*$", said, re.MULTILINE), said
+    assert re.search(r"^bilbao: ", said, re.MULTILINE), said
+    code, said = await asyncio.to_thread(typed, tmp_path, [*scan, "--name", "{company}-x"], {"Add 2 sources": "y"})
+    assert code == 0, said
+    assert sorted(tomllib.loads((tmp_path / "cdc.toml").read_text(encoding="utf-8"))["source"]) == ["acme-x", "x"]

@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
-import select
 import shlex
-import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdc.config import load_config
-from support.commands import run_command
+from support.commands import CTRL_C, run_command, typed
 from support.config_php import config_php
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
@@ -31,7 +26,6 @@ from support.grants import PrintedGrants
 from support.ports import free_port
 from support.waiting import HANG_SECONDS
 
-CTRL_C = "\x03"
 WIDTH = 80
 INSERT = "INSERT INTO clientes (cifnif, codcliente, nombre) VALUES ('', 'S', 'Ada')"
 
@@ -165,7 +159,7 @@ async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -
             "Which events": "invoice.*,customer.created",
             "Install what capture by triggers needs?": "",
         }
-        code, said = await asyncio.to_thread(_typed, folder, answers)
+        code, said = await asyncio.to_thread(typed, folder, ["setup"], answers)
     assert code == 0, said
     assert said.index("This leads to the first signed webhook") < said.index("Use it?")
     assert "To which URL shall events be sent: " in said
@@ -181,42 +175,6 @@ async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -
         f'[source.main]\nfacturascripts = "{folder}/config.php"\ncapture = "triggers"\n\n'
         "[dispatch]\nallow_private = true\n"
     )
-
-
-def _typed(folder: Path, answers: Mapping[str, str | list[str]]) -> tuple[int, str]:
-    """`cdc setup` at a terminal: each question is answered when it is asked, by a list one answer after the other;
-    exit code, and all that was seen.  `CTRL_C` interrupts."""
-    leader, follower = pty.openpty()
-    with closing(os.fdopen(leader, "rb+", buffering=0)) as terminal:
-        # a run in the background ignores SIGINT, and so would its children
-        command = ["env", "--default-signal=INT", sys.executable, "-m", "cdc", "setup"]
-        process = subprocess.Popen(command, cwd=folder, stdin=follower, stdout=follower, stderr=follower)
-        os.close(follower)
-        seen, answered, left = "", 0, {q: [a] if isinstance(a, str) else list(a) for q, a in answers.items()}
-        interrupted = False
-        with suppress(OSError):  # it has ended: nobody holds the other side
-            while True:
-                for _ in range(int(HANG_SECONDS)):
-                    if select.select([terminal], [], [], 1)[0]:
-                        break
-                    if interrupted:  # the first one may come just before it waits for input, which then goes on
-                        process.send_signal(signal.SIGINT)
-                else:
-                    process.kill()  # a thread that waits for it would keep the run from ending
-                    message = f"It asks nothing more, and does not end:\n{seen}"
-                    raise AssertionError(message)
-                seen += terminal.read(4096).decode(errors="replace")
-                interrupted = interrupted and "Stopped at" not in seen[answered:]  # another would end its exit
-                # a text may come in parts: it is a question when nothing follows its colon
-                asked = seen[answered:] if seen.endswith(": ") else ""
-                if question := next((each for each in left if left[each] and each in asked), None):
-                    answered, answer = len(seen), left[question].pop(0)
-                    interrupted = answer == CTRL_C
-                    if interrupted:
-                        process.send_signal(signal.SIGINT)
-                    else:
-                        terminal.write(f"{answer}\n".encode())
-        return process.wait(HANG_SECONDS), seen
 
 
 def test_listener_that_is_there_first_verifies_with_the_secret_of_the_new_endpoint(
@@ -251,7 +209,7 @@ async def test_wrong_answers_are_asked_again_and_nothing_is_changed_before(
             "Allow receivers there?": "y",
             "Which events": ["invoice.payed", CTRL_C],
         }
-        code, said = await asyncio.to_thread(_typed, run, answers)
+        code, said = await asyncio.to_thread(typed, run, ["setup"], answers)
         assert code == 130, said
         assert "nowhere cannot be read: No such file or directory." in " ".join(said.split())
         assert "is not http or https" in said
@@ -264,7 +222,7 @@ async def test_wrong_answers_are_asked_again_and_nothing_is_changed_before(
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         assert postgres_erp.info.password not in kept.read_text(encoding="utf-8")
         rest = {"Continue with these answers?": "", "Which events": "invoice.*", "Install what": ""}
-        code, said = await asyncio.to_thread(_typed, run, rest)
+        code, said = await asyncio.to_thread(typed, run, ["setup"], rest)
         assert code == 0, said
     assert "To which URL" not in said
     assert not kept.exists()
@@ -282,7 +240,7 @@ async def test_yes_to_a_private_receiver_changes_a_configuration_that_is_there(
     inbox = Inbox()
     async with receiving(inbox) as url:
         answers = {"To which URL": url, "Allow receivers there?": "y", "Which events": "*", "Install what": ""}
-        code, said = await asyncio.to_thread(_typed, folder, answers)
+        code, said = await asyncio.to_thread(typed, folder, ["setup"], answers)
     assert code == 0, said
     assert "now has allow_private = true" in said
     assert load_config(folder / "cdc.toml", environment={}).dispatch.allow_private
@@ -292,8 +250,8 @@ async def test_yes_to_a_private_receiver_changes_a_configuration_that_is_there(
 async def test_without_a_database_through_the_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By flags; the printed commands; at a terminal, where the address is typed for the path that there is not."""
     monkeypatch.setenv("CDC_SOURCE_MAIN_REST_REQUESTS_PER_MINUTE", "6000")
-    flags, typed = tmp_path / "flags", tmp_path / "typed"
-    for folder in (flags, typed):
+    flags, asked = tmp_path / "flags", tmp_path / "asked"
+    for folder in (flags, asked):
         folder.mkdir()
         (folder / "token").write_text(f"{TOKEN}\n", encoding="utf-8")
     inbox = Inbox()
@@ -314,7 +272,7 @@ async def test_without_a_database_through_the_api(tmp_path: Path, monkeypatch: p
             "Allow receivers there?": "y",
             "Which events": "customer.*",
         }
-        code, said = await asyncio.to_thread(_typed, typed, answers)
+        code, said = await asyncio.to_thread(typed, asked, ["setup"], answers)
         assert code == 0, said
         assert api.incidents == []
     assert [event["event"] for event in inbox.events] == ["endpoint.test"] * 2
@@ -434,7 +392,7 @@ async def test_account_of_a_mysql_erp_without_rights_is_told_all_of_them_at_once
     (folder / "config.php").write_text(config, encoding="utf-8")
     inbox = Inbox()
     async with receiving(inbox) as url:
-        code, said = await asyncio.to_thread(_typed, folder, {"Use it?": "y", "Enter: check again": CTRL_C})
+        code, said = await asyncio.to_thread(typed, folder, ["setup"], {"Use it?": "y", "Enter: check again": CTRL_C})
         assert code == 130, said
         assert max(map(len, said[said.index("Not possible") :].splitlines()[1:])) <= WIDTH
         said = " ".join(said.split())
@@ -460,7 +418,7 @@ async def test_account_of_a_mysql_erp_without_rights_is_told_all_of_them_at_once
             "Which events": "*",
             "Install what": "",
         }
-        code, said = await asyncio.to_thread(_typed, folder, answers)
+        code, said = await asyncio.to_thread(typed, folder, ["setup"], answers)
         assert code == 0, said
     assert "Use it?" not in said
     assert [event["event"] for event in inbox.events] == ["endpoint.test"]

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pkgutil
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -26,9 +27,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from typing import Final
 
 import cdc
 from support.fault.clock import SHIFT, shift_clock
+from support.waiting import HANG_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,46 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 80, **variables: s
                 seen += part
         ended.result()
     return seen.decode()
+
+
+#: Typed at a question, interrupts a command.
+CTRL_C: Final = "\x03"
+
+
+def typed(folder: Path, arguments: Sequence[str], answers: Mapping[str, str | list[str]]) -> tuple[int, str]:
+    """A command at a terminal: each question is answered when it is asked, by a list one answer after the other;
+    exit code, and all that was seen.  `CTRL_C` interrupts."""
+    leader, follower = pty.openpty()
+    with closing(os.fdopen(leader, "rb+", buffering=0)) as terminal:
+        # a run in the background ignores SIGINT, and so would its children
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "cdc", *arguments]
+        process = subprocess.Popen(command, cwd=folder, stdin=follower, stdout=follower, stderr=follower)
+        os.close(follower)
+        seen, answered, left = "", 0, {q: [a] if isinstance(a, str) else list(a) for q, a in answers.items()}
+        interrupted = False
+        with suppress(OSError):  # it has ended: nobody holds the other side
+            while True:
+                for _ in range(int(HANG_SECONDS)):
+                    if select.select([terminal], [], [], 1)[0]:
+                        break
+                    if interrupted:  # the first one may come just before it waits for input, which then goes on
+                        process.send_signal(signal.SIGINT)
+                else:
+                    process.kill()  # a thread that waits for it would keep the run from ending
+                    message = f"It asks nothing more, and does not end:\n{seen}"
+                    raise AssertionError(message)
+                seen += terminal.read(4096).decode(errors="replace")
+                interrupted = interrupted and "Stopped at" not in seen[answered:]  # another would end its exit
+                # a text may come in parts: it is a question when nothing follows its colon
+                asked = seen[answered:] if seen.endswith(": ") else ""
+                if question := next((each for each in left if left[each] and each in asked), None):
+                    answered, answer = len(seen), left[question].pop(0)
+                    interrupted = answer == CTRL_C
+                    if interrupted:
+                        process.send_signal(signal.SIGINT)
+                    else:
+                        terminal.write(f"{answer}\n".encode())
+        return process.wait(HANG_SECONDS), seen
 
 
 @cache

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdc.config import Config, load_config
-from cdc.config.write import ScannedInstallation, append, as_toml, scan
-from cdc.model.errors import ConfigError
+from cdc.config.write import InstallationFacts, ScannedInstallation, append, as_toml, scan, with_names
+from cdc.model.errors import ConfigError, UsageError
 
 PHP = "<?php\ndefine('FS_DB_TYPE', '{kind}');\ndefine('FS_DB_HOST', 'db');\ndefine('FS_DB_PORT', {port});\n"
 PHP += "define('FS_DB_NAME', '{name}');\ndefine('FS_DB_USER', 'u');\ndefine('FS_DB_PASS', 'geheim');\n"
@@ -106,3 +106,39 @@ def test_entry_that_is_no_file_or_has_an_odd_name_spoils_only_itself(tmp_path: P
     told = {each.path.parent.name: each.why for each in found if not each.name}
     assert "no regular file" in told["fifo"]
     assert any("no text in UTF-8" in why for why in told.values())
+
+
+@pytest.mark.parametrize(
+    ("folder", "schema", "facts", "pattern", "name"),
+    [
+        ("acme", "fs", InstallationFacts(), "", "acme"),
+        ("", "fs_bilbao", InstallationFacts(), "", "bilbao"),
+        ("", "fs", InstallationFacts("https://erp.acme.com.es/fs", "Otra"), "", "acme"),
+        ("", "fs", InstallationFacts("https://www.tienda.acme.es"), "", "tienda-acme"),
+        ("", "fs", InstallationFacts("http://10.0.0.5", "Peña e Hijos, S.L."), "", "pena-e-hijos-s-l"),
+        ("", "facturascripts", InstallationFacts("http://localhost"), "", "main"),
+        ("taken", "other", InstallationFacts("https://acme.example"), "", "acme"),
+        ("taken", "other", InstallationFacts(), "", "taken-2"),
+        ("x", "fs_7", InstallationFacts(company="Acme"), "{company}-{database}", "acme-7"),
+        ("taken", "x", InstallationFacts(), "{folder}", "taken-2"),
+        ("x", "x", InstallationFacts(), "{site}", "main"),
+    ],
+)
+def test_name_is_that_of_folder_site_company_or_database(
+    folder: str, schema: str, facts: InstallationFacts, pattern: str, name: str
+) -> None:
+    found = ScannedInstallation(Path("/x/config.php"), "", schema=schema, folder=folder)
+    (named,) = with_names([found], {"taken"}, pattern, {found.path: facts})
+    assert named.name == name
+
+
+def test_folders_with_common_names_say_nothing(tmp_path: Path) -> None:
+    for place in ("acme/fs", "bilbao/public_html/erp2", "cadiz/current"):
+        _install(tmp_path / place, place.replace("/", "_"))
+    assert [each.name for each in scan([tmp_path], Config(), 6)] == ["acme", "bilbao", "cadiz"]
+
+
+def test_pattern_with_another_word_is_refused(tmp_path: Path) -> None:
+    _install(tmp_path / "a", "one")
+    with pytest.raises(UsageError, match=r"--name has \{customer\}. It knows \{folder\}, \{site\}"):
+        with_names(scan([tmp_path], Config(), 3), (), "{customer}")
