@@ -8,7 +8,7 @@ from http import HTTPStatus
 from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, Field, SecretStr, create_model
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, create_model
 
 from cdc.access.model import Scope
 from cdc.admin.endpoint_checks import Previewed, PreviewShape
@@ -159,7 +159,8 @@ def _with_entered_options(model: type[M]) -> type[M]:
     """Return the model with a field, which may be absent, for each option."""
     made: dict[str, Any] = {}
     for each in OPTIONS.values():
-        made[each.name] = (_entered(each), None)
+        names = AliasChoices(each.name, each.former) if each.former else None
+        made[each.name] = (_entered(each), Field(default=None, validation_alias=names))
         if each.name == "transform":
             made["preset"] = (Preset | None, None)
     return create_model(model.__name__, __base__=model, __module__=__name__, __doc__=model.__doc__, **made)
@@ -172,6 +173,9 @@ def _with_shown_options(model: type[M]) -> type[M]:
         # JSON has no tuple, only a list of the same items
         shown = GenericAlias(list, get_args(each.type)[:1]) if get_origin(each.type) is tuple else each.type
         made[each.name] = (_SHOWN.get(each.name, shown), Field(description=each.note))
+        if each.former:
+            about = f"The same as `{each.name}`, for programs of earlier versions."
+            made[each.former] = (shown, Field(description=about, json_schema_extra={"deprecated": True}))
     return create_model(model.__name__, __base__=model, __module__=__name__, __doc__=model.__doc__, **made)
 
 
@@ -320,7 +324,7 @@ class EndpointsQuery(RequestModel):
         str,
         Field(
             max_length=200,
-            description="Part of the id, the description, or the URL without its path, in any case.",
+            description="Part of the id, the name, or the URL without its path, in any case.",
         ),
     ] = ""
     state: Annotated[

@@ -234,8 +234,8 @@ def invalid(errors: Sequence[FieldProblem]) -> Problem:
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-#: Headers of the answer to the request that is worked on.
-ANSWER_HEADERS: Final[ContextVar[dict[str, str]]] = ContextVar("answer_headers")
+#: The request that is worked on, or was last on its connection, and headers of the answer.
+ANSWERED: Final[ContextVar[tuple[web.Request | None, dict[str, str]]]] = ContextVar("answered", default=(None, {}))
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 
 
@@ -245,7 +245,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     (``X-Request-Id``) if that is short and printable, else by a new id."""
     given = request.headers.get("X-Request-Id", "")
     request_id = given if _SANE_ID.fullmatch(given) else uuid4().hex
-    ANSWER_HEADERS.set({"X-Request-Id": request_id})
+    ANSWERED.set((request, {"X-Request-Id": request_id}))
     started = monotonic()
     with structlog.contextvars.bound_contextvars(request_id=request_id):
         response = await _answered(request, handler)
@@ -276,9 +276,11 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail).answer()
 
 
-async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Name the request in its answer, and say how many more may follow: also where the answer is a stream."""
-    response.headers.update(ANSWER_HEADERS.get())
+    answered, headers = ANSWERED.get()
+    if answered is request:  # else another middleware refused it
+        response.headers.update(headers)
 
 
 _SENTENCES: Mapping[int, str] = {

@@ -19,7 +19,7 @@ from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken, Claim, ClaimState
 from cdc.access.sign_in import SignIn
 from cdc.admin.principal import Principal
-from cdc.api.operation import ANSWER_HEADERS, Caller, Problem
+from cdc.api.operation import ANSWERED, Caller, Problem
 from cdc.model.clock import Clock
 from cdc.model.errors import AccessRefused, LimitReached
 from cdc.model.quota import RETRY_AFTER, InUse, Limited, quotas
@@ -143,7 +143,7 @@ class TokenAuth:
 
     def _limit(self, bucket: RateLimit, key: str) -> None:
         wait = bucket.reserve(key, self._clock.monotonic())
-        ANSWER_HEADERS.get().update(bucket.headers(key))
+        ANSWERED.get()[1].update(bucket.headers(key))
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", type="rate-limited", headers=retry)

@@ -145,7 +145,7 @@ async def _last_events(config: Config) -> list[StoredEvent]:
 
 
 @endpoint.command("list")
-@click.option("--search", "text", default="", metavar="TEXT", help="Only with this text in id, description or URL.")
+@click.option("--search", "text", default="", metavar="TEXT", help="Only with this text in id, name or URL.")
 @click.option(
     "--state",
     type=click.Choice([each.value for each in EndpointState]),

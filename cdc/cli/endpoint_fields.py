@@ -222,9 +222,10 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
         elif kind is int and field != "batch_size":  # `check` says what batches are
             kind = click.IntRange(int(each.limits["ge"]), int(each.limits["le"]))
         flag = f"--{(each.flag or each.name).replace('_', '-')}"
-        command = click.option(flag, field, type=kind, multiple=each.repeatable, metavar=metavar, help=each.help)(
-            command
-        )
+        about: dict[str, Any] = {"type": kind, "multiple": each.repeatable, "metavar": metavar}
+        command = click.option(flag, field, help=each.help, **about)(command)
+        if each.former:
+            command = click.option(f"--{each.former}", f"former_{field}", hidden=True, **about)(command)
     return command
 
 
@@ -241,6 +242,11 @@ def parse_fields(
     *, events: str | None = None, transform_file: Path | None = None, preset: str | None = None, **given: Any
 ) -> dict[str, Any]:
     """Return fields of `Endpoint` for what was given, but for headers.  Raises `UsageError`."""
+    for name, each in OPTIONS.items():
+        former = given.pop(f"former_{name}", None)
+        if former is not None:
+            say(f"--{each.former} is called --{each.name} now; the next version does not know it any more.")
+            given[name] = former if given.get(name) is None else given[name]
     fields = {"events": None if events is None else parse_events(events), **given}
     fields["transform"] = read_transform(transform_file, preset)
     for name, value in given.items():
@@ -302,7 +308,7 @@ def _plain(value: Any, each: EndpointOption) -> object:
     """Return a value as shown to people; an empty list of sources or columns means all."""
     if get_origin(each.type) is tuple:
         return value or "all"
-    return value if isinstance(value, bool | int | float) or each.name == "description" else value or "none"
+    return value if isinstance(value, bool | int | float) or each.name == "name" else value or "none"
 
 
 def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]:

@@ -234,7 +234,8 @@ T = TypeVar("T")
 class EndpointOption:
     """A field of an endpoint that people set: how API, files, command line and page name, limit and show it.
 
-    ``name``: in the API and in files.  ``limits``: of a number, or of each number of a list, by pydantic's names;
+    ``name``: in the API and in files; ``former``: its name in released versions, which they take and show too.
+    ``limits``: of a number, or of each number of a list, by pydantic's names;
     ``longest``: characters of a text, items of a list.  ``note``: says it in the API.  ``flag``, ``metavar``, ``help``:
     of the command line.  ``repeatable``: the flag takes one value and may be repeated; other lists have commas.
     ``hours``: people write hours.  ``label``, ``hint``: of the form, in English; without a label the form has a place
@@ -244,6 +245,7 @@ class EndpointOption:
     """
 
     name: str = ""
+    former: str = ""
     limits: Mapping[str, float] = field(default_factory=dict)
     longest: int | None = None
     note: str | None = None
@@ -315,7 +317,10 @@ class Endpoint:
         (), longest=100, note="Empty: all.", flag="source", repeatable=True, metavar="NAME",
         help="Only events of this source (repeatable) [all].",
     )
-    description: str = option("", longest=1000, help="A name you will recognise; not sent.")
+    description: str = option(
+        "", "name", former="description", longest=1000, note="For people; not sent.",
+        help="A name you will recognise; not sent.",
+    )
     format: PayloadFormat = option(  # noqa: RUF009 - a field
         PayloadFormat.FACTURASCRIPTS, help="Payload format [facturascripts].", label="Format"
     )
@@ -445,7 +450,7 @@ class EndpointState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EndpointFilter:
-    """A filter of endpoints; empty fields do not narrow.  ``text``: part of the id, the description or the URL, in any
+    """A filter of endpoints; empty fields do not narrow.  ``text``: part of the id, the name or the URL, in any
     case.  ``source``: it gets events of this one.  ``sources``: it names sources, all of them among these."""
 
     text: str = ""

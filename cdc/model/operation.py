@@ -21,7 +21,8 @@ _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
 #: What ``data`` may hold: name → JSON Schema.
 FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "endpoint": _TEXT | {"description": "Its id."},
-    "description": _TEXT | {"description": "The note that was made when the endpoint was added."},
+    "name": _TEXT | {"description": "Its name, for people; may be empty."},
+    "description": _TEXT | {"description": "The same as `name`."},
     "url": _TEXT | {"description": "Scheme, host and port, with the end of the endpoint's id in place of the path."},
     "failing_since": _TIME
     | {"description": "Since then it has accepted nothing; when it was disabled, if its filter was the reason."},
@@ -51,7 +52,7 @@ class OperationType:
     fields: tuple[str, ...]
 
 
-_ENDPOINT: Final = ("endpoint", "description", "url")
+_ENDPOINT: Final = ("endpoint", "name", "description", "url")
 OPERATION_TYPES: Final = (
     OperationType(
         "endpoint.failing",
@@ -197,7 +198,8 @@ def clock_sentence(seconds: float, now: datetime) -> str:
 
 def _of_endpoint(name: str, failing: Failing, facts: dict[str, Any], now: datetime, *parts: object) -> Event:
     endpoint, url, since, _ = failing
-    about = {"endpoint": endpoint.id, "description": endpoint.description, "url": url}
+    called = endpoint.description
+    about = {"endpoint": endpoint.id, "name": called, "description": called, "url": url}
     return _event(name, ("endpoint", endpoint.id), about | facts, now, format_time(since), *parts)
 
 

@@ -672,6 +672,7 @@ export interface UserDataChangesItem {
 
 export interface EndpointData {
   endpoint: string;
+  name: string;
   description: string;
   url: string;
   failing_since: string;
@@ -683,6 +684,7 @@ export interface EndpointData {
 
 export interface EndpointData_ {
   endpoint: string;
+  name: string;
   description: string;
   url: string;
   failing_since: string;
@@ -693,6 +695,7 @@ export interface EndpointData_ {
 
 export interface EndpointData__ {
   endpoint: string;
+  name: string;
   description: string;
   url: string;
   failing_since: string;

@@ -123,6 +123,16 @@ async def test_what_is_given_is_changed_and_the_rest_stays(api: Managed) -> None
     assert (await api.ask("GET", f"/endpoints/{made['id']}")).json == answer.json
 
 
+@pytest.mark.parametrize("key", ["name", "description"])
+async def test_name_is_accepted_by_its_former_key_and_shown_by_both(api: Managed, key: str) -> None:
+    made = await added(api, **{key: "Shop"})
+    assert (made["name"], made["description"]) == ("Shop", "Shop")
+    changed = await api.ask("PATCH", f"/endpoints/{made['id']}", json={key: "Store"})
+    assert (changed.json["name"], changed.json["description"]) == ("Store", "Store")
+    both = await api.ask("PATCH", f"/endpoints/{made['id']}", json={"name": "a", "description": "b"})
+    assert (both.status, both.json["errors"][0]["pointer"]) == (422, "#/description")
+
+
 async def test_disabling_enabling_removing(api: Managed) -> None:
     made = await added(api)
     here = f"/endpoints/{made['id']}"

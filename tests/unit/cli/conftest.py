@@ -16,6 +16,7 @@ from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice
 from cdc.model.finding import Finding, Severity
 from cdc.outbox.sqlite.outbox import SqliteOutbox
+from cdc.runtime import doctor
 
 CONFIG = (
     '[source.main]\nurl = "mysql://cdc:hunter2@127.0.0.1:1/fs"\n[dispatch]\nallow_private = true\n[web]\nlisten = ""\n'
@@ -97,5 +98,5 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> FakeInstaller:
     monkeypatch.setattr("cdc.runtime.capture.inspector", lambda _source: fake)
     monkeypatch.setattr("cdc.runtime.capture.captures", lambda _source: captures)
     monkeypatch.setattr("cdc.runtime.capture.readable", lambda _source, _inspect=None: captures)
-    monkeypatch.setattr("cdc.runtime.doctor.examine", lambda _source, _outbox, _stored: fake.findings(captures))
+    monkeypatch.setattr(doctor, "examine", lambda _source, _outbox, _stored: fake.findings(captures))
     return fake

@@ -161,7 +161,7 @@ def test_a_changed_file_changes_what_differs(cdc: Callable, folder: Path) -> Non
     edit(folder, ("rate = 5\n", "timeout = 3\nenabled = false\n"), ('X-Tenant = "42", ', ""))
     (folder / "shop.secret").write_text(OTHER)
     planned = cdc("apply", "endpoints.toml", "--dry-run", code=1).stdout
-    for part in ("timeout 10.0 → 3.0", "rate 5.0 → 0.0", "headers Authorization", "description by hand → ", "secret"):
+    for part in ("timeout 10.0 → 3.0", "rate 5.0 → 0.0", "headers Authorization", "name by hand → ", "secret"):
         assert part in planned
     assert stored(folder)["endpoints.toml:shop"].rate == 5.0
     cdc("apply", "endpoints.toml")
@@ -181,7 +181,7 @@ def test_a_changed_file_changes_what_differs(cdc: Callable, folder: Path) -> Non
 
 def test_what_leaves_the_file_is_removed_only_when_asked(cdc: Callable, folder: Path) -> None:
     cdc("apply", "endpoints.toml")
-    cdc("endpoint", "add", "http://127.0.0.1:9/other", "--events", "*", "--description", "other", "--json")
+    cdc("endpoint", "add", "http://127.0.0.1:9/other", "--events", "*", "--name", "other", "--json")
     text = (folder / "endpoints.toml").read_text()
     (folder / "endpoints.toml").write_text('name = "endpoints.toml"\n' + text[: text.index("[endpoint.chat]")])
     assert actions(cdc) == {"shop": "none", "chat": "left"}
@@ -213,7 +213,7 @@ def test_files_of_the_same_file_name_keep_each_others_endpoints(cdc: Callable, f
 def test_an_export_takes_over_what_is_there_and_holds_no_secret(cdc: Callable, folder: Path) -> None:
     add = ["http://127.0.0.1:9/hook", "--events", "invoice.*", "--header", "X-Code: t0psecret", "--retries", "none"]
     (folder / "body.cel").write_text("{\n  'text': message\n}\n")
-    cdc("endpoint", "add", *add, "--description", "Tienda «Ñ»", "--transform", "body.cel", "--json", "--rate", "2")
+    cdc("endpoint", "add", *add, "--name", "Tienda «Ñ»", "--transform", "body.cel", "--json", "--rate", "2")
     cdc("endpoint", "add", "http://127.0.0.1:9/hook", "--events", "*", "--signature", "v1a", "--order", "none")
     before = stored(folder)
     text = cdc("export").stdout

@@ -66,7 +66,7 @@ def test_an_endpoint_from_beginning_to_end(run_cdc: Callable) -> None:
         shown = run_cdc("endpoint", *command).output
         assert identity in shown
         assert secret not in shown
-    update = ["--events", "*", "--retries", "standard", "--timeout", "3", "--description", "d", "--source", "main"]
+    update = ["--events", "*", "--retries", "standard", "--timeout", "3", "--name", "d", "--source", "main"]
     run_cdc("endpoint", "update", identity, *update, "--format", "cloudevents", "--concurrency", "2")
     shown = json.loads(run_cdc("endpoint", "show", identity, "--json").stdout)
     assert (shown["events"], shown["timeout"], shown["format"]) == (["*"], 3.0, "cloudevents")

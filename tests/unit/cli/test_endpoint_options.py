@@ -269,3 +269,13 @@ def test_first_endpoint_may_have_a_filter(endpoint_cdc: Callable, folder: Path) 
     assert not (folder / "cdc.db").exists(), "nothing is created for an endpoint that is refused"
     assert "Created the outbox" in endpoint_cdc("add", HTTP, *wanted).stderr
     assert [each["filter"] for each in json.loads(endpoint_cdc("list", "--json").stdout)["endpoints"]] == [wanted[3]]
+
+
+def test_former_name_of_an_option_is_accepted_with_a_sentence(run_cdc: Callable) -> None:
+    made = run_cdc("endpoint", "add", "http://127.0.0.1:9/hook", "--events", "*", "--description", "Shop", "--json")
+    assert "is called --name now" in made.stderr
+    shown = json.loads(made.stdout)
+    assert (shown["name"], shown["description"]) == ("Shop", "Shop")
+    assert "--description" not in run_cdc("endpoint", "add", "--help").stdout
+    renamed = run_cdc("endpoint", "update", shown["id"], "--name", "Store", "--json")
+    assert (json.loads(renamed.stdout)["name"], "is called" in renamed.stderr) == ("Store", False)
