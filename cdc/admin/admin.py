@@ -13,7 +13,6 @@ from cdc.admin.base import Service, UseCases
 from cdc.admin.consumers import Consumers
 from cdc.admin.deliveries import Deliveries, Events, Statistics
 from cdc.admin.endpoints import Endpoints
-from cdc.admin.explain import Explanations
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
 from cdc.admin.managed import Managed
 from cdc.admin.principal import Principal
@@ -25,6 +24,7 @@ from cdc.model.finding import Finding, Severity
 from cdc.outbox.slices import SearchPage
 
 if TYPE_CHECKING:
+    from cdc.admin.explain import Explanations
     from cdc.admin.process import ReportedSource
 
 
@@ -96,11 +96,16 @@ class Admin(UseCases):
         self.deliveries = Deliveries(service, principal)
         self.endpoints = Endpoints(service, principal)
         self.events = Events(service, principal)
-        self.explanations = Explanations(service, principal)
         self.managed = Managed(service, principal)
         self.quarantine = Quarantine(service, principal)
         self.sources = Sources(service, principal)
         self.statistics = Statistics(service, principal)
+
+    @property
+    def explanations(self) -> Explanations:
+        from cdc.admin.explain import Explanations  # with the rules, which few commands need
+
+        return Explanations(self._service, self._principal)
 
     async def attention(
         self,

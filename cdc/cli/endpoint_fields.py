@@ -242,10 +242,10 @@ def parse_fields(
     *, events: str | None = None, transform_file: Path | None = None, preset: str | None = None, **given: Any
 ) -> dict[str, Any]:
     """Return fields of `Endpoint` for what was given, but for headers.  Raises `UsageError`."""
-    for name, each in OPTIONS.items():
+    for name, renamed in OPTIONS.items():
         former = given.pop(f"former_{name}", None)
         if former is not None:
-            say(f"--{each.former} is called --{each.name} now; the next version does not know it any more.")
+            say(f"--{renamed.former} is called --{renamed.name} now; the next version does not know it any more.")
             given[name] = former if given.get(name) is None else given[name]
     fields = {"events": None if events is None else parse_events(events), **given}
     fields["transform"] = read_transform(transform_file, preset)
