@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdc.config import Config
+from cdc.language import chosen
 from cdc.model.broker import SCHEMES
 from cdc.model.delivery import Attempt
 from cdc.model.endpoint import Endpoint
@@ -53,6 +55,8 @@ def mail_sender(config: Config) -> MailSender:
         at_once=mail.security == "tls",
         user=mail.user,
         password=mail.password(),
+        language=chosen(os.environ, config.process.language),
+        page=config.web.address,
     )
     return MailSender(server)
 

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -26,6 +26,7 @@ from cdc.dispatch.failure import system_error
 from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Deadline
+from cdc.language import DEFAULT, terminal_messages
 from cdc.model.endpoint import recipients
 from cdc.model.event import OPERATIONS
 
@@ -41,7 +42,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class MailServer:
     """``tls``: how the server's certificate is verified; None: the connection is not encrypted.  ``at_once``: it is
-    from its beginning, not by STARTTLS.  ``user``: empty for none."""
+    from its beginning, not by STARTTLS.  ``user``: empty for none.  ``language``: of the mails.  ``page``: the address
+    of the page, which mails about this program link to; empty for none."""
 
     host: str
     port: int
@@ -50,6 +52,8 @@ class MailServer:
     at_once: bool = False
     user: str = ""
     password: str = field(default="", repr=False)
+    language: str = DEFAULT
+    page: str = ""
 
     @property
     def where(self) -> str:
@@ -89,7 +93,7 @@ class MailSender:
         client = server.client()
         try:
             to = recipients(request.url)
-            message = _message(request, server.sender, to)
+            message = _message(request, server, to)
             with Deadline(request.timeout):
                 await client.connect()
                 refused, said = await client.sendmail(server.sender, to, message)
@@ -106,9 +110,9 @@ class MailSender:
         return Answer(_ACCEPTED, duration, body=said.encode("utf-8", "replace"))
 
 
-def _message(request: WebhookRequest, sender: str, to: tuple[str, ...]) -> bytes:
+def _message(request: WebhookRequest, server: MailServer, to: tuple[str, ...]) -> bytes:
     """``webhook-id`` and ``webhook-timestamp`` of the request are the mail's id and date."""
-    content = mail_text(request.body)
+    content, sender = mail_text(request.body, server.language, server.page), server.sender
     message = EmailMessage(policy=SMTP_POLICY)
     message["From"] = sender
     message["To"] = ", ".join(to)
@@ -236,60 +240,84 @@ class MailText(NamedTuple):
     text: str
 
 
-def mail_text(body: bytes) -> MailText:
-    """``body``: one payload as JSON, or an array of them."""
+#: Operational event → what waits, and the page that shows it.
+_CONSEQUENCES: Final[Mapping[str, tuple[str, str]]] = {
+    "endpoint.failing": ("Its deliveries wait, and are tried again.", "/endpoints/{endpoint}"),
+    "endpoint.disabled": ("", "/endpoints/{endpoint}"),
+    "endpoint.recovered": ("What waited is being sent.", "/endpoints/{endpoint}"),
+    "source.stalled": ("Nothing is lost: its changes wait in the database until they can be read.", "/sources"),
+    "source.resumed": ("What waited is being read.", "/sources"),
+    "source.gap": ("", "/sources"),
+}
+
+
+def mail_text(body: bytes, language: str = DEFAULT, page: str = "") -> MailText:
+    """``body``: one payload as JSON, or an array of them.  ``page``: the page's address, for links to it."""
+    spoken = terminal_messages(language).translate
     parsed = orjson.loads(body)
     events: list[Payload] = parsed if isinstance(parsed, list) else [parsed]
-    lines = [line for event in events for line in (*_event(event), "")]
+    lines = [line for event in events for line in (*_event(event, spoken, page), "")]
     if len(lines) > _MOST_LINES:
-        lines = [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} lines more"]
-    return MailText(_cut(f"{MARK} {_subject(events)}", _LONGEST_SUBJECT), "\n".join(lines))
+        lines = [*lines[:_MOST_LINES], spoken(f"… and {len(lines) - _MOST_LINES} lines more")]
+    return MailText(_cut(f"{MARK} {_subject(events, spoken)}", _LONGEST_SUBJECT), "\n".join(lines))
 
 
-def _subject(events: Sequence[Payload]) -> str:
-    if len(events) == 1:
-        (event,) = events
-        note = event["data"].get("description") if event["source"] == OPERATIONS else None
-        return f"{event['event']}: {_key(event)}" + (f" ({note})" if note else "")
-    names = ", ".join(dict.fromkeys(event["event"] for event in events))
-    return f"{len(events)} events: {names}"
+def _subject(events: Sequence[Payload], spoken: Callable[[str], str]) -> str:
+    """Return what happened to what; of an endpoint in trouble, also the cause."""
+    if len(events) > 1:
+        names = ", ".join(dict.fromkeys(event["event"] for event in events))
+        return f"{spoken(f'{len(events)} events')}: {names}"
+    (event,) = events
+    subject, data = f"{event['event']}: {_key(event, spoken)}", event["data"]
+    if event["source"] != OPERATIONS:
+        return subject
+    named = f" ({data['description']})" if data.get("description") else ""
+    cause = data.get("last_error") if event["event"] in ("endpoint.failing", "endpoint.disabled") else ""
+    return f"{subject}{named}" + (f": {_line(spoken(cause))}" if cause else "")
 
 
-def _event(event: Payload) -> Iterator[str]:
+def _event(event: Payload, spoken: Callable[[str], str], page: str) -> Iterator[str]:
     if event["source"] == OPERATIONS:
-        yield from _operational(event)
+        yield from _operational(event, spoken, page)
     else:
-        yield from _of_record(event)
+        yield from _of_record(event, spoken)
     yield ""
-    yield f"time: {event['timestamp']}"
-    yield f"event: {event['id']}"
+    yield f"{spoken('time')}: {event['timestamp']}"
+    yield f"{spoken('event')}: {event['id']}"
 
 
-def _operational(event: Payload) -> Iterator[str]:
-    """Yield the message, which is complete, and then the other fields."""
+def _operational(event: Payload, spoken: Callable[[str], str], page: str) -> Iterator[str]:
+    """Yield the message, which has the cause, what waits, and where to see it; and then the other fields."""
     data = dict(event["data"])
-    yield _line(data.pop("message", event["event"]))
+    waiting, place = _CONSEQUENCES.get(event["event"], ("", "/"))
+    yield _line(spoken(data.pop("message", event["event"])))
+    if waiting:
+        yield spoken(waiting)
+    if page:
+        yield f"{spoken('See')}: {page.rstrip('/')}{place.format_map(event['key'])}"
     yield ""
     yield event["event"]
-    yield from _values(data)
+    yield from _values({name: spoken(each) if isinstance(each, str) else each for name, each in data.items()}, spoken)
 
 
-def _of_record(event: Payload) -> Iterator[str]:
-    yield f"{event['event']}: {_key(event)} (source {event['source']})"
+def _of_record(event: Payload, spoken: Callable[[str], str]) -> Iterator[str]:
+    yield f"{event['event']}: {_key(event, spoken)} ({spoken('source')} {event['source']})"
     yield ""
     if (days := event.get("days")) is not None:
-        yield f"{days} days after the date." if days > 0 else f"{-days} days before the date." if days else "Today."
+        yield spoken(
+            f"{days} days after the date." if days > 0 else f"{-days} days before the date." if days else "Today."
+        )
     if event.get("inferred"):
-        yield "A conclusion: the row alone cannot tell for certain."
+        yield spoken("A conclusion: the row alone cannot tell for certain.")
     if event.get("test"):
-        yield "A test of this endpoint: no record was changed."
+        yield spoken("A test of this endpoint: no record was changed.")
     if event.get("observed"):
-        yield "Found by comparing: what the row was in between is not known."
+        yield spoken("Found by comparing: what the row was in between is not known.")
     if (previous := event.get("previous")) is not None:
         data = event["data"]
-        yield from _values({name: _Changed(former, data.get(name)) for name, former in previous.items()})
+        yield from _values({name: _Changed(former, data.get(name)) for name, former in previous.items()}, spoken)
     else:
-        yield from _values(event["data"])
+        yield from _values(event["data"], spoken)
 
 
 class _Changed(NamedTuple):
@@ -297,25 +325,26 @@ class _Changed(NamedTuple):
     present: Any
 
 
-def _values(values: Mapping[str, Any]) -> Iterator[str]:
+def _values(values: Mapping[str, Any], spoken: Callable[[str], str]) -> Iterator[str]:
     """Yield a line for each value that is not empty."""
     shown = [(name, value) for name, value in values.items() if value is not None and value not in ("", [])]
     for name, value in shown[:_MOST_VALUES]:
-        yield f"{name}: {_value(value)}"
+        yield f"{name}: {_value(value, spoken)}"
     if len(shown) > _MOST_VALUES:
-        yield f"… and {len(shown) - _MOST_VALUES} more"
+        yield spoken(f"… and {len(shown) - _MOST_VALUES} more")
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, spoken: Callable[[str], str]) -> str:
     if isinstance(value, _Changed):
-        return f"{_value(value.former)} → {_value(value.present)}"
+        return f"{_value(value.former, spoken)} → {_value(value.present, spoken)}"
     if isinstance(value, list):
-        return f"{len(value)} rows" if len(value) != 1 else "1 row"
+        return spoken(f"{len(value)} rows" if len(value) != 1 else "1 row")
     return _cut(_line(value if isinstance(value, str) else orjson.dumps(value).decode()), _LONGEST_VALUE) or '""'
 
 
-def _key(event: Payload) -> str:
-    return _line(" ".join(f"{name} {value}" for name, value in event["key"].items())) or "all"
+def _key(event: Payload, spoken: Callable[[str], str]) -> str:
+    named = ((spoken(name) if event["source"] == OPERATIONS else name, value) for name, value in event["key"].items())
+    return _line(" ".join(f"{name} {value}" for name, value in named)) or spoken("all")
 
 
 def _line(text: str) -> str:

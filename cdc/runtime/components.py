@@ -216,4 +216,4 @@ def sending_key(config: Config) -> object:
     files = [*config.dispatch.client_certificates.values(), config.mail.ca_file]
     # of the readable files: the part that needs another one reports it
     contents = tuple(path.read_bytes() for path in files if path is not None and path.is_file())
-    return config.dispatch, config.mail, config.mail.password(), contents, config.log
+    return config.dispatch, config.mail, config.mail.password(), contents, config.log, config.web.address

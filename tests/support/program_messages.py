@@ -141,6 +141,7 @@ _OTHERS: Final = (
     "wrong version number",
     "{1} calls {2} of role {3}",
     "{1} days",
+    "{1} days, {2}",
     "{1} hours",
     "{1} minutes",
 )
@@ -203,22 +204,27 @@ _SHOWN: Final[dict[str, tuple[int | str, ...]]] = {
     "read_text_file": (1,),
     "say": (0, 1, 2, 3),
     "secret_from": (1,),
+    "spoken": (0,),
     "Styled": (0,),
     "translate": (0,),
     "Verification": (1,),
 }
 #: Values that are words, not names; and what a check is about.
 _ONE_WORD: Final = (
-    "all",
-    "any",
-    "never",
-    "none",
-    "audit log",
-    "batches",
-    "endpoint {1}",
-    "language",
-    "rate",
-    "retries",
+    *(
+        "1 row",
+        "See",
+        "all",
+        "any",
+        "audit log",
+        "batches",
+        "component",
+        "endpoint",
+        "endpoint {1}",
+        "event",
+        "language",
+    ),
+    *("never", "none", "rate", "retries", "source", "time"),
 )
 #: Calls of commands → how many of their first arguments name a check and what it is about.
 _NAMES: Final = {"Check": 1, "Finding": 1, "_failed": 2}
@@ -237,10 +243,28 @@ _SPOKEN: Final[dict[str, tuple[str, ...]]] = {
     ),
     "cli/setup.py": ("_INTRODUCTION",),
     "config/write.py": ("_found",),
+    "dispatch/mail.py": ("_CONSEQUENCES",),
     "runtime/capture.py": ("coverage", "_why_not", "recommend"),
 }
 #: A text with fewer letters of its own would fit others: ``{1} of {2}``.
 _VAGUE: Final = 2
+#: Messages of operational events, in mails: their code has examples, too, which are not for people.
+_MAILED: Final = (
+    "A change ({1}) of the table {2} of source {3} could not be recorded.",
+    "Changes of the table {1} of source {2} were not captured.",
+    "Endpoint {1} ({2}) has accepted nothing since {3}.",
+    "Endpoint {1} ({2}) is disabled: {3}",
+    "Endpoint {1} ({2}), which had accepted nothing since {3}, accepts deliveries again, or was enabled by hand.",
+    "Endpoint {1} has accepted nothing since {2}.",
+    "Endpoint {1} is disabled: {2}",
+    "Endpoint {1}, which had accepted nothing since {2}, accepts deliveries again, or was enabled by hand.",
+    "It had stood still since {1}.",
+    "Its deliveries wait: cdc endpoint enable {1} sends them.",
+    "Source {1} is read again.",
+    "The last error: {1}",
+    "The table is read again, which gives its rows as they are now (events .read).",
+    "Unless it accepts something it is disabled on {1}.",
+)
 #: Texts of click and pydantic, in help and errors.
 _LIBRARIES: Final = (
     "(dynamic)",
@@ -311,7 +335,7 @@ _LIBRARIES: Final = (
 def terminal() -> dict[str, str]:
     """Each text that only a terminal shows, with its place; and the messages of the page that name a command, which the
     page words without it."""
-    found = dict.fromkeys(_LIBRARIES, "libraries")
+    found = dict.fromkeys(_LIBRARIES, "libraries") | dict.fromkeys(_MAILED, "model/operation.py")
     for path, module in modules().items():
         if path.startswith("api/"):
             continue  # programs read them
@@ -331,7 +355,7 @@ def terminal() -> dict[str, str]:
 
 def _of_commands(module: SourceModule) -> Iterator[tuple[int, str]]:
     for name, places in _SHOWN.items():
-        if name != "Verification" and not module.path.startswith(("cli/", "demo/")):
+        if name not in ("Verification", "spoken") and not module.path.startswith(("cli/", "demo/")):
             continue
         for call in module.calls.get(name, []):
             arguments = [each for index, each in enumerate(call.args) if index in places]

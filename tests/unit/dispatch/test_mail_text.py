@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
 from cdc.dispatch.mail import MARK, mail_text
 from cdc.dispatch.request import WebhookRequest
@@ -12,6 +13,7 @@ from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import BySchemeSender
 from cdc.model.event import event_payload
 from cdc.model.operation import examples
+from support.foreign_words import foreign_words
 
 
 def payload(**changes: Any) -> dict[str, Any]:
@@ -56,9 +58,36 @@ def test_a_truncated_table_has_no_key() -> None:
 def test_every_operational_event_begins_with_its_message() -> None:
     for event in examples().values():
         found = mail_text(event_payload(event))
-        assert found.text.startswith(f"{event.data['message']}\n\n{event.name}\n")
+        assert found.text.startswith(f"{event.data['message']}\n")
+        assert f"\n\n{event.name}\n" in found.text
         assert found.subject.startswith(f"{MARK} {event.name}: ")
         assert f"event: {event.id}\n" in found.text
+
+
+@pytest.mark.parametrize("name", examples())
+def test_operational_event_in_spanish_says_cause_what_waits_and_where(name: str) -> None:
+    event = examples()[name]
+    mail = mail_text(event_payload(event), "es", "https://cdc.example.com/")
+    prose = mail.subject + "\n" + mail.text.replace("The database", "")  # of an example
+    assert not foreign_words(prose, "es")
+    place = (
+        f"/endpoints/{event.key['endpoint']}"
+        if "endpoint" in event.key
+        else "/sources"
+        if "source" in event.key
+        else "/"
+    )
+    assert f"\nVer: https://cdc.example.com{place}\n" in mail.text
+    if name == "endpoint.disabled":
+        assert mail.subject.endswith(" (Shop): shop.example.com ha rechazado la conexión.")
+        assert "Sus entregas esperan: cdc endpoint enable ep_4f1d2c90ab37e856 las envía." in mail.text
+
+
+def test_a_record_in_spanish() -> None:
+    mail = mail_text(orjson.dumps([payload(test=True, observed=True, inferred=True, days=3), payload(days=-1)]), "es")
+    assert mail.subject == f"{MARK} 2 eventos: invoice.paid"
+    assert "invoice.paid: idfactura 12 (origen main)" in mail.text
+    assert not foreign_words(mail.text.replace("pagada: false → true", ""), "es")
 
 
 def test_size_is_bounded() -> None:
