@@ -322,7 +322,8 @@ class Endpoint:
         help="A name you will recognise; not sent.",
     )
     format: PayloadFormat = option(  # noqa: RUF009 - a field
-        PayloadFormat.FACTURASCRIPTS, help="Payload format [facturascripts].", label="Format"
+        PayloadFormat.FACTURASCRIPTS, help="Payload format [facturascripts].", label="Format", only=_BODIES,
+        group="Content",
     )
     timeout: float = option(
         10.0, limits={"gt": 0, "le": 3600}, note="Seconds.", metavar="SECONDS",
@@ -343,7 +344,7 @@ class Endpoint:
     )
     order: Order = option(  # noqa: RUF009 - a field
         Order.RECORD, help="Keep the order of events per record, per endpoint, or not at all [record].",
-        label="Order", choices={"record": "by record", "endpoint": "strict", "none": "none"},
+        label="Order", choices={"record": "by record", "endpoint": "strict", "none": "none"}, group="Order and speed",
     )
     rate: float = option(
         0.0, limits={"ge": 0, "le": 100_000}, note="Requests a second; 0: any.", metavar="PER_SECOND",

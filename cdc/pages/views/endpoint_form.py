@@ -467,7 +467,7 @@ def option_groups(form: EndpointForm) -> dict[str, list[tuple[str, EndpointOptio
     """Return heading → the options under it that the form has: field, option, and choices."""
     found: dict[str, list[tuple[str, EndpointOption, dict[str, str]]]] = {}
     for name, shown in _TEXTS.items():
-        if OPTIONS[name].group:
+        if OPTIONS[name].label:
             group = found.setdefault(OPTIONS[name].group, [])
             if form.concerns(name):
                 group.append((shown, OPTIONS[name], _choices(OPTIONS[name])))

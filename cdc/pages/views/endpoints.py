@@ -64,6 +64,7 @@ async def endpoints(page: Page) -> web.StreamResponse:
     return page.render(
         "endpoints.html",
         endpoints=searched.found,
+        kinds={each.id: KINDS[kind_of(each.url, each.transform)] for each in searched.found},
         counts=await admin.endpoints.counts(MOST_COUNTED, shown),
         figures=await admin.statistics.totals(Period.MONTH, page.language.zone, shown),
         State=DeliveryState,

@@ -191,6 +191,8 @@ async def test_form_that_says_nothing_of_authentication_leaves_it(managed: Manag
 #: Fields of the form, by what they concern.
 ADDRESS = {"telegram": {"bot_token", "chat"}, "email": {"addresses"}, "fetch": {"consumer"}}
 FIELDS = {
+    "order": set(KINDS),
+    "format": {"program", "n8n", "broker", "fetch"},
     "batch_size": {"program", "n8n", "email"},
     "transform": {"program", "n8n", "broker", "telegram", "slack", "teams", "discord", "google-chat", "mattermost"},
     "signature": {"program", "n8n", "broker"},

@@ -47,7 +47,8 @@ async def visitor(managed: Managed) -> AsyncIterator[Visitor]:
 
 def links(text: str, section: str) -> list[str]:
     """The ids of a list."""
-    return list(dict.fromkeys(re.findall(rf'<td data-title="[^"]*"><a href="/{section}/([^"?/]+)"', text)))
+    link = rf'<td data-title="[^"]*"[^>]*>(?:<svg.+?</svg>)?\s*<a href="/{section}/([^"?/]+)"'
+    return list(dict.fromkeys(re.findall(link, text, re.DOTALL)))
 
 
 @pytest.mark.parametrize(("section", "name"), [("endpoints", "ep_{:03}"), ("sources", "tenant{:03}")])
