@@ -8,6 +8,7 @@ sources have the most attempts has to be read from all of them: where they are m
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class ActivitySums:
         self._store = store
         self._totals: dict[Span, Activity | None] = {}
         self._leaders: dict[Hashable, tuple[datetime, ActivityLeaders]] = {}
+        self._hours: dict[tuple[str, datetime], Activity] = {}
 
     async def totals(self, edges: Sequence[datetime], now: datetime) -> list[Activity]:
         """Return all attempts of each hour or minute in the slots from one edge to the next, where there are any;
@@ -61,6 +63,31 @@ class ActivitySums:
         self._totals |= {span: found[span] for span in unknown if _whole(span) and span[1] <= ended}
         sums = ((start, found[span]) for start, span in spans)
         return [each._replace(since=start) for start, each in sums if each is not None]
+
+    async def hourly(self, endpoint_ids: Sequence[str], edges: Sequence[datetime], now: datetime) -> list[Activity]:
+        """Return the attempts of endpoints in each hour from one edge to the next, of all sources together."""
+        known, missing = self._hours, defaultdict[int, list[str]](list)
+        for each in endpoint_ids:
+            unknown = (place for place, hour in enumerate(edges[:-1]) if (each, hour) not in known)
+            missing[next(unknown, len(edges) - 1)].append(each)
+        found = {
+            (each, hour): known[each, hour] for first, ids in missing.items() for each in ids for hour in edges[:first]
+        }
+        for first, ids in missing.items():
+            read = {(each, hour): Activity(hour, each, "", 0, 0, 0.0) for each in ids for hour in edges[first:-1]}
+            for one in await self._store.activity(edges[first:], ids):
+                sums = read[one.endpoint_id, one.since]
+                read[one.endpoint_id, one.since] = sums._replace(
+                    delivered=sums.delivered + one.delivered,
+                    failed=sums.failed + one.failed,
+                    seconds=sums.seconds + one.seconds,
+                )
+            found |= read
+        if len(known) > 2 * MOST:
+            known.clear()
+        ended = now - SETTLED - _HOUR
+        known |= {key: sums for key, sums in found.items() if sums.since <= ended}
+        return list(found.values())
 
     async def leaders(self, key: Hashable, since: datetime, before: datetime, now: datetime) -> ActivityLeaders:
         """Return at least the endpoints and sources with the most attempts.  ``key``: of the times, which move on."""

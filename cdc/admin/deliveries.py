@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -206,10 +207,12 @@ class Deliveries(UseCases):
 
 #: Endpoints, and sources, that are named where all are summed up.
 TOP: Final = 20
+#: Attempts from which percentiles are taken.
+NEWEST: Final = 1_000
 
 
 class Period(StrEnum):
-    """Slots: 60 minutes, 24 hours, 7 days of four parts, 30 days."""
+    """Slots: 60 minutes, 24 hours, the hours of 7 days, 30 days of four parts."""
 
     HOUR = "hour"
     DAY = "day"
@@ -263,13 +266,14 @@ def slot_edges(period: Period, now: datetime, zone: tzinfo) -> list[datetime]:
     if period is Period.DAY:
         hour = now.replace(minute=0, second=0, microsecond=0)
         return [hour + timedelta(hours=number) for number in range(-23, 2)]
-    days, hours = (7, range(0, 24, 6)) if period is Period.WEEK else (30, range(1))
+    days, hours = (7, range(24)) if period is Period.WEEK else (30, range(0, 24, 6))
     today = now.astimezone(zone).date()
-    every = [
+    times = (
         datetime.combine(today + timedelta(days=number), time(hour), zone).astimezone(UTC)
         for number in range(1 - days, 2)
         for hour in hours
-    ]
+    )
+    every = sorted(set(times))  # an hour that the clocks skip is the next one
     past = [edge for edge in every if edge <= now]
     return every[: len(past) + 1]
 
@@ -316,6 +320,30 @@ class Statistics(UseCases):
             if self._principal.sees(each.source):
                 found[each.endpoint_id].add(each)
         return found
+
+    async def hourly(self, endpoint_ids: Sequence[str]) -> dict[str, list[Figures]]:
+        """Return the figures of these endpoints of the principal in each of the last 24 hours, by id."""
+        now = self._clock.now()
+        edges = slot_edges(Period.DAY, now, UTC)
+        found = {each: {edge: Figures() for edge in edges[:-1]} for each in endpoint_ids}
+        counted: Sequence[Activity] = []
+        if endpoint_ids and self._principal.sources:
+            counted = await self._store.activity(edges, endpoint_ids)
+        elif endpoint_ids:
+            counted = await self._service.activity_sums.hourly(list(found), edges, now)
+        for each in counted:
+            if not each.source or self._principal.sees(each.source):
+                found[each.endpoint_id][each.since].add(each)
+        return {endpoint_id: list(slots.values()) for endpoint_id, slots in found.items()}
+
+    async def percentiles(self, endpoint_id: str | None = None) -> Mapping[int, float]:
+        """Return the seconds within which 50, 95 and 99 of a hundred of the newest `NEWEST` attempts were answered, of
+        all endpoints or one; empty without attempts, and for all endpoints where the principal does not see them."""
+        if endpoint_id is None and self._principal.sources:
+            return {}
+        durations = sorted(await self._store.durations(endpoint_id, NEWEST))
+        last = len(durations) - 1
+        return {part: durations[math.ceil(last * part / 100)] for part in (50, 95, 99)} if durations else {}
 
     async def _owned(self) -> frozenset[str] | None:
         """Return the ids of the principal's endpoints; None: it sees all, removed ones too."""

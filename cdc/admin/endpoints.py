@@ -101,6 +101,10 @@ class Endpoints(UseCases):
         number = await self._store.unfinished(None, MOST_COUNTED)
         return number, number >= MOST_COUNTED
 
+    async def last_failures(self, endpoint_ids: Sequence[str]) -> Mapping[str, Attempt]:
+        """Return an attempt of each of these endpoints of the principal that shows why it fails, where one is known."""
+        return await self._store.last_failures(endpoint_ids) if endpoint_ids else {}
+
     async def removed(self, endpoint_ids: Iterable[str | None]) -> Mapping[str, str]:
         """Id → name of those of these that were removed; a principal of some sources sees no deliveries of them."""
         wanted = [each for each in dict.fromkeys(endpoint_ids) if each]

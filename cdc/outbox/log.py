@@ -143,6 +143,20 @@ async def attempts_of(db: Database, delivery_ids: Sequence[str]) -> dict[str, li
     return dict(found)
 
 
+async def last_failures(db: Database, endpoint_ids: Sequence[str]) -> dict[str, Attempt]:
+    """Return an attempt of each of these endpoints that shows why it fails: the last one of a delivery that waits for
+    its next attempt, or that is dead; an endpoint without one is absent."""
+    rows = await db.rows("last_failures", ids=list(endpoint_ids))
+    return {row[0]: attempt_from(row[1:], db.box.contents) for row in rows}
+
+
+async def durations(db: Database, endpoint_id: str | None, limit: int) -> list[float]:
+    """Return how many seconds the newest ``limit`` attempts took; of an endpoint, those of so many deliveries."""
+    if endpoint_id is None:
+        return [row[0] for row in await db.rows("durations", limit=limit)]
+    return [row[0] for row in await db.rows("durations_of", endpoint=endpoint_id, limit=limit)]
+
+
 async def counts(
     db: Database, most: int | None = None, endpoint_ids: Sequence[str] | None = None
 ) -> dict[str, dict[DeliveryState, int]]:

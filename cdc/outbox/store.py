@@ -318,6 +318,8 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
     delivery = method(Via.LOG, log.delivery)
     attempts = method(Via.LOG, log.attempts)
     attempts_of = method(Via.LOG, log.attempts_of)
+    last_failures = method(Via.LOG, log.last_failures)
+    durations = method(Via.LOG, log.durations)
     counts = method(Via.LOG, log.counts)
     unfinished = method(Via.LOG, log.unfinished)
     activity = method(Via.LOG, log.activity)

@@ -77,3 +77,53 @@ ORDER BY sequence
 -- name: place
 -- The sequence of a delivery's event, and its number.
 SELECT event, id FROM cdc_outbox.delivery WHERE id = :id
+
+-- name: durations
+-- Seconds that the newest attempts took.
+SELECT duration FROM cdc_outbox.attempt ORDER BY id DESC LIMIT :limit
+
+-- name: durations_of
+-- Seconds that the attempts of an endpoint's newest deliveries took.  (BETWEEN: of an equal value PostgreSQL's planner
+-- forgets the order, and may read the log of all endpoints backwards.)
+SELECT attempt.duration
+FROM (
+    SELECT delivery.id FROM cdc_outbox.delivery
+    WHERE delivery.endpoint + 0 BETWEEN (SELECT number + 0 FROM cdc_outbox.endpoint WHERE id = :endpoint)
+                                    AND (SELECT number + 0 FROM cdc_outbox.endpoint WHERE id = :endpoint)
+    ORDER BY delivery.endpoint + 0 DESC, delivery.event DESC
+    LIMIT :limit
+) AS newest
+CROSS JOIN cdc_outbox.attempt
+WHERE attempt.delivery = newest.id
+
+-- name: last_failures
+-- An attempt of each endpoint that shows why it fails, as `attempts` has it: the last one of the delivery whose next
+-- attempt is the last to come, else of the newest of the thousand newest dead ones.
+WITH dead AS MATERIALIZED (
+    SELECT id, endpoint FROM cdc_outbox.delivery WHERE state = 3 ORDER BY event DESC LIMIT 1000
+), failed AS MATERIALIZED (
+    SELECT endpoint.id AS endpoint, COALESCE(
+        (
+            SELECT active.id
+            FROM (
+                SELECT delivery.id, delivery.attempts FROM cdc_outbox.delivery
+                WHERE delivery.endpoint = endpoint.number AND delivery.state = 1
+                ORDER BY delivery.due DESC
+                LIMIT 20
+            ) AS active
+            WHERE active.attempts > 0
+            LIMIT 1
+        ),
+        (SELECT max(dead.id) FROM dead WHERE dead.endpoint = endpoint.number)
+    ) AS delivery
+    FROM cdc_outbox.endpoint
+    WHERE endpoint.id = ANY (:ids::text[])
+)
+SELECT failed.endpoint, failed.delivery, attempt.number, event.id, event.name, attempt.url, attempt.status,
+       attempt.started_at, attempt.duration, attempt.error, attempt.answer
+FROM failed
+CROSS JOIN cdc_outbox.attempt
+CROSS JOIN cdc_outbox.delivery
+CROSS JOIN cdc_outbox.event
+WHERE attempt.id = (SELECT max(last.id) FROM cdc_outbox.attempt AS last WHERE last.delivery = failed.delivery)
+  AND delivery.id = failed.delivery AND event.sequence = delivery.event

@@ -185,3 +185,28 @@ async def test_a_cancelled_delivery_has_nowhere_to_go(outbox: OutboxStore) -> No
     with pytest.raises(UsageError, match="was removed"):
         await outbox.retry(cancelled.id, NOW)
     assert await outbox.delivery(cancelled.id) == cancelled
+
+
+async def test_an_attempt_shows_why_an_endpoint_fails_and_durations_are_the_newest(outbox: OutboxStore) -> None:
+    for name in ("ep_dead", "ep_late", "ep_new", "ep_well"):
+        await outbox.add_endpoint(endpoint(name))
+    await store(outbox, event(1), event(2), now=at(1))
+    attempts = {
+        "ep_dead": (DEAD, None, {"error": "Given up.", "duration": 3.0}),
+        "ep_late": (PENDING, at(60), {"error": "Refused.", "answer": "later", "duration": 2.0}),
+        "ep_well": (DeliveryState.DELIVERED, None, {"duration": 1.0}),
+    }
+    leased = await lease(outbox, at(1))
+    for name in ("ep_dead", "ep_late", "ep_well"):
+        state, due, attempt = attempts[name]
+        sent = [each for each in leased if each.endpoint_id == name]
+        await outbox.finish("w", [outcome(each, state, due, **attempt) for each in sent], at(2))  # type: ignore[arg-type] # the fields of an attempt
+    failures = await outbox.last_failures(["ep_dead", "ep_late", "ep_new", "ep_well", "ep_none"])
+    assert {name: (each.error, each.answer) for name, each in failures.items()} == {
+        "ep_dead": ("Given up.", "oops"),
+        "ep_late": ("Refused.", "later"),
+    }
+    assert await outbox.durations(None, 3) == [1.0, 1.0, 2.0]
+    assert await outbox.durations("ep_dead", 10) == [3.0, 3.0]
+    assert len(await outbox.durations("ep_dead", 1)) == 1
+    assert await outbox.durations("ep_new", 10) == []

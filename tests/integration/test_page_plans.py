@@ -42,7 +42,7 @@ LOG = {"event", "delivery", "attempt"}
 #: Indexes that hold unfinished rows only, tests only, or those that are asked for.
 NARROW = {"event_test", "delivery_lane", "delivery_due", "delivery_worker", "delivery_dead", "delivery_cancelled"}
 #: Statements that read the ends of the log.
-ENDS = {"events_newest", "log_ends", "event_names"}
+ENDS = {"events_newest", "log_ends", "event_names", "durations"}
 #: PostgreSQL plans by the size of its tables: so many copies of the seed, which has so many events.
 COPIES, SEED = 29, 100
 FILL = f"""

@@ -118,9 +118,11 @@
     part.addEventListener("pointerdown", () => { pressed = true; });
     ["pointerup", "pointercancel"].forEach((end) => addEventListener(end, () => setTimeout(() => { pressed = false; })));
     const inUse = () => pressed || document.hidden || !getSelection().isCollapsed || part.contains(document.activeElement);
+    let lookedAt = performance.now();
     const look = async () => {
-      if (busy || inUse()) return;
+      if (busy || inUse() || performance.now() - lookedAt < 1000 * line.dataset.liveEvery) return;
       busy = true;
+      lookedAt = performance.now();
       try {
         const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
         if (!answer.ok || answer.redirected) return;

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
+from typing import NamedTuple
 
 from cdc.admin.deliveries import TOP, Figures, Period, PeriodFigures
 from cdc.pages.language import Language
 from cdc.pages.page import Page
 
 WIDTH, HEIGHT = 600.0, 120.0
-_STEPS = (1, 2, 5)
+#: Steps of an axis, at most.
+_STEPS = 5
+#: Round numbers of seconds from which on an axis of time is written in minutes, hours and days.
+_SPANS = (60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
 #: Height of the smallest bar: it is seen beside the greatest.
 _LEAST = 3.0
+#: Labels nearer to an end of the axis of time (percent) do not reach beyond it.
+_EDGE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +44,25 @@ class Bar:
     series: int
 
 
-def plot_top(values: Sequence[float]) -> float:
-    """A round number that is no less than the greatest value; 1 when all are 0, or as good as."""
+def ticks(values: Sequence[float], *, whole: bool = False, spans: bool = False) -> list[float]:
+    """Return the values on an axis, in equal round steps, from 0 to the first that is no less than the greatest of
+    ``values``.  ``whole``: they are counts.  ``spans``: seconds, of which many are minutes, hours or days."""
     most = max(values, default=0.0)
     if most < sys.float_info.min:
-        return 1.0
-    size = 10.0 ** len(str(int(most))) / 10 if most >= 1 else 0.1
-    while size > most:
-        size /= 10
-    return next(step * size for size in (size, size * 10) for step in _STEPS if step * size >= most)
+        return [0.0, 1.0]
+    rough = most / _STEPS
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next((each * size for each in (1, 2, 5) if each * size >= rough), 10 * size)
+    if whole:
+        step = max(step, 1.0)
+    if spans and most > _SPANS[1]:
+        step = next((each for each in _SPANS if each >= rough), math.ceil(rough / _SPANS[-1]) * _SPANS[-1])
+    return [step * number for number in range(math.ceil(round(most / step, 9)) + 1)]
 
 
-def stacked_bars(series: Sequence[Bars]) -> tuple[list[Bar], float]:
-    """The bars, and the value at the top of the plot."""
+def stacked_bars(series: Sequence[Bars], most: float) -> list[Bar]:
+    """Return the bars.  ``most``: the value at the top of the plot."""
     slots = max((len(each.values) for each in series), default=0)
-    totals = [sum(each.values[slot] for each in series) for slot in range(slots)]
-    most = plot_top(totals)
     width = WIDTH / max(slots, 1)
     bars = []
     for slot in range(slots):
@@ -63,13 +73,12 @@ def stacked_bars(series: Sequence[Bars]) -> tuple[list[Bar], float]:
                 height = max(value / most * HEIGHT, _LEAST)
                 bars.append(Bar(slot * width, HEIGHT - below - height, max(width - 1, 0.5), height, number))
                 below += height
-    return bars, most
+    return bars
 
 
-def plot_line(values: Sequence[float | None], most: float = 0.0) -> tuple[str, float]:
-    """Return the path of a line through the middles of the slots, with gaps where there is no value, and the value at
-    the top of the plot: ``most``, or without it a round number above all.  A lone value is as wide as its slot."""
-    most = most or plot_top([value for value in values if value is not None])
+def plot_line(values: Sequence[float | None], most: float) -> str:
+    """Return the path of a line through the middles of the slots, with gaps where there is no value.  ``most``: the
+    value at the top of the plot.  A lone value is as wide as its slot."""
     step = WIDTH / max(len(values), 1)
     path, before = [], None
     for place, (value, after) in enumerate(zip(values, [*values[1:], None], strict=True)):
@@ -80,26 +89,37 @@ def plot_line(values: Sequence[float | None], most: float = 0.0) -> tuple[str, f
             if lone:
                 path.append(f"h{step:.1f}")
         before = value
-    return " ".join(path), most
+    return " ".join(path)
+
+
+class TimeTick(NamedTuple):
+    """A label on the axis of time.  ``place``: percent from the left.  ``anchor``: of the text, as SVG has it."""
+
+    place: float
+    label: str
+    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """``drawn``: bars or a path.  ``top``: the value at its top.  ``labels`` and ``values``: of the slots."""
+    """``drawn``: bars or a path.  ``scale``: the labels of the axis, from the top.  ``times``: of the axis of time.
+    ``labels`` and ``values``: of the slots."""
 
     drawn: Sequence[Bar] | str
-    top: float
+    scale: Sequence[str]
+    times: Sequence[TimeTick]
     labels: Sequence[str]
     values: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ShownStatistics:
-    """``links``: to each period."""
+    """``links``: to each period.  ``percentiles``: 50, 95 and 99 → seconds, of the newest attempts."""
 
     period: Period
     links: Sequence[tuple[Period, str]]
     figures: PeriodFigures
+    percentiles: Mapping[int, float]
     labels: Sequence[str]
     sent: Plot
     success: Plot
@@ -118,6 +138,25 @@ class ShownStatistics:
         return ((label, each) for label, each in zip(self.labels, self.figures.slots, strict=True) if each.attempts)
 
 
+def attempt_bars(figures: Sequence[Figures], most: float) -> list[Bar]:
+    delivered, failed = [each.delivered for each in figures], [each.failed for each in figures]
+    return stacked_bars([Bars("delivered", delivered), Bars("failed", failed)], most)
+
+
+def sparkline(figures: Sequence[Figures]) -> tuple[str, str]:
+    """Draw the bars of delivered and of failed attempts as two paths: a page has many of them."""
+    bars = attempt_bars(figures, max((each.attempts for each in figures), default=0) or 1)
+    drawn = [
+        "".join(
+            f"M{bar.x:.0f} {bar.y + bar.height:.0f}v-{bar.height:.0f}h{bar.width:.0f}v{bar.height:.0f}z"
+            for bar in bars
+            if bar.series == number
+        )
+        for number in (0, 1)
+    ]
+    return drawn[0], drawn[1]
+
+
 async def statistics(
     page: Page, *path: str, endpoint_id: str | None = None, source: str | None = None
 ) -> ShownStatistics:
@@ -126,19 +165,37 @@ async def statistics(
     period = Period(asked) if asked in tuple(Period) else Period.DAY
     figures = await page.admin.statistics.figures(period, language.zone, endpoint_id=endpoint_id, source=source)
     slots, labels = figures.slots, [_label(language, period, start) for start in figures.starts]
-    bars, most = stacked_bars(
-        [Bars("delivered", [each.delivered for each in slots]), Bars("failed", [each.failed for each in slots])]
-    )
-    success, whole = plot_line([each.success for each in slots], most=1.0)
-    answer, longest = plot_line([each.average for each in slots])
+    times = time_ticks(language, period, figures.starts)
+    counts = ticks([each.attempts for each in slots], whole=True)
+    averages = [each.average for each in slots]
+    seconds = ticks([each for each in averages if each is not None], spans=True)
     return ShownStatistics(
         period,
         [(each, page.link(*path, period=each.value)) for each in Period],
         figures,
+        await page.admin.statistics.percentiles(endpoint_id) if source is None else {},
         labels,
-        sent=Plot(bars, most, labels, [_counted(language, each) for each in slots]),
-        success=Plot(success, whole, labels, [_known(language, language.percent, each.success) for each in slots]),
-        answer=Plot(answer, longest, labels, [_known(language, language.span, each.average) for each in slots]),
+        sent=Plot(
+            attempt_bars(slots, counts[-1]),
+            [language.number(each) for each in reversed(counts)],
+            times,
+            labels,
+            [_counted(language, each) for each in slots],
+        ),
+        success=Plot(
+            plot_line([each.success for each in slots], 1.0),
+            [language.percent(part / 4) for part in range(4, -1, -1)],
+            times,
+            labels,
+            [_known(language, language.percent, each.success) for each in slots],
+        ),
+        answer=Plot(
+            plot_line(averages, seconds[-1]),
+            [language.span(each) if each else "0" for each in reversed(seconds)],
+            times,
+            labels,
+            [_known(language, language.span, each) for each in averages],
+        ),
     )
 
 
@@ -150,7 +207,26 @@ def _top(figures: Mapping[str, Figures]) -> dict[str, Figures]:
 def _label(language: Language, period: Period, start: datetime) -> str:
     if period in (Period.HOUR, Period.DAY):
         return language.clock(start)
-    return language.day(start) + (f", {language.clock(start)}" if period is Period.WEEK else "")
+    return f"{language.day(start)}, {language.clock(start)}"
+
+
+def time_ticks(language: Language, period: Period, starts: Sequence[datetime]) -> list[TimeTick]:
+    """Return the labels at round times: quarters of the hour, quarters of the day, days, or Mondays."""
+    found = []
+    for number, start in enumerate(starts):
+        local = start.astimezone(language.zone)
+        midnight = local.hour == local.minute == 0
+        if {
+            Period.HOUR: local.minute % 15 == 0,
+            Period.DAY: local.hour % 6 == 0,
+            Period.WEEK: midnight,
+            Period.MONTH: midnight and local.weekday() == 0,
+        }[period]:
+            place = 100 * number / len(starts)
+            anchor = "start" if place < _EDGE else "end" if place > 100 - _EDGE else "middle"
+            label = language.clock(start) if period in (Period.HOUR, Period.DAY) else language.day(start)
+            found.append(TimeTick(place, label, anchor))
+    return found
 
 
 def _counted(language: Language, figures: Figures) -> str:
@@ -162,10 +238,22 @@ def _known(language: Language, written: Callable[[float], str], value: float | N
     return language.text("no attempts") if value is None else written(value)
 
 
-def lag_plot(page: Page, lags: Sequence[float | None], most: float) -> Plot:
-    """Plot a source's lag in the last hour."""
+def lag_plots(page: Page, lags: Mapping[str, Sequence[float | None]]) -> dict[str, Plot]:
+    """Plot the lag of sources in the last hour, by name, on one scale.  ``lags``: a value for each minute."""
     language, now = page.language, page.site.clock.now()
-    minutes = [language.clock(now - timedelta(minutes=ago)) for ago in range(len(lags) - 1, -1, -1)]
-    values = [language.text("unknown") if seconds is None else language.span(seconds) for seconds in lags]
-    path, top = plot_line(lags, most)
-    return Plot(path, top, minutes, values)
+    number = max(map(len, lags.values()), default=0)
+    starts = [now - timedelta(minutes=ago) for ago in range(number - 1, -1, -1)]
+    labels, times = [language.clock(each) for each in starts], time_ticks(language, Period.HOUR, starts)
+    scale = ticks([seconds for each in lags.values() for seconds in each if seconds is not None], spans=True)
+    written = [language.span(each) if each else "0" for each in reversed(scale)]
+    unknown = language.text("unknown")
+    return {
+        name: Plot(
+            plot_line(each, scale[-1]),
+            written,
+            times,
+            labels,
+            [unknown if seconds is None else language.span(seconds) for seconds in each],
+        )
+        for name, each in lags.items()
+    }

@@ -141,10 +141,14 @@ async def test_the_overview_says_of_endpoints_and_skipped_changes_what_doctor_sa
         shown = unescape((await ann.get("/", headers={"Accept-Language": code})).text)
     found = [each.finding for each in said if each.finding.severity is not Severity.OK]
     assert {each.check for each in found} == {"delivered", "accepting"}
-    assert all(language(code, UTC).message(each.detail) in shown for each in found)
-    assert 'href="/deliveries?endpoint=ep_a&state=dead"' in shown
-    assert ("Almacén falla desde hace " in shown) == (code == "es")
-    assert ("Almacén has accepted nothing for " in shown) == (code == "en")
+    said_here = language(code, UTC).text
+    assert (
+        f'href="/deliveries?endpoint=ep_a&state=dead">{said_here("%(name)s has dead letters", name="Tienda")}<' in shown
+    )
+    assert f'href="/endpoints/ep_b">{said_here("%(name)s accepts nothing", name="Almacén")}<' in shown
+    assert f'datetime="{ago.isoformat()}"' in shown
+    assert ("Almacén falla: no acepta ninguna entrega" in shown) == (code == "es")
+    assert ("Almacén accepts nothing" in shown) == (code == "en")
 
 
 async def test_the_overview_says_that_there_is_no_endpoint() -> None:

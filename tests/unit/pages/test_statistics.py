@@ -144,19 +144,23 @@ async def test_a_lag_is_unknown_while_the_database_does_not_answer(managed: Mana
     assert (source.lag, source.last_lag) == (None, 0.0)
 
 
-@pytest.mark.parametrize(("period", "slots"), [("hour", 60), ("day", 24), ("month", 30)])
+@pytest.mark.parametrize(("period", "slots"), [("hour", 60), ("day", 24)])
 def test_the_last_slot_contains_now(period: str, slots: int) -> None:
     edges = slot_edges(Period(period), START, MADRID)
     assert len(edges) == slots + 1
     assert edges[-2] <= START < edges[-1]
 
 
-def test_days_begin_at_midnight_of_the_zone_also_when_clocks_change() -> None:
-    now = datetime(2026, 10, 26, 0, 30, tzinfo=UTC)
-    edges = slot_edges(Period.MONTH, now, MADRID)
-    assert {each.astimezone(MADRID).hour for each in edges} == {0}
-    assert edges[-2] - edges[-3] == 25 * HOUR
-    week = slot_edges(Period.WEEK, now, MADRID)
-    assert {each.astimezone(MADRID).hour for each in week} == {0, 6, 12, 18}
-    assert week[-2] <= now < week[-1]
-    assert len(week) == 6 * 4 + 2
+@pytest.mark.parametrize("now", [datetime(2026, 10, 26, 0, 30, tzinfo=UTC), datetime(2026, 3, 30, 0, 30, tzinfo=UTC)])
+def test_days_begin_at_midnight_of_the_zone_also_when_clocks_change(now: datetime) -> None:
+    month, week = slot_edges(Period.MONTH, now, MADRID), slot_edges(Period.WEEK, now, MADRID)
+    local = [each.astimezone(MADRID) for each in month]
+    assert {each.hour for each in local} == {0, 6, 12, 18}
+    midnights = [each for each in local if each.hour == 0]
+    assert len(midnights) == 30
+    assert midnights[-1].date() == now.astimezone(MADRID).date()
+    assert [each.astimezone(MADRID).hour for each in week[:24]] == list(range(24))
+    assert len({each.astimezone(MADRID).date() for each in week}) == 7
+    for edges in (month, week):
+        assert edges[-2] <= now < edges[-1]
+        assert edges == sorted(set(edges))
