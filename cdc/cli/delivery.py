@@ -28,6 +28,7 @@ from cdc.cli.output import (
     echo,
     fitting,
     json_option,
+    one_line,
     print_fields,
     print_json,
     print_json_line,
@@ -274,8 +275,7 @@ def show(session: CommandSession, delivery_id: str, as_json: bool) -> None:
     echo()
     titles = ("attempt", "started", "took", "status", "error", "answer")
     rows = [
-        (a.number, a.started_at, f"{a.duration * 1000:.0f} ms", a.status, a.error, _one_line(a.answer))
-        for a in attempts
+        (a.number, a.started_at, f"{a.duration * 1000:.0f} ms", a.status, a.error, one_line(a.answer)) for a in attempts
     ]
     print_table(titles, rows, "No attempt yet.")
 
@@ -321,11 +321,6 @@ async def _export(config: Config, which: DeliveryFilter) -> None:
                 ]
                 print_json_line(DeliveryResource.from_delivery(view).model_dump(mode="json") | {"log": log})
             before = page[-1].id
-
-
-def _one_line(answer: str, most: int = 80) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in answer).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 INTERRUPTED = 130

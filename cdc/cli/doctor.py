@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 
@@ -17,14 +19,15 @@ from cdc.admin.endpoints import MOST_COUNTED
 from cdc.admin.findings import Check, endpoint_checks, limit_checks, quarantine_checks, token_checks
 from cdc.cli.access import described, without_hash
 from cdc.cli.admin import opened_access
-from cdc.cli.app import CommandSession, pass_session, translate
+from cdc.cli.app import COMMANDS, CommandSession, pass_session, translate
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources, sources_option
 from cdc.cli.outbox import check_secrets
-from cdc.cli.output import Styled, echo, fitting, json_option, print_json, say
+from cdc.cli.output import Styled, echo, fitting, json_option, one_line, print_json, say
 from cdc.config import Config, sending
 from cdc.model.audit import ChainCheck
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
+from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError, ProviderError, UsageError
 from cdc.model.finding import Finding, Severity, grouped, span
@@ -41,6 +44,11 @@ from cdc.web.health import overdue, unreplicated
 #: A consumer's program may run once a day.
 UNFETCHED: Final = timedelta(days=1)
 _INDENT = " " * 9
+#: Endpoints that work, of which each has a line; those that do not work, whose receivers' words are read.
+_SHOWN, _ASKED = 5, 20
+#: What shows that all goes well, where nothing is to be repaired.
+_USUAL = ("cdc event tail", "cdc delivery list", "cdc endpoint list")
+_ENDS = ";,:."
 MARKS = {Severity.OK: ("OK", "green"), Severity.WARNING: ("WARNING", "yellow"), Severity.WRONG: ("WRONG", "red")}
 
 
@@ -55,18 +63,46 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
     says.  WRONG is what was wrong twice, a second apart.  Exit codes: 0 when nothing is WRONG (there may be warnings),
     1 when something is, 2 for a wrong command.
     """
-    checks = []
+    checks, working = list[Check](), 0
     for check in checks_of(session, sources, list if as_json else grouped):
         checks.append(check)
-        if not as_json:
+        working += check.about.startswith("endpoint ") and check.finding.severity is Severity.OK
+        if not as_json and (working <= _SHOWN or check.finding.severity is not Severity.OK):
             echo(*line(check))
     wrong = sum(check.finding.severity is Severity.WRONG for check in checks)
     if as_json:
         print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
     else:
         warnings = sum(check.finding.severity is Severity.WARNING for check in checks)
+        if working > _SHOWN:
+            echo(*line(Check("endpoints", Finding("enabled", Severity.OK, f"and {working - _SHOWN} other endpoints"))))
         say(_summary(len(checks), wrong, warnings))
+        say("Next:")
+        for command in next_commands(checks):
+            say(Styled(f"  {command}", "cyan"))
     return 1 if wrong else 0
+
+
+def next_commands(checks: Sequence[Check]) -> list[str]:
+    """Return the three most useful commands: those that fix what is wrong, then those for warnings, then those that
+    show what happens.  A fix begins with its command, which ends before the first word that is neither of the command
+    line nor a value."""
+    context = click.get_current_context().find_root()
+    ranked = sorted(checks, key=lambda check: check.finding.severity is not Severity.WRONG)
+    found = []
+    for check in ranked:
+        program, name, *rest = [*check.finding.fix.split(), "", ""]
+        if program != "cdc" or check.finding.severity is Severity.OK or name.rstrip(_ENDS) not in COMMANDS:
+            continue
+        known = getattr(cast("click.Group", context.command).get_command(context, name.rstrip(_ENDS)), "commands", ())
+        words = [program, name]
+        for word in rest:
+            value = words[-1].startswith("--") or re.search(r"\A--|[A-Z0-9_/@…*]", word)
+            if words[-1][-1] in _ENDS or not (value or word.rstrip(_ENDS) in known):
+                break
+            words.append(word)
+        found.append(" ".join(words).rstrip(_ENDS))
+    return list(dict.fromkeys([*found, *_USUAL]))[:3]
 
 
 def _summary(checks: int, wrong: int, warnings: int) -> str:
@@ -161,7 +197,17 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     now = SystemClock().now()
 
     async def endpoints(store: OutboxStore) -> list[Check]:
-        return endpoint_checks(config, await store.endpoints(), await store.counts(MOST_COUNTED), now)
+        found = await store.endpoints()
+        checks = endpoint_checks(config, found, await store.counts(MOST_COUNTED), now)
+        ill = [f"endpoint {each.id}" for each in found if each.failing_since is not None or not each.enabled]
+        ill += [check.about for check in checks if check.finding.check == "delivered"]
+        reasons = {about: await _reason(store, about.partition(" ")[2]) for about in list(dict.fromkeys(ill))[:_ASKED]}
+        return [
+            Check(each.about, replace(each.finding, reason=reasons[each.about]))
+            if each.about in reasons and each.finding.check in ("accepting", "enabled", "delivered")
+            else each
+            for each in checks
+        ]
 
     async def quarantine(store: OutboxStore) -> list[Check]:
         return quarantine_checks(await store.count_quarantined())
@@ -182,6 +228,16 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     except CdcError as error:
         return [_failed("outbox", "open", error)]
     return checks
+
+
+async def _reason(store: OutboxStore, endpoint_id: str) -> str:
+    """Return what the endpoint said to the last attempt that failed; empty where none is known."""
+    for state in (DeliveryState.PENDING, DeliveryState.DEAD):
+        for view in await store.deliveries(DeliveryFilter(endpoint_id=endpoint_id, state=state), 1):
+            if failed := [each for each in await store.attempts(view.id) if each.error]:
+                said = one_line(failed[-1].answer, 200)
+                return f"{failed[-1].error} “{said}”" if said else failed[-1].error
+    return ""
 
 
 def _chain_finding(check: ChainCheck) -> Finding:
@@ -273,6 +329,9 @@ def line(check: Check) -> tuple[Styled, str]:
     shown = fitting(f"{translate(word):<8} {about}: {named}: {detail}", _INDENT)
     fix = finding.fix if finding.severity is not Severity.OK else ""
     last = "\n" + fitting(f"{_INDENT}{translate('fix')}: {translate(fix)}", _INDENT + "     ") if fix else ""
+    if finding.reason:
+        reason = f"{_INDENT}{translate('reason')}: {translate(finding.reason)}"
+        last = "\n" + fitting(reason, _INDENT + "     ") + last
     return Styled(shown[:8], colour), shown[8:] + last
 
 
@@ -283,6 +342,7 @@ def _as_json(check: Check) -> dict[str, str | None]:
         "check": finding.check,
         "severity": finding.severity,
         "detail": finding.detail,
+        "reason": finding.reason or None,
         "mend": finding.fix or None,  # programs read it by the name that released versions gave it
     }
 

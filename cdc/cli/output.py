@@ -224,6 +224,12 @@ def _cell(value: object) -> Styled:
     return Styled(printable_line(translate(text) if " " in text or text in _WORDS else text), "")
 
 
+def one_line(answer: str, most: int = 80) -> str:
+    """Return a receiver's answer in one line, without its end where it is long."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in answer).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def local_time(time: datetime) -> str:
     """Return a time for people: in this machine's zone (``TZ``), with its offset, as options for times accept it."""
     return time.astimezone().isoformat(" ", "seconds")

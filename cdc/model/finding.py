@@ -21,12 +21,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A result of `cdc doctor`.  ``fix``: the command or statement that fixes it; empty when it is OK."""
+    """A result of `cdc doctor`.  ``fix``: the command or statement that fixes it; empty when it is OK.  ``reason``: the
+    words of the receiver that does not accept; empty elsewhere."""
 
     check: str
     severity: Severity
     detail: str
     fix: str = ""
+    reason: str = ""
 
 
 #: The checks of one table each, and how many tables a line names.
@@ -35,13 +37,18 @@ _NAMED: Final = 5
 
 
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """Put findings that differ by their table only into one: ``triggers of clientes, facturascli … (41)``."""
+    """Put findings that differ by their table only into one: ``triggers of clientes, … and 37 other tables``."""
     groups: dict[Finding, list[str]] = {}
     for each in findings:
         about = _OF_TABLE.match(each.check)
         alike = groups.setdefault(replace(each, check=about[1]) if about else each, [])
         alike += [about[2]] if about else []
-    return [replace(each, check=f"{each.check} {named(tables)}") if tables else each for each, tables in groups.items()]
+    found = []
+    for each, tables in groups.items():
+        few = tables if len(tables) <= _NAMED else tables[: _NAMED - 1]
+        others = f" and {len(tables) - len(few)} other tables" if len(tables) > len(few) else ""
+        found.append(replace(each, check=f"{each.check} {', '.join(few)}{others}") if tables else each)
+    return found
 
 
 def named(tables: Sequence[str]) -> str:

@@ -78,3 +78,37 @@ def test_what_is_cut_on_a_terminal_is_whole_elsewhere_and_times_of_json_are_utc(
         "invoice.refunded",
         "invoice.paid",
     ]
+
+
+def test_doctor_says_why_an_endpoint_fails_and_what_to_do_next(tmp_path: Path) -> None:
+    (tmp_path / "cdc.toml").write_text('[source.main]\nurl = "mysql://cdc:x@127.0.0.1:1/fs"\n[web]\nlisten = ""\n')
+
+    async def fill() -> None:
+        outbox = SqliteOutbox(tmp_path / "cdc.db")
+        await outbox.open()
+        since = datetime.now(UTC) - timedelta(minutes=12)
+        for number in range(8):
+            await outbox.add_endpoint(endpoint(f"ep_{number}", events=("order.*",)))
+        await outbox.add_endpoint(endpoint("ep_shop", description="Shop", events=("invoice.*",), failing_since=since))
+        await outbox.store("main", Position("1"), [event(1)], {}, since)
+        (leased,) = await lease(outbox, since)
+        said = {"error": "The endpoint answered 503.", "answer": "down for\n maintenance", "status": 503}
+        await outbox.finish("w", [outcome(leased, DeliveryState.PENDING, since, **said)], since)
+        await outbox.close()
+
+    asyncio.run(fill())
+    done = run_command("doctor", folder=tmp_path)
+    lines = done.stdout.splitlines()
+    place = next(number for number, line in enumerate(lines) if "Shop has accepted nothing" in line)
+    assert lines[place + 1 : place + 3] == [
+        "         reason: The endpoint answered 503. “down for maintenance”",
+        "         fix: cdc endpoint test ep_shop shows its answer",
+    ]
+    assert sum(line.startswith("OK       endpoint ep_") for line in lines) == 5
+    assert "OK       endpoints: enabled: and 3 other endpoints" in lines
+    *_, title, first, second, third = done.stderr.splitlines()
+    assert (title, third) == ("Next:", "  cdc event tail")
+    assert {first, second} == {"  cdc outbox new-key", "  cdc endpoint test ep_shop"}
+    checks = json.loads(run_command("doctor", "--json", folder=tmp_path).stdout)["checks"]
+    (reason,) = [each["reason"] for each in checks if each["reason"]]
+    assert reason == "The endpoint answered 503. “down for maintenance”"
