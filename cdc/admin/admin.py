@@ -116,6 +116,7 @@ class Admin(UseCases):
         """Return what health reports of this process, and of the doctor's checks of endpoints, changes and tokens those
         that found something; what is wrong first."""
         found = [Check("consumer", Finding("ready", Severity.WRONG, reason)) for reason in self._reasons()]
+        found += [Check("consumer", Finding("ready", Severity.WARNING, warning)) for warning in self._warnings()]
         found += endpoint_checks(self._config, endpoints, counts, self._clock.now())
         found += token_checks(tokens, self._clock.now())
         skipped = await self._store.count_quarantined()
@@ -130,6 +131,11 @@ class Admin(UseCases):
         if self._principal.sources:
             return [each.error for each in self.sources.search().found if each.error]
         return self._service.process.reasons() if self._service.process else ()
+
+    def _warnings(self) -> Sequence[str]:
+        if self._principal.sources:
+            return [each.warning for each in self.sources.search().found if each.warning]
+        return self._service.process.warnings() if self._service.process else ()
 
     async def rekey(self, access: AccessStore) -> int:
         """Encrypt all secrets with the present key, and return how many were not."""

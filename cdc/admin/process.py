@@ -16,7 +16,7 @@ from cdc.model.change import Position
 from cdc.model.clock import Clock
 from cdc.model.delivery import Outcome
 from cdc.model.errors import LimitReached
-from cdc.web.health import HealthLimits, reasons, state
+from cdc.web.health import HealthLimits, reasons, refusal, stall, state, warnings
 from cdc.web.monitor import Answers, Monitor
 
 #: Refusals that are remembered, and for how long the overview shows one.
@@ -26,7 +26,7 @@ _LATELY: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class ReportedSource:
-    """``state``: ``reading``, ``standby``, ``failed`` or ``opening``.  ``lag``: seconds that the oldest change which is
+    """``state``: of `cdc.web.health.STATES`.  ``warning``: a danger that does not stop it yet, or None.  ``lag``: seconds that the oldest change which is
     not stored has waited; None while unknown, with ``last_lag`` and ``unknown_since``, if it was ever known.
     ``lags``: of each of the last 60 minutes.  ``server``: engine and version, empty before it was first reached."""
 
@@ -38,6 +38,7 @@ class ReportedSource:
     lag: float | None
     gaps: Mapping[str, int]
     error: str | None
+    warning: str | None
     position: Position | None
     last_lag: float | None
     unknown_since: datetime | None
@@ -81,7 +82,7 @@ class RunningProcess:
         """Return whether a source's name or server has this text, in any case, and whether it is in this state; empty
         ones do not narrow."""
         words = f"{name}\n{self.monitor.server(name)}".lower()
-        return text.lower() in words and state_wanted in ("", state(self.monitor, name, self.clock.now()))
+        return text.lower() in words and state_wanted in ("", state(self.monitor, name, self.bounds, self.clock.now()))
 
     def slowest(self, names: Sequence[str], most: int) -> list[str]:
         """Return the sources that an overview shows of many: failed ones first, then those with the longest lag."""
@@ -89,7 +90,7 @@ class RunningProcess:
         def place(name: str) -> tuple[bool, float]:
             answers = self.monitor.ahead.get(name)
             lag = answers.last.seconds if answers is not None and answers.last is not None else None
-            return state(self.monitor, name, self.clock.now()) == "failed", lag or 0.0
+            return state(self.monitor, name, self.bounds, self.clock.now()) in ("failed", "stalled"), lag or 0.0
 
         return list(names) if len(names) <= most else nlargest(most, names, key=place)
 
@@ -98,19 +99,23 @@ class RunningProcess:
         answers = self.monitor.ahead.get(name)
         failure = report.failing(now)
         last = answers.last.seconds if answers is not None and answers.last is not None else None
+        stalled = None if self.monitor.standby(name) or failure else stall(self.monitor, name, self.bounds, now)
+        since = failure.since if failure else stalled.since if stalled else report.open_since or report.since
+        why = failure.error.message if failure else stalled.why if stalled and report.open_since else None
         unknown_since = None if answers is None else self._unknown_since(name, answers, now)
         return ReportedSource(
             name=name,
             capture=self.config.source[name].capture,
             server=self.monitor.server(name),
-            state=state(self.monitor, name, now),
-            since=failure.since if failure else report.open_since or report.since,
+            state=state(self.monitor, name, self.bounds, now),
+            since=since,
             lag=last if unknown_since is None else None,
             last_lag=last,
             unknown_since=unknown_since,
             lags=self.monitor.reported.lags.last(name, now),
             gaps=dict(report.gaps),
-            error=self.monitor.blocked(name) or (failure.error.message if failure else None),
+            error=self.monitor.blocked(name) or why,
+            warning=refusal(self.monitor, name) or None,
             position=report.position,
         )
 
@@ -123,6 +128,10 @@ class RunningProcess:
     def reasons(self) -> Sequence[str]:
         """Return why this process is not ready, in sentences."""
         return reasons(self.monitor, self.bounds, self.clock.now())
+
+    def warnings(self) -> Sequence[str]:
+        """Return dangers that do not stop this process, in sentences."""
+        return warnings(self.monitor, self.bounds)
 
     def progress(self) -> Mapping[str, int]:
         """Return how many ``events`` were stored and how many ``attempts`` made since the start."""

@@ -22,11 +22,12 @@ class SourceResource(ResponseModel):
     server: str = Field(
         description="Engine and version; empty before it was first reached.", examples=["MariaDB 11.8.3"]
     )
-    state: str = Field(examples=["reading", "standby", "failed", "opening"])
+    state: str = Field(examples=["reading", "standby", "failed", "opening", "stalled"])
     since: Moment = Field(description="Since when it is so.")
     lag: float | None = Field(description="Seconds that the oldest change which is not stored waits; null: not known.")
     gaps: dict[str, int] = Field(description="Changes that could not be recorded, by table, as this process saw them.")
     error: str | None
+    warning: str | None = Field(description="A danger that does not stop it yet, such as a changed password.")
     position: str | None = Field(description="The last stored position, in the source's own format.")
 
 
@@ -54,7 +55,7 @@ class SourcesQuery(RequestModel):
     limit: Annotated[int | None, Field(ge=1, le=MOST, description="At most so many; all when it is left out.")] = None
     cursor: Annotated[str, Field(max_length=200, description="`next` of the page before.")] = ""
     search: Annotated[str, Field(max_length=200, description="Part of the name or server, in any case.")] = ""
-    state: Literal["reading", "standby", "failed", "opening"] | None = None
+    state: Literal["reading", "standby", "failed", "opening", "stalled"] | None = None
 
 
 async def _list(call: OperationCall[SourcesQuery, None]) -> Response:

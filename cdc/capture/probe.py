@@ -5,31 +5,37 @@ Capture may hang on its connection; its watcher must not hang with it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from yarl import URL
 
 from cdc.model.change import Position
+from cdc.model.errors import SourceError
 
 Place = TypeVar("Place")
 
 #: Ends of a log that are remembered: at one every few seconds, what a consumer can be behind with some precision.
 _REMEMBERED = 2000
+#: Seconds that a trial of another connection may take.
+_TRIAL_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """The changes of a source that are not stored.  ``seconds``: age of the oldest of it (0: there is nothing).
     ``transactions``: how many, of the first 10,000 changes; None where counting is not cheap.  ``problems``: why
-    changes of the source are not captured as its server is set up now, a sentence each."""
+    changes of the source are not captured as its server is set up now, a sentence each.  ``refused``: why a new
+    connection as configured fails though this one is open; empty: it does not."""
 
     seconds: float
     transactions: int | None = None
     problems: tuple[str, ...] = ()
+    refused: str = ""
 
 
 class Probe(Protocol):
@@ -50,11 +56,23 @@ class Probe(Protocol):
 
 class LateProbe:
     """A `Probe` that is made when it is first asked.  ``make`` raises a `SourceError` when it cannot be made.
-    ``keep``: whether its connection stays open between two questions."""
+    ``keep``: whether its connection stays open between two questions.
 
-    def __init__(self, make: Callable[[], Probe], *, keep: bool) -> None:
+    With ``trying`` another connection is tried every ``try_every`` seconds, by the configuration as it is then: an old
+    one outlives a changed password, and hides that no new one would succeed.  ``trying`` is held meanwhile: the probes
+    of one server share it.  Where the connection is not kept, each question tries a new one."""
+
+    def __init__(
+        self, make: Callable[[], Probe], *, keep: bool, trying: asyncio.Lock | None = None, try_every: float = 55.0
+    ) -> None:
         self._make = make
         self._keep = keep
+        self._trying = trying if keep else None
+        self._try_every = try_every
+        self._next_try = 0.0
+        self._trial: asyncio.Task[None] | None = None
+        self._refused = ""
+        self._failing = False
         self._probe: Probe | None = None
 
     @property
@@ -62,15 +80,46 @@ class LateProbe:
         return "" if self._probe is None else self._probe.server
 
     async def ask(self, position: Position | None) -> Backlog | None:
-        if self._probe is None:
-            self._probe = self._make()
+        if self._probe is None or (self._failing and not self._keep):  # by other credentials perhaps
+            self._probe, self._next_try = self._make(), time.monotonic() + self._try_every
+        if self._trying is not None and self._trial is None and time.monotonic() >= self._next_try:
+            self._next_try = time.monotonic() + self._try_every
+            self._trial = asyncio.create_task(self._try_another(position, self._trying))
         try:
-            return await self._probe.ask(position)
+            answer = await self._probe.ask(position)
+        except SourceError:
+            self._failing = True
+            raise
         finally:
             if not self._keep:
                 await self._probe.close()
+        self._failing = False
+        return replace(answer, refused=self._refused) if answer is not None else None
+
+    async def _try_another(self, position: Position | None, trying: asyncio.Lock) -> None:
+        """Ask over another connection.  It takes the place of the present one if that fails: of a former password."""
+        other: Probe | None = None
+        try:
+            async with trying, asyncio.timeout(_TRIAL_SECONDS):
+                other = self._make()
+                await other.ask(position)
+        except SourceError as error:
+            self._refused = error.message
+        except TimeoutError:
+            self._refused = f"The database does not answer within {_TRIAL_SECONDS:g} s."
+        else:
+            self._refused = ""
+            if self._failing:
+                self._probe, other = other, self._probe
+        finally:
+            self._trial = None
+            if other is not None:
+                await other.close()
 
     async def close(self) -> None:
+        if self._trial is not None:
+            self._trial.cancel()
+            await asyncio.gather(self._trial, return_exceptions=True)
         if self._probe is not None:
             await self._probe.close()
 

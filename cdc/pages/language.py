@@ -6,11 +6,13 @@ are read as they are: nothing has to be compiled for an installation.  `cdc.lang
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
+from typing import Final
 
 from babel import Locale, negotiate_locale
 from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
@@ -23,6 +25,8 @@ from cdc.dispatch.message import event_title, noun, occasion
 from cdc.language import DEFAULT, LANGUAGES, messages
 from cdc.model.errors import CdcError
 
+#: A time in a message.
+_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC")
 #: Keeps what a principal has chosen.
 LANGUAGE_COOKIE = "cdc_language"
 #: Keeps the browser's time zone.
@@ -62,8 +66,13 @@ class Language:
         return translated % values if values else translated
 
     def message(self, text: str) -> str:
-        """A message of the program in this language: of an error, a finding, or the result of an attempt."""
-        return messages(self.code).translate(text)
+        """A message of the program in this language, with times of the zone: of an error, a finding, or the result of
+        an attempt."""
+        translated = messages(self.code).translate(text)
+        return _MOMENT.sub(lambda found: self._local(found[1]), translated) if " UTC" in text else translated
+
+    def _local(self, moment: str) -> str:
+        return self.moment(datetime.fromisoformat(moment).replace(tzinfo=UTC))
 
     def error(self, error: CdcError) -> str:
         """The message of an error and how to fix it."""

@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,10 +45,10 @@ from cdc.runtime.components import (
     settled,
     source_key,
 )
-from cdc.runtime.outboxes import check_account, open_outbox, require, save_lost
+from cdc.runtime.outboxes import check_account, free_space, open_outbox, require, save_lost
 from cdc.runtime.placement import Placement
 from cdc.runtime.process import Supervisor, keep_alive
-from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace, alone
+from cdc.runtime.sharing import PROBES_APART, Share, Sharing, SourcePace, alone, server_of
 from cdc.runtime.sources import check_connections, probe_of, source_of
 
 if TYPE_CHECKING:
@@ -344,7 +345,8 @@ class ConsumerParts:
             self.reported.dispatching(active=False)
         reads = (lambda _source: True) if self._placement is None else self._placement.reads
         watched = _watched(config, relays, paces)
-        monitor = Monitor(self.store, watched, self.reported, clock, reads, elsewhere=page_only)
+        free = partial(free_space, config)
+        monitor = Monitor(self.store, watched, self.reported, clock, reads, elsewhere=page_only, free=free)
         self._watch = monitor, config
         alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
         duties: dict[str, Work] = {
@@ -382,9 +384,10 @@ def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, So
     from cdc.web.monitor import WatchedSource
 
     found: dict[str, WatchedSource] = {}
+    trying = defaultdict[tuple[str, ...], asyncio.Lock](asyncio.Lock)  # one more connection of each server at a time
     for name, relay in relays.items():
-        pace = paces[name]
-        probe = probe_of(config.select_source(name), pace)
+        pace, source = paces[name], config.select_source(name)
+        probe = probe_of(source, pace, trying[server_of(source)])
         found[name] = WatchedSource(relay.source, probe, pace.probe, PROBES_APART * len(found))
     return found
 

@@ -9,7 +9,6 @@ import os
 import pwd
 import re
 import shlex
-import shutil
 import stat
 import time
 from collections import defaultdict
@@ -45,7 +44,9 @@ from cdc.runtime.capture import (
     with_lookups,
 )
 from cdc.runtime.due import due_findings
+from cdc.runtime.outboxes import free_space
 from cdc.runtime.process import secret_files
+from cdc.web.health import SCARCE
 
 if TYPE_CHECKING:
     from cdc.capture.binlog.inspector import BinlogInspector
@@ -315,19 +316,17 @@ def file_findings(config: Config) -> list[Finding]:
     return findings
 
 
-#: Free bytes of the outbox's disk: with less than the first it can hardly be written, the second is soon used up.
+#: Free bytes of the outbox's disk with which it can hardly be written.
 _FULL: Final = 16 << 20
-_SCARCE: Final = 512 << 20
 
 
 def disk_finding(config: Config) -> Finding | None:
     """Return the check of the disk that the outbox's file is on; None where another server stores it."""
-    outbox = config.outbox.path
-    if outbox is None or not outbox.resolve().parent.is_dir():
+    free = free_space(config)
+    if free is None or config.outbox.path is None:
         return None
-    folder = outbox.resolve().parent
-    free = shutil.disk_usage(folder).free
-    severity = Severity.WRONG if free < _FULL else Severity.WARNING if free < _SCARCE else Severity.OK
+    folder = config.outbox.path.resolve().parent
+    severity = Severity.WRONG if free < _FULL else Severity.WARNING if free < SCARCE else Severity.OK
     fix = f"Free space on the disk of {folder}, or keep less: payload_days, events under [retention]"
     return Finding("disk", severity, f"{size(free)} are free", fix)
 

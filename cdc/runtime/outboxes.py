@@ -6,6 +6,7 @@ Only sources that are captured by triggers know their outbox; a log is read agai
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
     from cdc.outbox.postgres.schema import OutboxAccount
     from cdc.outbox.sqlite.outbox import SqliteOutbox
     from cdc.outbox.transfer import Side
+
+
+def free_space(config: Config) -> int | None:
+    """Return the free bytes on the disk of the outbox's file; None without such a file or its folder."""
+    if config.outbox.path is None:
+        return None
+    try:
+        return shutil.disk_usage(config.outbox.path.resolve().parent).free
+    except FileNotFoundError:
+        return None
 
 
 def open_outbox(config: Config) -> OutboxStore:

@@ -45,9 +45,10 @@ class SourcePace:
     ``look``: between two polls of a journal that cannot notify; ``quick``: while it is busy.  ``together``: one
     connection polls all journals of the server that one account reads.  ``round``: of waiting, after which an end is
     noticed.  ``idle``: after which the source checks itself and its backfills.  ``probe``: between two probes from
-    outside; ``keep``: their connection stays open in between.  ``check``: between two checks of all triggers;
-    ``names``: of the tables that exist, as a multiple of the configured time.  ``retry``: before the first new try
-    after a failure.  ``silent``: after which the server takes the consumer lock from a silent consumer.
+    outside; ``keep``: their connection stays open in between; ``sign_in``: between two trials of a new one.
+    ``check``: between two checks of all triggers; ``names``: of the tables that exist, as a multiple of the configured
+    time.  ``retry``: before the first new try after a failure.  ``silent``: after which the server takes the consumer
+    lock from a silent consumer.
     """
 
     look: float = 0.03
@@ -57,6 +58,7 @@ class SourcePace:
     idle: float = 1.0
     probe: float = 5.0
     keep: bool = True
+    sign_in: float = 55.0
     check: timedelta = timedelta(minutes=1)
     names: float = 1.0
     retry: float = 0.5
@@ -140,7 +142,7 @@ class Sharing:
 
     def shares(self, sources: Iterable[SourceConfig]) -> dict[str, Share]:
         """Return the shares by the source's name."""
-        places = {source.name: _place(source) for source in sources}
+        places = {source.name: server_of(source) for source in sources}
         counts = Counter(places.values())
         return {
             name: Share(
@@ -150,7 +152,7 @@ class Sharing:
         }
 
 
-def _place(source: SourceConfig) -> tuple[str, ...]:
+def server_of(source: SourceConfig) -> tuple[str, ...]:
     """Return the key of a source's server; a key of its own where the server cannot be determined."""
     try:
         info: ConnectionInfo = source.connection()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -308,11 +309,18 @@ def _check(source: SourceConfig, share: Share) -> Check:
     return check
 
 
-def probe_of(source: SourceConfig, pace: SourcePace | None = None) -> Probe:
-    """Return the probe of a source, which has a connection of its own."""
+def probe_of(source: SourceConfig, pace: SourcePace | None = None, trying: asyncio.Lock | None = None) -> Probe:
+    """Return the probe of a source, which has a connection of its own.  ``trying``: held while it tries another one;
+    None: it tries none, as with sources that have no database."""
     from cdc.capture.probe import LateProbe
 
-    return LateProbe(lambda: _as_source_error(lambda: _probe(source)), keep=(pace or SourcePace()).keep)
+    pace = pace or SourcePace()
+    return LateProbe(
+        lambda: _as_source_error(lambda: _probe(source)),
+        keep=pace.keep,
+        trying=trying if source.has_database else None,
+        try_every=pace.sign_in,
+    )
 
 
 def _probe(source: SourceConfig) -> Probe:

@@ -18,10 +18,14 @@ from cdc.capture.probe import Backlog
 from cdc.model.clock import Clock, ClockWatch
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
+from cdc.model.finding import size, span
 from cdc.model.operation import clock_sentence, clock_set, component_failed, source_resumed, source_stalled
 from cdc.outbox.base import Replication
 from cdc.outbox.store import OutboxStore
 from cdc.web.monitor import INTERVAL, Monitor, Queue, SourceReport
+
+#: Bytes on the disk of the outbox below which it is nearly full.
+SCARCE: Final = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,16 @@ def warnings(monitor: Monitor, bounds: HealthLimits) -> list[str]:
     """Return sentences about dangers that do not stop this process."""
     queue = monitor.queue.last
     replicated = "" if queue is None else unreplicated(queue.replication, asked=bounds.synchronous)
-    return [each for each in (replicated, monitor.recent_clock_set()) if each]
+    scarce = queue is not None and queue.free is not None and queue.free < SCARCE
+    full = f"The disk of the outbox is nearly full: {size(queue.free or 0)} are free." if queue and scarce else ""
+    refused = [refusal(monitor, name) for name in monitor.reported.sources]
+    return [each for each in (full, *refused, replicated, monitor.recent_clock_set()) if each]
+
+
+def refusal(monitor: Monitor, source: str) -> str:
+    """Return the danger that a source cannot connect again, a sentence; empty without one."""
+    why = monitor.refused(source)
+    return why and f"Source {source} is read over an old connection, and a new one fails: {why}"
 
 
 def unreplicated(replication: Replication, *, asked: bool) -> str:
@@ -75,12 +88,14 @@ def stalls(monitor: Monitor, bounds: HealthLimits, now: datetime) -> dict[str, S
     when.
 
     A source that merely does not report whether it keeps up is well as long as it stores."""
-    found: dict[str, Stall | None] = {}
-    for name, report in monitor.reported.sources.items():
-        if not monitor.standby(name):
-            wrong = _source(name, report, monitor, bounds, now)
-            found[name] = None if _stores(report, bounds, now) else next(wrong, None)
-    return found
+    names = [name for name in monitor.reported.sources if not monitor.standby(name)]
+    return {name: stall(monitor, name, bounds, now) for name in names}
+
+
+def stall(monitor: Monitor, source: str, bounds: HealthLimits, now: datetime) -> Stall | None:
+    """Return the stall of one source; None while all is well."""
+    report = monitor.reported.sources[source]
+    return None if _stores(report, bounds, now) else next(_source(source, report, monitor, bounds, now), None)
 
 
 def failed_components(monitor: Monitor, now: datetime) -> dict[str, Stall]:
@@ -122,14 +137,21 @@ def _stores(report: SourceReport, bounds: HealthLimits, now: datetime) -> bool:
     return report.open_since is not None and report.failing(now) is None and now - moved < bounds.stalled
 
 
-def state(monitor: Monitor, source: str, now: datetime) -> str:
-    """``reading``, ``standby``, ``failed`` or ``opening``."""
+#: States of a source: read; waited for; not readable; being opened; open, and it stores nothing though changes wait, or
+#: its database does not answer.
+STATES: Final = ("reading", "standby", "failed", "opening", "stalled")
+
+
+def state(monitor: Monitor, source: str, bounds: HealthLimits, now: datetime) -> str:
+    """Return the state of a source, one of `STATES`."""
     report = monitor.reported.sources[source]
     if monitor.standby(source):
         return "standby"
     if report.failing(now) or monitor.blocked(source):
         return "failed"
-    return "opening" if report.open_since is None else "reading"
+    if report.open_since is None:
+        return "opening"
+    return "stalled" if stall(monitor, source, bounds, now) else "reading"
 
 
 def lag(monitor: Monitor, endpoint: str, now: datetime) -> timedelta:
@@ -176,8 +198,8 @@ def _stalled(report: SourceReport, ahead: Backlog, bounds: HealthLimits, now: da
 
 def _what(ahead: Backlog) -> str:
     if ahead.transactions is None:
-        return f"changes that have waited for up to {ahead.seconds:.0f} s"
-    return f"{ahead.transactions} transactions that have waited for up to {ahead.seconds:.0f} s"
+        return f"changes that have waited for up to {span(ahead.seconds)}"
+    return f"{ahead.transactions} transactions that have waited for up to {span(ahead.seconds)}"
 
 
 def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[str]:
@@ -186,7 +208,7 @@ def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[s
         failures.append(monitor.queue.failure)
     if failures:
         first = min(failures, key=lambda failure: failure.since)
-        yield f"The outbox has failed since {_since(first.since, now)}: {first.error.message}"
+        yield f"Nothing has been stored since {_since(first.since, now)}: {first.error.message}"
     elif now - monitor.queue.answered_at >= bounds.stalled:
         yield f"The outbox has not answered since {_since(monitor.queue.answered_at, now)}."
 
@@ -218,7 +240,7 @@ def _held(monitor: Monitor, queue: Queue, endpoint: str, bounds: HealthLimits, n
 
 
 def _since(moment: datetime, now: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({(now - moment).total_seconds():.0f} s)"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({span((now - moment).total_seconds())})"
 
 
 #: Announcements are searched among so many of the newest events: while a source is stalled, few come.

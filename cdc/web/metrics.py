@@ -22,10 +22,9 @@ from cdc import __version__
 from cdc.model.clock import Clock
 from cdc.model.delivery import DeliveryState, Hold
 from cdc.outbox.base import Replication
-from cdc.web.health import HealthLimits, lag, reasons, state
+from cdc.web.health import STATES, HealthLimits, lag, reasons, state
 from cdc.web.monitor import BOUNDS, Durations, Monitor, SourceReport
 
-STATES = ("opening", "reading", "standby", "failed")
 #: Of more endpoints than these …
 MOST: Final = 500
 #: … so many have series of their own, beside those of all together.
@@ -65,12 +64,18 @@ class _ConsumerCollector(Collector):
     def _source_metrics(self) -> Iterator[Metric]:
         monitor, now = self._monitor, self._clock.now()
         sources = monitor.reported.sources
-        states = {name: state(monitor, name, now) for name in sources}
+        states = {name: state(monitor, name, self._bounds, now) for name in sources}
         yield _gauge(
             "cdc_source_state",
             "1 for the state in which a source is.",
             ("source", "state"),
             [((name, each), each == states[name]) for name in sources for each in STATES],
+        )
+        yield _gauge(
+            "cdc_source_connectable",
+            "0 while a new connection to the source's database, which is tried every minute, fails.",
+            ("source",),
+            [((name,), not monitor.refused(name)) for name in sources],
         )
         known = {name: answers.last for name, answers in monitor.ahead.items() if answers.last and not answers.failure}
         yield _gauge(
@@ -105,6 +110,9 @@ class _ConsumerCollector(Collector):
             (),
             [((), monitor.reported.outbox_failed_times)],
         )
+        if monitor.queue.last is not None and monitor.queue.last.free is not None:
+            free = monitor.queue.last.free
+            yield _gauge("cdc_outbox_disk_free_bytes", "Free space on the disk of the outbox.", (), [((), free)])
         if monitor.queue.last is not None:
             yield _gauge(
                 "cdc_outbox_replication",

@@ -285,7 +285,7 @@ log = structlog.get_logger()
 class Queue:
     """The queues of all endpoints, by id.  ``due_since``: of the longest due delivery.  ``holdable``: those whose
     deliveries the dispatcher may hold back: they fail, or have a rate.  ``fetched``: consumers, to which nothing is
-    sent."""
+    sent.  ``free``: bytes on the disk of the outbox; None: on another machine."""
 
     counts: Mapping[str, Mapping[DeliveryState, int]]
     enabled: Mapping[str, bool]
@@ -293,6 +293,7 @@ class Queue:
     holdable: Collection[str] = frozenset()
     replication: Replication = Replication.NONE
     fetched: Collection[str] = frozenset()
+    free: int | None = None
 
 
 @dataclass(slots=True)
@@ -332,7 +333,8 @@ class WatchedSource:
 
 class Monitor:
     """``reads``: whether this process, not another worker, has a source.  ``elsewhere``: no source is read here, though
-    the page lists them."""
+    the page lists them.  ``free``: returns the free bytes on the disk of the outbox, None where there is no such; may
+    block."""
 
     def __init__(
         self,
@@ -343,8 +345,10 @@ class Monitor:
         reads: Callable[[str], bool] = lambda _source: True,
         *,
         elsewhere: bool = False,
+        free: Callable[[], int | None] | None = None,
     ) -> None:
         now = clock.now()
+        self._free = free
         self._store = store
         self._watched = sources
         self._clock = clock
@@ -370,6 +374,13 @@ class Monitor:
             return ()
         last = self.ahead[source].last
         return (*self._watched[source].source.problems, *(last.problems if last is not None else ()))
+
+    def refused(self, source: str) -> str:
+        """Return why a new connection to a source's database fails though it is read over an open one; else empty."""
+        answers, report = self.ahead.get(source), self.reported.sources.get(source)
+        if answers is None or report is None or report.open_since is None or self.standby(source):
+            return ""
+        return answers.failure.error.message if answers.failure else answers.last.refused if answers.last else ""
 
     def server(self, source: str) -> str:
         """Engine and version; empty before it was first reached."""
@@ -428,6 +439,7 @@ class Monitor:
             holdable={each.id for each in endpoints if each.rate or each.failing_since is not None},
             replication=await self._store.replication(),
             fetched={each.id for each in endpoints if is_pull(each.url)},
+            free=None if self._free is None else await asyncio.to_thread(self._free),
         )
 
     def _question(self, source: str) -> Callable[[], Awaitable[Backlog | None]]:

@@ -286,7 +286,7 @@ def add_health(
             "reasons": why,
             "warnings": warnings(monitor, bounds),
             "outbox": outbox,
-            "sources": {name: state(monitor, name, now) for name in monitor.reported.sources},
+            "sources": {name: state(monitor, name, bounds, now) for name in monitor.reported.sources},
             "dispatch": {None: "starting", True: "active", False: "standby"}[monitor.reported.active],
         }
         return _json(report, NOT_READY if why else 200)

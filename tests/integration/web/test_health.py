@@ -108,7 +108,7 @@ async def test_a_capture_that_hangs_while_its_database_moves(postgres_db: Databa
             said = await consumer.call("doctor", expect=1)
             assert "WRONG    consumer: ready: Source main is stalled: it has stored nothing since " in said
             told = await health.until(refused("its database has 2 transactions that have waited"))
-            assert told["sources"] == {"main": "reading"}
+            assert told["sources"] == {"main": "stalled"}
             assert (await health.metrics())["cdc_source_lag_seconds"]["main",] >= 3
             forgotten.rollback()
             await inbox.until_count(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cdc.config import load_config
 from cdc.model.connection import Engine
 from cdc.model.errors import SourceError
 from cdc.runtime import outboxes, sources
+from cdc.runtime.sharing import SourcePace
 from support.consumer import Consumer
 from support.database import Database
 from support.waiting import HANG_SECONDS
@@ -121,3 +122,33 @@ async def test_a_probe_connects_again(own_server: Any, tmp_path: Path, flavour: 
                 await probe.ask(None)
         database.server.start()
         assert await probe.ask(None) is not None
+
+
+@pytest.mark.parametrize("flavour", ["postgresql", "mariadb"])
+async def test_changed_password_is_noticed_while_an_old_connection_lives(
+    own_server: Any, tmp_path: Path, flavour: str
+) -> None:
+    database = own_server(flavour)
+    consumer = Consumer.of_one_table(tmp_path, database)
+    source = load_config(consumer.folder / "cdc.toml").source["main"]
+    probe = sources.probe_of(source, SourcePace(sign_in=0.0), asyncio.Lock())
+    alter = "ALTER ROLE CURRENT_USER PASSWORD" if flavour == "postgresql" else "ALTER USER CURRENT_USER() IDENTIFIED BY"
+    former = database.info.password
+    try:
+        assert (await probe.ask(None)) == Backlog(0.0, 0)
+        database.execute(f"{alter} 'another 9 password'")
+        refused = await until(probe, lambda backlog: bool(backlog.refused))
+        assert former not in refused.refused
+        database.execute(INSERT, [1])
+        assert (await until(probe, lambda backlog: backlog.transactions == 1)).refused == refused.refused
+        database.execute(f"{alter} '{former}'")
+        await until(probe, lambda backlog: not backlog.refused)
+    finally:
+        await probe.close()
+
+
+async def until(probe: Probe, enough: Callable[[Backlog], bool]) -> Backlog:
+    async with asyncio.timeout(HANG_SECONDS):
+        while not (backlog := await probe.ask(None)) or not enough(backlog):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)  # asked again, as the monitor does
+    return backlog

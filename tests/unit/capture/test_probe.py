@@ -1,14 +1,18 @@
-"""Since when a log has been longer than what is stored of it."""
+"""Since when a log has been longer than what is stored of it; trials of another connection."""
 
 from __future__ import annotations
 
+import asyncio
 from operator import ge
 
 import pytest
 
 from cdc.capture.binlog.log_position import LogPosition
 from cdc.capture.binlog.source import holds
-from cdc.capture.probe import Ends
+from cdc.capture.probe import Backlog, Ends, LateProbe
+from cdc.model.change import Position
+from cdc.model.errors import SourceUnavailable
+from support.waiting import HANG_SECONDS
 
 
 class Seconds:
@@ -65,3 +69,71 @@ def test_what_a_position_of_the_binlog_holds(
     stored: tuple[str, int, str], end: tuple[str, int, str], *, expected: bool
 ) -> None:
     assert holds(LogPosition(*stored), LogPosition(*end)) is expected
+
+
+class FakeProbe:
+    """Answers while its password is the server's; an open connection goes on to answer."""
+
+    server = "fake"
+
+    def __init__(self, password: str, accepted: list[str]) -> None:
+        self.password, self.accepted = password, accepted
+        self.open = self.closed = False
+
+    async def ask(self, _position: Position | None, /) -> Backlog:
+        if not self.open and self.password not in self.accepted:
+            raise SourceUnavailable("The server refuses the user.")
+        self.open = True
+        return Backlog(0.0, 0)
+
+    async def close(self) -> None:
+        self.open, self.closed = False, True
+
+
+async def test_new_password_takes_the_place_of_the_former_one() -> None:
+    accepted, configured, made = ["old"], ["old"], list[FakeProbe]()
+
+    def make() -> FakeProbe:
+        made.append(FakeProbe(configured[0], accepted))
+        return made[-1]
+
+    probe = LateProbe(make, keep=True, trying=asyncio.Lock(), try_every=0.0)
+    assert await probe.ask(None) == Backlog(0.0, 0)
+    accepted[:] = ["new"]
+    await asyncio.sleep(0)  # the trial runs
+    await probe.ask(None)
+    await asyncio.sleep(0)
+    answer = await probe.ask(None)
+    assert answer is not None
+    assert answer.refused == "The server refuses the user."
+    made[0].open = False  # the server ends it
+    configured[0] = "new"
+    with pytest.raises(SourceUnavailable):
+        await probe.ask(None)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert await probe.ask(None) == Backlog(0.0, 0)
+    assert made[0].closed
+    await probe.close()
+    assert sum(each.open for each in made) == 0
+
+
+async def test_trials_of_one_server_take_turns() -> None:
+    trying, begun = asyncio.Lock(), asyncio.Event()
+
+    class Slow(FakeProbe):
+        async def ask(self, position: Position | None, /) -> Backlog:
+            begun.set()
+            return await super().ask(position)
+
+    probes = [LateProbe(lambda: Slow("old", ["old"]), keep=True, trying=trying, try_every=0.0) for _ in range(2)]
+    async with trying:
+        for each in probes:
+            await each.ask(None)
+        begun.clear()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not begun.is_set()
+    await asyncio.wait_for(begun.wait(), HANG_SECONDS)
+    for each in probes:
+        await each.close()

@@ -38,7 +38,7 @@ def test_it_is_not_ready_before_its_source_is_open() -> None:
     watch = Watch()
     assert watch.reasons() == ["Source main is being opened."]
     watch.reported.opening("main")
-    assert state(watch.monitor, "main", START) == "opening"
+    assert state(watch.monitor, "main", BOUNDS, START) == "opening"
     watch.reported.reading("main", None)
     assert watch.reasons() == []
 
@@ -49,7 +49,7 @@ def test_a_source_that_fails_is_named_with_the_reason_and_since_when(watch: Watc
     watch.clock.advance(5)
     expected = "Source main has not been readable since 2026-11-24 21:48:10 UTC (5 s): The database does not answer."
     assert watch.reasons() == [expected]
-    assert state(watch.monitor, "main", watch.clock.now()) == "failed"
+    assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "failed"
 
 
 def test_component_that_broke_off_is_named_until_it_has_worked_for_a_moment(watch: Watch) -> None:
@@ -100,6 +100,9 @@ def test_standing_still_while_the_source_moves(watch: Watch) -> None:
         "2 transactions that have waited for up to 61 s."
     )
     assert watch.reasons() == [expected]
+    assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "stalled"
+    watch.reported.stored("main", batch("1", change()), (), 1)
+    assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "reading"
 
 
 def test_who_is_far_behind_and_at_work_does_not_stand_still(watch: Watch) -> None:
@@ -132,6 +135,25 @@ def test_a_database_that_does_not_answer_the_probe(watch: Watch) -> None:
     assert watch.reasons() == [f"{said}its database does not answer."]
     watch.monitor.ahead["main"].failed(GONE, watch.clock.now())
     assert watch.reasons() == [f"{said}The database does not answer."]
+    assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "stalled"
+
+
+def test_refused_connection_and_full_disk_are_dangers_but_no_outage(watch: Watch) -> None:
+    assert warnings(watch.monitor, BOUNDS) == []
+    backlog = Backlog(0.0, 0, refused="The server refuses the user.")
+    watch.monitor.ahead["main"].came(backlog, watch.clock.now())
+    last = watch.monitor.queue.last
+    assert last is not None
+    watch.monitor.queue.came(replace(last, free=300 << 20), watch.clock.now())
+    assert warnings(watch.monitor, BOUNDS) == [
+        "The disk of the outbox is nearly full: 300.0 MB are free.",
+        "Source main is read over an old connection, and a new one fails: The server refuses the user.",
+    ]
+    assert watch.reasons() == []
+    assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "reading"
+    watch.answer()
+    watch.reported.source_failed("main", GONE)
+    assert warnings(watch.monitor, BOUNDS) == ["The disk of the outbox is nearly full: 300.0 MB are free."]
 
 
 def test_a_standby_is_ready_whatever_waits(watch: Watch) -> None:
@@ -139,7 +161,7 @@ def test_a_standby_is_ready_whatever_waits(watch: Watch) -> None:
     watch.source.standby = True
     watch.pass_time(600, ahead=1)
     assert watch.reasons() == []
-    assert state(watch.monitor, "main", watch.clock.now()) == "standby"
+    assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "standby"
 
 
 def test_table_that_is_not_captured_makes_the_consumer_not_ready(watch: Watch) -> None:
@@ -181,19 +203,19 @@ def test_an_outbox_that_fails_for_anyone(watch: Watch) -> None:
     watch.reported.outbox_failed("main", FULL)
     watch.clock.advance(7)
     watch.reported.outbox_failed("recording", OutboxError("The file is locked."))
-    said = "The outbox has failed since 2026-11-24 21:48:00 UTC (7 s): The disk is full."
+    said = "Nothing has been stored since 2026-11-24 21:48:00 UTC (7 s): The disk is full."
     assert watch.reasons() == [said]
     watch.reported.outbox_failed("main", FULL)
     assert watch.reasons() == [said]
     watch.reported.stored("main", batch("1", change()), (), 1)
-    assert watch.reasons() == ["The outbox has failed since 2026-11-24 21:48:07 UTC (0 s): The file is locked."]
+    assert watch.reasons() == ["Nothing has been stored since 2026-11-24 21:48:07 UTC (0 s): The file is locked."]
     watch.reported.outbox_worked("recording")
     assert watch.reasons() == []
 
 
 def test_an_outbox_that_fails_the_monitor_or_does_not_answer(watch: Watch) -> None:
     watch.monitor.queue.failed(FULL, watch.clock.now())
-    assert watch.reasons() == ["The outbox has failed since 2026-11-24 21:48:00 UTC (0 s): The disk is full."]
+    assert watch.reasons() == ["Nothing has been stored since 2026-11-24 21:48:00 UTC (0 s): The disk is full."]
     watch.queue()
     watch.clock.advance(60)
     watch.answer()
@@ -208,7 +230,7 @@ def test_a_delivery_is_overdue_when_it_is_so_at_two_looks(watch: Watch) -> None:
     watch.clock.advance(5)
     watch.queue(ep_a=START, ep_b=START + timedelta(seconds=6))
     assert watch.reasons() == [
-        "A delivery to endpoint ep_a is overdue: it has been due since 2026-11-24 21:48:00 UTC (305 s) and not sent."
+        "A delivery to endpoint ep_a is overdue: it has been due since 2026-11-24 21:48:00 UTC (5 min) and not sent."
     ]
     watch.clock.advance(5)
     watch.queue(ep_b=watch.clock.now())
@@ -322,7 +344,7 @@ def test_a_question_that_does_not_end_hangs(watch: Watch) -> None:
     watch.clock.advance(119)
     assert _hangs(watch) == []
     watch.clock.advance(1)
-    since = "has been asked since 2026-11-24 21:48:00 UTC (120 s), and the question does not end."
+    since = "has been asked since 2026-11-24 21:48:00 UTC (2 min), and the question does not end."
     assert _hangs(watch) == [f"The outbox {since}", f"Source main {since}"]
     watch.queue()
     assert _hangs(watch) == [f"Source main {since}"]

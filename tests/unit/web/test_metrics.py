@@ -86,6 +86,7 @@ async def test_numbers_are_what_was_reported(watch: Watch) -> None:
     assert found["cdc_source_waiting_transactions"] == {("main",): 3}
     assert found["cdc_source_last_change_timestamp_seconds"] == {("main",): START.timestamp()}
     assert {key for key, value in found["cdc_source_state"].items() if value} == {("main", "reading")}
+    assert found["cdc_source_connectable"] == {("main",): 1}
     assert found["cdc_transactions_stored_total"] == {("main",): 2}
     assert found["cdc_events_stored_total"] == {("main",): 2}
     assert found["cdc_gaps_total"] == {("main", "clientes"): 1}
