@@ -26,9 +26,10 @@ _LATELY: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class ReportedSource:
-    """``state``: of `cdc.web.health.STATES`.  ``warning``: a danger that does not stop it yet, or None.  ``lag``: seconds that the oldest change which is
-    not stored has waited; None while unknown, with ``last_lag`` and ``unknown_since``, if it was ever known.
-    ``lags``: of each of the last 60 minutes.  ``server``: engine and version, empty before it was first reached."""
+    """``state``: of `cdc.web.health.STATES`.  ``warning``: a danger that does not stop it yet.  ``lag``: seconds that
+    the oldest change which is not stored has waited; None while unknown, with ``last_lag`` and ``unknown_since``, if it
+    was ever known.  ``lags``: of each of the last 60 minutes.  ``server``: engine and version, empty before it was
+    first reached."""
 
     name: str
     capture: str

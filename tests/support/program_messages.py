@@ -91,6 +91,7 @@ _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "capture/binlog/inspector.py": ("refused", "advised", "_CONFIGURATION"),
     "capture/estimate.py": ("estimate",),
     "capture/logical/source.py": ("problems",),
+    "capture/probe.py": ("_try_another",),
     "capture/logical/slot.py": ("read_state",),
     "capture/slot/plan.py": ("drift",),
     "capture/source.py": ("problems",),
@@ -110,7 +111,7 @@ _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "model/filter/program.py": ("_USES", "problem"),
     "pages/views/endpoints.py": ("switch",),
     "model/selection.py": ("_EXCEEDED", "_TOO_DEEP", "_TOO_OFTEN"),
-    "web/health.py": ("reasons", "_since", "_what", "_outbox", "_deliveries", "overdue"),
+    "web/health.py": ("reasons", "warnings", "refusal", "_since", "_what", "_outbox", "_deliveries", "overdue"),
 }
 #: What a publication leaves out, in words.
 _FLAWS: Final = "postgres/slot/flaws.sql"

@@ -132,7 +132,8 @@ async def test_changed_password_is_noticed_while_an_old_connection_lives(
     consumer = Consumer.of_one_table(tmp_path, database)
     source = load_config(consumer.folder / "cdc.toml").source["main"]
     probe = sources.probe_of(source, SourcePace(sign_in=0.0), asyncio.Lock())
-    alter = "ALTER ROLE CURRENT_USER PASSWORD" if flavour == "postgresql" else "ALTER USER CURRENT_USER() IDENTIFIED BY"
+    mariadb = f"ALTER USER '{database.info.user}'@'%' IDENTIFIED BY"
+    alter = "ALTER ROLE CURRENT_USER PASSWORD" if flavour == "postgresql" else mariadb
     former = database.info.password
     try:
         assert (await probe.ask(None)) == Backlog(0.0, 0)
