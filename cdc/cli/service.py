@@ -106,30 +106,36 @@ def status(session: CommandSession, role: ProcessRole, as_json: bool) -> int:
     """
     settings = UnitSettings(program_words(), role=role)
     shown = unit_status(settings, PLACES)
+    page = file = outbox = None
     try:
         config = quiet_configuration(session)
         findings = run_async(consumer_findings(config)) if shown.active else []
-        health = [each.detail for each in findings if each.severity is not Severity.OK] or [shown.text or "not served"]
-        ready = shown.active and not any(each.severity is Severity.WRONG for each in findings)
-        fields: list[tuple[str, object]] = [
-            ("page", f"http://{config.web.listen}/" if config.web.listen else None),
-            ("configuration", config.file),
-            ("outbox", config.outbox.describe()),
-        ]
+        problems = [each.detail for each in findings if each.severity is not Severity.OK]
+        works = not findings or all(each.check == "ready" and each.severity is not Severity.WRONG for each in findings)
+        page = f"http://{config.web.listen}/" if config.web.listen else None
+        file, outbox = str(config.file), config.outbox.describe()
     except CdcError as error:  # for root and the service alone
-        health, ready, fields = [f"not read: {error.message}"], shown.active, []
-    common = [("service", settings.unit), ("state", shown.state), ("since", shown.since)]
-    system = [
-        ("restarts", f"{shown.restarts} after failures"),
-        ("memory", shown.memory),
-        ("starts with the machine", shown.starts_by_itself),
-    ]
+        problems, works = [error.message], True
+    ready = shown.active and works
     if as_json:
-        values = {name.replace(" ", "_"): value for name, value in [*common, *fields, *system]}
-        print_json({**values, "configuration": str(values.get("configuration")), "ready": ready, "health": health})
+        about = {"service": settings.unit, **shown._asdict(), "ready": ready, "problems": problems}
+        print_json({**about, "page": page, "configuration": file, "outbox": outbox})
         return 0 if ready else 1
-    first, *more = health if shown.active else [shown.text or "stopped"]
-    print_fields([*common, ("health", first), *(("", each) for each in more), *fields, *system])
+    print_fields(
+        [
+            ("service", settings.unit),
+            ("state", shown.state),
+            ("since", shown.since),
+            ("ready", ready),
+            *(("problem", each) for each in problems),
+            ("page", page),
+            ("configuration", file),
+            ("outbox", outbox),
+            ("restarts", f"{shown.restarts} after failures"),
+            ("memory", shown.memory),
+            ("starts with the machine", shown.starts_by_itself),
+        ]
+    )
     if not shown.active:
         say(f"\nWhy: cdc service logs.  Start it: systemctl start {settings.unit}")
     return 0 if ready else 1
@@ -227,7 +233,7 @@ def _do(session: CommandSession, command: str, about: str, steps: Sequence[Step]
         raise _for_root(session, command, "Only root changes services.")
     confirm("Do it?", yes=yes)
     for number, step in enumerate(steps, start=1):
-        say(f"{number}. {step.title} …")
+        say(fitting(f"{number:3}. {step.title}", "     ", err=True))
         step.do()
 
 

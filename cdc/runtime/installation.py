@@ -23,10 +23,12 @@ from typing import Any, Final, NamedTuple
 
 import cdc
 from cdc.config import DEFAULT_FILE, Config, load_config
+from cdc.config.rules import catalogue
 from cdc.config.section import KEY_VARIABLE
 from cdc.config.url import parse_database_url
 from cdc.config.write import relocated
 from cdc.files import replace_durably
+from cdc.logs import readable_line
 from cdc.model.errors import CdcError, ConfigError, OutboxMissing, UsageError
 from cdc.model.finding import size
 from cdc.runtime.process import ACCOUNT, UNIT, UnitSettings, at_home, secret_files, unit_text
@@ -35,8 +37,7 @@ from cdc.runtime.process import ACCOUNT, UNIT, UnitSettings, at_home, secret_fil
 OLDEST_SYSTEMD: Final = 247
 _NOLOGIN: Final = "/usr/sbin/nologin"
 _PROPERTIES: Final = (
-    "LoadState,ActiveState,SubState,ActiveEnterTimestamp,InactiveEnterTimestamp,UnitFileState,NRestarts,MemoryCurrent,"
-    "StatusText"
+    "LoadState,ActiveState,SubState,ActiveEnterTimestamp,InactiveEnterTimestamp,UnitFileState,NRestarts,MemoryCurrent"
 )
 
 
@@ -165,6 +166,8 @@ def _require_installable(
             f"systemd {settings.systemd} cannot pass files with secrets to a service; {OLDEST_SYSTEMD} can.",
             "Use a container: docker/README.md.",
         )
+    for source in config.source.values():
+        catalogue(source)  # its own rules are right
     if config.file is None:
         raise UsageError("A service needs a configuration file.", f"cdc setup, or cdc config init > {DEFAULT_FILE}")
     only_here = [name for name in sorted(environment) if name == KEY_VARIABLE or name in config.origins.values()]
@@ -380,7 +383,8 @@ def _start(settings: UnitSettings) -> None:
     try:
         run("systemctl", "restart", settings.unit)
     except CdcError as error:
-        lines = answer("journalctl", "--unit", settings.unit, "--lines", "8", "--output", "cat")
+        log = answer("journalctl", "--unit", settings.unit, "--lines", "8", "--output", "cat").splitlines()
+        lines = "\n".join(map(readable_line, log))
         raise CdcError(
             f"{settings.unit} does not start.", f"{lines}\nMore: cdc service logs, systemctl status {settings.unit}"
         ) from error
@@ -419,7 +423,6 @@ class UnitStatus(NamedTuple):
     starts_by_itself: bool
     restarts: str
     memory: str
-    text: str
 
     @property
     def active(self) -> bool:
@@ -441,7 +444,6 @@ def unit_status(settings: UnitSettings, places: Places) -> UnitStatus:
         values.get("UnitFileState") == "enabled",
         values.get("NRestarts", "0"),
         size(int(memory)) if memory.isdecimal() else "",
-        values.get("StatusText", ""),
     )
 
 
