@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from io import StringIO
 from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
 
@@ -232,7 +233,7 @@ def readable_line(line: str) -> str:
         return printable_line(line)
     event["event"] = event.pop("message")
     rendered: Any = event
-    for each in _closing_processors("text", sys.stdout, several=True):
+    for each in _closing_processors("text", StringIO(), several=True):  # no terminal: the caller escapes what it prints
         rendered = each(None, "", rendered)
     return str(rendered)
 

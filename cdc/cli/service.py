@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ import click
 
 from cdc.admin.endpoints import unfinished
 from cdc.cli.admin import with_accounts
-from cdc.cli.app import CommandGroup, CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session, translate
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources
 from cdc.cli.output import confirm, echo, fitting, json_option, print_fields, print_json, print_script, say, yes_option
 from cdc.cli.run import program_words, systemd_here
@@ -27,6 +28,9 @@ from cdc.runtime.doctor import consumer_findings
 from cdc.runtime.installation import Places, Step, answer, installation, removal, unit_status
 from cdc.runtime.process import ACCOUNT, UnitSettings, homes_of, unit_text
 
+#: How often, and after how many seconds each time, the health of a service is read that was just started.
+_READINGS: Final = 20
+_AGAIN_SECONDS: Final = 0.5
 #: Where services are on this machine.
 PLACES: Final = Places()
 _role_option = click.option(
@@ -77,7 +81,10 @@ def install(session: CommandSession, role: ProcessRole, user: str, dry_run: bool
         return
     file = PLACES.configuration / config.file.name if config.file is not None else None
     placed = load_config(file if file is not None and file.is_file() else PLACES.configuration / "cdc.toml", {})
-    say(f"\n{settings.unit} is ready, and starts with the machine.")
+    problems = run_async(_until_ready(placed))
+    say(f"\n{settings.unit} runs, and starts with the machine.")
+    for each in problems:
+        say(fitting(translate(each), "  ", err=True))
     if placed.web.listen:
         page = f"http://{placed.web.listen}/"
         link = None if _others_sign_in(placed) else with_accounts(placed, lambda accounts: accounts.offer_setup())
@@ -88,6 +95,16 @@ def install(session: CommandSession, role: ProcessRole, user: str, dry_run: bool
             port = placed.web.listen.rpartition(":")[2]
             say(f"  From another machine: ssh -L {port}:{placed.web.listen} THIS-MACHINE, then open it there.")
     say("How it is: cdc service status.  Its log: cdc service logs -f")
+
+
+async def _until_ready(config: Config) -> list[str]:
+    """Return why the consumer that was just started is not ready, once it is, or has had some seconds."""
+    for _ in range(_READINGS):
+        problems = [each.detail for each in await consumer_findings(config) if each.severity is not Severity.OK]
+        if not problems:
+            break
+        await asyncio.sleep(_AGAIN_SECONDS)  # another process: health is only answered
+    return problems
 
 
 def _others_sign_in(config: Config) -> bool:
@@ -126,8 +143,7 @@ def status(session: CommandSession, role: ProcessRole, as_json: bool) -> int:
             ("service", settings.unit),
             ("state", shown.state),
             ("since", shown.since),
-            ("ready", ready),
-            *(("problem", each) for each in problems),
+            ("is ready", ready),
             ("page", page),
             ("configuration", file),
             ("outbox", outbox),
@@ -136,6 +152,8 @@ def status(session: CommandSession, role: ProcessRole, as_json: bool) -> int:
             ("starts with the machine", shown.starts_by_itself),
         ]
     )
+    for each in problems:
+        echo("\n", fitting(translate(each), "  "))
     if not shown.active:
         say(f"\nWhy: cdc service logs.  Start it: systemctl start {settings.unit}")
     return 0 if ready else 1
@@ -233,7 +251,7 @@ def _do(session: CommandSession, command: str, about: str, steps: Sequence[Step]
         raise _for_root(session, command, "Only root changes services.")
     confirm("Do it?", yes=yes)
     for number, step in enumerate(steps, start=1):
-        say(fitting(f"{number:3}. {step.title}", "     ", err=True))
+        say(fitting(f"{number}/{len(steps)} {translate(step.title)}", "    ", err=True))
         step.do()
 
 

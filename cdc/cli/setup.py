@@ -510,7 +510,7 @@ def _try_endpoint(guide: Guide, config: Config, wanted: ReceiverPlan) -> bool:
     guide.heading("Step 5 of 6: add the receiver, and send it a test event")
     found = run_async(_endpoint(config, wanted.url))
     if found is None:
-        guide.run("endpoint", "add", wanted.url, "--events", wanted.events or "*", "--description", wanted.called)
+        guide.run("endpoint", "add", wanted.url, "--events", wanted.events or "*", "--name", wanted.called)
         found = run_async(_endpoint(config, wanted.url))
         assert found is not None, "it was added"
     else:

@@ -286,6 +286,10 @@ def test_what_cannot_be_a_service_is_refused_in_a_sentence(machine: Systemd, bar
     places.configuration.mkdir()
     (places.configuration / "cdc.toml").write_text("[source.other]\n", encoding="utf-8")
     assert "is there already, and is another configuration" in message(UnitSettings(("/bin/sh",), USER))
+    with (bare / "cdc.toml").open("a", encoding="utf-8") as file:
+        file.write("[source.main.rules]\ntables = ['clientes']\n")
+    config = load_config(bare / "cdc.toml", {})
+    assert "clientes is already captured" in message(UnitSettings(("/bin/sh",), USER)), "before anything moves"
     (machine.folder / "run/systemd/system").rmdir()
     assert message(UnitSettings(("/bin/sh",), USER)) == "systemd does not run on this machine."
 

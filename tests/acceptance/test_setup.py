@@ -167,7 +167,7 @@ async def test_by_answers_at_a_terminal(mariadb_erp: Database, tmp_path: Path) -
     assert [event["event"] for event in inbox.events] == ["endpoint.test"]
     (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
     assert endpoint["events"] == ["invoice.*", "customer.created"]
-    assert endpoint["description"] == url.split("/")[2], "its name"
+    assert endpoint["name"] == url.split("/")[2], "its name"
     assert re.findall("main: create triggers of .*", said) == ["main: create triggers of 41 tables\r"]
     assert (folder / "cdc.toml").read_text(encoding="utf-8") == (
         "# What was chosen; every other option has its default.\n"
@@ -192,7 +192,7 @@ def test_listener_that_is_there_first_verifies_with_the_secret_of_the_new_endpoi
     received = json.loads(out)
     assert (received["verified"], received["event"], listener.returncode) == (True, "endpoint.test", 0)
     (endpoint,) = json.loads(Consumer(folder).run("endpoint", "list", "--json"))["endpoints"]
-    assert endpoint["description"] == "Tienda"
+    assert endpoint["name"] == "Tienda"
 
 
 async def test_wrong_answers_are_asked_again_and_nothing_is_changed_before(

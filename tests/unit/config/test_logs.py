@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 from pathlib import Path
 
 import orjson
 import pytest
 import structlog
 
-from cdc.logs import configure_logs, log_many, written_aside
+from cdc.logs import configure_logs, log_many, readable_line, written_aside
 
 SECRET = "hunter2"
 
@@ -179,3 +180,13 @@ def test_json_line_of_an_attempt_keeps_its_fields() -> None:
     configure_logs("json", "info", stream)
     structlog.get_logger().info("attempt", **ATTEMPT)
     assert orjson.loads(stream.getvalue()).items() >= (ATTEMPT | {"message": "attempt"}).items()
+
+
+def test_json_line_of_a_service_is_shown_as_the_text_log_has_it() -> None:
+    """Also on a terminal, where the caller escapes what it prints."""
+    event = {"level": "error", "time": "2026-12-02T10:00:00Z", "error": "a\x1b[1m b", "source": "main"}
+    shown = readable_line(orjson.dumps(event | {"message": "source failed"}).decode())
+    assert re.fullmatch(r"2026-12-02T10:00:00Z \[error +\] source failed +error='a.*b' source=main", shown), shown
+    assert "\x1b" not in shown
+    assert readable_line("Started\x1b[1m it.") == "Started\\u001b[1m it."
+    assert readable_line("[1]") == "[1]"
