@@ -303,22 +303,24 @@ class PullStore(Protocol):
 
 #: So many of the newest events are searched for a text.
 TEXT_EVENTS: Final = 20_000
-#: Behind every text that begins alike.
+#: After a text: the first of those that begin with it and go on, and one after all of them.
+_NEXT: Final = chr(1)
 _LAST: Final = chr(0x10FFFF)
 
 
-def label_range(text: str) -> tuple[str, str]:
-    """Codes and names that begin with ``text`` are not before the first and before the second."""
+def label_range(text: str, *, whole: bool = False) -> tuple[str, str]:
+    """Codes and names that begin with ``text``, or if ``whole`` are it, are not before the first and before the
+    second."""
     first = searched(text.encode(errors="replace").decode())
-    return (first, first + _LAST) if first else (_LAST, _LAST)
+    return (first, first + (_NEXT if whole else _LAST)) if first else (_LAST, _LAST)
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """A filter of events; empty fields do not narrow.  ``since``, ``until``: the event's own time, the time of the
     change, is not before the one and before the other.  ``text``: the record's code or name begins with it, or it
-    is part of the payload, letter by letter, of one of the `TEXT_EVENTS` newest events.  ``sources``: of one of these;
-    None: of any."""
+    is part of the payload, letter by letter, of one of the `TEXT_EVENTS` newest events.  ``label``: the record's code
+    or name is this one, in any case; then ``text`` does not count.  ``sources``: of one of these; None: of any."""
 
     event_id: str | None = None
     event_pattern: str | None = None
@@ -328,6 +330,12 @@ class EventFilter:
     until: datetime | None = None
     text: str | None = None
     sources: tuple[str, ...] | None = None
+    label: str | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Return whether it searches codes, names or payloads."""
+        return self.text is not None or self.label is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +455,15 @@ class ReplayStore(Protocol):
         """Make a finished delivery due now, with its attempts counted from zero and its record's order respected; or
         one that waits for its next attempt.  Raises `UsageError` when there is no such delivery, it is on its way or
         waits for an earlier one of its record, its endpoint was removed, or its event was expunged."""
+        ...
+
+    async def later(self, endpoint_id: str, now: datetime, limit: int) -> int:
+        """Return how many deliveries of an endpoint wait for their next attempt, counted up to ``limit``."""
+        ...
+
+    async def hurry(self, endpoint_id: str, now: datetime, limit: int, note: Note = ()) -> int:
+        """Make those of `later` due now, the earliest ``limit`` of them, and return how many.  Their attempts still
+        count."""
         ...
 
     async def replay(

@@ -179,7 +179,7 @@ class Database(ABC):
 
     def check_text(self, which: EventFilter) -> None:
         """Raise `UsageError` for a search that no database can do."""
-        if which.text is not None and self.box.contents.sealing:
+        if which.searches and self.box.contents.sealing:
             raise UsageError(
                 "Payloads are encrypted in this outbox, so their text cannot be searched.",
                 "Search by record, event, endpoint, state or time.",

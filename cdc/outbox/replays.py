@@ -203,6 +203,18 @@ async def retry(db: Database, delivery_id: str, now: datetime, note: Note = ()) 
     await record(db, note)
 
 
+async def later(db: Database, endpoint_id: str, now: datetime, limit: int) -> int:
+    return int(await db.value("later", endpoint=endpoint_id, now=now, limit=limit))
+
+
+async def hurry(db: Database, endpoint_id: str, now: datetime, limit: int, note: Note = ()) -> int:
+    hurried = await db.write("hurry_endpoint", endpoint=endpoint_id, now=now, limit=limit)
+    if hurried:
+        db.due()
+    await record(db, note)
+    return hurried
+
+
 async def scan(db: Database, which: DeliveryFilter, limit: int, after: str | None) -> ReplayScan:
     """Reads only."""
     place = place_of(after)

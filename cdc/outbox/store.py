@@ -337,6 +337,8 @@ class OutboxStore(QueueStore, PullStore, ReplayStore, BackfillStore, SnapshotSto
     # -- recovery and upkeep ----------------------------------------------------------------------------------------
 
     retry = method(Via.CHANGE, replay_work.retry)
+    later = method(Via.LOG, replay_work.later)
+    hurry = method(Via.ADD, replay_work.hurry)
     add_replay = method(Via.ADD, replay_work.add)
     replays = method(Via.LOG, replay_work.newest)
     find_replay = method(Via.LOG, replay_work.find)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.model.audit import AuditEntry
 from cdc.model.delivery import DeliveryFilter, DeliveryState
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import UsageError
@@ -283,3 +284,28 @@ async def test_more_than_a_step_looks_at(outbox: OutboxStore) -> None:
     steps = await replay(outbox, NEW)
     assert sum(steps) == 3
     assert {view.event_id for view in await outbox.deliveries(NEW, 10)} == {"evt_1", "evt_650", "evt_1210"}
+
+
+async def test_what_waits_for_its_next_attempt_is_sent_now(outbox: OutboxStore) -> None:
+    """Of one endpoint: neither what is being sent nor what waits for an earlier event of its record."""
+    for name in ("ep_a", "ep_b"):
+        await outbox.add_endpoint(endpoint(name))
+    await store(outbox, event(1), event(2), event(3), event(4), event(5, "facturascli:1"))
+    leased = [each for each in await lease(outbox, seconds=1000) if each.endpoint_id == "ep_a"]
+    await finish(outbox, *leased[:3], state=PENDING, due_at=at(500))
+    assert await outbox.later("ep_a", LATER, 2) == 2
+    assert await outbox.later("ep_b", LATER, 10) == await outbox.hurry("ep_b", LATER, 10) == 0
+    assert await outbox.hurry("ep_a", LATER, 2) == 2
+    assert await outbox.later("ep_a", LATER, 10) == 1
+    assert await outbox.hurry("ep_a", LATER, 10, [AuditEntry(LATER, "cli:root", "endpoint.retry", "ep_a")]) == 1
+    assert event_ids(await lease(outbox, LATER)) == ["evt_1", "evt_2", "evt_3"]
+    views = await outbox.deliveries(DeliveryFilter(endpoint_id="ep_a"), 10)
+    assert {view.event_id: view.attempts for view in views} == {
+        "evt_1": 2,
+        "evt_2": 2,
+        "evt_3": 2,
+        "evt_4": 1,
+        "evt_5": 0,
+    }
+    assert await outbox.hurry("ep_none", LATER, 10) == await outbox.later("ep_none", LATER, 10) == 0
+    await check_order(outbox)

@@ -195,8 +195,12 @@ async def test_a_code_or_a_name_is_found_however_old(
     assert await found(outbox, text="talleres", state=DeliveryState.DEAD) == []
     assert await events_found(outbox, text="fac2026") == ["evt_1", "evt_2", "evt_3"]
     assert await found(outbox, text="Ruiz") == []
+    assert await found(outbox, label="FAC2026A12 ") == await events_found(outbox, label="fac2026a12") == ["evt_1"]
+    assert await found(outbox, label="Talleres Ruiz & Hijos, S.L.", record="facturascli:1") == ["evt_1"]
+    for part in ("FAC2026A1", "talleres", "", "\0"):
+        assert await found(outbox, label=part) == await events_found(outbox, label=part) == []
     await outbox.expunge(["evt_1"], at(9))
-    assert await found(outbox, text="Talleres Ruiz") == []
+    assert await found(outbox, text="Talleres Ruiz") == await found(outbox, label="fac2026a12") == []
 
 
 async def test_events_by_their_ids(outbox: OutboxStore) -> None:

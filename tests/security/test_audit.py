@@ -53,11 +53,12 @@ TEST = event(9, "test:9", source="test")
 async def fill(outbox: OutboxStore) -> None:
     """Something for each change to be made of."""
     await outbox.add_endpoint(endpoint("ep_a", sources=("main",)))
-    await store(outbox, event(1, name="invoice.paid"), event(2, name="invoice.paid"))
+    await store(outbox, event(1, name="invoice.paid"), event(2, name="invoice.paid"), event(4))
     skipped = Quarantined("q1", "users", Operation.UPDATE, {"nick": "a"}, "t", NOW, "it fails")
     await outbox.store("main", Position("p"), [], {}, NOW, quarantined=[skipped])
-    first, _ = await lease(outbox)
+    first, _, last = await lease(outbox)
     await finish(outbox, first, state=DeliveryState.DEAD)
+    await finish(outbox, last, state=DeliveryState.PENDING, due_at=at(500))
     await outbox.add_replay(Replay("rpl_1", "cli:root", DeliveryFilter(event_pattern="*"), 1.0, 1, NOW))
     await outbox.add_backfill(Backfill("bf_1", "main", "facturascli", "cli:root", NOW))
 
@@ -71,6 +72,7 @@ CHANGES: dict[str, Callable[[OutboxStore], Change]] = {
         lambda **note: o.send_test("ep_a", event(9, "test:9", source="test"), "w", NOW, at(9), **note)
     ),
     "retry": lambda o: lambda **note: o.retry("dlv_1", NOW, **note),
+    "hurry": lambda o: lambda **note: o.hurry("ep_a", NOW, 9, **note),
     "replay": lambda o: lambda **note: o.replay(DeliveryFilter(event_pattern="*"), 9, NOW, **note),
     "add_replay": lambda o: (
         lambda **note: o.add_replay(Replay("rpl_2", "cli:root", DeliveryFilter(event_pattern="*"), 1.0, 1, NOW), **note)

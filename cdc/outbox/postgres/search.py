@@ -176,9 +176,10 @@ async def of_deliveries(db: Queries, which: DeliveryFilter) -> PostgresSearch:
 
 async def _look_up(db: Queries, which: EventFilter, search: PostgresSearch, column: str) -> None:
     """Have the events looked up first, by what narrows most.  ``column``: what they are known by."""
-    if which.text is not None:
-        text, (first, end) = text_in_payload(which.text), label_range(storable(which.text))
-        given = {"text": text, "text_events": TEXT_EVENTS, "label": first, "label_end": end}
+    if which.searches:
+        asked, whole = which.label or which.text or "", which.label is not None
+        text, (first, end) = text_in_payload(asked), label_range(storable(asked), whole=whole)
+        given = {"text": text, "text_events": 0 if whole else TEXT_EVENTS, "label": first, "label_end": end}
         search.few = await _counted_few(db, _LABELLED, given)
         search.add(_LOOKED_UP.format(column=column, terms=_TEXT) if search.few else _TEXT_OF, **given)
     if which.event_id is not None:

@@ -177,11 +177,13 @@ def _event_terms(which: EventFilter) -> tuple[list[str], dict[str, object]]:
     if which.since is not None or which.until is not None:
         terms.append("+event.time >= :since AND +event.time < :until")
         parameters |= _time(which)
-    if which.text is not None:
-        first, end = label_range(which.text)
+    if which.searches:
+        text, whole = which.label or which.text or "", which.label is not None
+        first, end = label_range(text, whole=whole)
         terms.append(f"+{_TEXT_OF}")
         parameters |= {
-            "text": text_in_payload(which.text), "text_events": TEXT_EVENTS, "label": first, "label_end": end,
+            "text": text_in_payload(text), "text_events": 0 if whole else TEXT_EVENTS,
+            "label": first, "label_end": end,
         }  # fmt: skip
     return terms, parameters
 
@@ -191,7 +193,7 @@ def _by_event(db: sqlite3.Connection, which: EventFilter, every: SqliteSearch) -
         return [every.narrowed("event.id = :event_id").of_few()]
     if which.record is not None:
         return [every.narrowed("event.record = :record")]
-    if which.text is not None and _few(db, _LABELLED, every.parameters):
+    if which.searches and _few(db, _LABELLED, every.parameters):
         return [every.narrowed(_TEXT).of_few()]
     if "since" in every.parameters and _few(db, _IN_WINDOW, every.parameters):
         return [every.narrowed(_WINDOW).of_few()]

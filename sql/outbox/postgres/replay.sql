@@ -61,3 +61,15 @@ JOIN cdc_outbox.endpoint ON endpoint.number = :endpoint
 LEFT JOIN cdc_outbox.delivery ON delivery.event = given.sequence AND delivery.endpoint = :endpoint
 WHERE endpoint.removed_at IS NULL AND octet_length(event.payload) > 0 AND delivery.id IS NULL
 ORDER BY given.n
+
+-- name: hurry_endpoint
+-- Deliveries of an endpoint that wait for their next attempt, the earliest :limit of them, are due now.
+UPDATE cdc_outbox.delivery SET due = :now
+WHERE id = ANY (ARRAY(
+    SELECT waiting.id FROM cdc_outbox.delivery AS waiting
+    WHERE waiting.endpoint = (SELECT number FROM cdc_outbox.endpoint WHERE id = :endpoint AND removed_at IS NULL)
+      AND waiting.state = 1 AND waiting.due > :now AND waiting.worker IS NULL
+    ORDER BY waiting.due, waiting.id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+))

@@ -46,3 +46,14 @@ CROSS JOIN endpoint ON endpoint.number = :endpoint
 WHERE endpoint.removed_at IS NULL AND length(event.payload) > 0
   AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.event = event.sequence AND delivery.endpoint = :endpoint)
 ORDER BY given.key
+
+-- name: hurry_endpoint
+-- Deliveries of an endpoint that wait for their next attempt, the earliest :limit of them, are due now.
+UPDATE delivery SET due = :now
+WHERE id IN (
+    SELECT id FROM delivery
+    WHERE endpoint = (SELECT number FROM endpoint WHERE id = :endpoint AND removed_at IS NULL)
+      AND state = 1 AND due > :now AND worker IS NULL
+    ORDER BY due, id
+    LIMIT :limit
+)
