@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from cdc.access.base import AccessStore
 from cdc.access.model import ApiToken
 from cdc.admin.backfills import Backfills, Quarantine
 from cdc.admin.base import Service, UseCases
 from cdc.admin.consumers import Consumers
-from cdc.admin.deliveries import Deliveries, Events, Statistics
+from cdc.admin.deliveries import Deliveries, Events, Records, Statistics
 from cdc.admin.endpoints import Endpoints
 from cdc.admin.findings import Check, endpoint_checks, quarantine_checks, token_checks
 from cdc.admin.managed import Managed
@@ -20,12 +22,16 @@ from cdc.config.rules import DueStatus, due_status
 from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import NotFound
-from cdc.model.finding import Finding, Severity
+from cdc.model.finding import DescribedTable, Finding, Severity
 from cdc.outbox.slices import SearchPage
 
 if TYPE_CHECKING:
     from cdc.admin.explain import Explanations
     from cdc.admin.process import ReportedSource
+
+
+#: So long (seconds) the tables of a source's database are not asked for again.
+_TABLES_FRESH: Final = 60.0
 
 
 class Sources(UseCases):
@@ -77,6 +83,27 @@ class Sources(UseCases):
             raise _no_source(name)
         return await self._service.examine(self._config.source[name])
 
+    async def tables(self, name: str) -> Sequence[DescribedTable]:
+        """Return every table of the source's database, captured or not, and why, as of the last minute: the database is
+        asked by one request at a time.  Raises `NotFound`, `CdcError`."""
+        if name not in self._config.source or not self._principal.sees(name):
+            raise _no_source(name)
+        service = self._service
+        async with service.describing:
+            asked_at, found = service.tables.get(name, (-_TABLES_FRESH, ()))
+            if self._clock.monotonic() - asked_at >= _TABLES_FRESH:
+                found = await service.describe_tables(self._config.source[name])
+                service.tables[name] = self._clock.monotonic(), found
+        return found
+
+    def table_lines(self, name: str, more: Sequence[str]) -> str:
+        """Return the lines of the configuration that capture more tables, by name or pattern, than it does now.  Raises
+        `NotFound`."""
+        if name not in self._config.source or not self._principal.sees(name):
+            raise _no_source(name)
+        tables = dict.fromkeys((*self._config.source[name].tables, *more))
+        return f"[source.{name}]\ntables = {orjson.dumps(list(tables)).decode()}\n".replace('","', '", "')
+
     async def adopt(self, name: str) -> list[str]:
         """Accept the outbox for a source that another one has read, or a newer state of this one, and return the tables
         that are read again.  Raises `UsageError` when there is nothing to accept."""
@@ -98,6 +125,7 @@ class Admin(UseCases):
         self.events = Events(service, principal)
         self.managed = Managed(service, principal)
         self.quarantine = Quarantine(service, principal)
+        self.records = Records(service, principal)
         self.sources = Sources(service, principal)
         self.statistics = Statistics(service, principal)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cdc.admin.base import UseCases, page_of
 from cdc.admin.endpoint_checks import matches_any, near_events
@@ -26,10 +27,12 @@ from cdc.model.delivery import (
     Replayed,
     ReplayState,
 )
+from cdc.model.endpoint import is_pull
+from cdc.model.errors import UsageError
 from cdc.model.event import Label
 from cdc.model.quota import Limited
 from cdc.outbox.base import StoredEvent
-from cdc.outbox.shared import no_delivery, no_endpoint, no_replay
+from cdc.outbox.shared import no_delivery, no_endpoint, no_replay, place_text
 from cdc.outbox.slices import SearchPage, TimeBudget
 
 if TYPE_CHECKING:
@@ -109,6 +112,10 @@ class Events(UseCases):
         return cancelled
 
 
+#: Deliveries that are chosen one by one and sent again.
+MOST_AT_ONCE: Final = 200
+#: Deliveries of an endpoint that are made due in one write.
+MOST_HURRIED: Final = 10_000
 #: Time limit (seconds) of counting the deliveries of a replay, because the caller waits for it.
 COUNT_SECONDS = 5.0
 
@@ -134,6 +141,38 @@ class Deliveries(UseCases):
         if self._principal.sources:
             await self.get(delivery_id)
         await self._store.retry(delivery_id, self._clock.now(), self._note("delivery.retry", delivery_id))
+
+    async def retry_all(self, delivery_ids: Sequence[str]) -> list[tuple[str, UsageError]]:
+        """Send up to `MOST_AT_ONCE` deliveries again, in the order of their events, and return those that could not be,
+        each with the reason.  Raises `UsageError` for more."""
+        if len(delivery_ids) > MOST_AT_ONCE:
+            raise UsageError(
+                f"{len(delivery_ids)} deliveries are too many at once: at most {MOST_AT_ONCE}.",
+                "Start a replay for more.",
+            )
+        refused = []
+        for each in sorted(dict.fromkeys(delivery_ids), key=lambda each: (len(each), each)):
+            try:
+                await self.retry(each)
+            except UsageError as error:
+                refused.append((each, error))
+        return refused
+
+    async def later(self, endpoint_id: str) -> int:
+        """Return how many deliveries of an endpoint wait for their next attempt, counted up to `MOST_HURRIED`; 0 while
+        it is disabled, and where programs fetch."""
+        found = await self._store.endpoint(endpoint_id)
+        if found is None or not self._principal.owns(found.sources) or not found.enabled or is_pull(found.url):
+            return 0
+        return await self._store.later(endpoint_id, self._clock.now(), MOST_HURRIED)
+
+    async def hurry(self, endpoint_id: str) -> int:
+        """Send those that wait for their next attempt now, up to `MOST_HURRIED`, and return how many.  Raises
+        `NotFound`."""
+        if not await self._owns(endpoint_id) or await self._store.endpoint(endpoint_id) is None:
+            raise no_endpoint(endpoint_id)
+        note = self._note("endpoint.retry", endpoint_id)
+        return await self._store.hurry(endpoint_id, self._clock.now(), MOST_HURRIED, note)
 
     # -- replays ----------------------------------------------------------------------------------------------------
 
@@ -203,6 +242,103 @@ class Deliveries(UseCases):
         if which.endpoint_id is not None and not await self._owns(which.endpoint_id):
             raise no_endpoint(which.endpoint_id)
         return await self._of_theirs(which)
+
+
+_TABLE: Final = re.compile(r"\w+")
+#: Events that are read to find records; deliveries that a page of its history shows at most.
+_EVENTS_READ: Final = 200
+_DELIVERIES_READ: Final = 500
+
+
+class ChangedColumn(NamedTuple):
+    column: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """One change of a record, and the events that it made, in the order stored.  ``columns``: what differs from before;
+    None where that is not known: nothing was stored before, or it was expunged.  ``deliveries``: by event.
+    ``incomplete``: events that may have more of them."""
+
+    events: Sequence[StoredEvent]
+    columns: Sequence[ChangedColumn] | None
+    deliveries: Mapping[str, Sequence[DeliveryView]]
+    incomplete: frozenset[str]
+
+
+class Records(UseCases):
+    async def find(self, text: str, before: int | None = None, *, whole: bool) -> SearchPage[StoredEvent]:
+        """Return the newest event of each record that a text means: its key (``facturascli:12``, or with the entity's
+        name, ``invoice:12``), else its code or name, ``whole`` or the beginning of it.  A long search ends early:
+        `SearchPage.looked`.  Raises `UsageError` where payloads are encrypted, unless it is a key."""
+        events, (start, _, key) = Events(self._service, self._principal), text.partition(":")
+        asked = [EventFilter(label=text) if whole else EventFilter(text=text)]
+        if key and _TABLE.fullmatch(start):
+            tables = {kind.entity: kind.table for kind in events.event_types()}
+            asked.insert(0, EventFilter(record=f"{tables.get(start) or start}:{key}"))
+        for which in asked:
+            page = await events.search(which, _EVENTS_READ, before, oldest_first=False)
+            if page.found:
+                break
+        newest: dict[tuple[str, str], StoredEvent] = {}
+        for each in page.found:
+            newest.setdefault((each.source, each.record), each)
+        return replace(page, found=list(newest.values()))
+
+    async def history(
+        self, source: str, record: str, limit: int, before: int | None = None
+    ) -> SearchPage[RecordChange]:
+        """Return the changes of a record, newest first, of at most ``limit`` events.  ``before``: where the page before
+        ended."""
+        events, which = Events(self._service, self._principal), EventFilter(source=source, record=record)
+        page = await events.search(which, limit + 1, before, oldest_first=False)
+        shown, older = page.found[:limit], page.found[limit:]
+        if not shown:
+            return SearchPage([], page.further, page.looked)
+
+        sent = await Deliveries(self._service, self._principal).search(
+            DeliveryFilter(source=source, record=record), _DELIVERIES_READ, place_text(shown[0].sequence + 1, 0)
+        )
+        deliveries: defaultdict[str, list[DeliveryView]] = defaultdict(list)
+        for view in sent.found:
+            deliveries[view.event_id].append(view)
+        ids = [each.id for each in shown]
+        last = sent.found[-1].event_id if sent.found else ids[0]  # the older events' deliveries were not read
+        incomplete = frozenset(ids[ids.index(last) :] if sent.further is not None and last in ids else ())
+
+        changes, number = [], 0
+        while number < len(shown):
+            newest, first = shown[number], number
+            while number < len(shown) and _of_one_change(newest, shown[number]):
+                number += 1
+            group, earlier = shown[first:number], page.found[number] if number < len(page.found) else None
+            changes.append(RecordChange(group[::-1], _changed(newest, earlier), deliveries, incomplete))
+        further = str(shown[-1].sequence) if older else page.further
+        return SearchPage(changes, further, None if older else page.looked)
+
+
+def _of_one_change(one: StoredEvent, other: StoredEvent) -> bool:
+    """Return whether the same change of the row made both events."""
+    same = ("transaction", "data", "previous")
+    return one is other or (
+        not one.expunged and one.time == other.time and all(one.payload.get(k) == other.payload.get(k) for k in same)
+    )
+
+
+def _changed(event: StoredEvent, earlier: StoredEvent | None) -> list[ChangedColumn] | None:
+    """Return what the change's event says that it changed; of one that does not, how it differs from the earlier."""
+    if event.expunged:
+        return None
+    data: Mapping[str, Any] = event.payload.get("data") or {}
+    before: Mapping[str, Any] | None = event.payload.get("previous")
+    if before is None:
+        if earlier is None or earlier.expunged:
+            return None
+        known: Mapping[str, Any] = earlier.payload.get("data") or {}
+        before = {name: known[name] for name, value in data.items() if name in known and known[name] != value}
+    return [ChangedColumn(name, value, data.get(name)) for name, value in before.items() if not isinstance(value, list)]
 
 
 #: Endpoints, and sources, that are named where all are summed up.

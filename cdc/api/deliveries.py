@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Self
@@ -19,6 +20,7 @@ from cdc.api.resource import (
     DeliveryPage,
     DeliveryResource,
     ExplanationResource,
+    LabelQuery,
     Moment,
     PageQuery,
     RequestModel,
@@ -52,14 +54,15 @@ async def _explain(call: OperationCall[ExplainQuery, None]) -> Response:
     return Response(ExplanationResource.from_explanation(found))
 
 
-class DeliveriesQuery(DeliveriesMeant, PageQuery):
+class DeliveriesQuery(DeliveriesMeant, LabelQuery, PageQuery):
     pass
 
 
 async def _list(call: OperationCall[DeliveriesQuery, None]) -> Response:
     query = call.query
     try:
-        page = await call.admin.deliveries.search(query.filter(), query.limit, query.cursor)
+        which = replace(query.filter(), label=query.label)
+        page = await call.admin.deliveries.search(which, query.limit, query.cursor)
     except NotFound:
         raise foreign_cursor() from None
     return Response(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar, get_
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, create_model
 
 from cdc.access.model import Scope
+from cdc.admin.deliveries import MOST_HURRIED
 from cdc.admin.endpoint_checks import Previewed, PreviewShape
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.api.events import sequence_of
@@ -341,6 +342,10 @@ class EndpointList(ResponseModel):
     next: str | None = Field(description=NEXT)
 
 
+class RetriedDeliveries(ResponseModel):
+    deliveries: int = Field(description="How many are sent now.")
+
+
 class TestResult(AttemptResource):
     accepted: bool
 
@@ -437,6 +442,10 @@ async def _enable(call: OperationCall[None, None]) -> Response:
 
 async def _disable(call: OperationCall[None, Disabling]) -> Response:
     return Response(await _resource(call, await call.admin.endpoints.disable(call.path["id"], call.body.reason)))
+
+
+async def _retry(call: OperationCall[None, None]) -> Response:
+    return Response(RetriedDeliveries(deliveries=await call.admin.deliveries.hurry(call.path["id"])))
 
 
 async def _rotate(call: OperationCall[None, Rotation]) -> Response:
@@ -562,6 +571,16 @@ OPERATIONS = (
         answer=EndpointResource,
         body=Disabling,
         body_optional=True,
+        tag=_TAG,
+    ),
+    ApiOperation(
+        "POST",
+        "/endpoints/{id}/retry",
+        "retryEndpoint",
+        f"Send deliveries that wait for their next attempt now, up to {MOST_HURRIED:,}: the endpoint is repaired.",
+        Scope.MANAGE,
+        _retry,
+        answer=RetriedDeliveries,
         tag=_TAG,
     ),
     ApiOperation(

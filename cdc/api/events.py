@@ -16,13 +16,19 @@ from cdc.api.operation import ApiOperation, OperationCall, Problem, Response
 from cdc.api.resource import (
     SHORT_PAGES,
     AsyncApiDocument,
+    ColumnChange,
+    DeliveryResource,
     EventPage,
     EventResource,
     EventsMeant,
     EventTypeDetail,
     EventTypeList,
     EventTypeResource,
+    LabelQuery,
     PageQuery,
+    RecordChangeResource,
+    RecordEvent,
+    RecordPage,
     StreamQuery,
 )
 from cdc.model.delivery import EventFilter
@@ -113,7 +119,7 @@ def _message(stored: StoredEvent) -> bytes:
 _TAG = "events"
 
 
-class EventsQuery(EventsMeant, PageQuery):
+class EventsQuery(EventsMeant, LabelQuery, PageQuery):
     pass
 
 
@@ -141,9 +147,38 @@ def _summary(kind: EventType) -> dict[str, str]:
 
 async def _list(call: OperationCall[EventsQuery, None]) -> Response:
     query = call.query
-    which, after = EventFilter(**query.fields()), sequence_of(query.cursor)
+    which, after = EventFilter(**query.fields(), label=query.label), sequence_of(query.cursor)
     page = await call.admin.events.search(which, query.limit, after, oldest_first=True)
     return Response(EventPage(items=[EventResource.from_event(stored) for stored in page.found], next=page.further))
+
+
+async def _history(call: OperationCall[PageQuery, None]) -> Response:
+    query, source, record = call.query, call.path["source"], call.path["record"]
+    place = sequence_of(query.cursor) or None
+    page = await call.admin.records.history(source, record, query.limit, place)
+    if not page.found and page.further is None and place is None:
+        raise NotFound(f"No event of the record {record} of {source!r} is stored.", "GET /api/v1/events lists them.")
+    items = [
+        RecordChangeResource(
+            timestamp=change.events[0].time,
+            columns=None
+            if change.columns is None
+            else [ColumnChange(column=name, before=before, after=after) for name, before, after in change.columns],
+            events=[
+                RecordEvent(
+                    sequence=stored.sequence,
+                    id=stored.id,
+                    event=stored.name,
+                    expunged=stored.expunged,
+                    deliveries=[DeliveryResource.from_delivery(each) for each in change.deliveries.get(stored.id, ())],
+                    complete=stored.id not in change.incomplete,
+                )
+                for stored in change.events
+            ],
+        )
+        for change in page.found
+    ]
+    return Response(RecordPage(items=items, next=page.further))
 
 
 async def _show(call: OperationCall[None, None]) -> Response:
@@ -197,6 +232,19 @@ OPERATIONS = (
         query=EventsQuery,
         tag=_TAG,
         description=SHORT_PAGES,
+    ),
+    ApiOperation(
+        "GET",
+        "/records/{source}/{record}",
+        "showRecord",
+        "The changes of a record, newest first: its events, what changed, and their deliveries.",
+        Scope.READ,
+        _history,
+        answer=RecordPage,
+        query=PageQuery,
+        tag=_TAG,
+        description="`record` is its table and key, `facturascli:12`; `GET /events?label=FAC2026A12` finds it by its "
+        "code or name. `limit` counts events. " + SHORT_PAGES,
     ),
     ApiOperation(
         "GET",

@@ -82,6 +82,18 @@ class EventsMeant(RequestModel):
         }
 
 
+class LabelQuery(RequestModel):
+    label: Annotated[
+        str | None,
+        Field(
+            description="Only of records with this code or name, in any case (`FAC2026A12`); of events that were "
+            "stored since version 0.2.0, and not where payloads are encrypted.",
+            min_length=1,
+            max_length=200,
+        ),
+    ] = None
+
+
 class StreamQuery(RequestModel):
     event: Annotated[str | None, Field(description="Only these (`invoice.*`).", min_length=1, max_length=200)] = None
 
@@ -234,6 +246,37 @@ class ExplanationResource(ResponseModel):
 
 class EventPage(ResponseModel):
     items: list[EventResource]
+    next: str | None = Field(description=NEXT)
+
+
+class ColumnChange(ResponseModel):
+    column: str
+    before: Any
+    after: Any
+
+
+class RecordEvent(ResponseModel):
+    sequence: int = Field(description="Grows with storing.")
+    id: str = Field(examples=["evt_9b0dd2531f4887cef743e2cc87841e1c"])
+    event: str = Field(examples=["invoice.paid"])
+    expunged: bool = Field(description="Its payload was removed.")
+    deliveries: list[DeliveryResource]
+    complete: bool = Field(description="False: it may have more deliveries; `GET /deliveries?event=evt_…` has all.")
+
+
+class RecordChangeResource(ResponseModel):
+    """One change of a record."""
+
+    timestamp: Moment
+    columns: list[ColumnChange] | None = Field(
+        description="What differs from before; null where that is not known: nothing was stored before, or it was "
+        "removed."
+    )
+    events: list[RecordEvent] = Field(description="The events that it made, in the order stored.")
+
+
+class RecordPage(ResponseModel):
+    items: list[RecordChangeResource]
     next: str | None = Field(description=NEXT)
 
 

@@ -357,6 +357,21 @@ def disable(session: CommandSession, endpoint_id: str, reason: str, as_json: boo
 
 @endpoint.command()
 @id_argument
+@json_option
+@pass_session
+def retry(session: CommandSession, endpoint_id: str, as_json: bool) -> None:
+    """Send deliveries that wait for their next attempt now.
+
+    For an endpoint that is repaired.  Their attempts still count.  Finished ones: cdc replay --endpoint ID.
+    """
+    number = with_admin(quiet_configuration(session), lambda admin: admin.deliveries.hurry(endpoint_id))
+    if as_json:
+        print_json({"deliveries": number})
+    say(f"{endpoint_id}: {counted(number, 'delivery', 'deliveries')} queued; `cdc run` sends them.")
+
+
+@endpoint.command()
+@id_argument
 @yes_option
 @pass_session
 def remove(session: CommandSession, endpoint_id: str, yes: bool) -> None:

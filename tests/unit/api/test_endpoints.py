@@ -11,11 +11,12 @@ from aiohttp import web
 
 from cdc.access.model import AuditFilter, Scope
 from cdc.dispatch.signing import new_secret
+from cdc.model.delivery import DeliveryState
 from cdc.outbox.sqlite.outbox import SqliteOutbox
 from support.http_servers import served
 from support.managing import API, Managed, managing
 from support.manual_clock import START
-from support.outboxes import event, finish, lease, store
+from support.outboxes import endpoint, event, finish, lease, store
 
 NEW = {"url": "https://shop.example.com/webhooks", "events": ["invoice.*"]}
 
@@ -257,3 +258,15 @@ async def test_an_endpoint_that_is_not_there(api: Managed, method: str, path: st
         "Not Found",
         "There is no endpoint ep_none.",
     )
+
+
+async def test_what_waits_for_its_next_attempt_is_sent_now(api: Managed) -> None:
+    await api.store.add_endpoint(endpoint())
+    await store(api.store, event(1), now=api.clock.now())
+    later = api.clock.now() + timedelta(hours=3)
+    await finish(api.store, *await lease(api.store, api.clock.now()), state=DeliveryState.PENDING, due_at=later)
+    assert (await api.ask("POST", "/endpoints/ep_a/retry", Scope.READ)).status == 403
+    answers = [(await api.ask("POST", "/endpoints/ep_a/retry")).json for _ in range(2)]
+    assert answers == [{"deliveries": 1}, {"deliveries": 0}]
+    assert (await api.ask("POST", "/endpoints/ep_none/retry")).status == 404
+    assert await audited(api) == [("token:manage", "endpoint.retry", "ep_a")] * 2

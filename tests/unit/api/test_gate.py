@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: op
 
 
 def path_of(operation: ApiOperation) -> str:
-    return operation.path.replace("{id}", "x").replace("{name}", "x")
+    return re.sub(r"\{\w+\}", "x", operation.path)
 
 
 @EACH

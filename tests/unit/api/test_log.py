@@ -6,12 +6,14 @@ import jsonschema
 import pytest
 
 from cdc.access.model import Scope
+from cdc.admin import deliveries as admin_deliveries
 from cdc.model.delivery import DeliveryState
+from cdc.model.endpoint import Order
 from cdc.model.errors import OutboxError, SourceUnavailable
 from cdc.outbox import slices as walk
 from support.managing import Managed
 from support.memory_outbox import MemoryOutbox
-from support.outboxes import NOW, endpoint, event, finish, lease, store
+from support.outboxes import NOW, at, endpoint, event, finish, lease, store
 from support.watching import batch, change
 
 
@@ -223,3 +225,55 @@ async def test_of_a_defect_nothing_is_told_but_that_there_is_one(api: Managed, m
     answer = await api.ask("GET", "/endpoints")
     assert answer.status == 500
     assert "planted-detail" not in answer.text
+
+
+async def test_a_record_s_history_says_what_changed_and_what_was_sent(
+    api: Managed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two events of one change are one; an expunged one says nothing; what came from a backfill is compared."""
+    for name in ("ep_a", "ep_b"):
+        await api.store.add_endpoint(endpoint(name, events=("*", "*.read"), order=Order.NONE))
+    paid = {"previous": {"total": 2.0, "pagada": False}, "transaction": "t3", "time": at(3), "data": {"total": 3.0}}
+    record = "facturascli:a/b"
+    await store(
+        api.store,
+        event(1, record, name="invoice.created", previous=None, data={"total": 1.0}),
+        event(2, record, data={"total": 2.0}, labels=("fac2026a1", "")),
+        event(3, record, **paid),
+        event(4, record, **paid | {"name": "invoice.paid"}),
+        event(5, record, name="invoice.read", previous=None, data={"total": 4.0, "lineas": [1]}),
+        event(6, record, source="shop"),
+        event(7),
+    )
+    await api.store.expunge(["evt_1"], NOW)
+    path = "/records/main/facturascli:a%2Fb"
+    whole = (await api.ask("GET", path, Scope.READ)).json
+    changes = [(each["columns"], [one["id"] for one in each["events"]]) for each in whole["items"]]
+    assert changes == [
+        ([{"column": "total", "before": 3.0, "after": 4.0}], ["evt_5"]),
+        (
+            [{"column": "total", "before": 2.0, "after": 3.0}, {"column": "pagada", "before": False, "after": None}],
+            ["evt_3", "evt_4"],
+        ),
+        ([{"column": "total", "before": 1.0, "after": 2.0}], ["evt_2"]),
+        (None, ["evt_1"]),
+    ]
+    events = [one for each in whole["items"] for one in each["events"]]
+    assert [[sent["endpoint"] for sent in one["deliveries"]] for one in events] == [["ep_b", "ep_a"]] * 5
+    assert {one["complete"] for one in events} == {True}
+    assert [one["id"] for one in events if one["expunged"]] == ["evt_1"]
+
+    first = (await api.ask("GET", f"{path}?limit=1", Scope.READ)).json
+    second = (await api.ask("GET", f"{path}?limit=4&cursor={first['next']}", Scope.READ)).json
+    assert [*first["items"], *second["items"]] == whole["items"]
+    assert second["next"] is None
+    monkeypatch.setattr(admin_deliveries, "_DELIVERIES_READ", 3)
+    few = (await api.ask("GET", path, Scope.READ)).json
+    assert [(one["id"], one["complete"]) for each in few["items"] for one in each["events"]] == [
+        ("evt_5", True), ("evt_3", False), ("evt_4", False), ("evt_2", False), ("evt_1", False),
+    ]  # fmt: skip
+    assert await ids(api, "/events?label=FAC2026A1", "id") == ["evt_2"]
+    assert await ids(api, "/deliveries?label=fac2026a1&endpoint=ep_a") == ["evt_2"]
+    assert await ids(api, "/events?label=FAC2026A", "id") == []
+    assert (await api.ask("GET", "/records/main/facturascli:none", Scope.READ)).status == 404
+    assert (await api.ask("GET", f"{path}?cursor=x", Scope.READ)).status == 422

@@ -52,6 +52,9 @@ async def test_lists_hold_what_is_theirs(tenant: Tenant) -> None:
         "evt_3"
     ]
     assert (await tenant.ask("GET", "/events?source=main")).json["items"] == []
+    assert (await tenant.ask("GET", "/records/main/a:1")).status == 404
+    (change,) = (await tenant.ask("GET", "/records/shop/a:2")).json["items"]
+    assert [each["endpoint"] for each in change["events"][0]["deliveries"]] == ["ep_shop"]
     deliveries = (await tenant.ask("GET", "/deliveries")).json["items"]
     assert {(each["endpoint"], each["source"]) for each in deliveries} == {("ep_shop", "shop")}
     assert len(deliveries) == 2
@@ -72,6 +75,7 @@ async def test_endpoints_of_others_are_not_there(tenant: Tenant, theirs: str) ->
         await tenant.ask("PATCH", f"/endpoints/{theirs}", json={"events": ["invoice.*"]}),
         await tenant.ask("POST", f"/endpoints/{theirs}/disable", json={}),
         await tenant.ask("POST", f"/endpoints/{theirs}/enable"),
+        await tenant.ask("POST", f"/endpoints/{theirs}/retry"),
         await tenant.ask("POST", f"/endpoints/{theirs}/rotate-secret", json={}),
         await tenant.ask("POST", f"/endpoints/{theirs}/test", json={}),
         await tenant.ask("DELETE", f"/endpoints/{theirs}"),
