@@ -25,7 +25,7 @@ from cdc.model.backfill import Backfill
 from cdc.model.clock import Clock
 from cdc.model.delivery import Activity, ActivityLeaders, Replay
 from cdc.model.errors import OutboxError
-from cdc.model.finding import Finding
+from cdc.model.finding import DescribedTable, Finding
 from cdc.model.quota import InUse, Limited, Quota, quotas
 from cdc.outbox.store import OutboxStore
 
@@ -175,7 +175,8 @@ _TOGETHER = 200
 @dataclass
 class Service:
     """``existing_tables``: of a source's database.  ``examine``: the doctor's findings of a source.
-    ``table_obstacle``: why its database does not capture a table, as a phrase; empty: it does.
+    ``table_obstacle``: why its database does not capture a table, as a phrase; empty: it does.  ``describe_tables``: all
+    tables of its database, captured or not, and why.
     ``adopt``: accepts the outbox for a source, and stores the entries with that.  ``process``: the one that captures
     and sends, where it is this one.  ``replay_asked``: called when there is a new replay to continue."""
 
@@ -186,12 +187,17 @@ class Service:
     examine: Callable[[SourceConfig], Awaitable[Sequence[Finding]]]
     table_obstacle: Callable[[SourceConfig, str], Awaitable[str]]
     adopt: Callable[[SourceConfig, OutboxStore, Note], Awaitable[list[str]]]
+    describe_tables: Callable[[SourceConfig], Awaitable[Sequence[DescribedTable]]]
     process: RunningProcess | None = None
     replay_asked: Callable[[], None] = lambda: None
     previewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     #: Name of a consumer, and sources of the principal → id of its endpoint: so it is found without all endpoints.
     consumer_ids: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
+
+    #: Tables by source, and when its database was asked (monotonic).
+    tables: dict[str, tuple[float, Sequence[DescribedTable]]] = field(default_factory=dict)
+    describing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     #: Documents of the event types, by the function that builds them and the sources of the principal.
     documents: dict[tuple[Callable[[Sequence[EventType]], bytes], tuple[str, ...]], bytes] = field(default_factory=dict)

@@ -38,6 +38,7 @@ from cdc.config.write import (
     with_names,
     write_passwords,
 )
+from cdc.model.finding import DescribedTable
 from cdc.runtime import capture, outboxes
 
 #: Databases that are asked at the same time.
@@ -291,7 +292,7 @@ def list_tables(session: CommandSession, sources: tuple[str, ...], captured: boo
         raise failed
 
 
-def _print(found: Sequence[tuple[str, capture.DescribedTable]]) -> None:
+def _print(found: Sequence[tuple[str, DescribedTable]]) -> None:
     several = len({name for name, _ in found}) > 1
     rows = [
         (
@@ -314,7 +315,7 @@ def _print(found: Sequence[tuple[str, capture.DescribedTable]]) -> None:
         say(f"Not captured yet: {names}.  Run: {command}")
 
 
-def _table_as_json(source: str, table: capture.DescribedTable) -> dict[str, object]:
+def _table_as_json(source: str, table: DescribedTable) -> dict[str, object]:
     fields = table._asdict()
     # "mend": programs read it by the name that released versions gave it
     return {"source": source, "mend": fields.pop("fix"), **fields}

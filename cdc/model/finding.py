@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from cdc.model.column import Capture
 from cdc.model.connection import AccountChoice
@@ -107,8 +107,28 @@ class SurveyedTable:
     installed: bool
 
 
+class DescribedTable(NamedTuple):
+    """A table as `cdc table list` shows it.
+
+    ``rows``: an estimate; None before the server has one.  ``captured``: a rule names it and it can be captured.
+    ``events``: the beginning of its events' names.  ``why``: the reason why it is captured, or is not.  ``fix``: the
+    command that captures it.  ``model``: FacturaScripts' class; empty for a table of another program.  ``hidden``: its
+    secret columns."""
+
+    name: str
+    rows: int | None
+    captured: bool
+    events: str
+    why: str
+    fix: str
+    model: str
+    hidden: tuple[str, ...]
+    unnamed: bool = False
+
+
 #: The obstacles.
-NO_KEY, NOT_INNODB = "it has no primary key", "it is not stored in InnoDB"
+NO_KEY = "it has no primary key"
+NOT_INNODB = "it is not stored in InnoDB"
 
 
 class Inspector(Protocol):

@@ -24,7 +24,7 @@ from cdc.mapping.catalogue import Catalogue
 from cdc.model.column import Capture, Table
 from cdc.model.connection import AccountChoice, AccountRole, ConnectionInfo, Engine
 from cdc.model.errors import CdcError, ConfigError, InstallError, SourceUnavailable
-from cdc.model.finding import Inspector, Severity, SurveyedTable
+from cdc.model.finding import DescribedTable, Inspector, Severity, SurveyedTable
 from cdc.runtime.sharing import SourcePace
 
 if TYPE_CHECKING:
@@ -408,24 +408,6 @@ class DescribedSource(NamedTuple):
     problem: str
 
 
-class DescribedTable(NamedTuple):
-    """A table as `cdc table list` shows it.
-
-    ``rows``: an estimate; None before the server has one.  ``captured``: a rule names it and it can be captured.
-    ``events``: the beginning of its events' names.  ``why``: the reason why it is captured, or is not.  ``fix``: the
-    command that captures it.  ``model``: FacturaScripts' class; empty for a table of another program.  ``hidden``: its
-    secret columns."""
-
-    name: str
-    rows: int | None
-    captured: bool
-    events: str
-    why: str
-    fix: str
-    model: str
-    hidden: tuple[str, ...]
-
-
 def described(config: Config, text: str = "", limit: int | None = None, after: str = "") -> list[DescribedSource]:
     """Return the sources of the configuration, in its order.  ``text``: part of their name or database, in any case;
     ``after``: those after this one.  Raises `UsageError` when there is no such source."""
@@ -478,7 +460,13 @@ def _table(source: SourceConfig, rules: Catalogue, table: SurveyedTable, hidden:
     install = "cdc install-slot" if source.capture == "logical" else "cdc install-triggers"
     model = models().get(table.name, "")
     fix = install if missing else ""
-    return DescribedTable(table.name, table.rows, captured, found.events, why, fix, model, tuple(sorted(hidden)))
+    unnamed = why == _NO_RULE and not table.obstacle
+    return DescribedTable(
+        table.name, table.rows, captured, found.events, why, fix, model, tuple(sorted(hidden)), unnamed
+    )
+
+
+_NO_RULE: Final = "no rule names it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,7 +499,7 @@ def _why_not(rules: Catalogue, table: str) -> str:
     refusal = rules.patterns.refusal(table)
     if rules.patterns.pattern_of(table) is not None:
         return refusal or "all its events are switched off"
-    return "excluded from patterns, and not named" if refusal.startswith("excluded") else "no rule names it"
+    return "excluded from patterns, and not named" if refusal.startswith("excluded") else _NO_RULE
 
 
 async def event_types_of(source: SourceConfig) -> list[EventType]:

@@ -11,7 +11,7 @@ from cdc.config import Config, SourceConfig
 from cdc.model.audit import Note
 from cdc.model.change import Position
 from cdc.model.clock import Clock
-from cdc.model.finding import Finding
+from cdc.model.finding import DescribedTable, Finding
 from cdc.outbox.store import OutboxStore
 
 if TYPE_CHECKING:
@@ -47,7 +47,15 @@ def service_of(
         found = next((each for each in surveyed if each.name == table), None)
         return NO_TABLE if found is None else found.obstacle or ("" if found.installed else NOT_INSTALLED)
 
-    return Service(config, store, clock, _existing_tables, examine, table_obstacle, _adopt, process, replay_asked)
+    async def describe_tables(source: SourceConfig) -> Sequence[DescribedTable]:
+        from cdc.runtime.capture import described_tables
+        from cdc.runtime.sharing import alone
+
+        return await alone().in_thread(lambda: described_tables(source))
+
+    return Service(
+        config, store, clock, _existing_tables, examine, table_obstacle, _adopt, describe_tables, process, replay_asked
+    )
 
 
 def _existing_tables(source: SourceConfig) -> Collection[str]:

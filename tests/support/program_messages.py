@@ -49,7 +49,6 @@ NOT_ON_THE_PAGE: Final = (
     "outbox/postgres/schema.py",
     "outbox/sqlite/file.py",
     "outbox/transfer.py",
-    "runtime/capture.py:described_tables",
     "runtime/components.py:check_reloadable",
     "runtime/consumer.py",
     "runtime/installation.py",
@@ -59,6 +58,7 @@ NOT_ON_THE_PAGE: Final = (
 )
 #: The functions and classes of these modules whose messages the page shows all the same.
 ON_THE_PAGE: Final = (
+    "mapping/rule.py:TablePatterns",
     "outbox/sqlite/file.py:keep_private",
     "outbox/sqlite/file.py:open_file",
     "outbox/sqlite/file.py:read_schema",
@@ -74,6 +74,7 @@ _SINKS: Final[dict[str, tuple[int | str, ...]]] = {
     "Finding": (0, 2, 3, "check", "detail", "fix"),
     "Proof": (0,),
     "Step": (0,),
+    "Coverage": (2, "by"),
     "Answer": ("error",),
     "Attempt": ("error",),
     "Stall": (1, "why"),
@@ -109,7 +110,10 @@ _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
     "model/connection.py": ("describe",),
     "model/operation.py": ("clock_sentence",),
     "model/filter/program.py": ("_USES", "problem"),
+    "mapping/rule.py": ("refusal",),
+    "model/finding.py": ("NO_KEY", "NOT_INNODB"),
     "pages/views/endpoints.py": ("switch",),
+    "runtime/capture.py": ("_why_not", "_NO_RULE"),
     "model/selection.py": ("_EXCEEDED", "_TOO_DEEP", "_TOO_OFTEN"),
     "web/health.py": ("reasons", "warnings", "refusal", "_since", "_what", "_outbox", "_deliveries", "overdue"),
 }

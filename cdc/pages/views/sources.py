@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
@@ -11,7 +12,8 @@ from aiohttp import web
 from cdc.access.model import Role
 from cdc.model.delivery import EventFilter
 from cdc.model.endpoint import EndpointFilter
-from cdc.model.finding import Finding, grouped
+from cdc.model.errors import CdcError, NotFound
+from cdc.model.finding import DescribedTable, Finding, grouped
 from cdc.pages.page import Page, Route
 from cdc.pages.views.delivery_log import MOST_OFFERED, names
 from cdc.pages.views.statistics import statistics
@@ -72,8 +74,38 @@ async def _source(page: Page, findings: Sequence[Finding] | None = None) -> web.
     )
 
 
+async def tables(page: Page) -> web.StreamResponse:
+    """Every table, captured or not, and why; the lines of the configuration that make events of ``make``, the name of a
+    table or a pattern."""
+    name, make, problem = page.path("name"), page.query("make"), ""
+    found: Sequence[DescribedTable] = ()
+    try:
+        found = await page.admin.sources.tables(name)
+    except NotFound:
+        raise
+    except CdcError as error:
+        problem = page.language.error(error)
+    plugins = [each.name for each in found if each.unnamed and not each.model]
+    together = Counter(f"{each.partition('_')[0]}_*" for each in plugins if "_" in each)
+    patterns = [pattern for pattern, number in together.items() if number > 1]
+    offered = [*patterns, *(each for each in plugins if f"{each.partition('_')[0]}_*" not in patterns)]
+    makeable = {each.name for each in found if each.unnamed}.union(patterns)
+    return page.render(
+        "tables.html",
+        source=name,
+        tables=sorted(found, key=lambda each: (not each.unnamed or bool(each.model), each.captured, each.name)),
+        captured=sum(each.captured for each in found),
+        offered=[(each, page.link("sources", name, "tables", make=each)) for each in offered],
+        plugins=len(plugins),
+        make=make if make in makeable else "",
+        lines=page.admin.sources.table_lines(name, [make]) if make in makeable else "",
+        problem=problem,
+    )
+
+
 ROUTES = (
     Route("GET", "/sources", sources),
     Route("GET", "/sources/{name}", source),
+    Route("GET", "/sources/{name}/tables", tables, Role.MANAGER),
     Route("POST", "/sources/{name}/examine", examine, Role.MANAGER),
 )
