@@ -29,6 +29,7 @@ from cdc.pages.views import (
     jobs,
     overview,
     people,
+    records,
     sources,
 )
 
@@ -49,7 +50,9 @@ HEADERS: Mapping[str, str] = {
 }
 _POLICY = "Content-Security-Policy"
 #: Beginnings of the paths that a tenant without a user may open, and nothing else.
-PORTAL_PATHS = ("/endpoints", "/deliveries", "/events", "/explain", "/catalogue", "/live/", "/language", "/portal/")
+PORTAL_PATHS = (
+    *("/endpoints", "/deliveries", "/events", "/explain", "/records", "/catalogue", "/live/", "/language", "/portal/"),
+)
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FORM = "application/x-www-form-urlencoded"
 
@@ -239,6 +242,7 @@ SECTIONS = (
     NavigationEntry("/endpoints", "Endpoints", "paper-airplane", portal=True),
     NavigationEntry("/deliveries", "Deliveries", "inbox-stack", portal=True),
     NavigationEntry("/events", "Events", "bolt", also="/catalogue", portal=True),
+    NavigationEntry("/records", "Records", "clock", portal=True),
     NavigationEntry("/sources", "Sources", "circle-stack", also="/backfills"),
     NavigationEntry("/replays", "Replays", "arrow-path", Role.MANAGER),
     NavigationEntry("/people", "Users and tokens", "users", Role.MANAGER, every_source=True, also="/audit"),
@@ -251,6 +255,7 @@ def routes() -> tuple[Route, ...]:
         *endpoints.ROUTES,
         *delivery_log.routes(),
         *explain.ROUTES,
+        *records.ROUTES,
         *jobs.ROUTES,
         *sources.ROUTES,
         *people.ROUTES,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
-from typing import Final
+from typing import Final, Literal
 
 from babel import Locale, negotiate_locale
 from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
@@ -36,6 +36,8 @@ _NOTHING = "–"  # noqa: RUF001 - an en dash is meant
 _NEARLY_ALL = 0.9999
 #: Seconds below which parts of a millisecond are shown, and from which on minutes.
 _SHORT, _LONG = 0.01, 120.0
+#: Seconds below which a time is shown by how long ago it is.
+_RELATIVE: Final = 7 * 86_400
 
 
 def parsed_number(text: str) -> float:
@@ -109,6 +111,16 @@ class Language:
     def moment(self, time: datetime | None) -> str:
         """Date and time to the second."""
         return _NOTHING if time is None else format_datetime(time, "medium", tzinfo=self.zone, locale=self.locale)
+
+    def ago(self, time: datetime, now: datetime) -> str:
+        """Return how long ago a time is, or how far ahead: ``hace 3 min``; after a week its day."""
+        seconds = (time - now).total_seconds()
+        if abs(seconds) >= _RELATIVE:
+            skeleton = "MMMd" if time.year == now.year else "yMMMd"
+            return format_skeleton(skeleton, time, tzinfo=self.zone, locale=self.locale)
+        span = timedelta(seconds=seconds if abs(seconds) >= 1 else -1)
+        form: Literal["narrow", "short"] = "narrow" if self.code == DEFAULT else "short"
+        return format_timedelta(span, threshold=1, add_direction=True, format=form, locale=self.locale)
 
     def clock(self, time: datetime) -> str:
         return format_time(time, "short", tzinfo=self.zone, locale=self.locale)

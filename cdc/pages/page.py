@@ -170,6 +170,7 @@ NOTICES: Final[Mapping[str, str]] = {
     "removed": "Removed.",
     "enabled": "Enabled: waiting deliveries are being sent.",
     "disabled": "Disabled: its events wait until it is enabled again.",
+    "retried": "Its waiting deliveries are being sent now.",
     "resent": "It is sent again now, with the same id.",
     "replaying": "The replay has started.",
     "replay-stopped": "The replay has stopped; queued deliveries are sent.",

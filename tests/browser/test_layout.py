@@ -110,7 +110,7 @@ async def test_a_row_replaced_under_the_pointer_keeps_the_click(managed: Managed
     await tab.page.route(f"{tab.base}/deliveries", answer_when_pressed)
     await tab.go("/deliveries")
     await asyncio.wait_for(asked.wait(), 60)
-    await tab.link("invoice.payment_recorded_by_plugin").first.hover()
+    await tab.event("invoice.payment_recorded_by_plugin").first.hover()
     await tab.page.mouse.down()
     async with tab.page.expect_event("requestfinished"):
         pressed.set()
@@ -178,4 +178,110 @@ async def test_the_footer_has_the_version_help_and_the_api(managed: Managed, bro
     async with tab.page.expect_navigation() as answered:
         await footer.get_by_text(tab.text("HTTP API")).click()
     assert (await answered.value).status == 200
+    await tab.close()
+
+
+async def test_a_delivery_is_one_line_on_a_desk_and_three_on_a_phone(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    await tab.go("/deliveries")
+    heights = "all => all.map(each => each.getBoundingClientRect().height)"
+    assert max(await tab.page.locator("#rows tbody tr").evaluate_all(heights)) < 40
+    answer = tab.page.locator("#rows .said", has_text="500").first
+    assert await answer.evaluate("each => each.scrollWidth > each.clientWidth")  # cut, and whole on hover
+    assert LONG[-20:] in str(await answer.get_attribute("title"))
+    await tab.close()
+    phone = await signed_in(browser, managed, PHONE)
+    await phone.go("/deliveries")
+    assert max(await phone.page.locator("#rows tbody tr").evaluate_all(heights)) < 90
+    assert await phone.barriers() == []
+    assert await phone.too_wide() <= 0
+    await phone.close()
+
+
+async def test_a_row_opens_beside_the_list_and_closes_by_the_keyboard(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    await tab.go("/deliveries?endpoint=" + BOOKS)
+    page, listed, panel = tab.page, tab.page.url, tab.page.locator("aside.panel")
+    paths = await page.locator("[data-open]").evaluate_all("all => all.map(each => each.href)")
+    for key in ("j", "j", "k", "j"):
+        await page.keyboard.press(key)
+    await expect(page.locator("[data-open]").nth(1)).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(paths[1])
+    await expect(panel).to_be_focused()
+    await expect(page.locator("#rows tr[aria-current]")).to_have_count(1)
+    assert await tab.barriers() == []
+    await page.keyboard.press("j")
+    await expect(page).to_have_url(paths[2])
+    await expect(panel).to_have_count(1)
+    shared = await tab.page.title()
+    await page.keyboard.press("Escape")
+    await expect(page).to_have_url(listed)
+    await expect(panel).to_have_count(0)
+    await expect(page.locator("[data-open]").nth(2)).to_be_focused()
+    await page.go_forward()
+    await expect(panel).to_be_visible()
+    await page.reload()
+    await expect(panel).to_have_count(0)  # it is the delivery's own page, as for whom the address was sent to
+    assert await tab.page.title() == shared
+    await page.go_back()
+    await expect(page.locator("#rows")).to_be_visible()
+    await page.locator("#rows tbody tr").nth(3).locator(".said").click()
+    await expect(page).to_have_url(paths[3])
+    await panel.get_by_role("button", name=tab.text("Close")).click()
+    await expect(panel).to_have_count(0)
+    assert tab.errors == []
+    await tab.close()
+
+
+async def test_chosen_rows_are_sent_again_and_keep_the_list_still(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    await tab.go("/deliveries?state=dead")
+    page, button = tab.page, tab.page.locator("[data-of-chosen]")
+    await expect(button).to_be_disabled()
+    await page.locator("#choose-all").check()
+    number = await page.locator("#rows input:checked").count()
+    await expect(button).to_have_attribute("data-number", str(number))
+    await page.locator("#rows input").first.uncheck()
+    await button.click()
+    text = tab.words.plural("%(number)s delivery is sent again.", "%(number)s deliveries are sent again.", number - 1)
+    await expect(page.get_by_role("status").filter(has_text=text)).to_be_visible()
+    await expect(page.locator("#rows tbody tr")).to_have_count(1)
+    await tab.close()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "plain"])
+async def test_more_rows_are_added_or_shown_on_a_page_of_their_own(
+    managed: Managed, browser: Browser, *, script: bool
+) -> None:
+    tab = await Tab.open(browser, str(managed.client.make_url("")).rstrip("/"), "es", WIDE, script=script)
+    await tab.sign_in("ann", PASSWORD)
+    await tab.go("/events")
+    rows, url = tab.page.locator("#rows tbody tr"), tab.page.url
+    first = await rows.count()
+    await tab.link("Load more").click()
+    await expect(rows.nth(first)).to_be_visible() if script else await expect(tab.link("Newest")).to_be_visible()
+    assert (tab.page.url == url) is script
+    if script:
+        paths = await tab.page.locator("[data-open]").evaluate_all("all => all.map(each => each.href)")
+        assert len(paths) == len(set(paths)) > first
+        await expect(tab.page.locator("[data-open]").nth(first)).to_be_focused()
+        await expect(tab.page.locator(".live")).to_have_text(tab.text("Paused"))
+    else:
+        await tab.page.locator("[data-open]").first.click()
+        await expect(tab.page.locator("#payload")).to_be_visible()
+    await tab.close()
+
+
+async def test_filters_are_saved_by_name_for_this_user_in_this_browser(managed: Managed, browser: Browser) -> None:
+    tab = await signed_in(browser, managed, WIDE)
+    await tab.go("/deliveries?state=dead&endpoint=" + BOOKS)
+    tab.page.once("dialog", lambda dialog: dialog.accept(" Fallidas <b> "))
+    await tab.button("Save these filters").click()
+    await tab.go("/deliveries")
+    await tab.page.get_by_role("link", name="Fallidas <b>", exact=True).click()
+    await expect(tab.field("State")).to_have_value("dead")
+    await tab.page.get_by_role("button", name=f"{tab.text('Remove')} Fallidas <b>").click()
+    await expect(tab.page.locator(".saved li")).to_have_count(0)
+    assert tab.errors == []
     await tab.close()

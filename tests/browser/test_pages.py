@@ -98,10 +98,10 @@ async def _faults(tab: Tab) -> list[str]:
 async def _deeper(tab: Tab) -> list[str]:
     """A delivery that was tried twice would not differ; an event, an endpoint and its form."""
     await tab.go("/deliveries?event=invoice.paid")
-    delivery = await tab.link("invoice.paid").get_attribute("href")
+    delivery = await tab.event("invoice.paid").get_attribute("href")
     endpoint = await tab.link("Tienda").get_attribute("href")
     await tab.go("/events?event=invoice.paid")
-    event = await tab.link("invoice.paid").get_attribute("href")
+    event = await tab.event("invoice.paid").get_attribute("href")
     assert delivery and endpoint and event  # noqa: PT018 - each is a link that is there
     return [delivery, event, endpoint, f"{endpoint}/edit"]
 
@@ -257,7 +257,7 @@ async def test_a_viewer_sees_no_payload_and_changes_nothing(site: Site, browser:
     await tab.sign_in(VIEWER, PASSWORD)
     await tab.go("/deliveries?event=customer.created")
     await expect(tab.page.get_by_label("Text", exact=True)).to_have_count(0)
-    await tab.link("customer.created").click()
+    await tab.event("customer.created").click()
     await expect(tab.page.get_by_text("The payload is shown to managers only.")).to_be_visible()
     assert "Brien" not in await tab.page.content()
     await expect(tab.button("Send again")).to_have_count(0)

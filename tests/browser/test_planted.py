@@ -159,7 +159,7 @@ async def _deliveries(visit: Visit) -> None:
     await visit.look(CODE, "name", "customer", "renamed", "answer")
     await visit.go("/deliveries?event=customer.created", CODE)
     await visit.go("/events?event=customer.updated", CODE)
-    await tab.link("customer.updated").first.click()
+    await tab.event("customer.updated").first.click()
     await expect(page.locator(".diff")).to_contain_text("renamed")
     await visit.look(CODE, "name", "customer", "renamed")
     await tab.go("/deliveries")

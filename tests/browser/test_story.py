@@ -125,7 +125,7 @@ async def _send_test(tab: Tab, receiver: Receiver, secret: str) -> None:
 
 async def _state(tab: Tab, state: str) -> None:
     """Of the delivery that is shown."""
-    await expect(tab.page.locator("#state dl .badge").first).to_have_text(tab.text(state))
+    await expect(tab.page.locator("#now dl .badge").first).to_have_text(tab.text(state))
 
 
 async def _see_it_live(tab: Tab, database: Database, receiver: Receiver) -> None:
@@ -134,8 +134,8 @@ async def _see_it_live(tab: Tab, database: Database, receiver: Receiver) -> None
     await tab.page.evaluate("window.stayed = true")
     database.execute(INVOICE)
     await receiver.got("invoice.created")
-    row = tab.page.get_by_role("row").filter(has=tab.page.locator(f"[title='{RECORD}']"))
-    await expect(row).to_contain_text("invoice.created")
+    row = tab.page.get_by_role("row").filter(has=tab.page.locator(f"[title^='{RECORD} ']"))
+    await expect(row).to_contain_text(tab.words.event("invoice.created"))
     await expect(row).to_contain_text(tab.text("delivered"))
     assert await tab.page.evaluate("window.stayed"), "the page was loaded anew"
     await tab.field("Text").fill("Peña")
@@ -147,8 +147,8 @@ async def _break_and_mend(tab: Tab, database: Database, receiver: Receiver) -> N
     receiver.status = HTTPStatus.INTERNAL_SERVER_ERROR
     database.execute("UPDATE facturascli SET observaciones = 'Urgente' WHERE idfactura = 7")
     await tab.link("Deliveries").click()
-    await tab.link("invoice.updated").click()
-    attempts = tab.page.locator("#state tbody tr")
+    await tab.event("invoice.updated").click()
+    attempts = tab.page.locator("#now tbody tr")
     await expect(attempts.nth(1)).to_contain_text("500")
     await expect(tab.page.get_by_text(tab.text("Next attempt"))).to_be_visible()
     await expect(tab.page.locator(".diff")).to_contain_text("Urgente")
@@ -171,7 +171,7 @@ async def _replay(tab: Tab, receiver: Receiver) -> None:
     await tab.field("Record").fill(RECORD)
     await tab.field("Event or its id").fill("invoice.updated")
     await tab.button("Search").click()
-    await tab.link("Send these again").click()
+    await tab.link("Send all of these again").click()
     await expect(tab.page.get_by_role("status")).to_contain_text(
         tab.words.plural("%(number)s delivery would be sent again.", "%(number)s deliveries would be sent again.", 1)
     )
@@ -189,8 +189,8 @@ async def _disable_and_enable(tab: Tab, database: Database, receiver: Receiver) 
     await expect(tab.button("Enable")).to_be_visible()
     database.execute("UPDATE facturascli SET pagada = true WHERE idfactura = 7")
     await tab.link("Events").click()
-    await expect(tab.link("invoice.paid")).to_be_visible()
-    await tab.link("invoice.paid").click()
+    await expect(tab.event("invoice.paid")).to_be_visible()
+    await tab.event("invoice.paid").click()
     await expect(tab.page.get_by_role("row").filter(has_text="Tienda")).to_contain_text(tab.text("waits its turn"))
     await asyncio.sleep(1)  # that nothing comes is told by nothing but time
     assert receiver.accepted("invoice.paid") == []

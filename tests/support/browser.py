@@ -121,6 +121,10 @@ class Tab:
     def link(self, name: str) -> Locator:
         return self.page.get_by_role("link", name=self.text(name), exact=True)
 
+    def event(self, name: str) -> Locator:
+        """Return the links of a list's rows with this event."""
+        return self.page.locator(f'[data-open][title="{name}"]')
+
     def field(self, name: str) -> Locator:
         return self.page.get_by_label(self.text(name), exact=True)
 

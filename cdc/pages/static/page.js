@@ -108,28 +108,37 @@
     patterns.addEventListener("input", show);
   }
 
+  const plain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  const fetched = async (path) => {
+    const answer = await fetch(path, { headers: { Accept: "text/html" } });
+    return answer.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+  };
+
   // The newest rows, asked for again whenever the server says that there is something new.
-  document.querySelectorAll("[data-live]").forEach((line) => {
-    if (new URLSearchParams(location.search).has("before")) return;
+  const goLive = (line, path) => {
+    if (new URL(path).searchParams.has("before")) return () => {};
     const part = document.getElementById(line.dataset.livePart);
     const say = (text) => { line.hidden = false; line.textContent = text; };
     let busy = false;
     let pressed = false; // a row that is replaced between press and release takes the click along
     part.addEventListener("pointerdown", () => { pressed = true; });
     ["pointerup", "pointercancel"].forEach((end) => addEventListener(end, () => setTimeout(() => { pressed = false; })));
-    const inUse = () => pressed || document.hidden || !getSelection().isCollapsed || part.contains(document.activeElement);
+    const busyWith = (element) => part.contains(element) && !element.matches("[data-open]"); // whose focus is restored
+    const inUse = () => pressed || document.hidden || !getSelection().isCollapsed || busyWith(document.activeElement)
+      || part.querySelector("input:checked") !== null;
     let lookedAt = performance.now();
     const look = async () => {
       if (busy || inUse() || performance.now() - lookedAt < 1000 * line.dataset.liveEvery) return;
       busy = true;
       lookedAt = performance.now();
       try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-        if (!answer.ok || answer.redirected) return;
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const rows = page.getElementById(part.id);
+        const page = await fetched(path);
+        const rows = page?.getElementById(part.id);
         if (!rows || inUse()) return;
+        const focused = part.contains(document.activeElement) && document.activeElement.getAttribute("href");
         part.replaceChildren(...rows.childNodes);
+        if (focused) part.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+        part.dispatchEvent(new Event("renewed", { bubbles: true }));
         const counts = page.querySelectorAll(".health");
         document.querySelectorAll(".health").forEach((each, number) => each.replaceWith(counts[number]));
         offerCopies(part);
@@ -139,14 +148,167 @@
         busy = false;
       }
     };
+    part.addEventListener("grown", () => say(line.dataset.paused));
     const source = new EventSource(line.dataset.live);
     source.addEventListener("message", (message) => {
       const { number } = JSON.parse(message.data);
+      if ("grown" in part.dataset) return;
       say(number > 1 ? line.dataset.rate.replace("%(number)s", String(number)) : line.dataset.quiet);
       look();
     });
     source.addEventListener("error", () => say(line.dataset.paused));
     addEventListener("pagehide", () => source.close());
+    return () => source.close();
+  };
+  document.querySelectorAll("[data-live]").forEach((line) => goLive(line, location.href));
+
+  // The next page of a list is added to it.
+  document.addEventListener("click", async (event) => {
+    const more = event.target.closest("a[data-more]");
+    const part = more?.closest("#rows");
+    const table = part?.querySelector("table");
+    if (!table || !plain(event)) return;
+    event.preventDefault();
+    const page = await fetched(more.href).catch(() => null);
+    const next = page?.querySelector("#rows");
+    if (!next) { location.href = more.href; return; }
+    const rows = [...next.querySelectorAll("tbody > tr")];
+    table.tBodies[0].append(...rows);
+    part.dataset.grown = ""; // rows that are asked for again would drop these
+    part.dispatchEvent(new Event("grown"));
+    part.querySelector(".searched")?.remove();
+    more.closest("nav").before(...next.querySelectorAll(".searched"));
+    const further = next.querySelector("a[data-more]");
+    if (further) more.replaceWith(further); else more.remove();
+    rows[0]?.querySelector("a[data-open]")?.focus();
+  });
+
+  // A row opens beside its list; j and k go along the rows, Esc closes.  The address is then that of what is open.
+  const list = document.querySelector("[data-panel]");
+  const links = () => [...list.querySelectorAll("[data-open]")];
+  let opened = null;
+  let rest = () => {}; // ends the news of what is open
+  let asked = 0; // the newest request: of several rows passed quickly the last one is shown
+  const mark = () => links().forEach((link) => {
+    if (opened && link.href === opened.dataset.of) link.closest("tr").setAttribute("aria-current", "true");
+    else link.closest("tr").removeAttribute("aria-current");
+  });
+  const shut = () => {
+    const link = links().find((each) => each.href === opened.dataset.of);
+    rest();
+    opened.remove();
+    opened = null;
+    list.classList.remove("with-panel");
+    document.title = list.dataset.title;
+    mark();
+    link?.focus();
+  };
+  const open = async (path, remember) => {
+    const number = ++asked;
+    const page = await fetched(path).catch(() => null);
+    const content = page?.getElementById("content");
+    if (number !== asked) return;
+    if (!content) { location.href = path; return; }
+    list.dataset.title ??= document.title;
+    const close = Object.assign(document.createElement("button"), { type: "button", textContent: "×", className: "close" });
+    close.setAttribute("aria-label", list.dataset.close);
+    close.addEventListener("click", () => history.back());
+    const panel = Object.assign(document.createElement("aside"), { className: "panel", tabIndex: -1 });
+    panel.setAttribute("aria-label", content.querySelector("h1").textContent);
+    panel.dataset.of = path;
+    panel.append(close, ...content.childNodes);
+    if (remember && !opened) history.replaceState({ list: true }, "");
+    if (remember) history[opened ? "replaceState" : "pushState"]({ open: path }, "", path);
+    rest();
+    opened?.remove();
+    opened = panel;
+    list.append(panel);
+    const line = panel.querySelector("[data-live]");
+    rest = line ? goLive(line, path) : () => {};
+    list.classList.add("with-panel");
+    document.title = page.title;
+    offerCopies(panel);
+    mark();
+    links().find((each) => each.href === path)?.scrollIntoView({ block: "nearest" });
+    panel.focus({ preventScroll: true });
+  };
+  const wide = matchMedia("(min-width: 60rem)");
+  list?.addEventListener("click", (event) => {
+    const link = event.target.closest("a, button, input, label") ?? event.target.closest("tbody tr")?.querySelector("[data-open]");
+    if (!link?.matches("[data-open]") || !plain(event) || !getSelection().isCollapsed) return;
+    if (!wide.matches) { if (event.target !== link) link.click(); return; }
+    event.preventDefault();
+    open(link.href, true);
+  });
+  list?.addEventListener("renewed", mark);
+  addEventListener("popstate", (event) => {
+    if (list && event.state?.open) open(event.state.open, false);
+    else if (opened) { asked += 1; shut(); }
+    else if (!list && event.state?.list) location.reload(); // what was open was loaded again by itself
+  });
+  addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    if (!list || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && opened) history.back();
+    if (event.key !== "j" && event.key !== "k") return;
+    const every = links();
+    const row = document.activeElement.closest("tr")?.querySelector("[data-open]");
+    const at = opened ? every.findIndex((each) => each.href === opened.dataset.of) : every.indexOf(row);
+    const next = every[event.key === "j" ? at + 1 : Math.max(at - 1, 0)];
+    if (!next) return;
+    if (opened) open(next.href, true); else next.focus();
+  });
+  document.querySelectorAll(".keys").forEach((hint) => { hint.hidden = !wide.matches; });
+
+  // Rows that are chosen: all at once, and no sending of none.
+  const choose = document.querySelector("[data-choose]");
+  if (choose) {
+    const boxes = () => [...document.querySelectorAll(`input[name="${choose.dataset.choose}"]`)];
+    const button = choose.form.querySelector("[data-of-chosen]");
+    const count = () => {
+      const chosen = boxes().filter((box) => box.checked).length;
+      button.disabled = !chosen;
+      button.dataset.number = chosen || "";
+      choose.checked = chosen > 0 && chosen === boxes().length;
+      choose.indeterminate = chosen > 0 && !choose.checked;
+    };
+    choose.hidden = false;
+    choose.addEventListener("change", () => { boxes().forEach((box) => { box.checked = choose.checked; }); count(); });
+    list.addEventListener("change", count);
+    list.addEventListener("renewed", count);
+    addEventListener("pageshow", count);
+    count();
+  }
+
+  // Filters of a list by name, in this browser.
+  document.querySelectorAll("[data-saved]").forEach((part) => {
+    const { saved: path, user, ask, remove } = part.dataset;
+    const key = `filters:${user}:${path}`;
+    const read = () => JSON.parse(localStorage.getItem(key) ?? "[]");
+    const write = (found) => { localStorage.setItem(key, JSON.stringify(found)); show(); };
+    const given = new URLSearchParams([...new URLSearchParams(location.search)]
+      .filter(([name, value]) => value && !["before", "notice", "sent", "refused"].includes(name)));
+    const show = () => {
+      const found = read();
+      part.querySelector("ul").replaceChildren(...found.map(([name, query], number) => {
+        const link = Object.assign(document.createElement("a"), { textContent: name, href: `${path}?${query}` });
+        if (query === String(given)) link.setAttribute("aria-current", "page");
+        const drop = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
+        drop.setAttribute("aria-label", `${remove} ${name}`);
+        drop.addEventListener("click", () => write(read().filter((_, each) => each !== number)));
+        const item = document.createElement("li");
+        item.append(link, drop);
+        return item;
+      }));
+      const save = part.querySelector(":scope > button");
+      save.hidden = !String(given) || found.some(([, query]) => query === String(given));
+      part.hidden = save.hidden && !found.length;
+    };
+    part.querySelector(":scope > button").addEventListener("click", () => {
+      const name = prompt(ask)?.trim().slice(0, 60);
+      if (name) write([...read(), [name, String(given)]].slice(-20));
+    });
+    show();
   });
 
   // The values of a plot, by pointer and by the arrow keys; a screen reader reads them as those of a slider.

@@ -22,6 +22,7 @@ import orjson
 from aiohttp import web
 
 from cdc.access.model import Role
+from cdc.admin.deliveries import MOST_HURRIED
 from cdc.api.application import DOCUMENTS
 from cdc.dispatch.message import record_title
 from cdc.dispatch.request import build_request
@@ -223,6 +224,8 @@ def request_of(
 
 _PAGE = 50
 _FILTERS = (*FIELDS, "text")
+#: Parameters with the result of a bulk retry: how many are sent, and how many are not.
+_RESULT: Final = ("sent", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,10 @@ async def deliveries(page: Page) -> web.StreamResponse:
         newest=page.link("deliveries", **given) if page.query("before") else "",
         problem=problem,
         again="" if problem else _again(page, given),
+        later=await page.admin.deliveries.later(given["endpoint"]) if page.manages and given["endpoint"] else 0,
+        most_hurried=MOST_HURRIED,
+        done=_retried(page),
+        before=page.query("before"),
         text_events=TEXT_EVENTS,
         suggestions=[] if searched.found else await meant(page, given, choice),
     )
@@ -305,6 +312,43 @@ async def delivery(page: Page) -> web.StreamResponse:
     )
 
 
+def _retried(page: Page) -> str:
+    """Return the result of `retry_chosen`, as a sentence."""
+    sent, refused = (int(page.query(name)) if _SEQUENCE.fullmatch(page.query(name)) else 0 for name in _RESULT)
+    plural = page.language.plural
+    parts = (
+        [plural("%(number)s delivery is sent again.", "%(number)s deliveries are sent again.", sent)] if sent else []
+    )
+    if refused:
+        parts.append(
+            plural(
+                "%(number)s is not: it is being sent, waits for an earlier one, or cannot be sent again.",
+                "%(number)s are not: they are being sent, wait for earlier ones, or cannot be sent again.",
+                refused,
+            )
+        )
+    return " ".join(parts)
+
+
+async def retry_chosen(page: Page) -> web.StreamResponse:
+    """Send the chosen deliveries again, and go back to the list."""
+    form = await page.form()
+    chosen = list(dict.fromkeys(form.getall("id", [])))
+    refused = await page.admin.deliveries.retry_all(chosen)
+    back = {name: form.get(name, "") for name in (*_FILTERS, "before")}
+    result = dict(zip(_RESULT, (str(len(chosen) - len(refused)), str(len(refused))), strict=True))
+    return page.see(page.link("deliveries", **back, **result))
+
+
+async def retry_endpoint(page: Page) -> web.StreamResponse:
+    """Send what waits for its next attempt at an endpoint, and go back to its page or its deliveries."""
+    endpoint_id = page.path("id")
+    await page.admin.deliveries.hurry(endpoint_id)
+    if (await page.form()).get("to") == "deliveries":
+        return page.see("/deliveries", notice="retried", endpoint=endpoint_id)
+    return page.see(page.link("endpoints", endpoint_id), notice="retried")
+
+
 async def resend(page: Page) -> web.StreamResponse:
     delivery_id = page.path("id")
     await page.admin.deliveries.retry(delivery_id)
@@ -320,14 +364,14 @@ def differences(event: StoredEvent) -> list[ColumnDifference]:
     data: Mapping[str, Any] = event.payload.get("data") or {}
     previous: Mapping[str, Any] = event.payload.get("previous") or {}
     found = [
-        ColumnDifference(name, _text(previous.get(name, value)), _text(value), name in previous)
+        ColumnDifference(name, value_text(previous.get(name, value)), value_text(value), name in previous)
         for name, value in data.items()
         if not isinstance(value, list)
     ]
     return sorted(found, key=lambda each: not each.changed)
 
 
-def _text(value: object) -> str:
+def value_text(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
@@ -478,7 +522,9 @@ def routes() -> tuple[Route, ...]:
     return (
         Route("GET", "/deliveries", deliveries),
         Route("GET", "/deliveries/{id}", delivery),
+        Route("POST", "/deliveries/retry", retry_chosen, Role.MANAGER),
         Route("POST", "/deliveries/{id}/resend", resend, Role.MANAGER),
+        Route("POST", "/endpoints/{id}/retry", retry_endpoint, Role.MANAGER),
         Route("GET", "/events", events),
         Route("GET", "/events/{id}", event),
         Route("GET", "/catalogue", catalogue, catalogue=True),

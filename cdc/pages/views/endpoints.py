@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from cdc.access.model import Allowance, Role
-from cdc.admin.deliveries import Period
+from cdc.admin.deliveries import MOST_HURRIED, Period
 from cdc.admin.endpoint_checks import GREETING, Previewed, Sample
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.dispatch.authentication import public_jwk
@@ -147,6 +147,8 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         waiting=await _waiting(page, found, counts),
         now=page.site.clock.now(),
         trial=trial,
+        later=await admin.deliveries.later(found.id) if page.manages else 0,
+        most_hurried=MOST_HURRIED,
         shown=await statistics(page, "endpoints", found.id, endpoint_id=found.id),
         testable=page.admin.endpoints.testable(found) if page.manages else [],
     )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 
 import pytest
 
+from cdc.access.model import AuditFilter
+from cdc.model.delivery import DeliveryState
 from cdc.outbox import slices as walk
 from support.browsing import Visitor, visiting
-from support.managing import managing
+from support.managing import Managed, managing
 from support.memory_outbox import MemoryOutbox
-from support.outboxes import endpoint, event, store
+from support.outboxes import EVERYTHING, endpoint, event, finish, lease, store
 
 EVENTS = 120
+DEAD = DeliveryState.DEAD
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def records(text: str) -> list[int]:
 
 def further(text: str) -> str:
     """Where the link to what is older leads; empty without one."""
-    match = re.search(r'<a href="([^"]+)" rel="next">', text)
+    match = re.search(r'<a [^>]*href="([^"]+)" rel="next"', text)
     return unescape(match[1]) if match else ""
 
 
@@ -142,7 +146,7 @@ async def test_events_are_found_by_code_name_record_and_time_as_deliveries_are()
     async with managing(outbox) as managed, visiting(managed, "ann") as ann, visiting(managed, "bob") as bob:
         for path in ("/events", "/deliveries"):
             for query in ("text=fac2026", "text=talleres+r", "record=facturascli:1", "until=2026-11-24T12:00:02"):
-                found = re.findall(r'<span title="facturascli:(\d+)">', (await ann.get(f"{path}?{query}")).text)
+                found = re.findall(r'title="facturascli:(\d+) · main">', (await ann.get(f"{path}?{query}")).text)
                 assert found == ["1"], (path, query)
             assert (await bob.get(f"{path}?text=talleres")).status == 403
             assert 'name="text"' not in (await bob.get(path)).text
@@ -152,3 +156,57 @@ async def test_the_catalogue_is_searched_by_what_people_call_a_record(visitor: V
     found = (await visitor.get("/catalogue?q=albarán", headers={"Accept-Language": "es"})).text
     assert 'href="/catalogue/delivery_note.created"' in found
     assert "invoice.created" not in found
+
+
+@pytest.fixture
+async def failing() -> AsyncIterator[Managed]:
+    """Three dead letters and one delivery that waits for its next attempt, which is in three hours."""
+    outbox = MemoryOutbox()
+    await outbox.add_endpoint(endpoint(secret="whsec_" + "c2VjcmV0" * 4))
+    async with managing(outbox) as managed:
+        now = managed.clock.now()
+        await store(outbox, *[event(number) for number in range(1, 5)], now=now)
+        *dead, last = await lease(outbox, now)
+        await finish(outbox, *dead, state=DeliveryState.DEAD, now=now)
+        await finish(outbox, last, state=DeliveryState.PENDING, due_at=now + timedelta(hours=3), now=now)
+        yield managed
+
+
+async def test_chosen_deliveries_are_sent_again(failing: Managed) -> None:
+    async with visiting(failing, "ann") as ann, visiting(failing, "bob") as bob:
+        page = (await ann.get("/deliveries?state=dead")).text
+        assert re.findall(r'name="id" value="(\w+)" form="chosen"', page) == ["dlv_3", "dlv_2", "dlv_1"]
+        chosen = {"id": ["dlv_3", "dlv_1", "dlv_1", "dlv_9"], "state": "dead", "odd": "x"}
+        assert (await bob.send("/deliveries/retry", chosen)).status == 403
+        assert (await ann.post("/deliveries/retry", chosen)).status == 403
+        assert {view.state for view in await failing.store.deliveries(EVERYTHING, 3)} <= {DeliveryState.PENDING, DEAD}
+        answer = await ann.send("/deliveries/retry", chosen)
+        assert answer.headers["Location"] == "/deliveries?state=dead&sent=2&refused=1"
+        after = (await ann.get(answer.headers["Location"])).text
+        assert "2 deliveries are sent again. 1 is not:" in after
+        many = await ann.send("/deliveries/retry", {"id": [f"dlv_{number}" for number in range(201)]})
+        assert (many.status, "at most 200" in many.text) == (422, True)
+        assert 'name="id"' not in (await bob.get("/deliveries")).text
+    states = {view.id: view.state for view in await failing.store.deliveries(EVERYTHING, 10)}
+    assert states == {"dlv_1": DeliveryState.PENDING, "dlv_2": DEAD, "dlv_3": DeliveryState.PENDING} | {
+        "dlv_4": DeliveryState.PENDING
+    }
+    entries = [each.entry for each in await failing.access.audit(AuditFilter(actor="user:ann"), 10)]
+    assert [each.subject for each in entries if each.action == "delivery.retry"] == ["dlv_3", "dlv_1"]
+
+
+async def test_what_waits_at_a_repaired_endpoint_is_offered_to_be_sent_now(failing: Managed) -> None:
+    offer = "1 delivery waits for its next attempt."
+    async with visiting(failing, "ann") as ann, visiting(failing, "bob") as bob:
+        assert offer not in (await ann.get("/deliveries")).text
+        assert offer in (await ann.get("/deliveries?endpoint=ep_a")).text
+        assert offer in (await ann.get("/endpoints/ep_a")).text
+        assert offer not in (await bob.get("/deliveries?endpoint=ep_a")).text
+        assert (await bob.send("/endpoints/ep_a/retry")).status == 403
+        answer = await ann.send("/endpoints/ep_a/retry", {"to": "deliveries"})
+        assert answer.headers["Location"] == "/deliveries?notice=retried&endpoint=ep_a"
+        after = (await ann.get(answer.headers["Location"])).text
+        assert "Its waiting deliveries are being sent now." in after
+        assert offer not in after
+        assert (await ann.send("/endpoints/ep_none/retry")).status == 404
+    assert [each.event_id for each in await lease(failing.store, failing.clock.now())] == ["evt_4"]

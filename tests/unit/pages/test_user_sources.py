@@ -137,7 +137,7 @@ async def test_sources_are_given_changed_and_taken_by_a_manager_of_all(tenant: T
 
 
 async def test_deliveries_name_their_source_to_those_who_see_several(tenant: Tenant) -> None:
-    named = re.compile(rf'<br><span class="soft">({OTHER}|{OWN})</span>')
+    named = re.compile(rf'<span class="soft">({OTHER}|{OWN})</span>')
     async with visiting(tenant.managed, "ann") as operator:
         for path in ("/deliveries", "/endpoints/ep_all"):
             assert set(named.findall((await operator.get(path)).text)) >= {OWN, OTHER}, path
