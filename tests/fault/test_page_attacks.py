@@ -158,6 +158,8 @@ def path_of(path: str) -> str:
         "state": "disable",
         "link": "x",
         "file": "schemas.json",
+        "source": "main",
+        "record": "facturascli:1",
     }
     return re.sub(r"{([^}]+)}", lambda match: values[match[1]], path)
 
