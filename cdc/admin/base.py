@@ -177,7 +177,8 @@ class Service:
     """``existing_tables``: of a source's database.  ``examine``: the doctor's findings of a source.
     ``table_obstacle``: why its database does not capture a table, as a phrase; empty: it does.  ``describe_tables``:
     all tables of its database, captured or not, and why.  ``adopt``: accepts the outbox for a source, and stores the
-    entries with that.  ``process``: the one that captures and sends, where it is this one.  ``replay_asked``: called when there is a new replay to continue."""
+    entries with that.  ``process``: the one that captures and sends, where it is this one.
+    ``replay_asked``: called when there is a new replay to continue."""
 
     config: Config
     store: OutboxStore

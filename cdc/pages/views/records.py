@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from cdc.admin.deliveries import RecordChange
+from cdc.model.delivery import TEXT_EVENTS
 from cdc.model.endpoint import shown_url
 from cdc.model.errors import UsageError
 from cdc.outbox.base import StoredEvent
@@ -53,6 +54,7 @@ async def records(page: Page) -> web.StreamResponse:
         records=found.found,
         names=names(page, found.found),
         problem=problem,
+        text_events=TEXT_EVENTS,
         looked=await oldest_scanned_at(page, found),
         older=page.link("records", **given, before=found.further) if found.further else "",
         newest=page.link("records", **given) if place is not None else "",
