@@ -58,7 +58,7 @@
   document.querySelectorAll("input[data-filter]").forEach((field) => {
     const list = document.getElementById(field.dataset.filter);
     field.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && field.form.method === "post") event.preventDefault(); // it narrows, it sends nothing
+      if (event.key === "Enter" && field.form?.method === "post") event.preventDefault(); // it narrows, it sends nothing
     });
     field.addEventListener("input", () => {
       const wanted = plain(field.value).split(/\s+/).filter(Boolean);
@@ -108,7 +108,7 @@
     patterns.addEventListener("input", show);
   }
 
-  const plain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  const unmodified = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
   const fetched = async (path) => {
     const answer = await fetch(path, { headers: { Accept: "text/html" } });
     return answer.ok && !answer.redirected ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
@@ -167,7 +167,7 @@
     const more = event.target.closest("a[data-more]");
     const part = more?.closest("#rows");
     const table = part?.querySelector("table");
-    if (!table || !plain(event)) return;
+    if (!table || !unmodified(event)) return;
     event.preventDefault();
     const page = await fetched(more.href).catch(() => null);
     const next = page?.querySelector("#rows");
@@ -235,7 +235,7 @@
   const wide = matchMedia("(min-width: 60rem)");
   list?.addEventListener("click", (event) => {
     const link = event.target.closest("a, button, input, label") ?? event.target.closest("tbody tr")?.querySelector("[data-open]");
-    if (!link?.matches("[data-open]") || !plain(event) || !getSelection().isCollapsed) return;
+    if (!link?.matches("[data-open]") || !unmodified(event) || !getSelection().isCollapsed) return;
     if (!wide.matches) { if (event.target !== link) link.click(); return; }
     event.preventDefault();
     open(link.href, true);
