@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -35,6 +36,7 @@ from cdc.model.event import Label, Labels, check_pattern
 from cdc.model.quota import Limited
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
+from cdc.pages.language import language
 from cdc.pages.page import Page, Refused, Route
 
 #: The fields of events, and those that deliveries have besides.
@@ -436,14 +438,21 @@ async def event(page: Page) -> web.StreamResponse:
 
 
 async def catalogue(page: Page) -> web.StreamResponse:
-    wanted, text = page.query("q").lower(), page.language.text
-    every = page.admin.events.event_types()
-    kinds = [
-        each for each in every if wanted in f"{each.name} {each.table} {text(each.title)} {text(each.when)}".lower()
-    ]
+    words, lang, english = _folded(page.query("q")).split(), page.language, language("en", page.language.zone)
+    kinds = []
+    for each in page.admin.events.event_types():
+        texts = lang.text(each.title), lang.text(each.when), lang.when(each.name), lang.event(each.name)
+        text = _folded(" ".join((each.name, each.table, english.when(each.name), *texts)))
+        if all(word in text for word in words):
+            kinds.append(each)
     groups = [(entity, list(group)) for entity, group in groupby(kinds, key=lambda kind: kind.entity)]
     files = [(title, page.link("catalogue", "documents", file)) for title, file in _FILES]
-    return page.render("catalogue.html", groups=groups, wanted=page.query("q"), files=files)
+    return page.render("catalogue.html", groups=groups, wanted=page.query("q"), files=files, english=english)
+
+
+def _folded(text: str) -> str:
+    """Return the text for a search without regard to case and accents."""
+    return "".join(char for char in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(char))
 
 
 async def kind(page: Page) -> web.StreamResponse:

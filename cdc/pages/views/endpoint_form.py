@@ -488,10 +488,11 @@ class ShownMessage(NamedTuple):
     body: str
 
 
-def shown_message(kind: Kind, body: bytes) -> ShownMessage:
+def shown_message(kind: Kind, body: bytes, mails: str) -> ShownMessage:
+    """``mails``: the language of mails."""
     content = body.decode("utf-8", "replace")
     if kind.destination == "mail":
-        mail = mail_text(body)
+        mail = mail_text(body, mails)
         return ShownMessage(mail.subject, mail.text, "")
     if kind.destination == "chat":
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cdc.admin.endpoint_checks import GREETING, Previewed, Sample
 from cdc.admin.endpoints import MOST_COUNTED
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import public_key, signature_of
+from cdc.language import chosen
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView
 from cdc.model.endpoint import (
     OPTIONS,
@@ -246,17 +248,18 @@ async def _preview(page: Page, form: EndpointForm, found: Endpoint | None) -> we
     if form.errors:
         return _form(page, form, found)
     last = await page.admin.events.last(_PREVIEW)
-    chosen = {name: form.fields[name] for name in ("events", "sources")}
+    which = {name: form.fields[name] for name in ("events", "sources")}
     present = found.condition if found else ""
     try:
-        wanted = chosen | {"condition": form.fields.get("condition", present)}
+        wanted = which | {"condition": form.fields.get("condition", present)}
         fitting = await page.admin.endpoints.fitting(wanted, last)
         names = ("url", "transform", "language", "fields", "format", "batch_size")
         shape = {name: form.fields[name] for name in names if name in form.fields}
-        sample = await page.admin.endpoints.sample(chosen | shape, found, fitting)
+        sample = await page.admin.endpoints.sample(which | shape, found, fitting)
     except UsageError as error:
         return _form(page, form.refused(error, page.language), found)
-    message = shown_message(form.about, sample.body) if sample and sample.body is not None else None
+    mails = chosen(os.environ, page.site.service.config.process.language)
+    message = shown_message(form.about, sample.body, mails) if sample and sample.body is not None else None
     return _form(page, form, found, preview=ShownPreview(len(last), fitting[::-1], sample, message))
 
 

@@ -352,3 +352,22 @@ async def test_a_test_before_saving_is_refused_as_the_endpoint_would_be() -> Non
         assert (full.status, "endpoints_per_source = 1" in full.text) == (409, True)
         entries = [each.entry.action for each in await managed.access.audit(AuditFilter(), 9)]
         assert "endpoint.test" not in entries
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "found"),
+    [
+        ("es", "factura vencida", "invoice.overdue"),
+        ("es", "ALBARAN proveedor rechaza", "supplier_delivery_note.rejected"),
+        ("es", "stock of a product below minimum", "stock.low"),
+        ("en", "issued invoice", "invoice.approved"),
+        ("en", "recibospagoscli due soon", "receipt.due"),
+    ],
+)
+async def test_the_catalogue_is_searched_by_words_of_the_sentences(
+    visitor: Visitor, language: str, words: str, found: str
+) -> None:
+    answer = await visitor.get(f"/catalogue?q={words}", headers={"Accept-Language": language})
+    names = re.findall(r'href="/catalogue/([a-z_]+\.[a-z_]+)"', answer.text)
+    assert found in names
+    assert len(names) <= 4
