@@ -49,7 +49,7 @@ from cdc.pages.views.endpoint_form import (
     shown_message,
     whole_of,
 )
-from cdc.pages.views.statistics import statistics
+from cdc.pages.views.statistics import sparkline, statistics
 
 _LAST = 10
 _PAGE = 50
@@ -147,6 +147,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
         others=[(each, option_text(each, getattr(found, name), page.language.input)) for name, each in others],
         consumer=is_pull(found.url),
         waiting=await _waiting(page, found, counts),
+        hours=sparkline((await admin.statistics.hourly([found.id]))[found.id]),
         now=page.site.clock.now(),
         trial=trial,
         later=await admin.deliveries.later(found.id) if page.manages else 0,

@@ -15,13 +15,14 @@ from cdc.access.model import AuditFilter
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.signing import Signature, new_secret
 from cdc.dispatch.transform import preset
+from cdc.model.delivery import DeliveryState
 from cdc.model.endpoint import Order, settings_text
 from cdc.pages.views.endpoint_form import KINDS
 from support.browsing import Markup, Visitor, visiting
 from support.http_servers import served
 from support.managing import Managed, managing
 from support.memory_outbox import MemoryOutbox
-from support.outboxes import endpoint, event, store
+from support.outboxes import endpoint, event, finish, lease, store
 
 
 @pytest.fixture
@@ -371,3 +372,22 @@ async def test_the_catalogue_is_searched_by_words_of_the_sentences(
     names = re.findall(r'href="/catalogue/([a-z_]+\.[a-z_]+)"', answer.text)
     assert found in names
     assert len(names) <= 4
+
+
+async def test_an_endpoint_shows_what_waits_the_last_failure_and_its_events_in_words(
+    managed: Managed, visitor: Visitor
+) -> None:
+    await managed.store.add_endpoint(endpoint(events=("invoice.paid", "*.deleted", "inv*.sent")))
+    now = managed.clock.now()
+    await store(managed.store, event(1, name="invoice.paid"), now=now)
+    await finish(managed.store, *await lease(managed.store, now), state=DeliveryState.PENDING, due_at=now, now=now)
+    managed.clock.advance(3600)
+    spanish = {"Accept-Language": "es"}
+    shown = (await visitor.get("/endpoints/ep_a", headers=spanish)).text
+    for part in ("<dt>En espera</dt>", "pendiente desde el ", "El destino ha respondido 500.", "<q>oops</q>"):
+        assert part in shown, part
+    for sentence in ("se paga una factura", "se elimina cualquier registro", "<code>inv*.sent</code>"):
+        assert sentence in shown, sentence
+    async with visiting(managed, "bob") as viewer:
+        seen = (await viewer.get("/endpoints/ep_a", headers=spanish)).text
+    assert ("El destino ha respondido 500." in seen, "oops" in seen) == (True, False)
