@@ -31,7 +31,7 @@ from cdc.model.audit import Note
 from cdc.model.broker import SCHEMES, broker_of, scheme_of
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt, LeasedDelivery
-from cdc.model.endpoint import NEVER_SENT, OPTIONS, Endpoint, Header, check, check_rate, is_mail, is_pull, shown_url
+from cdc.model.endpoint import NEVER_SENT, Endpoint, Header, check, check_rate, is_mail, is_pull, shown_url
 from cdc.model.errors import UsageError, about
 from cdc.model.event import TESTS, Event, Labels, event_payload, matches
 from cdc.model.filter.values import FilterLimit
@@ -109,13 +109,9 @@ def check_patterns(config: Config, patterns: tuple[str, ...]) -> tuple[str, ...]
     return patterns
 
 
-def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | None = None) -> None:
-    """Raises `UsageError` for what does not hold or does not go together.
-
-    ``given``: the fields that are new, None for all.  Others are let be: where the configuration has changed since,
-    what is wrong must be mendable one by one.
-    """
-    new = OPTIONS.keys() | {"url", "credential"} if given is None else given
+def check_fields(config: Config, endpoint: Endpoint, new: Collection[str]) -> None:
+    """Raise `UsageError` for one of these fields, the new ones, that does not hold by itself.  Others are let be: where
+    the configuration has changed since, what is wrong must be repairable one by one."""
     if "url" in new:
         with about("url"):
             check_url(endpoint.url, reach(config))
@@ -151,6 +147,9 @@ def check_endpoint(config: Config, endpoint: Endpoint, given: Collection[str] | 
         raise UsageError(message, "0 means never.", field="disable_after")
     _check_configured(config, endpoint, new)
 
+
+def check_together(endpoint: Endpoint) -> None:
+    """Raise `UsageError` for fields that do not go together."""
     scheme = scheme_of(endpoint.url)
     if endpoint.client_certificate and not (scheme == "https" or (scheme in SCHEMES and SCHEMES[scheme].tls)):
         hint = "Give the endpoint an https URL, or no certificate."

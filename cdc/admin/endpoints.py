@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,8 +15,9 @@ from cdc.admin.endpoint_checks import (
     Previewed,
     PreviewShape,
     Sample,
-    check_endpoint,
+    check_fields,
     check_patterns,
+    check_together,
     moved_credentials,
     new_endpoint,
     preview,
@@ -28,7 +29,16 @@ from cdc.admin.endpoint_checks import (
 from cdc.config.rules import label
 from cdc.dispatch.signing import Signature, check_secret, new_secret, signature_of
 from cdc.model.delivery import Attempt, DeliveryState
-from cdc.model.endpoint import Endpoint, EndpointChange, EndpointFilter, EndpointState, is_pull, public_url, shown_url
+from cdc.model.endpoint import (
+    OPTIONS,
+    Endpoint,
+    EndpointChange,
+    EndpointFilter,
+    EndpointState,
+    is_pull,
+    public_url,
+    shown_url,
+)
 from cdc.model.errors import UsageError, about
 from cdc.model.event import OPERATIONS
 from cdc.model.quota import Limited, Quota
@@ -148,8 +158,7 @@ class Endpoints(UseCases):
         wanted |= principal.credentials_of(wanted)
         wanted["added_by"] = principal.name
         made = new_endpoint(wanted, self._secret(secret, signature, Signature.V1), self._clock.now())
-        self._check(made, wanted)
-        check_endpoint(self._config, made)
+        self._check(made, {"url", "events", "credential", *OPTIONS})
         return made
 
     async def add(self, made: Endpoint) -> Endpoint:
@@ -167,7 +176,6 @@ class Endpoints(UseCases):
         self._principal.check_fields(fields)
         changed = EndpointChange(**fields).applied_to(endpoint)
         self._check(changed, fields)
-        check_endpoint(self._config, changed, set(fields))
         return changed
 
     async def change(
@@ -290,14 +298,35 @@ class Endpoints(UseCases):
 
     # -- checks -----------------------------------------------------------------------------------------------------
 
-    def _check(self, endpoint: Endpoint, given: Mapping[str, Any]) -> None:
-        if "events" in given:
+    def _check(self, endpoint: Endpoint, given: Collection[str]) -> None:
+        """Raise `UsageError` for the first field that is wrong, with the others' errors."""
+        errors: list[UsageError] = []
+        tested = endpoint
+        for name in dict.fromkeys(("events", "sources", "timeout", "url", *OPTIONS, "credential")):
+            try:
+                if name in given:
+                    self._check_field(tested, name)
+            except UsageError as error:
+                errors.append(error)
+                if name == "url":  # the other fields are then checked as for any
+                    tested = replace(endpoint, url="https://example.com/")
+        try:
+            check_together(tested)
+        except UsageError as error:
+            errors.append(error)
+        if errors:
+            first, *first.others = {error.message: error for error in errors}.values()
+            raise first
+
+    def _check_field(self, endpoint: Endpoint, given: str) -> None:
+        if given == "events":
             with about("events"):
                 check_patterns(self._config, endpoint.events)
         with about("sources"):
-            self._config.known_sources(endpoint.sources if "sources" in given else ())
+            self._config.known_sources(endpoint.sources if given == "sources" else ())
         most = self._config.dispatch.max_timeout_seconds
-        if "timeout" in given and not 0 < endpoint.timeout <= most:
+        check_fields(self._config, endpoint, {given})
+        if given == "timeout" and not 0 < endpoint.timeout <= most:
             option = ", the max_timeout_seconds under [dispatch]" if self._principal.operator else ""
             raise UsageError(
                 f"The timeout cannot be {endpoint.timeout:g} s.",

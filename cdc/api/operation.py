@@ -28,6 +28,7 @@ from cdc.admin.accounts import PortalLinks
 from cdc.admin.admin import Admin
 from cdc.admin.principal import Principal
 from cdc.model.clock import Clock
+from cdc.model.endpoint import OPTIONS
 from cdc.model.errors import CdcError, LimitReached, NotFound, OutboxError, UsageError
 
 CONTENT_TYPE = "application/problem+json"
@@ -151,10 +152,18 @@ def of_error(error: CdcError) -> Problem:
         retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         return Problem(status, error.message, error.hint, type="limit-reached", headers=retry)
     if isinstance(error, UsageError):
-        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint)
+        errors = [_field_problem(each) for each in (error, *error.others) if each.field]
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint, errors=errors)
     if isinstance(error, OutboxError):
         return Problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, error.hint, headers={"Retry-After": "5"})
     return Problem(HTTPStatus.BAD_GATEWAY, error.message, error.hint)
+
+
+def _field_problem(error: UsageError) -> FieldProblem:
+    """Return the problem of an endpoint's field, by its name in the API."""
+    name = OPTIONS[error.field].name if error.field in OPTIONS else error.field
+    place = {"where": f"body.{name}", "pointer": f"#/{name}"}
+    return FieldProblem(**place, what=error.message, code="invalid", detail=error.message, hint=error.hint or None)
 
 
 @contextmanager

@@ -70,9 +70,10 @@ class CdcError(Exception):
 
 
 class UsageError(CdcError):
-    """The command or its input is wrong."""
+    """The command or its input is wrong.  ``others``: what else is wrong with the same input."""
 
     exit_code = 2
+    others: Sequence[UsageError] = ()
 
 
 @contextmanager

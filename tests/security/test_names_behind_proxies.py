@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cdc.admin.endpoint_checks import check_endpoint
+from cdc.admin.endpoint_checks import check_fields
 from cdc.config import Config
 from cdc.dispatch.connection import LookUp
 from cdc.dispatch.failure import describe_error
@@ -77,7 +77,7 @@ async def test_metadata_names_are_refused_by_every_way(host: str, resolves: bool
 def test_no_endpoint_has_a_metadata_name(host: str) -> None:
     config = Config.model_validate(CONFIGURATION)
     with pytest.raises(UsageError, match="metadata"):
-        check_endpoint(config, endpoint(f"https://{host}/computeMetadata/v1/"))
+        check_fields(config, endpoint(f"https://{host}/computeMetadata/v1/"), {"url"})
 
 
 @pytest.mark.parametrize("code", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])

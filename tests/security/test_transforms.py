@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cdc.admin.endpoint_checks import check_endpoint
+from cdc.admin.endpoint_checks import check_fields
 from cdc.config import Config
 from cdc.config.rules import label
 from cdc.demo.receiver import Received, receiver_app
@@ -164,4 +164,4 @@ def test_what_a_transform_does_not_go_with_is_refused(changes: dict[str, Any], s
     )
     wanted = replace(endpoint("http://127.0.0.1:9/", transform="event"), **changes)
     with pytest.raises(UsageError, match=sentence):
-        check_endpoint(config, wanted)
+        check_fields(config, wanted, {"transform"})

@@ -73,19 +73,19 @@ async def test_a_key_pair_shows_its_public_half_only(api: Managed) -> None:
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
-        ({"url": "ftp://shop.example.com"}, None),
-        ({"url": "https://user:word@shop.example.com"}, None),
+        ({"url": "ftp://shop.example.com"}, "body.url"),
+        ({"url": "https://user:word@shop.example.com"}, "body.url"),
         ({"events": []}, "body.events"),
-        ({"events": ["no-such*pattern!"]}, None),
-        ({"events": ["invoice.nothing_known"]}, None),
+        ({"events": ["no-such*pattern!"]}, "body.events"),
+        ({"events": ["invoice.nothing_known"]}, "body.events"),
         ({"timeout": 0}, "body.timeout"),
         ({"retries": [-1]}, "body.retries.0"),
         ({"format": "xml"}, "body.format"),
-        ({"filter": "data.total >"}, None),
-        ({"proxy": "nobody"}, None),
-        ({"sources": ["nowhere"]}, None),
-        ({"headers": {"Host": "elsewhere"}}, None),
-        ({"headers": {"X-A": "1\r\nX-B: 2"}}, None),
+        ({"filter": "data.total >"}, "body.filter"),
+        ({"proxy": "nobody"}, "body.proxy"),
+        ({"sources": ["nowhere"]}, "body.sources"),
+        ({"headers": {"Host": "elsewhere"}}, "body.headers"),
+        ({"headers": {"X-A": "1\r\nX-B: 2"}}, "body.headers"),
         ({"secret": "planted-secret"}, None),
         ({"surprise": 1}, "body.surprise"),
         ({"description": "a\0b"}, None),
@@ -122,6 +122,23 @@ async def test_what_is_given_is_changed_and_the_rest_stays(api: Managed) -> None
     assert answer.json == former | {"rate": 5.0, "filter": "data.total > 1.0"}
     assert (await api.ask("PATCH", f"/endpoints/{made['id']}", json={"timeout": 1e9})).status == 422
     assert (await api.ask("GET", f"/endpoints/{made['id']}")).json == answer.json
+
+
+async def test_all_fields_that_do_not_hold_are_named_at_once(api: Managed) -> None:
+    wrong = {"url": "ftp://h/", "events": ["invoice.payd"], "filter": "data.total >", "proxy": "none", "batch": 5}
+    answer = await api.ask("POST", "/endpoints", json=wrong | {"transform": "{", "sources": ["nowhere"]})
+    errors = answer.json["errors"]
+    assert {each["pointer"] for each in errors} == {
+        *("#/url", "#/events", "#/filter", "#/proxy", "#/transform", "#/sources", "#/batch")
+    }
+    assert all(each["code"] == "invalid" and each["detail"].endswith(".") for each in errors)
+    assert next(each["hint"] for each in errors if each["pointer"] == "#/events").startswith(
+        "Did you mean invoice.paid"
+    )
+    assert answer.json["detail"] in [each["detail"] for each in errors], "the first of them, as before"
+    made = await added(api)
+    answer = await api.ask("PATCH", f"/endpoints/{made['id']}", json={"filter": "data.total >", "proxy": "none"})
+    assert [each["pointer"] for each in answer.json["errors"]] == ["#/filter", "#/proxy"]
 
 
 @pytest.mark.parametrize("key", ["name", "description"])

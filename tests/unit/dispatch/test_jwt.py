@@ -13,7 +13,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from cdc.admin.endpoint_checks import check_endpoint
+from cdc.admin.endpoint_checks import check_fields, check_together
 from cdc.config import Config
 from cdc.dispatch.authentication import public_jwk
 from cdc.dispatch.request import build_batch, build_request
@@ -101,10 +101,15 @@ def test_another_header_carries_the_token_alone() -> None:
 )
 def test_what_cannot_be_used_is_refused(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason) as caught:
-        check_endpoint(CONFIG, signing(**fields), {"authentication", "credential", "headers"})
+        _check(signing(**fields))
     assert "planted" not in str(caught.value)
+
+
+def _check(endpoint: Endpoint) -> None:
+    check_fields(CONFIG, endpoint, {"authentication", "credential", "headers"})
+    check_together(endpoint)
 
 
 def test_one_header_authorization() -> None:
     with pytest.raises(UsageError, match="header Authorization already"):
-        check_endpoint(CONFIG, replace(signing(), headers=(("authorization", "x"),)), {"headers"})
+        check_fields(CONFIG, replace(signing(), headers=(("authorization", "x"),)), {"headers"})
