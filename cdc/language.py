@@ -49,7 +49,8 @@ _VALUE: Final = re.compile(r"\{(\d+)\}")
 _DECIMAL: Final = re.compile(r"\d+\.\d+( [a-zA-Z]+)?")
 _MEASURE: Final = re.compile(r"\S+ (s|ms|min|h|kB|MB|GB|segundos|por segundo)\b")
 _GROUPED: Final = re.compile(r"\d{1,3}(,\d{3})+")
-_INDENTATION: Final = re.compile(r"(\s*)(.*)", re.DOTALL)
+#: With the number of a step.
+_INDENTATION: Final = re.compile(r"(\s*(?:\d+\. )?)(.*)", re.DOTALL)
 _SENTENCE_END: Final = re.compile(r"(?<=[^\s.?!][.?!]) +(?=\S)")
 
 

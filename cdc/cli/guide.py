@@ -111,7 +111,8 @@ class Guide:
 
 def _asked(question: str) -> str:
     """Without its question mark: the colon of the prompt follows."""
-    return printable(translate(question).removesuffix("?").removeprefix("¿"))
+    text = translate(question)
+    return printable(text.removesuffix("?").removeprefix("¿") if text.endswith("?") else text)
 
 
 _ANSWERS_FILE = ".cdc-setup.json"

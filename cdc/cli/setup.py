@@ -532,7 +532,7 @@ async def _endpoint(config: Config, url: str) -> Endpoint | None:
 
 def _offer_service(guide: Guide, config: Config, unit: Path | None, *, wanted: bool) -> None:
     """``wanted``: by an option; otherwise root is asked, where systemd runs."""
-    guide.heading("Next: run it")
+    guide.heading("Run it")
     if unit is not None:
         guide.say_command(f"{guide.typed('service', 'unit')} > {shlex.quote(str(unit))}")
         text = unit_text(config, UnitSettings(program_words(), systemd=systemd_here()))

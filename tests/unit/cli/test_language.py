@@ -110,3 +110,10 @@ def test_errors_of_the_command_line_itself(arguments: list[str], said: str, monk
     assert shown.exit_code == 2
     assert said in shown.stderr
     assert not foreign_words(shown.stderr, "es")
+
+
+def test_step_of_a_list_is_translated_without_its_number() -> None:
+    """``{1} event`` is a message too."""
+    assert terminal_messages("es").lines("  5. add the receiver, and send it a test event") == (
+        "  5. añadir el receptor y enviarle un evento de prueba"
+    )
