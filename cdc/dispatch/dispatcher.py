@@ -343,6 +343,7 @@ class Dispatcher:
         if self._stop.is_set() or self._recorder.exhausted:
             return None
         flight = self._scheduler.start(idle=self._recorder.full)
+        self._recorder.beyond += self._recorder.full and flight is not None
         if self._scheduler.to_release or self._scheduler.unadmitted:
             self._wake.set()
         return flight

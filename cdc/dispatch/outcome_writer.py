@@ -70,6 +70,7 @@ class OutcomeWriter:
         self._closed = asyncio.Event()
         self.failing = False
         self.full = False  # nothing more is to be sent
+        self.beyond = 0  # requests that started while it was full, since the last write
         self.unrecorded = 0
 
     def add(self, outcomes: Sequence[Outcome], endpoint_id: str) -> None:
@@ -84,7 +85,7 @@ class OutcomeWriter:
     @property
     def exhausted(self) -> bool:
         """Return whether nothing is to be sent for tenants without requests either, who do not wait for others."""
-        return self.failing or self._outstanding >= self._most + self._most // RESERVE
+        return self.failing or (self.full and self.beyond >= max(self._most, LEAST) // RESERVE)
 
     async def room(self) -> None:
         """Wait until it is not full."""
@@ -111,6 +112,7 @@ class OutcomeWriter:
                 self._outstanding -= ended
                 self._most = min(max(LEAST, AHEAD * ended, self._most // 2), LIMIT)
                 self.full = self.failing or self._outstanding >= self._most
+                self.beyond = 0
                 self._written.set()
                 self._recorded()
 

@@ -257,7 +257,9 @@ class Scheduler:
         most = self.capacity()
         tenants = [self._tenants[name] for name in (source, "") if name in self._tenants]
         if not any(each.queue for each in tenants):
-            most = max(most, self._limit + self._limit // RESERVE - self._queued)
+            most = max(
+                most, 2 * self._limit + self._limit // RESERVE - self._queued
+            )  # a lease may have filled twice it
         return max(most, 0)
 
     def below_share(self) -> BelowShare | None:

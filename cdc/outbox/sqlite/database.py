@@ -196,7 +196,7 @@ _COPIED_AFTER: Final = 2000
 #: Pages of the log at which a commit copies the rest itself, so that the log begins again: 32 MB.
 _LONGEST_LOG: Final = 8000
 #: Seconds by which later stores and leases may pass what is written in bulk.
-_BULK_WAITS: Final = 0.02
+_BULK_WAITS: Final = 0.01
 
 
 class SqliteThread:

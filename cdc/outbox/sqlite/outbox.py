@@ -32,8 +32,8 @@ _TIMEOUT: Final = 10.0
 #: KiB.  The log, and kept rows, are walked once: what is needed again are the pages above the leaves.
 _READER_CACHE: Final = 4096
 #: Seconds for which outcomes are recorded in a transaction, which stores wait for; and the fewest that one records.
-_FINISH_SECONDS: Final = 0.004
-_FEWEST_OUTCOMES: Final = 16
+_FINISH_SECONDS: Final = 0.01
+_FEWEST_OUTCOMES: Final = 64
 
 
 class SqliteOutbox(OutboxStore):
