@@ -20,6 +20,7 @@ from cdc.admin.admin import Admin
 from cdc.admin.endpoint_checks import new_endpoint
 from cdc.admin.managed import Action, Described, DescribedFile, EndpointStep
 from cdc.api.endpoints import AuthenticationFields, EndpointFields, Pattern, Url
+from cdc.api.operation import near_field
 from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.endpoint_fields import revealed, secret_json
@@ -90,7 +91,9 @@ def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
     if error["type"] == "extra_forbidden":
         model: type[BaseModel] = EndpointEntry if path[0] == "endpoint" else EndpointFile
         model = AuthenticationFields if path[-2:-1] == ("authentication",) else model
+        near = near_field(key, model)
         hint = _ABOUT_SECRETS if key == "secret" else f"Known keys: {', '.join(sorted(model.model_fields))}."
+        hint = f"{near} {hint}" if near and key != "secret" else hint
         return ConfigError(f"{places.of(path, key)}: there is no key {key!r} here.", hint)
     if error["type"] == "missing":
         return ConfigError(f"{places.of(path)}: the key {key!r} is missing.", "Add it.")

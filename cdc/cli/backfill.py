@@ -39,6 +39,7 @@ from cdc.cli.output import (
     counted,
     echo,
     json_option,
+    local_time,
     print_json,
     print_table,
     question,
@@ -51,7 +52,6 @@ from cdc.model.backfill import Asked, Backfill, BackfillState, BackfillStore, Pl
 from cdc.model.change import Quarantined
 from cdc.model.clock import Clock, SystemClock
 from cdc.model.errors import UsageError, printable_line
-from cdc.model.event import Event
 from cdc.outbox.shared import no_backfill
 from cdc.runtime import consumer
 from cdc.runtime.due import preview
@@ -314,7 +314,11 @@ def list_changes(session: CommandSession, source: str | None, limit: int, as_jso
     Each was announced by an event source.gap.  They are stored as long as events ([retention] days).
     """
     config = quiet_configuration(session)
-    found, counts = with_admin(config, lambda admin: _newest(admin, limit, source))
+
+    async def newest(admin: Admin) -> tuple[list[Quarantined], dict[str, int]]:
+        return await admin.quarantine.newest(limit, source), await admin.quarantine.counts()
+
+    found, counts = with_admin(config, newest)
     if as_json:
         print_json({"quarantined": [_as_fields(each) for each in found], "counts": counts})
         return
@@ -339,7 +343,8 @@ def show(session: CommandSession, change_id: str, as_json: bool) -> None:
         print_json(_as_fields(found) | {"before": found.before, "after": found.after})
         return
     for name, value in _as_fields(found).items():
-        echo(f"{name}: {_record(found) if name == 'key' else value}")
+        shown = local_time(value) if isinstance(value, datetime) else value
+        echo(f"{name}: {_record(found) if name == 'key' else shown}")
     for name, image in (("before", found.before), ("after", found.after)):
         echo(f"{name}: {image or '-'}")
 
@@ -385,10 +390,6 @@ def remove(session: CommandSession, change_ids: Sequence[str], all_changes: bool
     say(f"{removed} removed.")
 
 
-async def _newest(admin: Admin, limit: int, source: str | None) -> tuple[list[Quarantined], dict[str, int]]:
-    return await admin.quarantine.newest(limit, source), await admin.quarantine.counts()
-
-
 def _record(change: Quarantined) -> str:
     return ", ".join(f"{column} {value}" for column, value in (change.key or {}).items()) or "-"
 
@@ -422,40 +423,32 @@ def due(session: CommandSession, sources: tuple[str, ...], day: datetime | None,
     "complete" is the last day that was worked through.  With --day, the records that have an event on that day, as the
     database is now: a dry run of new rules.
     """
-    config = quiet_configuration(session)
+    config, now = quiet_configuration(session), SystemClock().now()
     chosen = select_sources(config, sources)
-    if day is None:
-        _list(run_async(_described(config, chosen)), as_json=as_json)
-    else:
-        now = SystemClock().now()
+    if day is not None:
         found, failed = of_each(chosen, lambda source: run_async(preview(source, day.date(), now)))
-        _show_events([event for events in found for event in events], as_json=as_json)
+        events = [event for events in found for event in events]
+        if as_json:
+            shown = [{"source": e.source, "event": e.name, "record": e.record, "days": e.days} for e in events]
+            print_json({"events": shown})
+        else:
+            rows = [(e.source, e.name, e.record, e.days, " ".join(e.labels).strip()) for e in events]
+            print_table(("source", "event", "record", "days", "name"), rows, "Nothing is due on that day.")
         if failed:
             raise failed
-
-
-async def _described(config: Config, sources: list[SourceConfig]) -> list[DueStatus]:
-    now = SystemClock().now()
-    async with opened_outbox(config) as store:
-        return [each for source in sources for each in due_status(source, await store.states(source.name), now)]
-
-
-def _list(found: list[DueStatus], *, as_json: bool) -> None:
-    if as_json:
-        print_json({"rules": [each._asdict() for each in found]})
         return
-    rows = [(*each[:3], ", ".join(map(str, each.days)), *each[4:]) for each in found]
+
+    async def described() -> list[DueStatus]:
+        async with opened_outbox(config) as store:
+            return [each for source in chosen for each in due_status(source, await store.states(source.name), now)]
+
+    rules = run_async(described())
+    if as_json:
+        print_json({"rules": [each._asdict() for each in rules]})
+        return
     titles = ("source", "event", "date", "days", "complete", "next", "problem")
-    print_table(titles, rows, "No rule by time is on: name its days in your rules, docs/events.md.")
-
-
-def _show_events(events: list[Event], *, as_json: bool) -> None:
-    if as_json:
-        shown = [{"source": e.source, "event": e.name, "record": e.record, "days": e.days} for e in events]
-        print_json({"events": shown})
-        return
-    rows = [(event.source, event.name, event.record, event.days, " ".join(event.labels).strip()) for event in events]
-    print_table(("source", "event", "record", "days", "name"), rows, "Nothing is due on that day.")
+    cells = [(*each[:3], ", ".join(map(str, each.days)), *each[4:]) for each in rules]
+    print_table(titles, cells, "No rule by time is on: name its days in your rules, docs/events.md.")
 
 
 def quarantine_removal(number: int) -> str:

@@ -305,22 +305,20 @@ def retry(session: CommandSession, delivery_ids: tuple[str, ...]) -> None:
 @pass_session
 def export(session: CommandSession, /, **which: str | None) -> None:
     """Print deliveries with their attempts as JSON lines."""
-    config = quiet_configuration(session)
-    run_async(_export(config, delivery_filter(SystemClock().now(), **which)))
+    config, narrowed = quiet_configuration(session), delivery_filter(SystemClock().now(), **which)
 
+    async def print_all() -> None:
+        async with opened_outbox(config) as store:
+            before = None
+            while page := await store.deliveries(narrowed, _PAGE, before):
+                attempts = await store.attempts_of([view.id for view in page])
+                for view in page:
+                    made = map(AttemptResource.from_attempt, attempts.get(view.id, []))
+                    log = [attempt.model_dump(mode="json") for attempt in made]
+                    print_json_line(DeliveryResource.from_delivery(view).model_dump(mode="json") | {"log": log})
+                before = page[-1].id
 
-async def _export(config: Config, which: DeliveryFilter) -> None:
-    async with opened_outbox(config) as store:
-        before = None
-        while page := await store.deliveries(which, _PAGE, before):
-            attempts = await store.attempts_of([view.id for view in page])
-            for view in page:
-                log = [
-                    AttemptResource.from_attempt(attempt).model_dump(mode="json")
-                    for attempt in attempts.get(view.id, [])
-                ]
-                print_json_line(DeliveryResource.from_delivery(view).model_dump(mode="json") | {"log": log})
-            before = page[-1].id
+    run_async(print_all())
 
 
 INTERRUPTED = 130

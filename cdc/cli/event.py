@@ -51,17 +51,17 @@ _FILES: Final = {"openapi": "openapi.json", "asyncapi": "asyncapi.json", "typesc
 @pass_session
 def export(session: CommandSession, /, **which: str | None) -> None:
     """Print stored events as JSON lines, oldest first."""
-    config = quiet_configuration(session)
-    run_async(_export(config, event_filter(SystemClock().now(), **which)))
+    config, narrowed = quiet_configuration(session), event_filter(SystemClock().now(), **which)
 
+    async def print_all() -> None:
+        async with opened_outbox(config) as store:
+            after = 0
+            while page := await store.find_events(narrowed, _PAGE, after):
+                for stored in page:
+                    print_json_line(EventResource.from_event(stored).model_dump(mode="json"))
+                after = page[-1].sequence
 
-async def _export(config: Config, which: EventFilter) -> None:
-    async with opened_outbox(config) as store:
-        after = 0
-        while page := await store.find_events(which, _PAGE, after):
-            for stored in page:
-                print_json_line(EventResource.from_event(stored).model_dump(mode="json"))
-            after = page[-1].sequence
+    run_async(print_all())
 
 
 @click.command()

@@ -237,7 +237,7 @@ def apart_from_mark(endpoint: Endpoint) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("rate = 5\n", "rates = 5\n"), "endpoints.toml, line 8: there is no key 'rates' here."),
+        (("rate = 5\n", "rates = 5\n"), "endpoints.toml, line 8: there is no key 'rates' here. Did you mean rate?"),
         (("rate = 5\n", 'rate = "x"\n'), "endpoints.toml, line 8: endpoint.shop.rate is wrong"),
         (('"invoice.*", ', '"invioce.*", '), "endpoints.toml, line 2: endpoint shop: No event is called invioce.*"),
         (('secret_file = "shop.secret"', 'secret = "x"'), "line 5: there is no key 'secret' here. Write secret_file"),
