@@ -317,7 +317,7 @@ async def timed(visitor: Visitor, path: str, rounds: int, headers: dict[str, str
         start = time.perf_counter()
         shown = await visitor.get(path, headers=headers)
         seconds.append(time.perf_counter() - start)
-        if shown.status != 200:
+        if shown.status not in (200, 303):
             raise SystemExit(f"{path}: {shown.status} {shown.text[:300]}")
     spent = time.process_time() - cpu, meter.database() - database, len(meter.seen.texts) - before
     return Taken(seconds[WARM:], spent[0] / rounds, spent[1] / rounds, spent[2] / rounds)
