@@ -76,6 +76,7 @@ async def test_problems_with_one_cause_are_one_card_with_its_words_and_its_remed
     assert 'action="/endpoints/ep_off_3/enable"' in alone
     assert "1 delivery waits" in shown["failing accepts nothing"][2]
     assert f'datetime="{NOW.isoformat()}"' in shown["failing accepts nothing"][2]
+    assert 'action="/endpoints/ep_failing/retry"' in shown["failing accepts nothing"][2]
     assert ANSWER in unescape(shown["failing accepts nothing"][2])
     assert "<b>no</b>" not in shown["failing accepts nothing"][2]
     assert of_viewer.keys() == shown.keys()
