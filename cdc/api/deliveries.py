@@ -95,6 +95,7 @@ OPERATIONS = (
         answer=ExplanationResource,
         query=ExplainQuery,
         tag=_DELIVERIES,
+        problems=(HTTPStatus.NOT_FOUND,),
     ),
     ApiOperation(
         "GET",

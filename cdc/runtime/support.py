@@ -110,7 +110,7 @@ OPEN: Final[Mapping[str, Collection[str]]] = {
     "retention": ("days", "events", "payload_days"),
     "tracing": ("sample",),
     "log": ("format", "level"),
-    "process": ("nice",),
+    "process": ("nice", "language"),
     "limits": tuple(LimitsConfig.model_fields),
 }  # fmt: skip
 REDACTED: Final = "(given)"
