@@ -32,7 +32,7 @@ PYTHON ?=
 SECONDS ?= 600
 SEEDS ?= 1000
 # Generated documentation: each page with the module that prints it.
-PAGES := events.md=support.events_page cli.md=support.cli_page api.md=support.api_page imports.md=support.import_rules \
+PAGES := events.md=support.events_page es/events.md=support.spanish_events_page cli.md=support.cli_page api.md=support.api_page imports.md=support.import_rules \
   packages/typescript/events.d.ts=support.typescript_types
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

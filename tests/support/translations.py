@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+#: Made of the catalogue and its translations (`support.spanish_events_page`).
+_GENERATED: Final = "events.md"
 _STAMP: Final = re.compile(r"<!-- Follows (?P<pages>.+), as of (?P<digest>[0-9a-f]{12}\b|now) -->\n")
 
 
 def spanish_pages(root: Path = ROOT) -> list[Path]:
-    return [root / "README.es.md", *sorted((root / "docs/es").glob("*.md"))]
+    written = (page for page in sorted((root / "docs/es").glob("*.md")) if page.name != _GENERATED)
+    return [root / "README.es.md", *written]
 
 
 def lagging(page: Path) -> Sequence[Path]:
