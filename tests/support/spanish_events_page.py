@@ -1,4 +1,4 @@
-"""Makes docs/es/events.md of the catalogue and its translations: ``python -m support.spanish_events_page`` prints it."""
+"""Makes docs/es/events.md of catalogue and translations: ``python -m support.spanish_events_page`` prints it."""
 
 from __future__ import annotations
 
