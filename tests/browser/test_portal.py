@@ -36,7 +36,7 @@ async def test_portal_opens_by_itself_in_the_hosts_colours_and_language(
         tab = await Tab.open(browser, base, code, size, dark=dark)
         await tab.go(await portal_link(managed, language=code, return_url="https://panel.example.com/"))
         await tab.page.wait_for_url("**/endpoints")
-        for path in ("/endpoints/ep_shop", "/deliveries", "/endpoints/new"):
+        for path in ("/endpoints/ep_shop", "/deliveries", "/endpoints/new", "/endpoints/new?kind=teams"):
             await tab.go(path)
             await expect(tab.page.locator("header strong")).to_have_text("Example Hosting")
             await tab.open_menu()

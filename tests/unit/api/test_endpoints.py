@@ -75,6 +75,7 @@ async def test_a_key_pair_shows_its_public_half_only(api: Managed) -> None:
     [
         ({"url": "ftp://shop.example.com"}, "body.url"),
         ({"url": "https://user:word@shop.example.com"}, "body.url"),
+        ({"url": "https://api.telegram.org/bot12:AbC/sendMessage", "preset": "telegram"}, "body.url"),
         ({"events": []}, "body.events"),
         ({"events": ["no-such*pattern!"]}, "body.events"),
         ({"events": ["invoice.nothing_known"]}, "body.events"),

@@ -74,6 +74,13 @@ def test_a_transform_is_added_changed_and_removed(endpoint_cdc: Callable, folder
     assert shown(endpoint_cdc, identity)["transform"] == ""
 
 
+def test_telegram_without_a_chat_is_refused(endpoint_cdc: Callable) -> None:
+    url = "https://api.telegram.org/bot12:AbC/sendMessage"
+    refused = endpoint_cdc("add", url, *PAID, "--preset", "telegram", code=2).stderr
+    assert "Add ?chat_id=" in " ".join(refused.split())
+    endpoint_cdc("add", f"{url}?chat_id=7", *PAID, "--preset", "telegram")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -107,6 +107,11 @@ async def test_users_tokens_and_the_audit_log_are_for_users_of_all_sources(tenan
 async def test_new_endpoints_and_backfills_are_of_the_users_sources(tenant: Tenant) -> None:
     form = {"url": "https://shop.example.com/hook", "patterns": "invoice.*"}
     assert (await tenant.visitor.send("/endpoints/new", {**form, "sources": OTHER})).status == 422
+    mail = {"addresses": "ann@example.com", "patterns": "invoice.*"}
+    for refused in ({**form, "sources": OTHER}, {**form, "patterns": "component.failed"}):
+        assert (await tenant.visitor.send("/endpoints/new", refused | {"try": "1"})).status == 422
+    assert (await tenant.visitor.send("/endpoints/new?kind=email", mail | {"try": "1"})).status == 422
+    assert "kind=email" not in (await tenant.visitor.get("/endpoints/new")).text
     assert (await tenant.visitor.send("/endpoints/new", form)).status == 201
     made = [each for each in await tenant.managed.store.endpoints() if each.url == form["url"]]
     assert [each.sources for each in made] == [(OWN,)]
