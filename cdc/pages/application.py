@@ -30,6 +30,7 @@ from cdc.pages.views import (
     overview,
     people,
     records,
+    search,
     sources,
 )
 
@@ -51,7 +52,8 @@ HEADERS: Mapping[str, str] = {
 _POLICY = "Content-Security-Policy"
 #: Beginnings of the paths that a tenant without a user may open, and nothing else.
 PORTAL_PATHS = (
-    *("/endpoints", "/deliveries", "/events", "/explain", "/records", "/catalogue", "/live/", "/language", "/portal/"),
+    *("/endpoints", "/deliveries", "/events", "/explain", "/records", "/search", "/catalogue"),
+    *("/live/", "/language", "/portal/"),
 )
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FORM = "application/x-www-form-urlencoded"
@@ -256,6 +258,7 @@ def routes() -> tuple[Route, ...]:
         *delivery_log.routes(),
         *explain.ROUTES,
         *records.ROUTES,
+        *search.ROUTES,
         *jobs.ROUTES,
         *sources.ROUTES,
         *people.ROUTES,

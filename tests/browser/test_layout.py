@@ -80,6 +80,26 @@ async def test_a_phone_shows_a_bar_with_a_menu_and_folded_filters(
     await tab.close()
 
 
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+async def test_search_is_reached_by_the_keyboard_from_each_page(
+    managed: Managed, browser: Browser, size: tuple[int, int]
+) -> None:
+    tab = await signed_in(browser, managed, size)
+    await tab.go("/people")
+    await tab.page.keyboard.press("Control+k")
+    await expect(tab.field("Search everything")).to_be_focused()
+    await tab.page.keyboard.type("almac")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.locator(".hits a").focus()
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page).to_have_url(f"{tab.base}/endpoints/{STORE}")
+    await tab.go("/search?q=facturascli")
+    assert await tab.barriers() == []
+    assert await tab.too_wide() <= 0
+    assert tab.errors == []
+    await tab.close()
+
+
 async def test_each_page_shows_the_number_of_problems_and_a_repaired_one_is_gone(
     managed: Managed, browser: Browser
 ) -> None:

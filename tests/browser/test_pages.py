@@ -30,6 +30,7 @@ PATHS = (
     "/replays",
     "/replays/new?endpoint=&event=invoice.*&rate=0.5&count=1",
     "/events",
+    "/search?q=invoice",
     "/catalogue",
     "/catalogue/invoice.paid",
     "/sources",
