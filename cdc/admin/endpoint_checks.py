@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from cdc.config import Config
 from cdc.config.rules import catalogues, event_types, label
 from cdc.config.sending import reach, sending
-from cdc.dispatch.address import check_spelling, check_url
+from cdc.dispatch.address import EgressPolicy, check_spelling, check_url
 from cdc.dispatch.authentication import check_authentication, check_header_names, check_headers
 from cdc.dispatch.broker.base import credentials
 from cdc.dispatch.message import LANGUAGES
@@ -186,13 +186,19 @@ def _check_named(kind: str, name: str, option: str, known: Mapping[str, object])
         raise UsageError(f"The configuration has no {kind} {name!r}.", there_are, field=kind.replace(" ", "_"))
 
 
+@lru_cache(maxsize=4096)  # each overview checks hundreds again; an error is not remembered
+def _check_stored_url(url: str, policy: EgressPolicy) -> None:
+    check_url(url, policy)
+
+
 def sending_problem(config: Config, endpoint: Endpoint) -> UsageError | None:
     """Return the reason why no delivery to a stored endpoint can be sent in this configuration."""
+    policy = reach(config)
     try:
-        check_url(endpoint.url, reach(config))
+        _check_stored_url(endpoint.url, policy)
         _check_client(endpoint)
         _check_configured(config, endpoint, ("proxy", "client_certificate"))
-        check_authentication(endpoint, reach(config))
+        check_authentication(endpoint, policy)
     except UsageError as error:
         return UsageError(f"{shown_url(endpoint)} cannot get events: {error.message}", error.hint)
     return None
