@@ -246,7 +246,7 @@ class Deliveries(UseCases):
 
 _TABLE: Final = re.compile(r"\w+")
 #: Events that are read to find records; deliveries that a page of its history shows at most.
-_EVENTS_READ: Final = 200
+_EVENTS_READ: Final = 100
 _DELIVERIES_READ: Final = 500
 
 
