@@ -242,7 +242,7 @@ def _static(name: str, body: bytes) -> Callable[[web.Request], Awaitable[web.Res
 SECTIONS = (
     NavigationEntry("/", "Overview", "squares-2x2"),
     NavigationEntry("/endpoints", "Endpoints", "paper-airplane", portal=True),
-    NavigationEntry("/deliveries", "Deliveries", "inbox-stack", portal=True),
+    NavigationEntry("/deliveries", "Deliveries", "inbox-stack", also="/explain", portal=True),
     NavigationEntry("/events", "Events", "bolt", also="/catalogue", portal=True),
     NavigationEntry("/records", "Records", "clock", portal=True),
     NavigationEntry("/sources", "Sources", "circle-stack", also="/backfills"),

@@ -107,7 +107,7 @@ PICTURES = (
     Picture("event", "/events?event=invoice.updated", "es", dark=True, prepare=_first),
     Picture("catalogue", "/catalogue", "es"),
     Picture("event-kind", "/catalogue/invoice.paid"),
-    Picture("sources", "/sources", "es", prepare=_examine),
+    Picture("sources", "/sources/main", "es", prepare=_examine),
     Picture("backfills", "/backfills"),
     Picture("backfill-new", "/backfills/new", prepare=_look),
     Picture("backfills-phone", "/backfills", "es", size=PHONE),

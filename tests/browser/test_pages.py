@@ -34,6 +34,7 @@ PATHS = (
     "/catalogue",
     "/catalogue/invoice.paid",
     "/sources",
+    "/explain?record=clientes:1",
     "/sources/main",
     "/backfills",
     "/backfills/new?source=main&table=facturascli",
@@ -113,7 +114,7 @@ async def _answers_to_forms(tab: Tab) -> list[str]:
     endpoint = (await _deeper(tab))[2]
     tab.page.on("dialog", lambda dialog: dialog.accept())
     for path, button, back in (
-        ("/sources", "Run checks", "/sources/main"),
+        ("/sources/main", "Run checks", "/sources/main"),
         (endpoint, "Send a test", endpoint),
         (endpoint, "Create a new secret", endpoint),
     ):

@@ -13,6 +13,7 @@ from cdc.capture.binlog.schema_history import BinlogPosition
 from cdc.capture.journal.database import JournalPosition, Marker
 from cdc.capture.logical.position import LogicalPosition
 from cdc.capture.moving import Overlap
+from cdc.capture.probe import Backlog
 from cdc.capture.rest.comparison import ResourceProgress, RestPosition
 from cdc.model.change import Position
 from support.browsing import visiting
@@ -56,6 +57,23 @@ async def test_long_list_of_gtids_is_cut() -> None:
     log = LogPosition("", 0, ",".join(f"uuid{number}:1-5" for number in range(12)))
     async with managing(MemoryOutbox()) as managed, visiting(managed, "ann") as ann:
         managed.watch.reported.sources["main"].position = BinlogPosition(log, "server", "schema", ()).dump()
-        page = (await ann.get("/sources")).text
+        page = (await ann.get("/sources/main")).text
     assert "<code>uuid4:1-5</code> and 7 more" in page
     assert "Log file" not in page
+
+
+async def test_stalled_source_and_refused_password_are_said_in_the_readers_language() -> None:
+    spanish = {"Accept-Language": "es"}
+    async with managing(MemoryOutbox(), web={"timezone": "Europe/Madrid"}) as managed, visiting(managed, "ann") as ann:
+        backlog = Backlog(0.0, 0, refused="No connection to mysql database erp at db:3306 as cdc: refused.")
+        managed.watch.monitor.ahead["main"].came(backlog, managed.clock.now())
+        for path in ("/", "/sources", "/sources/main"):
+            shown = unescape((await ann.get(path, headers=spanish)).text)
+            assert "El origen main se lee con una conexión antigua, y una nueva falla" in shown, path
+        managed.watch.pass_time(180, ahead=1)
+        for path in ("/sources", "/sources/main"):
+            shown = unescape((await ann.get(path, headers=spanish)).text)
+            assert '<span class="badge bad">parado</span>' in shown
+            assert "no ha guardado nada desde el 24 nov 2026, 22:48:00 (hace 3 min)" in shown
+        listed = (await managed.ask("GET", "/sources?state=stalled")).json["items"]
+        assert [(each["name"], each["state"]) for each in listed] == [("main", "stalled")]
