@@ -256,10 +256,8 @@ class Scheduler:
         its tenants waits, some beyond `capacity`."""
         most = self.capacity()
         tenants = [self._tenants[name] for name in (source, "") if name in self._tenants]
-        if not any(each.queue for each in tenants):
-            most = max(
-                most, 2 * self._limit + self._limit // RESERVE - self._queued
-            )  # a lease may have filled twice it
+        if not any(each.queue for each in tenants):  # a lease may have queued twice the limit
+            most = max(most, 2 * self._limit + self._limit // RESERVE - self._queued)
         return max(most, 0)
 
     def below_share(self) -> BelowShare | None:
