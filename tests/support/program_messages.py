@@ -225,6 +225,7 @@ _ONE_WORD: Final = (
         "audit log",
         "batches",
         "component",
+        "dead",
         "endpoint",
         "endpoint {1}",
         "event",
