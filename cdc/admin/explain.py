@@ -207,10 +207,6 @@ SEARCHED: Final = ("stored events, skipped changes, rules", "its database", "its
 PHRASES: Final = (NO_TABLE, NOT_INSTALLED, NO_ATTEMPT, NONE_KNOWN, STALLED, NO_KEY, NOT_INNODB, *SEARCHED)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """``values``: for the texts of the reason: moments, messages, texts, and lists and mappings of them.  The ids are
@@ -243,7 +239,10 @@ class Explanation:
                 return moment(value)
             if isinstance(value, Message):
                 return message(text(value))
-            return "–" if value is None else _cut(value if isinstance(value, str) else orjson.dumps(value).decode())  # noqa: RUF001 - an en dash is meant
+            if value is None:
+                return "–"  # noqa: RUF001 - an en dash is meant
+            shown = value if isinstance(value, str) else orjson.dumps(value).decode()
+            return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
         values = {name: written(value) for name, value in self.values.items()}
         return text(self.reason.sentence) % values, text(self.reason.step) % values
@@ -307,15 +306,10 @@ class Facts:
             "endpoint": self.endpoint_name,
         }
         return Explanation(
-            reason,
-            known | values,
-            self.source,
-            self.question.record,
-            "" if event is None else event.id,
-            "" if delivery is None else delivery.id,
-            "" if endpoint is None else endpoint.id,
-            "" if self.ahead is None else self.ahead.id,
-        )
+            reason, known | values, self.source, self.question.record,
+            "" if event is None else event.id, "" if delivery is None else delivery.id,
+            "" if endpoint is None else endpoint.id, "" if self.ahead is None else self.ahead.id,
+        )  # fmt: skip
 
     def seen(self, values: Mapping[str, Any]) -> Mapping[str, Any] | list[str]:
         """Return values of a row, or only their names for those who may not see them."""
@@ -407,10 +401,8 @@ def _check_nothing(facts: Facts) -> Explanation | None:
     asked = facts.obstacle is not None or not facts.reached
     searched = [Message(each) for each in (SEARCHED[0], *([SEARCHED[1 if facts.reached else 2]] if asked else []))]
     near = facts.near[0] if facts.near else None
-    found = {"near": near and near.name, "at": near and near.time}
-    return facts.because(
-        Reason.NOT_SEEN, record=facts.question.record or facts.question.event, searched=searched, **found
-    )
+    found = {"near": near and near.name, "at": near and near.time, "searched": searched}
+    return facts.because(Reason.NOT_SEEN, **found, record=facts.question.record or facts.question.event)
 
 
 # -- checks about an event that is stored -----------------------------------------------------------------------------
@@ -466,14 +458,8 @@ def _check_choice(facts: Facts) -> Explanation | None:
 
 
 CHECKS: Final = (
-    _check_rules,
-    _check_capture,
-    _check_other_events,
-    _check_age,
-    _check_nothing,
-    _check_delivery,
-    _check_choice,
-)
+    _check_rules, _check_capture, _check_other_events, _check_age, _check_nothing, _check_delivery, _check_choice,
+)  # fmt: skip
 
 
 def explain(facts: Facts) -> Explanation:
