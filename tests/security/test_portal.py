@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -122,7 +123,8 @@ async def test_token_of_some_sources_makes_links_of_these_only(managed: Managed)
     for sources in ([OTHER], [OWN, OTHER], ["nowhere"]):
         answered = await ask_with(managed, token, "POST", "/portal-links", json={"tenant": "x", "sources": sources})
         assert answered.status == 422
-        assert OTHER not in answered.text
+        told = {name: value for name, value in answered.json.items() if name != "type"}  # the URL of a branch "main"
+        assert OTHER not in json.dumps(told)
     own = await ask_with(managed, token, "POST", "/portal-links", json={"tenant": "x"})
     assert own.json["sources"] == [OWN]
     mail = await ask_with(managed, token, "POST", "/portal-links", json={"tenant": "x", "allow_mail": True})

@@ -50,8 +50,8 @@ PARTS: dict[tuple[str, str], dict[str, str]] = {
         "_write_bytes(data)",
     },
 }
-#: Of named tuples and abstract classes.
-PYTHONS = ("_replace", "_asdict", "_fields", "_abc_impl")
+#: Of named tuples, enumerations and abstract classes.
+PYTHONS = ("_replace", "_asdict", "_fields", "_value_", "_abc_impl")
 CASES = [
     (library, module, place, part)
     for (library, module), classes in PARTS.items()
