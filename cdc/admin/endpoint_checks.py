@@ -293,8 +293,8 @@ def _leased(endpoint: Endpoint, event: Event, now: datetime) -> LeasedDelivery:
 
 
 class Sample(NamedTuple):
-    """What an endpoint would get of an event, a stored one or an ``example``.  ``body``: None where its transform makes
-    nothing of it, for the reason ``failure``."""
+    """The message that an endpoint would get of an event, a stored one or an ``example``.  ``body``: None where its
+    transform makes nothing of it, for the reason ``failure``."""
 
     event: StoredEvent
     example: bool

@@ -157,6 +157,7 @@ class Endpoints(UseCases):
         principal.check_fields(wanted)
         wanted |= principal.credentials_of(wanted)
         wanted["added_by"] = principal.name
+        wanted.setdefault("timeout", min(OPTIONS["timeout"].default, self._config.dispatch.max_timeout_seconds))
         made = new_endpoint(wanted, self._secret(secret, signature, Signature.V1), self._clock.now())
         self._check(made, {"url", "events", "credential", *OPTIONS})
         return made

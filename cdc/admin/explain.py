@@ -194,7 +194,7 @@ class Reason(StrEnum):
     )
 
 
-class Message(str):
+class Sentence(str):
     """A value that is a message of this program, to be translated."""
 
     __slots__ = ()
@@ -237,7 +237,7 @@ class Explanation:
                 return ", ".join(map(written, value)) or written(None)
             if isinstance(value, datetime):
                 return moment(value)
-            if isinstance(value, Message):
+            if isinstance(value, Sentence):
                 return message(text(value))
             if value is None:
                 return "–"  # noqa: RUF001 - an en dash is meant
@@ -261,7 +261,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class KnownFacts:
     """``event``: the one asked for; ``near``: others of its record, the nearest first.  ``oldest``: of the source.
     ``whole``: no event of the time that is asked for has been removed.  ``obstacle``: why the database does not capture
     the table; None: it was not asked; ``reached``: it answered.  ``reveal``: the asker may see the content of events.
@@ -319,7 +319,7 @@ class Facts:
 # -- checks about the change ------------------------------------------------------------------------------------------
 
 
-def _check_rules(facts: Facts) -> Explanation | None:
+def _check_rules(facts: KnownFacts) -> Explanation | None:
     rules, table, asked = facts.rules, facts.table, facts.question.event
     if facts.event is not None or not table:
         return None
@@ -330,7 +330,7 @@ def _check_rules(facts: Facts) -> Explanation | None:
             return facts.because(Reason.RULE_OFF, event=asked or f"{known.name}.*")
         if excluded is not None:
             return facts.because(Reason.TABLE_EXCLUDED, pattern=excluded)
-        return facts.because(Reason.NO_RULE, event=asked or "*", known=Message(NONE_KNOWN))
+        return facts.because(Reason.NO_RULE, event=asked or "*", known=Sentence(NONE_KNOWN))
     names = [f"{facts.entity}.{each}" for each in ROW_EVENTS] + [rule.event for rule in rules.rules_of(facts.entity)]
     if not asked or any(matches(name, [asked]) and _is_on(rules, name) for name in names):
         return None
@@ -338,7 +338,7 @@ def _check_rules(facts: Facts) -> Explanation | None:
     if asked.rpartition(".")[0] == facts.entity and any(matches(name, [asked]) for name in off):
         return facts.because(Reason.RULE_OFF)
     near = [each for each in near_events(asked, names, {table: facts.entity}) if each != asked]
-    return facts.because(Reason.NO_RULE, known=Message(RETIRED[asked]) if asked in RETIRED else near or names)
+    return facts.because(Reason.NO_RULE, known=Sentence(RETIRED[asked]) if asked in RETIRED else near or names)
 
 
 def _is_on(rules: Catalogue, name: str) -> bool:
@@ -346,21 +346,21 @@ def _is_on(rules: Catalogue, name: str) -> bool:
     return rules.enabled(name) and (rule is None or not rule.date or bool(rule.days))
 
 
-def _check_capture(facts: Facts) -> Explanation | None:
+def _check_capture(facts: KnownFacts) -> Explanation | None:
     if facts.event is not None:
         return None
     if facts.obstacle:
-        return facts.because(Reason.TABLE_NOT_CAPTURED, why=Message(facts.obstacle))
+        return facts.because(Reason.TABLE_NOT_CAPTURED, why=Sentence(facts.obstacle))
     if facts.skipped is not None:
-        return facts.because(Reason.ROW_SKIPPED, at=facts.skipped.changed_at, why=Message(facts.skipped.reason))
+        return facts.because(Reason.ROW_SKIPPED, at=facts.skipped.changed_at, why=Sentence(facts.skipped.reason))
     reported, at = facts.reported, facts.question.at or facts.now
     if reported is not None and reported.state not in ("reading", "standby") and reported.since <= at + WINDOW:
-        why = Message(reported.error or STALLED)
+        why = Sentence(reported.error or STALLED)
         return facts.because(Reason.NOT_READ_YET, since=reported.since, why=why)
     return None
 
 
-def _check_other_events(facts: Facts) -> Explanation | None:
+def _check_other_events(facts: KnownFacts) -> Explanation | None:
     """The events that the change made, or changes around it."""
     asked, rules = facts.question.event, facts.rules
     near = next((each for each in facts.near if each.name.rpartition(".")[2] not in UNCHANGED and each.payload), None)
@@ -388,18 +388,18 @@ def _check_other_events(facts: Facts) -> Explanation | None:
     return facts.because(reason, condition=missed.part, held=held, **shown)
 
 
-def _check_age(facts: Facts) -> Explanation | None:
+def _check_age(facts: KnownFacts) -> Explanation | None:
     at, oldest = facts.question.at, facts.oldest
     if facts.event is not None or at is None or oldest is None or at >= oldest.time:
         return None
     return facts.because(Reason.BEFORE_INSTALLATION if facts.whole else Reason.REMOVED, oldest=oldest.time)
 
 
-def _check_nothing(facts: Facts) -> Explanation | None:
+def _check_nothing(facts: KnownFacts) -> Explanation | None:
     if facts.event is not None:
         return None
     asked = facts.obstacle is not None or not facts.reached
-    searched = [Message(each) for each in (SEARCHED[0], *([SEARCHED[1 if facts.reached else 2]] if asked else []))]
+    searched = [Sentence(each) for each in (SEARCHED[0], *([SEARCHED[1 if facts.reached else 2]] if asked else []))]
     near = facts.near[0] if facts.near else None
     found = {"near": near and near.name, "at": near and near.time, "searched": searched}
     return facts.because(Reason.NOT_SEEN, **found, record=facts.question.record or facts.question.event)
@@ -408,7 +408,7 @@ def _check_nothing(facts: Facts) -> Explanation | None:
 # -- checks about an event that is stored -----------------------------------------------------------------------------
 
 
-def _check_delivery(facts: Facts) -> Explanation | None:
+def _check_delivery(facts: KnownFacts) -> Explanation | None:
     delivery, event, endpoint = facts.delivery, facts.event, facts.endpoint
     if delivery is None or event is None:
         return None
@@ -423,7 +423,7 @@ def _check_delivery(facts: Facts) -> Explanation | None:
         case DeliveryState.CANCELLED:
             return facts.because(Reason.CANCELLED, at=delivery.finished_at)
         case _ if endpoint is not None and not endpoint.enabled:
-            return facts.because(Reason.ENDPOINT_OFF, why=Message(endpoint.disabled_reason))
+            return facts.because(Reason.ENDPOINT_OFF, why=Sentence(endpoint.disabled_reason))
         case DeliveryState.WAITING:
             ahead = facts.ahead or delivery  # just finished, or of a record that was renamed
             first = {"ahead_event": ahead.event_name, "ahead_record": ahead.record, "since": ahead.created_at}
@@ -433,12 +433,12 @@ def _check_delivery(facts: Facts) -> Explanation | None:
     return facts.because(Reason.QUEUED, due=delivery.due_at or delivery.created_at)
 
 
-def _answer(delivery: DeliveryView) -> Message:
+def _answer(delivery: DeliveryView) -> Sentence:
     status = NO_ATTEMPT if delivery.last_status is None else f"HTTP {delivery.last_status}"
-    return Message(delivery.last_error or status)
+    return Sentence(delivery.last_error or status)
 
 
-def _check_choice(facts: Facts) -> Explanation | None:
+def _check_choice(facts: KnownFacts) -> Explanation | None:
     endpoint, event = facts.endpoint, facts.event
     if event is None:
         return None
@@ -462,7 +462,7 @@ CHECKS: Final = (
 )  # fmt: skip
 
 
-def explain(facts: Facts) -> Explanation:
+def explain(facts: KnownFacts) -> Explanation:
     return next(found for check in CHECKS if (found := check(facts)) is not None)
 
 
@@ -496,7 +496,7 @@ class Explanations(UseCases):
         if not source and len(sources) > 1 and not asked.startswith("evt_"):
             raise UsageError("Several sources may have this record.", f"Name one of {', '.join(sources[:10])}.")
         rules = catalogue(self._config.source[source]) if source in self._config.source else load_catalogue()
-        facts = Facts(replace(question, event=asked), self._clock.now(), rules, source, event, near, reveal=reveal)
+        facts = KnownFacts(replace(question, event=asked), self._clock.now(), rules, source, event, near, reveal=reveal)
         if event is not None:
             return explain(await self._delivery(facts, event, endpoint))
         return explain(await self._capture(facts, inspect=inspect))
@@ -524,7 +524,7 @@ class Explanations(UseCases):
         found = (await Events(self._service, self._principal).search(which, _MOST, oldest_first=False)).found
         return found if at is None else sorted(found, key=lambda each: abs(each.time - at))
 
-    async def _delivery(self, facts: Facts, event: StoredEvent, endpoint: Endpoint | None) -> Facts:
+    async def _delivery(self, facts: KnownFacts, event: StoredEvent, endpoint: Endpoint | None) -> KnownFacts:
         """Add the event's delivery: to the endpoint that is named, else the one that needs attention the most."""
         deliveries = Deliveries(self._service, self._principal)
         which = DeliveryFilter(event_id=event.id, endpoint_id=endpoint.id if endpoint else None)
@@ -566,7 +566,7 @@ class Explanations(UseCases):
             raise UsageError(f"Several endpoints have {text!r} in their name.", "Name one by its id.")
         return found[0]
 
-    async def _capture(self, facts: Facts, *, inspect: bool) -> Facts:
+    async def _capture(self, facts: KnownFacts, *, inspect: bool) -> KnownFacts:
         """Add what is known of the source and of changes that made no event."""
         question, name = facts.question, facts.source
         which = replace(self._principal.narrowed(EventFilter()), source=name or None)

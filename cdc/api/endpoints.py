@@ -255,7 +255,7 @@ class TestEvent(RequestModel):
 
 
 class PreviewWanted(RequestModel):
-    """Which of the last events an endpoint like this one would get, and what its transform makes of them."""
+    """The last events that an endpoint like this one would get, and what its transform makes of them."""
 
     events: Annotated[list[Pattern], Field(min_length=1, max_length=200)]
     sources: list[Name] = Field(default_factory=list, max_length=100)

@@ -59,7 +59,7 @@ class PageQuery(RequestModel):
 
 
 class EventsMeant(RequestModel):
-    """Which events are meant; what is left out does not narrow."""
+    """The events that are meant; a parameter that is left out does not narrow them."""
 
     event: Annotated[
         str | None, Field(description="Only these (`invoice.*`), or one (`evt_…`).", min_length=1, max_length=200)
@@ -99,7 +99,7 @@ class StreamQuery(RequestModel):
 
 
 class DeliveriesMeant(EventsMeant):
-    """Which deliveries are meant: of such events, to this endpoint, in this state."""
+    """The deliveries that are meant: of such events, to this endpoint, in this state."""
 
     endpoint: Annotated[str | None, Field(description="Only to this endpoint.", max_length=200)] = None
     state: Annotated[DeliveryState | None, Field(description="Only in this state.")] = None

@@ -77,16 +77,17 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
         if working > _SHOWN:
             echo(*line(Check("endpoints", Finding("enabled", Severity.OK, f"and {working - _SHOWN} other endpoints"))))
         say(_summary(len(checks), wrong, warnings))
-        say("Next:")
-        for command in next_commands(checks):
-            say(Styled(f"  {command}", "cyan"))
+        if following := next_commands(checks):
+            say("Next:")
+            for command in following:
+                say(Styled(f"  {command}", "cyan"))
     return 1 if wrong else 0
 
 
 def next_commands(checks: Sequence[Check]) -> list[str]:
-    """Return the three most useful commands: those that fix what is wrong, then those for warnings, then those that
-    show what happens.  A fix begins with its command, which ends before the first word that is neither of the command
-    line nor a value."""
+    """Return the three most useful commands: those that fix what is wrong, then those for warnings, then, where
+    the outbox can be read, those that show what happens.  A fix begins with its command, which ends before the
+    first word that is neither of the command line nor a value."""
     context = click.get_current_context().find_root()
     ranked = sorted(checks, key=lambda check: check.finding.severity is not Severity.WRONG)
     found = []
@@ -102,7 +103,8 @@ def next_commands(checks: Sequence[Check]) -> list[str]:
                 break
             words.append(word)
         found.append(" ".join(words).rstrip(_ENDS))
-    return list(dict.fromkeys([*found, *_USUAL]))[:3]
+    broken = any(check.about == "outbox" and check.finding.severity is Severity.WRONG for check in checks)
+    return list(dict.fromkeys([*found, *(() if broken else _USUAL)]))[:3]
 
 
 def _summary(checks: int, wrong: int, warnings: int) -> str:

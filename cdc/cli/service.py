@@ -25,14 +25,14 @@ from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Severity
 from cdc.model.worker import ProcessRole
 from cdc.runtime.doctor import consumer_findings
-from cdc.runtime.installation import Places, Step, answer, installation, removal, unit_status
+from cdc.runtime.installation import InstallStep, ServicePlaces, answer, installation, removal, unit_status
 from cdc.runtime.process import ACCOUNT, UnitSettings, homes_of, unit_text
 
 #: How often, and after how many seconds each time, the health of a service is read that was just started.
 _READINGS: Final = 20
 _AGAIN_SECONDS: Final = 0.5
 #: Where services are on this machine.
-PLACES: Final = Places()
+PLACES: Final = ServicePlaces()
 _role_option = click.option(
     "--role",
     type=click.Choice(list(ProcessRole), case_sensitive=False),
@@ -240,7 +240,9 @@ def unit(session: CommandSession, role: ProcessRole, user: str, systemd: int | N
         say(f"{path} is in a home folder: the account {user} must be able to read it there, or move it elsewhere.")
 
 
-def _do(session: CommandSession, command: str, about: str, steps: Sequence[Step], *, dry_run: bool, yes: bool) -> None:
+def _do(
+    session: CommandSession, command: str, about: str, steps: Sequence[InstallStep], *, dry_run: bool, yes: bool
+) -> None:
     """List the steps, ask, and do them.  Raises `UsageError` for all but root."""
     say(about)
     for number, step in enumerate(steps, start=1):

@@ -330,8 +330,8 @@ class ScannedInstallation:
 
 
 class InstallationFacts(NamedTuple):
-    """What an installation's database says: FacturaScripts' address and its first company, empty where not known; and
-    why its changes cannot be captured, empty where they can."""
+    """The answers of an installation's database: FacturaScripts' address and its first company, empty where not known;
+    and why its changes cannot be captured, empty where they can."""
 
     site: str = ""
     company: str = ""

@@ -41,7 +41,7 @@ _PROPERTIES: Final = (
 )
 
 
-class Step(NamedTuple):
+class InstallStep(NamedTuple):
     """``title``: in the imperative, for people."""
 
     title: str
@@ -49,7 +49,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ServicePlaces:
     """The folders of services on this machine, below ``root``."""
 
     root: Path = Path("/")
@@ -74,7 +74,7 @@ class Places:
             )
 
 
-class Account(NamedTuple):
+class ServiceAccount(NamedTuple):
     """An account of the system.  ``uid`` and ``gid`` are -1 while it does not exist: it then belongs to no group."""
 
     name: str
@@ -83,12 +83,12 @@ class Account(NamedTuple):
     groups: frozenset[int]
 
     @staticmethod
-    def of(name: str) -> Account:
+    def named(name: str) -> ServiceAccount:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
-            return Account(name, -1, -1, frozenset())
-        return Account(name, entry.pw_uid, entry.pw_gid, frozenset(os.getgrouplist(name, entry.pw_gid)))
+            return ServiceAccount(name, -1, -1, frozenset())
+        return ServiceAccount(name, entry.pw_uid, entry.pw_gid, frozenset(os.getgrouplist(name, entry.pw_gid)))
 
     def closed(self, path: Path, wanted: int = stat.S_IROTH) -> Path | None:
         """Return the file or the folder on the way to it that is closed to this account; None: it may use the file.
@@ -107,10 +107,12 @@ class Account(NamedTuple):
         return None
 
 
-def installation(config: Config, settings: UnitSettings, places: Places, environment: Mapping[str, str]) -> list[Step]:
+def installation(
+    config: Config, settings: UnitSettings, places: ServicePlaces, environment: Mapping[str, str]
+) -> list[InstallStep]:
     """Return the steps that install the service of this configuration, and start it.  Raises `CdcError` where it cannot
     be installed."""
-    account = Account.of(settings.user)
+    account = ServiceAccount.named(settings.user)
     file = _require_installable(config, settings, places, environment, account)
     inside = file.parent == places.configuration.resolve()
     target = places.configuration / (file.name if inside or settings.option else DEFAULT_FILE)
@@ -136,28 +138,34 @@ def installation(config: Config, settings: UnitSettings, places: Places, environ
         _check_outbox(path, moved[path], active=active)
 
     steps = []
-    owner = partial(Account.of, settings.user)  # as it is when a step is done: the first one may create it
+    owner = partial(ServiceAccount.named, settings.user)  # as it is when a step is done: the first one may create it
     if account.uid == -1:
         add = ["--system", "--user-group", "--no-create-home", "--home-dir", str(state), "--shell", _NOLOGIN]
-        steps.append(Step(f"create the system account {settings.user}", partial(run, "useradd", *add, settings.user)))
+        steps.append(
+            InstallStep(f"create the system account {settings.user}", partial(run, "useradd", *add, settings.user))
+        )
     if active and (moving or not inside):
         stop = partial(run, "systemctl", "stop", settings.unit)
-        steps.append(Step(f"stop {settings.unit} while its files move", stop))
+        steps.append(InstallStep(f"stop {settings.unit} while its files move", stop))
     folder = places.configuration
     if not folder.is_dir() or account.closed(folder, stat.S_IXOTH) is not None:
         title = f"create the folder {folder}, which root and {settings.user} may read"
-        steps.append(Step(title, lambda: _make_folder(folder, 0, owner().gid, 0o750)))
+        steps.append(InstallStep(title, lambda: _make_folder(folder, 0, owner().gid, 0o750)))
     steps += _state_steps(state, account, owner)
     secrets = _secrets(config)
     for old, new in moved.items():
         if old != outbox and not (new.exists() and new.read_bytes() == old.read_bytes()):
-            steps.append(Step(f"copy {old} to {new}", partial(_copy, old, new, owner, secret=old in secrets)))
+            steps.append(InstallStep(f"copy {old} to {new}", partial(_copy, old, new, owner, secret=old in secrets)))
     steps += _move_steps(file, target, text, {path: moved[path] for path in moving}, owner)
     return steps + _unit_steps(placed, settings, places, active=active)
 
 
 def _require_installable(
-    config: Config, settings: UnitSettings, places: Places, environment: Mapping[str, str], account: Account
+    config: Config,
+    settings: UnitSettings,
+    places: ServicePlaces,
+    environment: Mapping[str, str],
+    account: ServiceAccount,
 ) -> Path:
     """Return the file of the configuration.  Raises `UsageError` where it cannot be that of a service."""
     places.require_systemd()
@@ -215,7 +223,9 @@ def _secrets(config: Config) -> set[Path]:
     return named | set(config.dispatch.client_certificates.values())
 
 
-def _moved_files(config: Config, account: Account, places: Places, *, keep: bool) -> Iterator[tuple[Path, Path]]:
+def _moved_files(
+    config: Config, account: ServiceAccount, places: ServicePlaces, *, keep: bool
+) -> Iterator[tuple[Path, Path]]:
     """Yield the files that get a copy beside the configuration, with its path: those that the service could not read
     where they are, and those that lie in a home folder or beside a configuration that moves (not ``keep``)."""
     assert config.file is not None, "required"
@@ -235,7 +245,7 @@ def _moved_files(config: Config, account: Account, places: Places, *, keep: bool
             yield file, places.configuration / name
 
 
-def _outbox_moves(outbox: Path, account: Account, state: Path) -> bool:
+def _outbox_moves(outbox: Path, account: ServiceAccount, state: Path) -> bool:
     """Return whether the outbox has to move to the folder of the service: its own account could not write it where it
     is, or systemd hides the place."""
     if outbox.parent.resolve() == state.resolve():
@@ -294,11 +304,11 @@ def _check_outbox(outbox: Path, target: Path, *, active: bool) -> None:
         lock.release()
 
 
-def _state_steps(state: Path, account: Account, owner: Callable[[], Account]) -> Iterator[Step]:
+def _state_steps(state: Path, account: ServiceAccount, owner: Callable[[], ServiceAccount]) -> Iterator[InstallStep]:
     """Yield the step that gives the folder of the outbox, and the files in it, to the service's account."""
     if not state.is_dir():
         title = f"create the folder {state} for {account.name} alone"
-        yield Step(title, lambda: _make_folder(state, owner().uid, owner().gid, 0o700))
+        yield InstallStep(title, lambda: _make_folder(state, owner().uid, owner().gid, 0o700))
         return
     others = [each for each in (state, *state.iterdir()) if each.lstat().st_uid != account.uid]
     if others or stat.S_IMODE(state.stat().st_mode) & 0o077:
@@ -308,12 +318,12 @@ def _state_steps(state: Path, account: Account, owner: Callable[[], Account]) ->
                 os.chown(each, owner().uid, owner().gid, follow_symlinks=False)
             state.chmod(0o700)
 
-        yield Step(f"give {state}, with its files, to {account.name} alone", give)
+        yield InstallStep(f"give {state}, with its files, to {account.name} alone", give)
 
 
 def _move_steps(
-    file: Path, target: Path, text: str, moving: Mapping[Path, Path], owner: Callable[[], Account]
-) -> Iterator[Step]:
+    file: Path, target: Path, text: str, moving: Mapping[Path, Path], owner: Callable[[], ServiceAccount]
+) -> Iterator[InstallStep]:
     """Yield the step that puts configuration and outbox (``moving``) into their places.  Order: the copy of the outbox,
     the configuration that names it, the copy's own name, then the old files' names.  Interrupted before the last two,
     the old outbox is still the only one."""
@@ -335,23 +345,23 @@ def _move_steps(
     if file != target:
         titles.append(f"{file} to {target}")
     if titles:
-        yield Step(f"move {' and '.join(titles)}; the old files are then called *.moved", move)
+        yield InstallStep(f"move {' and '.join(titles)}; the old files are then called *.moved", move)
     elif target.read_text(encoding="utf-8-sig") != text or owner().closed(target) is not None:
-        yield Step(f"adapt {target}, and let {owner().name} read it", move)
+        yield InstallStep(f"adapt {target}, and let {owner().name} read it", move)
 
 
-def _unit_steps(config: Config, settings: UnitSettings, places: Places, *, active: bool) -> list[Step]:
+def _unit_steps(config: Config, settings: UnitSettings, places: ServicePlaces, *, active: bool) -> list[InstallStep]:
     steps = []
     unit = places.units / settings.unit
     content = unit_text(config, settings)
     if not unit.exists() or unit.read_text(encoding="utf-8") != content:
         title = f"{'replace' if unit.exists() else 'write'} {unit}"
-        steps.append(Step(title, partial(_write, unit, content.encode(), (0, 0), 0o644)))
-        steps.append(Step("have systemd read it", partial(run, "systemctl", "daemon-reload")))
+        steps.append(InstallStep(title, partial(_write, unit, content.encode(), (0, 0), 0o644)))
+        steps.append(InstallStep("have systemd read it", partial(run, "systemctl", "daemon-reload")))
     if answer("systemctl", "is-enabled", settings.unit) != "enabled":
-        steps.append(Step("start it with the machine", partial(run, "systemctl", "enable", settings.unit)))
+        steps.append(InstallStep("start it with the machine", partial(run, "systemctl", "enable", settings.unit)))
     verb = "restart" if active else "start"
-    steps.append(Step(f"{verb} it, and wait until it is ready", partial(_start, settings)))
+    steps.append(InstallStep(f"{verb} it, and wait until it is ready", partial(_start, settings)))
     return steps
 
 
@@ -361,7 +371,7 @@ def _make_folder(folder: Path, uid: int, gid: int, mode: int) -> None:
     folder.chmod(mode)
 
 
-def _copy(old: Path, new: Path, owner: Callable[[], Account], *, secret: bool) -> None:
+def _copy(old: Path, new: Path, owner: Callable[[], ServiceAccount], *, secret: bool) -> None:
     _write(new, old.read_bytes(), (0, 0 if secret else owner().gid), 0o600 if secret else 0o640)
 
 
@@ -390,33 +400,33 @@ def _start(settings: UnitSettings) -> None:
         ) from error
 
 
-def removal(settings: UnitSettings, places: Places, *, purge: bool) -> list[Step]:
+def removal(settings: UnitSettings, places: ServicePlaces, *, purge: bool) -> list[InstallStep]:
     """Return the steps that remove the service; with ``purge`` also its configuration, outbox and account."""
     places.require_systemd()
     steps = []
     unit = places.units / settings.unit
     if unit.exists():
         disable = partial(run, "systemctl", "disable", "--now", settings.unit)
-        steps.append(Step(f"stop {settings.unit}, now and for good", disable))
-        steps.append(Step(f"remove {unit}", unit.unlink))
-        steps.append(Step("have systemd forget it", partial(run, "systemctl", "daemon-reload")))
+        steps.append(InstallStep(f"stop {settings.unit}, now and for good", disable))
+        steps.append(InstallStep(f"remove {unit}", unit.unlink))
+        steps.append(InstallStep("have systemd forget it", partial(run, "systemctl", "daemon-reload")))
     if not purge:
         return steps
     others = [each.name for each in sorted(places.units.glob(UNIT.replace(".", "*."))) if each != unit]
     if others:
         raise UsageError(f"{others[0]} uses {places.configuration} too.", "Uninstall it first, or leave --purge out.")
     steps += [
-        Step(f"remove {folder}, with all that is in it", partial(shutil.rmtree, folder))
+        InstallStep(f"remove {folder}, with all that is in it", partial(shutil.rmtree, folder))
         for folder in (places.configuration, places.state(settings))
         if folder.exists()
     ]
-    if settings.user == ACCOUNT and Account.of(settings.user).uid != -1:
-        steps.append(Step(f"remove the account {settings.user}", partial(run, "userdel", settings.user)))
+    if settings.user == ACCOUNT and ServiceAccount.named(settings.user).uid != -1:
+        steps.append(InstallStep(f"remove the account {settings.user}", partial(run, "userdel", settings.user)))
     return steps
 
 
 class UnitStatus(NamedTuple):
-    """What systemd says of the service: ``state`` in its own words, such as ``active (running)``."""
+    """The state of the service as systemd reports it: ``state`` in its own words, such as ``active (running)``."""
 
     state: str
     since: str
@@ -429,7 +439,7 @@ class UnitStatus(NamedTuple):
         return self.state.startswith("active")
 
 
-def unit_status(settings: UnitSettings, places: Places) -> UnitStatus:
+def unit_status(settings: UnitSettings, places: ServicePlaces) -> UnitStatus:
     """Raises `UsageError` where it is not installed."""
     places.require_systemd()
     shown = answer("systemctl", "show", settings.unit, f"--property={_PROPERTIES}")

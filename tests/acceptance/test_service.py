@@ -20,7 +20,7 @@ from cdc.config import load_config
 from cdc.files import replace_durably
 from cdc.model.errors import CdcError, UsageError
 from cdc.outbox.sqlite.file import ProcessLock
-from cdc.runtime.installation import Account, Places, installation
+from cdc.runtime.installation import ServiceAccount, ServicePlaces, installation
 from cdc.runtime.process import UnitSettings
 from support.config_php import config_php
 from support.consumer import RULES, TABLE, Consumer, Inbox, receiving
@@ -54,7 +54,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
         root.chmod(0o755)
         systemd = Systemd.on(root)
         monkeypatch.setenv("PATH", f"{root / 'bin'}:{os.environ['PATH']}")
-        monkeypatch.setattr("cdc.cli.service.PLACES", Places(root))
+        monkeypatch.setattr("cdc.cli.service.PLACES", ServicePlaces(root))
         yield systemd
         systemd.stop()
 
@@ -105,7 +105,7 @@ def _set_up(home: Path, database: Database, url: str) -> Consumer:
 async def test_service_works_as_its_own_account_from_root_s_folder_to_its_removal(
     machine: Systemd, home: Path, database: Database
 ) -> None:
-    account, inbox = Account.of(USER), Inbox()
+    account, inbox = ServiceAccount.named(USER), Inbox()
     async with receiving(inbox) as url:
         consumer = await asyncio.to_thread(_set_up, home, database, url)
         before = _modes(home)
@@ -210,7 +210,7 @@ def bare(home: Path) -> Path:
 
 def _steps(file: Path, machine: Systemd, **environment: str) -> list[Any]:
     settings = UnitSettings(("/bin/sh",), USER)
-    return installation(load_config(file, environment), settings, Places(machine.folder), environment)
+    return installation(load_config(file, environment), settings, ServicePlaces(machine.folder), environment)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -220,7 +220,7 @@ def test_interrupted_installation_is_completed_by_the_next(
 ) -> None:
     """Whichever file was about to get, or had just got, its place.  In one of these moments there are two outboxes,
     with the same content: people have to choose, because either may have been used since."""
-    endpoints, places = Consumer(bare).run("endpoint", "list", "--json"), Places(machine.folder)
+    endpoints, places = Consumer(bare).run("endpoint", "list", "--json"), ServicePlaces(machine.folder)
     monkeypatch.setattr("cdc.runtime.installation.run", lambda *_words: None)
     calls = 0
 
@@ -271,7 +271,7 @@ def test_variables_of_the_shell_are_refused(machine: Systemd, bare: Path, variab
 
 
 def test_what_cannot_be_a_service_is_refused_in_a_sentence(machine: Systemd, bare: Path) -> None:
-    places, config = Places(machine.folder), load_config(bare / "cdc.toml", {})
+    places, config = ServicePlaces(machine.folder), load_config(bare / "cdc.toml", {})
 
     def message(settings: UnitSettings) -> str:
         with pytest.raises(UsageError) as refused:
@@ -295,7 +295,9 @@ def test_what_cannot_be_a_service_is_refused_in_a_sentence(machine: Systemd, bar
 
 
 def test_account_that_is_missing_is_created_first(machine: Systemd, bare: Path) -> None:
-    steps = installation(load_config(bare / "cdc.toml", {}), UnitSettings(("/bin/sh",)), Places(machine.folder), {})
+    steps = installation(
+        load_config(bare / "cdc.toml", {}), UnitSettings(("/bin/sh",)), ServicePlaces(machine.folder), {}
+    )
     assert steps[0].title == "create the system account facturascripts-cdc"
     steps[0].do()
     (called,) = machine.calls()

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cdc.admin.deliveries import EventType
 
 
-class Kind(NamedTuple):
+class EndpointKind(NamedTuple):
     """A kind of endpoint to add.  ``address``: its URL, with the fields of the form that it is made of.  ``preset``: of
     its transform.  ``example``: a URL.  ``steps``: how to get what the form asks for.  Texts are in English."""
 
@@ -72,8 +72,8 @@ class Kind(NamedTuple):
 _WEBHOOK_URL: Final = (
     "Copy the webhook's URL into the field below: it is a secret, because everybody who has it can write."
 )
-KINDS: Final[Mapping[str, Kind]] = {
-    "program": Kind(
+KINDS: Final[Mapping[str, EndpointKind]] = {
+    "program": EndpointKind(
         "My program", "Webhooks for a shop, a CRM, your own code", "code-bracket",
         example="https://shop.example.com/webhooks",
         steps=(
@@ -81,7 +81,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "After you add it, the page shows a secret once, with code that verifies the signature.",
         ),
     ),
-    "telegram": Kind(
+    "telegram": EndpointKind(
         "Telegram", "A message from a bot", "paper-airplane", "chat", preset="telegram",
         address="https://api.telegram.org/bot{bot_token}/sendMessage?chat_id={chat}",
         steps=(
@@ -91,7 +91,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "Under chat, id is the chat's number, with a minus sign for groups. A public channel is @ and its name.",
         ),
     ),
-    "slack": Kind(
+    "slack": EndpointKind(
         "Slack", "A message in a channel", "hashtag", "chat", preset="slack",
         example="https://hooks.slack.com/services/T000/B000/XXXX",
         steps=(
@@ -100,7 +100,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             _WEBHOOK_URL,
         ),
     ),
-    "teams": Kind(
+    "teams": EndpointKind(
         "Microsoft Teams", "A message in a channel", "user-group", "chat", preset="teams",
         example="https://prod-00.westeurope.logic.azure.com/workflows/…",
         steps=(
@@ -109,22 +109,22 @@ KINDS: Final[Mapping[str, Kind]] = {
             _WEBHOOK_URL,
         ),
     ),
-    "discord": Kind(
+    "discord": EndpointKind(
         "Discord", "A message in a channel", "chat-bubble-left-right", "chat", preset="discord",
         example="https://discord.com/api/webhooks/000/XXXX",
         steps=("In the channel's settings, under Integrations, Webhooks, create a webhook.", _WEBHOOK_URL),
     ),
-    "google-chat": Kind(
+    "google-chat": EndpointKind(
         "Google Chat", "A message in a space", "chat-bubble-bottom-center-text", "chat", preset="google-chat",
         example="https://chat.googleapis.com/v1/spaces/…",
         steps=("In the space's menu, under Apps and integrations, add a webhook.", _WEBHOOK_URL),
     ),
-    "mattermost": Kind(
+    "mattermost": EndpointKind(
         "Mattermost", "A message in a channel", "chat-bubble-oval-left", "chat", preset="mattermost",
         example="https://mattermost.example.com/hooks/XXXX",
         steps=("In the menu, under Integrations, Incoming Webhooks, add one for the channel.", _WEBHOOK_URL),
     ),
-    "n8n": Kind(
+    "n8n": EndpointKind(
         "n8n", "Start a workflow", "arrow-path-rounded-square", example="https://n8n.example.com/webhook/…",
         steps=(
             "In n8n begin a workflow with a Webhook node: method POST, respond immediately.",
@@ -132,8 +132,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             "To verify signatures, put a Code node after it; the page shows its code with the secret, once.",
         ),
     ),
-    "email": Kind("E-mail", "A mail for each event", "envelope", "mail", address="mailto:{addresses}"),
-    "broker": Kind(
+    "email": EndpointKind("E-mail", "A mail for each event", "envelope", "mail", address="mailto:{addresses}"),
+    "broker": EndpointKind(
         "Message broker", "Redis, NATS, RabbitMQ, Kafka", "queue-list", "broker",
         example="rediss://broker.example.com/0/facturascripts.{source}",
         steps=(
@@ -142,7 +142,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "{source}, {event} and {entity} are replaced by those of each event. User and password are stored sealed.",
         ),
     ),
-    "fetch": Kind(
+    "fetch": EndpointKind(
         "Fetched by a program", "For programs behind a firewall", "arrow-down-tray", "fetch", address="pull:{consumer}",
         steps=(
             "Your program fetches the events when it wants: with cdc consume and this name, or by the HTTP API.",
@@ -227,7 +227,7 @@ class EndpointForm:
     unseen: frozenset[str] = frozenset()
 
     @property
-    def about(self) -> Kind:
+    def about(self) -> EndpointKind:
         return KINDS[self.kind]
 
     @property
@@ -262,7 +262,7 @@ class EndpointForm:
         return bool(self.unseen or self.errors.keys() - _IN_VIEW - self.address.keys())
 
 
-def new_values(kind: Kind) -> dict[str, str]:
+def new_values(kind: EndpointKind) -> dict[str, str]:
     """Return what the form for a new endpoint of this kind shows."""
     if kind.preset:
         return dict(_NEW) | {"transform": preset(kind.preset), "rate": _CHAT_RATE}
@@ -481,14 +481,14 @@ def _choices(each: EndpointOption) -> dict[str, str]:
 
 
 class ShownMessage(NamedTuple):
-    """What people see of a body: ``text`` as a chat or mail program shows it; empty: it is for programs."""
+    """A body as people see it: ``text`` as a chat or mail program shows it; empty: it is for programs."""
 
     subject: str
     text: str
     body: str
 
 
-def shown_message(kind: Kind, body: bytes, mails: str) -> ShownMessage:
+def shown_message(kind: EndpointKind, body: bytes, mails: str) -> ShownMessage:
     """``mails``: the language of mails."""
     content = body.decode("utf-8", "replace")
     if kind.destination == "mail":

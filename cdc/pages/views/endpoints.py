@@ -37,7 +37,7 @@ from cdc.pages.views.delivery_log import MOST_OFFERED, ShownRequest, endpoints_m
 from cdc.pages.views.endpoint_form import (
     KINDS,
     EndpointForm,
-    Kind,
+    EndpointKind,
     ShownMessage,
     empty_form,
     event_groups,
@@ -99,9 +99,9 @@ class TestDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What waits for an endpoint.  ``due``: of the oldest delivery that waits for no other; None: none.  ``last``: a
-    delivery that failed; None: none.  ``answer``: the receiver's words, for those who may see them."""
+class WaitingDeliveries:
+    """The deliveries that wait for an endpoint.  ``due``: of the oldest delivery that waits for no other; None: none.
+    ``last``: a delivery that failed; None: none.  ``answer``: the receiver's words, for those who may see them."""
 
     due: datetime | None
     last: DeliveryView | None = None
@@ -157,7 +157,7 @@ async def _endpoint(page: Page, found: Endpoint, trial: TestDelivery | None = No
     )
 
 
-async def _waiting(page: Page, found: Endpoint, counts: Mapping[DeliveryState, int]) -> Waiting:
+async def _waiting(page: Page, found: Endpoint, counts: Mapping[DeliveryState, int]) -> WaitingDeliveries:
     deliveries, due = page.admin.deliveries, await page.admin.endpoints.due(found)
     for state in (DeliveryState.PENDING, DeliveryState.DEAD):
         which = DeliveryFilter(endpoint_id=found.id, state=state)
@@ -165,8 +165,8 @@ async def _waiting(page: Page, found: Endpoint, counts: Mapping[DeliveryState, i
         failed = next((each for each in newest if each.last_error), None)
         if failed is not None:
             attempts = await deliveries.attempts(failed) if page.manages else []
-            return Waiting(due, failed, attempts[-1].answer if attempts else "")
-    return Waiting(due)
+            return WaitingDeliveries(due, failed, attempts[-1].answer if attempts else "")
+    return WaitingDeliveries(due)
 
 
 async def new(page: Page) -> web.StreamResponse:
@@ -178,7 +178,7 @@ async def new(page: Page) -> web.StreamResponse:
     )
 
 
-def _offered(page: Page, kind: Kind) -> bool:
+def _offered(page: Page, kind: EndpointKind) -> bool:
     """Return whether the principal may add this kind of endpoint."""
     principal = page.principal
     if kind.destination != "mail" or principal is None or not principal.sources:
@@ -235,7 +235,7 @@ async def update(page: Page) -> web.StreamResponse:
 
 @dataclass(frozen=True, slots=True)
 class ShownPreview:
-    """Which of the last events, ``all`` of them, would have been sent, newest first; and what is sent of one event, or
+    """The last events, ``all`` of them, that would have been sent, newest first; and what is sent of one event, or
     of an example.  ``message``: None where the transform makes nothing of it."""
 
     all: int

@@ -34,7 +34,7 @@ _GROUPED = {"enabled": "disabled", "accepting": "failing", "delivered": "dead"}
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ProblemCard:
     """Findings with one cause, as a card.  ``kind``: ``bad`` or ``warn``.  ``path``: where to read more.  ``waiting``:
     deliveries, and whether there may be more.  ``why``: a sentence; ``words``: the receiver's answer.  ``command``:
     repairs it.  ``endpoints``: those that have it.  ``action``: ``enabled``, ``accepting`` or ``delivered`` (the check)
@@ -59,7 +59,7 @@ class Checked:
     endpoints: Sequence[Endpoint]
     complete: bool
     counts: Mapping[str, Mapping[DeliveryState, int]]
-    problems: Sequence[Problem]
+    problems: Sequence[ProblemCard]
 
 
 async def check(page: Page) -> Checked:
@@ -85,7 +85,7 @@ async def _problems(
     attention: Sequence[Check],
     endpoints: Mapping[str, Endpoint],
     counts: Mapping[str, Mapping[DeliveryState, int]],
-) -> list[Problem]:
+) -> list[ProblemCard]:
     """Return the findings as problems: those of endpoints with one cause together."""
     failing = [each.about.removeprefix("endpoint ") for each in attention if each.finding.check in _GROUPED]
     failures = await page.admin.endpoints.last_failures(list(dict.fromkeys(failing))[:_ASKED])
@@ -108,13 +108,13 @@ async def _problems(
     ]
 
 
-def _problem(page: Page, check: Check) -> Problem:
+def _problem(page: Page, check: Check) -> ProblemCard:
     subject, _, name = check.about.partition(" ")
     text, fix = page.language.message(check.finding.detail), check.finding.fix
     paths = {"endpoint": ("endpoints", name), "endpoints": ("endpoints",), "source": ("sources", name)}
     people = subject.startswith("token")
     operates = page.principal is not None and not page.principal.sources
-    return Problem(
+    return ProblemCard(
         _KINDS[check.finding.severity],
         text if subject in ("endpoint", "consumer") or not name else f"{name}: {text}",
         page.link(*paths.get(subject, ("people" if people else "sources",))),
@@ -129,7 +129,7 @@ def _endpoints_problem(
     endpoints: Sequence[Endpoint],
     counts: Mapping[str, Mapping[DeliveryState, int]],
     failures: Mapping[str, Attempt],
-) -> Problem:
+) -> ProblemCard:
     language, kind, first, number = page.language, check.finding.check, endpoints[0], len(endpoints)
     dead = kind == "delivered"
     theirs = [counts.get(each.id, {}) for each in endpoints]
@@ -155,7 +155,7 @@ def _endpoints_problem(
             ),
         }[kind]
         path = page.link("endpoints", state=_GROUPED[kind])
-    return Problem(
+    return ProblemCard(
         _KINDS[check.finding.severity],
         title,
         path,

@@ -62,6 +62,16 @@ def saved(folder: Path) -> Endpoint:
     return asyncio.run(read())
 
 
+@pytest.mark.parametrize(("longest", "timeout"), [(4, 4.0), (60, 10.0)])
+def test_timeout_that_is_left_out_is_at_most_the_longest(
+    endpoint_cdc: Callable, folder: Path, longest: int, timeout: float
+) -> None:
+    limited = CONFIG.replace("[dispatch]", f"[dispatch]\nmax_timeout_seconds = {longest}\nlease_seconds = 90")
+    (folder / "cdc.toml").write_text(limited)
+    endpoint_cdc("add", HTTPS, *ALL)
+    assert saved(folder).timeout == timeout
+
+
 def store(folder: Path, *events: Event) -> None:
     async def write() -> None:
         outbox = open_outbox(load_config(environment={}, folder=folder))
