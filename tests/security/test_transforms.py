@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cdc.admin.endpoint_checks import check_fields
+from cdc.admin.endpoint_checks import check_fields, check_together
 from cdc.config import Config
 from cdc.config.rules import label
 from cdc.demo.receiver import Received, receiver_app
@@ -163,5 +163,11 @@ def test_what_a_transform_does_not_go_with_is_refused(changes: dict[str, Any], s
         {"dispatch": {"allow_private": True}, "mail": {"host": "m", "sender": "a@b.example"}}
     )
     wanted = replace(endpoint("http://127.0.0.1:9/", transform="event"), **changes)
+
+    def check() -> None:
+        """Check as for a new endpoint."""
+        check_fields(config, wanted, {"transform", *changes})
+        check_together(wanted)
+
     with pytest.raises(UsageError, match=sentence):
-        check_fields(config, wanted, {"transform"})
+        check()

@@ -44,8 +44,12 @@ from support.waiting import HANG_SECONDS
 ROOT = Path(cdc.__file__).parent
 CHANGES = 20
 #: Files of what runs beside a change: the source acknowledges the change before, reads its position, looks for
-#: backfills and for pages to read; and processes report.  On a busy machine it falls within each change.
-BESIDE = {"capture/base.py", "capture/pages.py", "capture/moving.py", "backfilling.py", "model/observer.py"}
+#: backfills and for pages to read; processes report; and the dispatcher, which is handed the change, asks what is due
+#: next.  On a busy machine it falls within each change.
+BESIDE = {
+    *("capture/base.py", "capture/pages.py", "capture/moving.py", "backfilling.py", "model/observer.py"),
+    *("outbox/database.py", "outbox/dispatch.py", "outbox/sqlite/dispatch.py"),
+}
 _INSERT = (
     "INSERT INTO clientes (codcliente, nombre, razonsocial, cifnif, telefono1) VALUES ('1', 'Ruiz', 'Ruiz', '', %s)"
 )

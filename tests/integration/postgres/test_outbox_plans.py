@@ -36,6 +36,7 @@ FEW = {"endpoint", "endpoint_version", "endpoint_limit", "replay", "backfill", "
 WALKS = {
     "store_begin": {"event", "delivery"}, "events_newest": {"event"}, "finished_of_events": {"delivery"},
     "event_names": {"event"}, "log_ends": {"event"}, "last_event": {"event"}, "last_delivery": {"delivery"},
+    "durations": {"attempt"},
 }  # fmt: skip
 #: may walk these, which hold unfinished rows, tests, or none but what is asked for
 NARROW = {"delivery_lane", "delivery_due", "delivery_dead", "delivery_cancelled", "event_test"}
@@ -87,6 +88,9 @@ _BY_ID = (
     "bring_forward",
     "bring_forward_waiting",
     "due_of",
+    "durations_of",
+    "later",
+    "hurry_endpoint",
     "lease_of",
     "lease_of_resumed",
 )

@@ -45,7 +45,10 @@ WALKS = {
     "note_success": {"json_each"},
     "promote_behind": {"given"},
     **{name: {"json_each"} for name in ("lease", "finish", "insert_attempt", "insert_attempts", "count_attempts")},
-    "event_names": {"found"},  # its own findings
+    **{name: {"found"} for name in ("event_names", "later")},  # its own findings, as the next ones
+    "durations_of": {"newest"},
+    "last_failures": {"active", "failed", "json_each"},
+    "durations": {"attempt"},  # the newest
     **{name: {"given"} for name in ("attempts_of", "retriable", "undelivered", "finished_of_events")},
     "forget_answers": {"given"},
     "move_lane": {"endpoint"},
