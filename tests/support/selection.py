@@ -36,6 +36,7 @@ LEFT_OUT = re.compile(
     | ::test_the_sources_of_a_killed_worker_are_shared  # a worker that is stopped loses its sources too
     | test_install_page\.py  # test_setup.py and test_by_hand.py set up both ways
     | test_outbox_postgres\.py  # contract/test_outbox_kill.py, integration/postgres/test_outbox_together.py
+    | test_problems\.py  # integration/web/test_probe.py, unit/web/test_health.py, unit/pages/test_overview.py
     | test_failover\.py  # fault/test_cluster.py fails over once
     """,
     re.VERBOSE,
