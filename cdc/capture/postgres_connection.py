@@ -12,8 +12,8 @@ from psycopg import errors, generators
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from cdc.database.postgres_connection import connect_async, own_words, shut_down
-from cdc.model.connection import ConnectionInfo
+from cdc.database.postgres_connection import connect_async, login_refused, own_words, shut_down
+from cdc.model.connection import LOGIN_HINT, ConnectionInfo
 from cdc.model.errors import CdcError, JournalMissing, LogPurged, SourceError, SourceUnavailable
 
 T = TypeVar("T")
@@ -232,6 +232,8 @@ def in_our_words(info: ConnectionInfo, error: psycopg.Error) -> CdcError:
     if isinstance(error, errors.UndefinedObject | errors.ObjectNotInPrerequisiteState | errors.UndefinedFile):
         # of a replication slot: it, its publication or its part of the log is gone
         return LogPurged(f"{where}: {reason}.", "cdc doctor says what is missing; cdc install-slot makes it again.")
+    if login_refused(reason):
+        return SourceUnavailable(f"The server refuses {where}: {reason}.", LOGIN_HINT)
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return SourceUnavailable(f"{where} does not answer: {reason}.", "Is the server up and reachable?")
     return SourceError(f"{where}: {reason}.")

@@ -104,7 +104,7 @@ class LateProbe:
                 other = self._make()
                 await other.ask(position)
         except SourceError as error:
-            self._refused = error.message
+            self._refused = str(error)
         except TimeoutError:
             self._refused = f"The database does not answer within {_TRIAL_SECONDS:g} s."
         else:

@@ -137,7 +137,7 @@ def scan_(
     elif new:
         added = counted(len(new), "source")
         first = "the accounts that cdc grants prints; then " if own else ""
-        say(f"{added} added to {_file(session)}.  Next: {first}cdc install-triggers; then start or reload cdc run.")
+        say(f"{added} added to {_file(session)}. Next: {first}cdc install-triggers; then start or reload cdc run.")
     else:
         say("Nothing new was found.")
     for name, known in present.source.items():

@@ -18,7 +18,7 @@ from pymysql.connections import Connection
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 
-from cdc.model.connection import ConnectionInfo, Tls
+from cdc.model.connection import LOGIN_HINT, ConnectionInfo, Tls
 from cdc.model.errors import SourceError, SourceUnavailable
 
 #: Server and client codes that mean "not now": too many connections, shutdown, killed, cannot connect, gone, lost.
@@ -34,16 +34,12 @@ NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 _NO_SUCH_DATABASE: Final = (
     "Check the database's name (FS_DB_NAME in config.php, the path of a url); SHOW DATABASES lists those of the server."
 )
-_WRONG_LOGIN: Final = (
-    "Check user and password (FS_DB_USER and FS_DB_PASS in config.php, or url and password_file), and that the "
-    "server accepts this user from this machine."
-)
 #: The server's words of error 1044: the account's name is in them.
 _NO_ACCESS: Final = re.compile(r"Access denied for user ('[^']*'@'[^']*') to database ")
 _WHEN_REFUSED: Final = {
-    1045: _WRONG_LOGIN,
+    1045: LOGIN_HINT,
     1049: _NO_SUCH_DATABASE,
-    1698: _WRONG_LOGIN,
+    1698: LOGIN_HINT,
 }
 MISSING_TABLE = 1146
 #: Seconds between two statements that open MariaDB's registry of transactions.

@@ -43,6 +43,12 @@ def own_words(error: psycopg.Error) -> str:
     return text.strip().rstrip(".")
 
 
+def login_refused(words: str) -> bool:
+    """Return whether the server refused user or password, by its words: libpq has no code for an error that comes
+    while it connects."""
+    return any(each in words for each in ("authentication failed", "no pg_hba.conf entry", "no password supplied"))
+
+
 def connect(info: ConnectionInfo, application: str, **more: str) -> psycopg.Connection[Any]:
     """Return a connection in autocommit mode.  ``more``: further parameters of libpq.  Raises `psycopg.Error`."""
     connection = psycopg.connect(conninfo(info, application, **more), autocommit=True)

@@ -14,6 +14,12 @@ from typing import Final, NamedTuple
 
 from cdc.model.errors import InstallError, printable_line
 
+#: How to fix a login that a database refuses.
+LOGIN_HINT: Final = (
+    "Check user and password (FS_DB_USER and FS_DB_PASS in config.php, or url and password_file), and that the "
+    "server accepts this user from this machine."
+)
+
 
 class Engine(StrEnum):
     """The protocol spoken; whether a MySQL-protocol server is MySQL or MariaDB is asked of the server itself."""

@@ -166,7 +166,7 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
         return
     failure = report.failing(now)
     if failure:
-        why = f"Source {name} has not been readable since {_since(failure.since, now)}: {failure.error.message}"
+        why = f"Source {name} has not been readable since {_since(failure.since, now)}: {failure.error}"
         yield Stall(failure.since, why)
         return
     if report.open_since is None:
@@ -177,7 +177,7 @@ def _source(name: str, report: SourceReport, monitor: Monitor, bounds: HealthLim
         return
     # however short the bounds: no answer comes before the next question
     if now - answers.answered_at >= max(bounds.stalled, monitor.asked_twice(name)):
-        why = answers.failure.error.message if answers.failure else "its database does not answer."
+        why = str(answers.failure.error) if answers.failure else "its database does not answer."
         since = answers.answered_at
         yield Stall(since, f"Source {name} has not answered since {_since(since, now)}: {why}")
     elif answers.last is not None and _stalled(report, answers.last, bounds, now):
@@ -208,7 +208,7 @@ def _outbox(monitor: Monitor, bounds: HealthLimits, now: datetime) -> Iterator[s
         failures.append(monitor.queue.failure)
     if failures:
         first = min(failures, key=lambda failure: failure.since)
-        yield f"Nothing has been stored since {_since(first.since, now)}: {first.error.message}"
+        yield f"Nothing has been stored since {_since(first.since, now)}: {first.error}"
     elif now - monitor.queue.answered_at >= bounds.stalled:
         yield f"The outbox has not answered since {_since(monitor.queue.answered_at, now)}."
 

@@ -79,14 +79,17 @@ async def test_three_problems_are_found_and_repaired_from_the_page(
             _fill(disk)
             for number in range(100, 400):
                 database.execute(INSERT, [number])
-            await _shows(problem, "No se puede guardar nada desde el", "el disco está lleno")
+            await _shows(
+                problem, "No se puede guardar nada desde el", "el disco está lleno", "Libere espacio en ese disco"
+            )
             _resize(disk, ROOM)
             await _all_is_well(tab)
             await inbox.until(lambda each: len(each.accepted) >= 303)
 
             former = database.info.password
             database.execute("ALTER ROLE CURRENT_USER PASSWORD 'another-9-password'")
-            await _shows(problem, "El origen main se lee con una conexión antigua, y una nueva falla")
+            old = "El origen main se lee con una conexión antigua, y una nueva falla"
+            await _shows(problem, old, "Compruebe el usuario y la contraseña")
             config = disk / "cdc.toml"
             config.write_text(config.read_text().replace(former, "another-9-password"))
             assert consumer.process is not None

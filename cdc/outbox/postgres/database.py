@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from cdc.database.postgres_connection import connect_async, own_words, shut_down
+from cdc.database.postgres_connection import connect_async, login_refused, own_words, shut_down
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import DeliveryFilter, EventFilter
 from cdc.model.endpoint import Endpoint
@@ -214,8 +214,7 @@ def sentence(error: psycopg.Error, info: ConnectionInfo) -> OutboxError:
 
 
 def _refusal(reason: str) -> tuple[str, str] | None:
-    """libpq gives no code for what a server said while connecting."""
-    if "authentication failed" in reason or "no pg_hba.conf entry" in reason or "no password supplied" in reason:
+    if login_refused(reason):
         return _SENTENCES["28"]
     return _SENTENCES["3D"] if reason.endswith("does not exist") and "database" in reason else None
 

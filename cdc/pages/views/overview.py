@@ -12,7 +12,7 @@ from aiohttp import web
 
 from cdc.admin.endpoints import MOST_COUNTED, cut, unfinished
 from cdc.admin.findings import Check
-from cdc.language import LANGUAGES
+from cdc.language import LANGUAGES, sentences
 from cdc.model.delivery import Attempt, DeliveryState
 from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.finding import Severity
@@ -110,15 +110,16 @@ async def _problems(
 
 def _problem(page: Page, check: Check) -> ProblemCard:
     subject, _, name = check.about.partition(" ")
-    text, fix = page.language.message(check.finding.detail), check.finding.fix
+    title, *more = sentences(page.language.message(check.finding.detail))
+    fix = check.finding.fix
     paths = {"endpoint": ("endpoints", name), "endpoints": ("endpoints",), "source": ("sources", name)}
     people = subject.startswith("token")
     operates = page.principal is not None and not page.principal.sources
     return ProblemCard(
         _KINDS[check.finding.severity],
-        text if subject in ("endpoint", "consumer") or not name else f"{name}: {text}",
+        title if subject in ("endpoint", "consumer") or not name else f"{name}: {title}",
         page.link(*paths.get(subject, ("people" if people else "sources",))),
-        why="" if fix.startswith("cdc ") else page.language.message(fix),
+        why=" ".join((*more, "" if fix.startswith("cdc ") else page.language.message(fix))).strip(),
         command=fix.partition(";")[0] if fix.startswith("cdc ") and operates else "",
     )
 

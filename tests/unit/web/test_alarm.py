@@ -78,7 +78,7 @@ async def test_a_source_that_cannot_be_read_is_told_of_once(bench: Bench) -> Non
         "source": "main",
         "since": "2026-11-24T21:48:00.000000Z",
         "message": "Source main has not been readable since 2026-11-24 21:48:00 UTC (60 s): "
-        "The database does not answer.",
+        "The database does not answer. Is it up?",
     }
     assert bench.woken == 1
 

@@ -47,7 +47,8 @@ def test_a_source_that_fails_is_named_with_the_reason_and_since_when(watch: Watc
     watch.clock.advance(10)
     watch.reported.source_failed("main", GONE)
     watch.clock.advance(5)
-    expected = "Source main has not been readable since 2026-11-24 21:48:10 UTC (5 s): The database does not answer."
+    reason = "The database does not answer. Is it up?"
+    expected = f"Source main has not been readable since 2026-11-24 21:48:10 UTC (5 s): {reason}"
     assert watch.reasons() == [expected]
     assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "failed"
 
@@ -134,7 +135,7 @@ def test_a_database_that_does_not_answer_the_probe(watch: Watch) -> None:
     said = "Source main has not answered since 2026-11-24 21:48:00 UTC (60 s): "
     assert watch.reasons() == [f"{said}its database does not answer."]
     watch.monitor.ahead["main"].failed(GONE, watch.clock.now())
-    assert watch.reasons() == [f"{said}The database does not answer."]
+    assert watch.reasons() == [f"{said}The database does not answer. Is it up?"]
     assert state(watch.monitor, "main", BOUNDS, watch.clock.now()) == "stalled"
 
 
