@@ -355,7 +355,11 @@ def _holds_password(file: Path) -> bool:
 
 
 def _findings(checked: _SecretFile, trusted: set[int]) -> Iterator[Finding]:
-    path, found = shlex.quote(str(checked.path)), checked.path.stat()
+    path = shlex.quote(str(checked.path))
+    try:
+        found = checked.path.stat()
+    except FileNotFoundError:  # SQLite removes its log when the last process closes the outbox
+        return
     mode = stat.S_IMODE(found.st_mode)
     if mode & checked.refused:
         does = "change" if mode & checked.refused & _CHANGE else "read"

@@ -49,6 +49,22 @@ def test_a_secret_that_others_reach_is_a_warning_whose_command_repairs_it(
     assert file_findings(config) == []
 
 
+def test_a_log_of_the_outbox_that_is_removed_meanwhile_is_no_finding(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cdc.db-wal").chmod(0o660)
+    present = Path.exists
+
+    def removed_after(path: Path) -> bool:
+        found = present(path)
+        if path.name == "cdc.db-wal":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "exists", removed_after)
+    assert file_findings(config) == []
+
+
 def test_an_outbox_that_its_group_reads_is_a_warning(config: Config, tmp_path: Path) -> None:
     (tmp_path / "cdc.db").chmod(0o640)
     (tmp_path / "key").chmod(0o640)  # the group of the service's account may
