@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiormq
 import nats
@@ -180,6 +180,25 @@ class Nats(BrokerServer):
         with suppress(NotFoundError):
             await stream.delete_stream("events")
         await stream.add_stream(name="events", subjects=["facturascripts.>"])
+        await client.close()
+
+    def change(self, **config: Any) -> None:
+        """Change the stream."""
+        asyncio.run(self._change(config))
+
+    async def _change(self, config: dict[str, Any]) -> None:
+        client = await nats.connect(f"nats://127.0.0.1:{self.port}")
+        stream = client.jetstream()
+        await stream.update_stream((await stream.stream_info("events")).config, **config)
+        await client.close()
+
+    def forget(self, sequence: int) -> None:
+        """Remove a message."""
+        asyncio.run(self._forget(sequence))
+
+    async def _forget(self, sequence: int) -> None:
+        client = await nats.connect(f"nats://127.0.0.1:{self.port}")
+        await client.jetstream().delete_msg("events", sequence)
         await client.close()
 
     def got(self) -> list[Got]:

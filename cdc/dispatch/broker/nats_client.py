@@ -12,9 +12,10 @@ import errno
 import re
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from math import ceil
-from typing import Any, Final
+from secrets import token_hex
+from typing import Any, Final, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -33,6 +34,8 @@ _NOT_IN_SUBJECTS: Final = re.compile(r"[\s*>]")
 #: JetStream's answer where no stream listens to a subject, or its servers have no leader yet.
 _UNAVAILABLE: Final = 503
 _TOO_LARGE: Final = 413
+#: Subject by which a stored message is read, in small letters.
+_READING: Final = "$js.api.stream.msg.get."
 #: Bytes of a header besides name and value, and of the block of them.
 _AROUND, _AROUND_ALL = 4, 12
 #: Seconds between signs of life of a consumer that has no message, and without one until it counts as gone.
@@ -42,6 +45,7 @@ _SECONDS: Final = 5.0
 #: Messages that wait to be stored; with more the server is asked for no more.
 _MOST_WAITING: Final = 4000
 _CONTROL: Final = "100"
+_T = TypeVar("_T")
 
 
 class _CheckedClient(Client):
@@ -77,6 +81,7 @@ class JetStream:
         self._seconds = target.seconds
         self._context: JetStreamContext = self._client.jetstream(timeout=target.seconds)
         self._ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._unreadable: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     async def open(self, target: Target) -> None:
         address = f"[{target.address}]" if ":" in target.address else target.address
@@ -105,10 +110,26 @@ class JetStream:
         return self._ended.done()
 
     async def publish(self, message: Message) -> str:
-        stored = await self._stored(message, message.id)
+        message_id = message.id
+        stored = await self._stored(message, message_id)
         if stored.duplicate and (replays := await message.replays()):
-            stored = await self._stored(message, f"{message.id}.{replays}")
+            message_id = f"{message.id}.{replays}"
+            stored = await self._stored(message, message_id)
+        if stored.duplicate and not await self._holds(stored, message_id):
+            stored = await self._stored(message, f"{message_id}.{token_hex(8)}")
         return f"{stored.seq} in {stored.stream}{', stored before' if stored.duplicate else ''}"
+
+    async def _holds(self, stored: PubAck, message_id: str) -> bool:
+        """Return whether the stream holds the message that is said to be stored before.  A stream of several servers
+        (nats-server 2.10) knows an id before it stores the message, and keeps the id of one that it refuses because it
+        is full: the number is 0 then.  Where the account may not read the stream, any other number is believed."""
+        if stored.seq and not self._unreadable.done():
+            try:
+                held = await self._answer(self._context.get_msg(stored.stream, stored.seq), self._unreadable)
+                return (held.headers or {}).get("Nats-Msg-Id") == message_id
+            except BrokerRefused:
+                pass  # no message has this number any more, or the account may not read
+        return bool(stored.seq) and self._unreadable.done()
 
     async def _stored(self, message: Message, message_id: str) -> PubAck:
         subject = _NOT_IN_SUBJECTS.sub("_", message.place[0])
@@ -118,23 +139,29 @@ class JetStream:
         )
         if size > self._client.max_payload:  # the server would close the connection
             raise BrokerRefused(_TOO_LARGE, f"{size} bytes are more than its max_payload, {self._client.max_payload}")
-        sending: asyncio.Future[PubAck] = asyncio.ensure_future(
-            self._context.publish(subject, message.body, timeout=self._seconds, headers=headers)
-        )
-        both: set[asyncio.Future[Any]] = {sending, self._ended}
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                raise self._ended.result()
-            return sending.result()
+            return await self._answer(
+                self._context.publish(subject, message.body, timeout=self._seconds, headers=headers)
+            )
         except NoStreamResponseError as error:
             raise BrokerRefused(_UNAVAILABLE, f"no stream listens to {subject}") from error
+
+    async def _answer(self, request: Coroutine[Any, Any, _T], refused: asyncio.Future[Exception] | None = None) -> _T:
+        """Return the server's answer to a request.  ``refused``: ends the wait besides the end of the connection."""
+        asking = asyncio.ensure_future(request)
+        ends = [refused or self._ended, self._ended]
+        waited: set[asyncio.Future[Any]] = {asking, *ends}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise next(end.result() for end in ends if end.done())
+            return asking.result()
         except APIError as error:
             raise BrokerRefused(error.code, error.description or _words(error)) from error
         except ConnectionClosedError as error:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         finally:
-            sending.cancel()
+            asking.cancel()
 
     async def close(self) -> None:
         self._client.abort()
@@ -142,8 +169,10 @@ class JetStream:
 
     async def _noted(self, error: Exception) -> None:
         """A refusal to publish to a subject comes without saying for which message."""
-        if "permissions violation" in str(error).lower() and not self._ended.done():
-            self._ended.set_result(BrokerRefused(None, _words(error)))
+        words = str(error).lower()
+        ended = self._unreadable if _READING in words else self._ended
+        if "permissions violation" in words and not ended.done():
+            ended.set_result(BrokerRefused(None, _words(error)))
 
     async def _closed(self) -> None:
         if not self._ended.done():

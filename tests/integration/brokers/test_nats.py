@@ -7,16 +7,18 @@ import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from nats.js.api import DiscardPolicy
 
 from cdc.admin.endpoint_checks import basic, bearer
 from cdc.dispatch.broker.sender import BrokerSender
 from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import Answer, is_trouble
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, Outcome
-from support.broker_servers import INSIDE, Nats, send
+from support.broker_servers import INSIDE, Nats, NatsCluster, send
 from support.dispatching import endpoint, event, store_events
 from support.http_faults import receiver
 from support.manual_clock import START
@@ -142,3 +144,72 @@ async def test_server_without_tls_never_gets_the_token(tmp_path: Path) -> None:
             await ended.wait()
     assert answer.error == "NATS refused the event: secure connection required."
     assert heard == []
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[NatsCluster]:
+    made = NatsCluster(tmp_path / "cells")
+    made.start()
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_msgs": 5},
+        {"max_bytes": 5_000},
+        {"max_msgs_per_subject": 5, "discard_new_per_subject": True, "max_msgs": 1_000},
+    ],
+    ids=["messages", "bytes", "of a subject"],
+)
+async def test_what_a_full_stream_refused_is_stored_when_it_has_room(
+    cluster: NatsCluster, limits: dict[str, Any]
+) -> None:
+    """In a stream of several servers the id of a message is known before the message is refused."""
+    server, numbers = cluster.nodes[0], range(1, 21)
+    await asyncio.to_thread(server.change, discard=DiscardPolicy.NEW, duplicate_window=120.0, **limits)
+    async with BrokerSender(INSIDE, {}) as sender:
+        confirmed = set[int]()
+        for _ in range(3):
+            for number in numbers:
+                if number not in confirmed and (await send(sender, endpoint(server.url), number)).status == 200:
+                    confirmed.add(number)
+        assert 0 < len(confirmed) < len(numbers)
+        held = await asyncio.to_thread(server.got)
+        assert {each.headers["webhook-id"] for each in held} == {f"evt_{number}" for number in confirmed}
+
+        unlimited = {name: -1 for name in limits if name.startswith("max_")}
+        await asyncio.to_thread(server.change, discard_new_per_subject=False, **unlimited)
+        answers = [await send(sender, endpoint(server.url), number) for number in numbers]
+    assert {answer.status for answer in answers} == {200}
+    held = await asyncio.to_thread(server.got)
+    assert sorted(each.headers["webhook-id"] for each in held) == sorted(f"evt_{number}" for number in numbers)
+
+
+async def test_a_repetition_is_stored_again_when_the_first_one_is_gone(server: Nats) -> None:
+    async with BrokerSender(INSIDE, {}) as sender:
+        await send(sender, endpoint(server.url))
+        await asyncio.to_thread(server.forget, 1)
+        again = await send(sender, endpoint(server.url))
+    assert again.body == b"2 in events"
+    assert [each.headers["webhook-id"] for each in await asyncio.to_thread(server.got)] == ["evt_1"]
+
+
+async def test_an_account_that_may_only_publish_is_told_of_a_repetition(tmp_path: Path) -> None:
+    server = Nats(tmp_path / "broker")
+    server.start()
+    await asyncio.to_thread(server.empty)
+    server.kill()
+    publish = '{ publish: ["facturascripts.>"], subscribe: ["_INBOX.>"] }'
+    server.settings = f"authorization {{ users: [{{ user: cdc, password: planted, permissions: {publish} }}] }}"
+    server.start()
+    to = endpoint(server.url, headers=(basic("cdc:planted"),))
+    try:
+        async with BrokerSender(INSIDE, {}) as sender:
+            answers = [await send(sender, to, number) for number in (1, 1, 1, 2)]
+    finally:
+        server.kill()
+    assert [each.body for each in answers] == [
+        b"1 in events", b"1 in events, stored before", b"1 in events, stored before", b"2 in events"
+    ]  # fmt: skip
