@@ -312,7 +312,7 @@ def list_tokens(session: CommandSession, as_json: bool) -> None:
         return
     rows = [
         (
-            *(t.id, t.name, t.scope, t.sources or "all", t.allowed, t.networks or "any", t.created_at),
+            *(t.id, t.name, t.scope.value, t.sources or "all", t.allowed, t.networks or "any", t.created_at),
             *(t.expires_at or "never", t.last_used_at, t.last_used_from),
         )
         for t in tokens

@@ -44,6 +44,7 @@ from cdc.cli.output import (
     print_table,
     question,
     say,
+    state_word,
     yes_option,
 )
 from cdc.config import Config, SourceConfig
@@ -294,7 +295,7 @@ def _show(bars: Progress, bar: TaskID, backfill: Backfill) -> None:
         description=printable_line(backfill.table),
         completed=rows,
         total=rows if backfill.state is BackfillState.DONE else total,
-        state="" if running else backfill.state.value,
+        state="" if running else state_word(backfill.state),
     )
 
 

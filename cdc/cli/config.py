@@ -10,7 +10,7 @@ import click
 
 from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import configuration
-from cdc.cli.output import json_option, print_json, print_script, say
+from cdc.cli.output import json_option, print_json, print_script, say, with_comments
 from cdc.config.write import CONFIG_PHP, Choices, effective_toml, initial_toml, masked, short_toml
 
 CAPTURES = ("triggers", "binlog", "logical", "rest")
@@ -73,7 +73,7 @@ def init(*, short: bool, **choices: Any) -> None:
 
     Save it as cdc.toml: cdc config init > cdc.toml
     """
-    print_script((short_toml if short else initial_toml)(Choices(**choices)))
+    print_script(with_comments(short_toml(Choices(**choices))) if short else initial_toml(Choices(**choices)))
 
 
 @config.command()

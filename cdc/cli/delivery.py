@@ -161,7 +161,7 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
         (
             *(view.id, view.event_name, view.record, *([view.source] if source else [])),
             names.get(view.endpoint_id, view.endpoint_id),
-            coloured(view.state, f"{view.state} {view.last_status or ''}".rstrip()),
+            coloured(view.state, None if view.last_status is None else f" {view.last_status}"),
             short_time(view.created_at, now),
         )
         for view in views

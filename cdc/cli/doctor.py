@@ -27,7 +27,7 @@ from cdc.config import Config, sending
 from cdc.model.audit import ChainCheck
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
-from cdc.model.delivery import DeliveryFilter, DeliveryState
+from cdc.model.delivery import Attempt
 from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError, ProviderError, UsageError
 from cdc.model.finding import Finding, Severity, grouped, span
@@ -140,13 +140,17 @@ def checks_of(
     consumer = confirmed(lambda: run_async(consumer_findings(config)), lambda finding: finding)
     yield from (Check("consumer", finding) for finding in consumer)
     answered = any(finding.check == "ready" for finding in consumer)
+    stopped = any(finding.check == "running" for finding in consumer)
     checks = confirmed(lambda: run_async(_check_outbox(config, answered=answered)), lambda check: check.finding)
     yield from checks
     if not names:
         yield from (Check("accounts", finding) for finding in account_findings(sources))
     usable = not any(check.finding.check == "open" and check.finding.severity is Severity.WRONG for check in checks)
     for source in sources:
-        for finding in shown(service_doctor.examine(source, config.outbox, _stored(config, source.name, usable))):
+        found = service_doctor.examine(source, config.outbox, _stored(config, source.name, usable))
+        if stopped:  # that nobody reads its database was said once, for all sources
+            found = [each for each in found if each.check != "consumer" or each.severity is not Severity.WARNING]
+        for finding in shown(found):
             yield Check(f"source {source.name}", finding)
 
 
@@ -203,7 +207,9 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
         checks = endpoint_checks(config, found, await store.counts(MOST_COUNTED), now)
         ill = [f"endpoint {each.id}" for each in found if each.failing_since is not None or not each.enabled]
         ill += [check.about for check in checks if check.finding.check == "delivered"]
-        reasons = {about: await _reason(store, about.partition(" ")[2]) for about in list(dict.fromkeys(ill))[:_ASKED]}
+        asked = [about.partition(" ")[2] for about in dict.fromkeys(ill)][:_ASKED]
+        failures = await store.last_failures(asked) if asked else {}
+        reasons = {f"endpoint {endpoint_id}": _reason(failed) for endpoint_id, failed in failures.items()}
         return [
             Check(each.about, replace(each.finding, reason=reasons[each.about]))
             if each.about in reasons and each.finding.check in ("accepting", "enabled", "delivered")
@@ -232,14 +238,10 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     return checks
 
 
-async def _reason(store: OutboxStore, endpoint_id: str) -> str:
-    """Return what the endpoint said to the last attempt that failed; empty where none is known."""
-    for state in (DeliveryState.PENDING, DeliveryState.DEAD):
-        for view in await store.deliveries(DeliveryFilter(endpoint_id=endpoint_id, state=state), 1):
-            if failed := [each for each in await store.attempts(view.id) if each.error]:
-                said = one_line(failed[-1].answer, 200)
-                return f"{failed[-1].error} “{said}”" if said else failed[-1].error
-    return ""
+def _reason(failed: Attempt) -> str:
+    """Return what the endpoint answered to an attempt, in its own words if there are any."""
+    said = one_line(failed.answer, 200)
+    return f"{failed.error} “{said}”" if said else failed.error
 
 
 def _chain_finding(check: ChainCheck) -> Finding:

@@ -11,7 +11,7 @@ import click
 
 from cdc.admin.admin import Admin
 from cdc.cli.admin import admin_of, with_admin
-from cdc.cli.app import CommandGroup, CommandSession, pass_session
+from cdc.cli.app import CommandGroup, CommandSession, pass_session, translate
 from cdc.cli.endpoint_fields import (
     Counts,
     agreement,
@@ -462,7 +462,7 @@ def _print_changed(changed: Endpoint, as_json: bool, done: str) -> None:
 
 def _state(each: Endpoint) -> Styled:
     if not each.enabled:
-        return coloured("disabled", f"disabled: {each.disabled_reason}" if each.disabled_reason else None)
+        return coloured("disabled", f": {translate(each.disabled_reason)}" if each.disabled_reason else None)
     return coloured("failing" if each.failing_since else "enabled")
 
 

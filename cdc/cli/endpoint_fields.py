@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, get_origin
 import click
 
 from cdc.admin.endpoint_checks import basic, bearer
-from cdc.cli.output import PLACES, is_place, read_text_file, say, secret_from
+from cdc.cli.output import PLACES, is_place, read_text_file, say, secret_from, state_word
 from cdc.config import Config, sending
 from cdc.dispatch.authentication import LONGEST, SHORTEST, check_headers, public_jwk
 from cdc.dispatch.message import LANGUAGES
@@ -343,7 +343,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         *([("managed by", found.managed_by)] if found.managed else []),
         ("created", found.created_at),
         *signature_fields(found),
-        ("deliveries", [f"{number} {state}" for state, number in counts.items() if number] or "none"),
+        ("deliveries", [f"{number} {state_word(state)}" for state, number in counts.items() if number] or "none"),
     ]
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 from cdc.cli.admin import admin_of, opened_access
 from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import create_outbox, opened_outbox, quiet_configuration, run_async
-from cdc.cli.output import echo, json_option, print_json, print_script, say
+from cdc.cli.output import echo, json_option, print_json, print_script, say, with_comments
 from cdc.config import Config
 from cdc.config.section import OutboxConfig
 from cdc.config.url import mask_url
@@ -83,7 +83,7 @@ def print_sql() -> None:
 
     For a DBA, if the account of [outbox] url may not create a schema; otherwise use `cdc outbox create`.
     """
-    print_script(outboxes.outbox_script() + "\n")
+    print_script(with_comments(outboxes.outbox_script()) + "\n")
 
 
 @outbox.command()
@@ -95,7 +95,7 @@ def grants(session: CommandSession, prefix: str) -> None:
     For an outbox in PostgreSQL, whose processes then can do nothing but their own work: a stolen one that sends makes
     no user, token or endpoint.  One account that owns the tables is enough, too.
     """
-    print_script(outboxes.grants_script(quiet_configuration(session).outbox, prefix) + "\n")
+    print_script(with_comments(outboxes.grants_script(quiet_configuration(session).outbox, prefix)) + "\n")
 
 
 @outbox.command()

@@ -8,6 +8,7 @@ Text and JSON are always escaped, JSON and scripts never translated; scripts are
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,6 +63,11 @@ def print_script(text: str) -> None:
     click.echo(printable(text) if sys.stdout.isatty() else text, nl=False)
 
 
+def with_comments(text: str) -> str:
+    """Return SQL or TOML with its comments in the language of the command: each sentence of one is on a line."""
+    return re.sub("^(-- |# )(.+)$", lambda line: line[1] + translate(line[2]), text, flags=re.MULTILINE)
+
+
 def _shown(part: str | Styled) -> str:
     styled = part if isinstance(part, Styled) else Styled(part, "")
     return _styled(replace(styled, text=translate(styled.text)))
@@ -88,8 +94,9 @@ def _json(value: Any, option: int | None = None) -> bytes:
     return printable(orjson.dumps(value, option=option, default=list).decode()).encode()
 
 
-#: The colour of a state, beside its word, in every list.
-_COLOURS: Final[Mapping[str, str]] = {
+#: Each state and operation that lists show, with its colour.
+STATES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("cancelled", "create", "change", "update", "remove", "delete", "read", "truncate"), ""),
     "delivered": "green",
     "done": "green",
     "enabled": "green",
@@ -108,9 +115,16 @@ _COLOURS: Final[Mapping[str, str]] = {
 }
 
 
-def coloured(state: str, text: str | None = None) -> Styled:
-    """Return a state in its colour.  ``text``: what is printed for it, when that is more than its word."""
-    return Styled(text or state, _COLOURS.get(state, ""))
+def state_word(state: str) -> str:
+    """Return a state in the language of the command.  Catalogues have it as ``state:dead``: the title of a column may
+    be the same word."""
+    return translate(f"state:{state}").removeprefix("state:") if state in STATES else state
+
+
+def coloured(state: str, detail: object = None) -> Styled:
+    """Return a state in its colour and the language of the command.  ``detail``: printed after its word."""
+    word = state_word(state)
+    return Styled(word if detail is None else f"{word}{detail}", STATES.get(state, ""))
 
 
 def print_table(

@@ -18,7 +18,7 @@ from cdc.cli.config import CAPTURES, accounts_option, place_options
 from cdc.cli.endpoint_fields import parse_events
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources
 from cdc.cli.guide import Guide, SetupAnswers
-from cdc.cli.output import fitting, say
+from cdc.cli.output import fitting, say, with_comments
 from cdc.cli.run import program_words, systemd_here
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.config.load import find_config
@@ -183,7 +183,7 @@ def _write_needed(path: Path, route: CaptureRoute, database: str) -> bool:
     """Write the statements that a way to capture lacks; return whether that was possible."""
     head = [f"-- Capture by {route.capture} needs these statements, run on the {database}.", "-- Then: cdc setup"]
     try:
-        path.write_text("\n".join([*head, *route.statements, ""]), encoding="utf-8")
+        path.write_text(with_comments("\n".join([*head, *route.statements, ""])), encoding="utf-8")
     except OSError as error:
         say(f"{path} cannot be written: {error.strerror}.")
         return False
@@ -196,7 +196,7 @@ def require_accounts(source: SourceConfig, path: Path, *, installed: bool) -> No
     if source.user is None:
         return
     printed: set[tuple[object, str]] = set()
-    text = grants(source, printed)
+    text = with_comments(grants(source, printed))
     needed = path.with_name(NEEDED)
     if printed:
         names = " and ".join(sorted(name for _, name in printed))

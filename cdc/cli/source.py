@@ -136,13 +136,27 @@ def scan_(
         print_script(text)
     elif new:
         added = counted(len(new), "source")
-        first = "the accounts that cdc grants prints; then " if own else ""
-        say(f"{added} added to {_file(session)}. Next: {first}cdc install-triggers; then start or reload cdc run.")
+        say(f"{added} added to {_file(session)}.")
+        say("Next:")
+        for step in _following(mode, first=not present.source, accounts=bool(own)):
+            say(f"  {step}")
     else:
         say("Nothing new was found.")
     for name, known in present.source.items():
         if known.facturascripts is not None and not os.access(known.facturascripts, os.R_OK):
             say(f"{name}: {known.facturascripts} cannot be read. Correct [source.{name}], or remove it.")
+
+
+def _following(mode: str | None, *, first: bool, accounts: bool) -> list[str]:
+    """Return what makes new sources work.  ``first``: nothing else may be set up yet, not even an outbox."""
+    install = {"logical": "cdc install-slot", "binlog": "cdc doctor"}.get(mode or "", "cdc install-triggers")
+    steps = [
+        "cdc grants: an administrator of the server runs part 1 before, part 2 after the next" if accounts else "",
+        install,
+        "cdc endpoint add URL --events invoice.paid: the first one creates the outbox" if first else "",
+        "cdc run, as a service: cdc service install; where it runs, reload it",
+    ]
+    return [each for each in steps if each]
 
 
 def _examined(found: Sequence[ScannedInstallation], mode: str | None) -> dict[Path, InstallationFacts]:

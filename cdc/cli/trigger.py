@@ -25,6 +25,7 @@ from cdc.cli.output import (
     print_script,
     question,
     say,
+    with_comments,
     yes_option,
 )
 from cdc.cli.setup import of_place
@@ -139,7 +140,7 @@ def grants(
     printed: set[tuple[object, str]] = set()
 
     def show(source: SourceConfig) -> None:
-        print_script(capturing.grants(source, printed, shared=shared))
+        print_script(with_comments(capturing.grants(source, printed, shared=shared)))
 
     config = quiet_configuration(session, required=False)
     choices = Choices(facturascripts, url, password_file, mode)
@@ -240,7 +241,7 @@ def _carry_out_one(
     elif as_json:
         report["script"] = installer.script(plan)
     else:
-        print_script(installer.script(plan).rstrip() + "\n")
+        print_script(with_comments(installer.script(plan)).rstrip() + "\n")
     return report
 
 

@@ -25,7 +25,7 @@ from cdc.model.endpoint import Endpoint, shown_url
 from cdc.model.errors import OutboxError
 from cdc.model.event import Event
 from cdc.model.observer import Observer
-from cdc.model.operation import Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
+from cdc.model.operation import MOST_WAITING, Failing, endpoint_disabled, endpoint_failing, endpoint_recovered
 from cdc.model.selection import Filtered, FilterProblems
 from cdc.outbox.base import DispatchStore
 
@@ -155,7 +155,7 @@ class AutoDisable:
             await self._warn(failing, warning, now)
             return
         reason = disable_reason(failing.endpoint)
-        event = endpoint_disabled(failing, reason, now)
+        event = endpoint_disabled(await self._counted(failing), reason, now)
         if await self._store.disable_failing(failing.endpoint.id, failing.since, reason, event, now):
             self._warned.pop(failing.endpoint.id, None)
             log.warning("endpoint disabled", endpoint=failing.endpoint.id, reason=reason)
@@ -167,12 +167,16 @@ class AutoDisable:
         before = self._warned.get(endpoint_id)
         if before is not None and before.event_id == event.id:
             return
-        if await self._announce(event, now):
+        if await self._announce(endpoint_failing(await self._counted(failing), event.data["percent"], now), now):
             percent, until = event.data["percent"], event.data["disabled_at"]
             log.warning(
                 "endpoint failing", endpoint=endpoint_id, percent=percent, disabled_at=until, error=failing.last_error
             )
         self._warned[endpoint_id] = _Warned(failing, event.id)
+
+    async def _counted(self, failing: Failing) -> Failing:
+        """Return it with what waits, counted only when that is announced."""
+        return failing._replace(waiting=await self._store.unfinished(failing.endpoint.id, MOST_WAITING))
 
     async def _recover(self, endpoint: Endpoint, now: datetime) -> None:
         """Announce that a failing endpoint works again, if its failing was announced."""
@@ -279,7 +283,8 @@ class FilterGuard:
 
     async def _disable(self, endpoint: Endpoint, reason: str) -> None:
         now = self._clock.now()
-        event = endpoint_disabled(Failing(endpoint, shown_url(endpoint), now, reason), reason, now)
+        waiting = await self._store.unfinished(endpoint.id, MOST_WAITING)
+        event = endpoint_disabled(Failing(endpoint, shown_url(endpoint), now, reason, waiting), reason, now)
         if await self._store.disable_filtered(endpoint.id, endpoint.condition, reason, event, now):
             log.warning("endpoint disabled", endpoint=endpoint.id, reason=reason)
             self._disabled()

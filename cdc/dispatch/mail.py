@@ -242,7 +242,7 @@ class MailText(NamedTuple):
 
 #: Operational event → what waits, and the page that shows it.
 _CONSEQUENCES: Final[Mapping[str, tuple[str, str]]] = {
-    "endpoint.failing": ("Its deliveries wait, and are tried again.", "/endpoints/{endpoint}"),
+    "endpoint.failing": ("They are tried again.", "/endpoints/{endpoint}"),
     "endpoint.disabled": ("", "/endpoints/{endpoint}"),
     "endpoint.recovered": ("What waited is being sent.", "/endpoints/{endpoint}"),
     "source.stalled": ("Nothing is lost: its changes wait in the database until they can be read.", "/sources"),

@@ -17,7 +17,7 @@ from cdc.model.endpoint import shown_url
 from cdc.model.errors import OutboxError, reportable_error
 from cdc.model.event import Event
 from cdc.model.observer import SILENT, Observer, requests
-from cdc.model.operation import Failing, endpoint_disabled
+from cdc.model.operation import MOST_WAITING, Failing, endpoint_disabled
 from cdc.outbox.base import DispatchStore
 
 log = structlog.get_logger()
@@ -240,6 +240,7 @@ async def disablings(store: DispatchStore, finished: Iterable[Finished], now: da
                 shown_url(endpoint),
                 endpoint.failing_since or outcome.attempt.started_at,
                 outcome.attempt.error,
+                await store.unfinished(endpoint.id, MOST_WAITING),
             ),
             outcome.disable_reason,
             now,

@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "disabled_at": _TIME | {"description": "When it is disabled unless it accepts something."},
     "last_error": _TEXT | {"description": "What came of the last attempt."},
     "reason": _TEXT | {"description": "Why it is disabled."},
+    "waiting": {"type": "integer", "description": "Deliveries that wait for it; up to 10,000 are counted."},
     "source": _TEXT | {"description": "Its name in the configuration."},
     "component": _TEXT | {"description": "A component of the program: dispatch, retention, web …"},
     "since": _TIME | {"description": "Since then it has been standing still."},
@@ -37,6 +38,8 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "operation": {"enum": [each.value for each in Operation], "description": "What could not be recorded, if known."},
     "message": _TEXT | {"description": "All of it in sentences, for people."},
 }
+#: Deliveries that are counted for one event.
+MOST_WAITING: Final = 10_000
 #: So many gaps of a table are one event: a trigger that is not repaired leaves one with each write.
 GAP_HOURS: Final = timedelta(hours=1)
 
@@ -58,14 +61,14 @@ OPERATION_TYPES: Final = (
         "endpoint.failing",
         "endpoint",
         "an endpoint has accepted nothing for 50, 70 or 90 % of the time after which it is disabled",
-        (*_ENDPOINT, "failing_since", "percent", "disabled_at", "last_error", "message"),
+        (*_ENDPOINT, "failing_since", "percent", "disabled_at", "last_error", "waiting", "message"),
     ),
     OperationType(
         "endpoint.disabled",
         "endpoint",
         "an endpoint was disabled: it answered 410 Gone, accepted nothing for too long, or its filter or transform "
         "takes too long; its deliveries wait",
-        (*_ENDPOINT, "failing_since", "reason", "last_error", "message"),
+        (*_ENDPOINT, "failing_since", "reason", "last_error", "waiting", "message"),
     ),
     OperationType(
         "endpoint.recovered",
@@ -105,12 +108,13 @@ OPERATION_TYPES: Final = (
 
 class Failing(NamedTuple):
     """An endpoint that has accepted nothing ``since`` an attempt began.  ``url``: of `shown_url`.  ``last_error``: one
-    sentence."""
+    sentence.  ``waiting``: its unfinished deliveries, counted up to `MOST_WAITING`."""
 
     endpoint: Endpoint
     url: str
     since: datetime
     last_error: str
+    waiting: int = 0
 
 
 def endpoint_failing(failing: Failing, percent: int, now: datetime) -> Event:
@@ -120,8 +124,10 @@ def endpoint_failing(failing: Failing, percent: int, now: datetime) -> Event:
         "percent": percent,
         "disabled_at": format_time(until),
         "last_error": failing.last_error,
-        "message": f"{_named(failing.endpoint)} has accepted nothing since {_time(failing.since)}. Unless it accepts "
-        f"something it is disabled on {_time(max(until, now))}. The last error: {failing.last_error}",
+        "waiting": failing.waiting,
+        "message": f"{_named(failing.endpoint)} has accepted nothing since {_time(failing.since)}. "
+        f"{_waiting(failing)} Unless it accepts something it is disabled on {_time(max(until, now))}. "
+        f"The last error: {failing.last_error}",
     }
     return _of_endpoint("endpoint.failing", failing, facts, now, percent)
 
@@ -132,7 +138,8 @@ def endpoint_disabled(failing: Failing, reason: str, now: datetime) -> Event:
         "failing_since": format_time(failing.since),
         "reason": reason,
         "last_error": failing.last_error,
-        "message": f"{_named(failing.endpoint)} is disabled: {reason} Its deliveries wait: cdc endpoint enable {which} "
+        "waiting": failing.waiting,
+        "message": f"{_named(failing.endpoint)} is disabled: {reason} {_waiting(failing)} cdc endpoint enable {which} "
         f"sends them." + ("" if failing.last_error == reason else f" The last error: {failing.last_error}"),
     }
     return _of_endpoint("endpoint.disabled", failing, facts, now)
@@ -197,10 +204,9 @@ def clock_sentence(seconds: float, now: datetime) -> str:
 
 
 def _of_endpoint(name: str, failing: Failing, facts: dict[str, Any], now: datetime, *parts: object) -> Event:
-    endpoint, url, since, _ = failing
-    called = endpoint.description
-    about = {"endpoint": endpoint.id, "name": called, "description": called, "url": url}
-    return _event(name, ("endpoint", endpoint.id), about | facts, now, format_time(since), *parts)
+    endpoint, called = failing.endpoint, failing.endpoint.description
+    about = {"endpoint": endpoint.id, "name": called, "description": called, "url": failing.url}
+    return _event(name, ("endpoint", endpoint.id), about | facts, now, format_time(failing.since), *parts)
 
 
 def _of_source(name: str, source: str, facts: dict[str, Any], now: datetime, *parts: object) -> Event:
@@ -229,6 +235,10 @@ def _named(endpoint: Endpoint) -> str:
     return f"Endpoint {endpoint.id} ({endpoint.description})" if endpoint.description else f"Endpoint {endpoint.id}"
 
 
+def _waiting(failing: Failing) -> str:
+    return f"Deliveries waiting: {'at least ' if failing.waiting >= MOST_WAITING else ''}{failing.waiting:,}."
+
+
 def _time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
@@ -237,7 +247,7 @@ def examples() -> dict[str, Event]:
     """One of each, by name, for the documentation."""
     since = datetime(2026, 11, 19, 21, 48, tzinfo=UTC)
     shop = Endpoint("ep_4f1d2c90ab37e856", "", (), "", since, description="Shop", failing_since=since)
-    failing = Failing(shop, "https://shop.example.com/…e856", since, "shop.example.com refused the connection.")
+    failing = Failing(shop, "https://shop.example.com/…e856", since, "shop.example.com refused the connection.", 37)
     half, now = since + timedelta(days=2.5), since + timedelta(days=5)
     still = "Source main has not been readable since 2026-11-24 21:47:00 UTC (60 s): The database does not answer."
     events = (

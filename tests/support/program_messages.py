@@ -26,6 +26,7 @@ from babel.messages.pofile import read_po
 from cdc.cli.app import SECTIONS, LazyGroup
 from cdc.cli.app import cdc as application
 from cdc.cli.doctor import MARKS
+from cdc.cli.output import STATES
 from cdc.database.sqlfile import load
 from cdc.language import DEFAULT, LANGUAGES, sentences
 from cdc.model.endpoint import OPTIONS
@@ -119,6 +120,14 @@ _HOLDERS: Final[dict[str, tuple[str, ...]]] = {
 }
 #: What a publication leaves out, in words.
 _FLAWS: Final = "postgres/slot/flaws.sql"
+#: SQL that commands print, with comments.
+_PRINTED_SQL: Final = (
+    "postgres/trigger/grants.sql",
+    "postgres/trigger/statements.sql#connects",
+    "postgres/slot/grants.sql",
+    "postgres/outbox/grants.sql",
+    "postgres/outbox/roles.sql",
+)
 #: Words of the operating system and of OpenSSL in results of attempts, and durations.
 _OTHERS: Final = (
     "1 day",
@@ -249,8 +258,10 @@ _SPOKEN: Final[dict[str, tuple[str, ...]]] = {
         "retries_text",
     ),
     "cli/setup.py": ("_INTRODUCTION",),
-    "config/write.py": ("_found",),
+    "cli/source.py": ("_following",),
+    "config/write.py": ("_SHORT", "_found"),
     "dispatch/mail.py": ("_CONSEQUENCES",),
+    "model/connection.py": ("SHARED_RISK", "heading"),
     "runtime/capture.py": ("coverage", "_why_not", "recommend"),
 }
 #: A text with fewer letters of its own would fit others: ``{1} of {2}``.
@@ -266,7 +277,9 @@ _MAILED: Final = (
     "Endpoint {1} is disabled: {2}",
     "Endpoint {1}, which had accepted nothing since {2}, accepts deliveries again, or was enabled by hand.",
     "It had stood still since {1}.",
-    "Its deliveries wait: cdc endpoint enable {1} sends them.",
+    "Deliveries waiting: at least {1}.",
+    "Deliveries waiting: {1}.",
+    "cdc endpoint enable {1} sends them.",
     "Source {1} is read again.",
     "The last error: {1}",
     "The table is read again, which gives its rows as they are now (events .read).",
@@ -345,16 +358,19 @@ def terminal() -> dict[str, str]:
     """Each text that only a terminal shows, with its place; and the messages of the page that name a command, which the
     page words without it."""
     found = dict.fromkeys(_LIBRARIES, "libraries") | dict.fromkeys(_MAILED, "model/operation.py")
+    texts = list[tuple[str, str]]()
     for path, module in modules().items():
         if path.startswith("api/"):
             continue  # programs read them
         shown = [(line, text) for line, text, _ in _of_module(module) if not _on_the_page(module, line)]
         shown += _of_commands(module)
+        shown += _of_scripts(module)
         shown += _of_configuration(module)
-        for line, text in shown:
-            for message in _lines(text):
-                if _translatable(message, finding=True) and len(re.sub(r"\{\d+\}|\W", "", message)) > _VAGUE:
-                    found.setdefault(message, f"{path}:{line}")
+        texts += [(f"{path}:{line}", text) for line, text in shown]
+    for place, text in (*texts, *_comments()):
+        for message in _lines(text):
+            if _translatable(message, finding=True) and len(re.sub(r"\{\d+\}|\W", "", message)) > _VAGUE:
+                found.setdefault(message, place)
     found |= dict.fromkeys(_titles(), "cli/")
     found |= dict.fromkeys(_help(application, click.Context(application)), "help")
     return {text: place for text, place in found.items() if text not in templates()} | dict.fromkeys(
@@ -404,6 +420,7 @@ def _titles() -> Iterator[str]:
         *(word for word, _ in MARKS.values()),
         *_ONE_WORD,
         *(name.replace("_", " ") for name in OPTIONS),
+        *(f"state:{word}" for word in STATES),
     )
     for path, module in modules().items():
         if not path.startswith(("cli/", "demo/")):
@@ -421,7 +438,22 @@ def _titles() -> Iterator[str]:
 
 def _lines(text: str) -> Iterator[str]:
     for line in text.split("\n"):
-        yield from _sentences(re.sub(r"\{\w*\}", VALUE, line))
+        yield from _sentences(re.sub(r"\{\w*\}", VALUE, line.removeprefix("-- ").removeprefix("# ")))
+
+
+def _of_scripts(module: SourceModule) -> Iterator[tuple[int, str]]:
+    """Yield the comments of SQL in the code; what follows a colon at the end is a statement."""
+    for node in _outermost_texts(module.tree):
+        for text in _all_texts(node, module):
+            if text.startswith("-- "):
+                yield node.lineno, text + (VALUE if text.endswith(": ") else "")
+
+
+def _comments() -> Iterator[tuple[str, str]]:
+    """Yield the comments, with their places, of the files of SQL that commands print."""
+    for name in _PRINTED_SQL:
+        for comment in re.findall("^-- (.+)$", load(name), re.MULTILINE):
+            yield f"sql/{name}", re.sub(r"\$(\w+|\{\w+\})", VALUE, comment)
 
 
 def _help(command: click.Command, context: click.Context) -> Iterator[str]:
@@ -526,7 +558,7 @@ _SENTENCE_BEFORE: Final = re.compile(rf"^{VALUE} (?=[A-Z][a-z]+ )")
 _NAMES_COMMAND: Final = re.compile(rf"\bcdc ({'|'.join(application.lazy)})\b|(^| )--[a-z]|\bopenssl\b|\bpip \b")
 #: The same in each language: commands and statements, with nothing said about them.
 _COMMAND: Final = re.compile(
-    r"(cdc [a-z][\w-]*( (--?[\w-]+|[a-z-]+|[A-Z]+|\{\d\}))*(; )?)+"
+    r"\w+ = \".*\"|(cdc [a-z][\w-]*( (--?[\w-]+|[a-z-]+|[A-Z]+|\{\d\}))*(; )?)+"
     r"|(GRANT|ALTER|DROP|INSERT|SET GLOBAL|SET TRANSACTION|START TRANSACTION|SELECT|CALL|REINDEX|CONVERT|chmod|chown) "
     r"(?!.*(, which|, then|; then|; or|; and|, and| to the | TO the |\(beyond|replication\)|if nobody)).*"
 )

@@ -236,8 +236,8 @@ def measure_server(connection: Connection[Any]) -> Zone:
 
 #: Of the rights on a server's log, which no server grants for one database.
 _LOG_RISK = (
-    "-- These rights are on the whole server: the account reads the log of ALL its databases, secret columns too, and",
-    "-- so does a thief of it. Where tenants share a server, capture by triggers, or a server for each, avoids that.",
+    "-- It holds for the whole server: the account reads the log of ALL its databases, secret columns too.",
+    "-- Where tenants share the server, use triggers, or a server for each.",
 )
 _CASCADE = re.compile(r"^ *CONSTRAINT .* FOREIGN KEY .* ON (DELETE|UPDATE) (CASCADE|SET NULL)", re.MULTILINE)
 

@@ -495,8 +495,8 @@ def grants_text(
     return "\n".join(
         [
             *heading(choice, accounts),
-            "-- 1. Before cdc install-triggers, which runs as the first account. Triggers run with its rights",
-            "-- (DEFINER): never drop it while they exist.",
+            "-- 1. Before cdc install-triggers, which runs as the first account.",
+            "-- Triggers run with its rights (DEFINER): never drop it while they exist.",
             *create(installer),
             *create(consumer),
             *installer_grants(found, database, named(installer), sees_others=choice.shared),
@@ -517,10 +517,7 @@ def installer_grants(found: MySQLState, database: str, to: str, *, sees_others: 
         grants.append("-- Optional, to name connections that are in the way; it shows the statements of all databases:")
         grants.append(f"-- GRANT PROCESS ON *.* TO {to};")
     if found.server.flavour is Flavour.MYSQL:
-        grants.append(
-            "-- Needed: triggers run with this account's rights and read which transaction they are in; and on"
-        )
-        grants.append("-- a replica they do not run.")
+        grants.append("-- Triggers run with its rights: they read their transaction, and whether this is a replica.")
         grants.append(f"GRANT SELECT ON {TRANSACTIONS} TO {to};")
         grants.append(f"GRANT SELECT ON {APPLIER} TO {to};")
     if found.server.binlog:

@@ -679,6 +679,7 @@ export interface EndpointData {
   percent: number;
   disabled_at: string;
   last_error: string;
+  waiting: number;
   message: string;
 }
 
@@ -690,6 +691,7 @@ export interface EndpointData_ {
   failing_since: string;
   reason: string;
   last_error: string;
+  waiting: number;
   message: string;
 }
 

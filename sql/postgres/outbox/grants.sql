@@ -1,5 +1,5 @@
--- What the account in [outbox] url needs when another one made the schema: write its name for "cdc" and take the dashes
--- away.  An upgrade is then up to the other account, too: cdc outbox upgrade, then the same grants again.
+-- What the account in [outbox] url needs when another one made the schema: write its name for "cdc", without the dashes.
+-- The other account then upgrades, too: cdc outbox upgrade, then the same grants again.
 -- GRANT USAGE ON SCHEMA cdc_outbox TO cdc;
 -- GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cdc_outbox TO cdc;
 -- GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cdc_outbox TO cdc;

@@ -1,4 +1,5 @@
--- An account for each kind of process on one outbox: cdc run --role capture, dispatch, web.  What each may do:
--- docs/security.md.  Run this in the database $database as the owner of the schema cdc_outbox (who may create roles), and
--- again after each cdc outbox upgrade: it takes away, too, what an account does not need any more.
+-- An account for each kind of process on one outbox: cdc run --role capture, dispatch, web.
+-- What each may do: docs/security.md.
+-- Run this in the database $database as the owner of the schema cdc_outbox, who may create roles.
+-- Run it again after each cdc outbox upgrade: it also takes away what an account does not need any more.
 -- Give the accounts passwords with \password in psql, and each process the URL of its own in [outbox] url.

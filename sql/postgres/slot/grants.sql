@@ -1,8 +1,8 @@
 $heading
--- Only a superuser may give the attribute REPLICATION (a hosted server may want GRANT rds_replication TO … instead). It is
--- on the whole server: each of the accounts may read the log of ALL its databases, secret columns too, and drop the slots
--- of others; so may a thief of one. Where tenants share the server, capture by triggers, or a server for each, avoids
--- that. cdc run takes secret columns out before anything is stored.
+-- Only a superuser may give the attribute REPLICATION; a hosted server may want GRANT rds_replication TO … instead.
+-- It holds for the whole server: these accounts may read the log of ALL its databases, secret columns too.
+-- They may also drop the slots of others. Where tenants share the server, use triggers, or a server for each.
+-- cdc run takes secret columns out before anything is stored.
 
 -- 1. Before cdc install-slot, which runs as $installer: only owners of a table may publish it and set its replica identity.
 $create_installer

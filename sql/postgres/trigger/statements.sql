@@ -91,6 +91,6 @@ GRANT SELECT, UPDATE ON cdc.cdc_marker TO $consumer;
 
 -- name: connects
 
--- 3. By default every account of the server may connect to this database, and hold its locks. Those that have rights in
--- it, or are connected now, go on to connect; grant it to others that need it (a backup, a monitor) before this.
+-- 3. By default every account of the server may connect to this database, and hold its locks.
+-- Those that have rights in it, or are connected now, still connect; grant it to others that need it before this.
 ${grant}REVOKE CONNECT ON DATABASE $database FROM PUBLIC;

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from cdc.capture.triggers.postgres_render import account_parts, connects
 from cdc.cli.app import CommandSession, cdc
+from cdc.cli.output import coloured, with_comments
+from cdc.config.write import Choices, short_toml
+from cdc.database.sqlfile import render
 from cdc.language import LANGUAGES, chosen, messages, terminal_messages
+from cdc.model.backfill import BackfillState
+from cdc.model.change import Operation
+from cdc.model.connection import Account, AccountChoice, AccountRole
+from cdc.model.delivery import DeliveryState, ReplayState
+from cdc.model.endpoint import EndpointState
 from support.foreign_words import foreign_words
 from support.program_messages import catalogue, missing
 
@@ -110,6 +120,38 @@ def test_errors_of_the_command_line_itself(arguments: list[str], said: str, monk
     assert shown.exit_code == 2
     assert said in shown.stderr
     assert not foreign_words(shown.stderr, "es")
+
+
+@pytest.mark.parametrize("states", [DeliveryState, EndpointState, BackfillState, ReplayState, Operation])
+def test_states_of_lists_are_translated_and_those_of_json_are_not(states: type[StrEnum]) -> None:
+    for language in LANGUAGES:
+        with click.Context(cdc, obj=CommandSession()).scope() as context:
+            context.obj.language = language
+            words = {state: coloured(state).text for state in states}
+        same = [state for state, word in words.items() if word == state.value]
+        assert same == ([] if language == "es" else list(states))
+
+
+def test_comments_of_scripts_are_translated_and_their_statements_are_not() -> None:
+    choice = AccountChoice("acme", {})
+    accounts = {role: Account(f"cdc_acme_{role}", "%", "secret") for role in AccountRole}
+    parts = account_parts(accounts, choice, connects("erp", []))
+    parts |= {"database": "erp", "schema": "public", "tables": "t", "selects": "", "owners": ""}
+    for script in (
+        render("postgres/trigger/grants.sql", **parts),
+        render("postgres/slot/grants.sql", **parts),
+        render("postgres/outbox/roles.sql", database="cdc"),
+        short_toml(Choices(url="postgresql://cdc@db/erp")),
+    ):
+        with click.Context(cdc, obj=CommandSession()).scope() as context:
+            context.obj.language = "es"
+            spoken = with_comments(script)
+        comments = [line for line in spoken.splitlines() if line.startswith(("-- ", "# "))]
+        assert comments
+        assert not foreign_words("\n".join(comments), "es")
+        assert [line for line in spoken.splitlines() if line not in comments] == [
+            line for line in script.splitlines() if not line.startswith(("-- ", "# "))
+        ]
 
 
 def test_step_of_a_list_is_translated_without_its_number() -> None:

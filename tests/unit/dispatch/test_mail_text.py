@@ -80,7 +80,9 @@ def test_operational_event_in_spanish_says_cause_what_waits_and_where(name: str)
     assert f"\nVer: https://cdc.example.com{place}\n" in mail.text
     if name == "endpoint.disabled":
         assert mail.subject.endswith(" (Shop): shop.example.com ha rechazado la conexión.")
-        assert "Sus entregas esperan: cdc endpoint enable ep_4f1d2c90ab37e856 las envía." in mail.text
+        assert "Entregas en espera: 37. cdc endpoint enable ep_4f1d2c90ab37e856 las envía." in mail.text
+    if name == "endpoint.failing":
+        assert "Entregas en espera: 37." in mail.text
 
 
 def test_a_record_in_spanish() -> None:
