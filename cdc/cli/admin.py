@@ -63,6 +63,6 @@ def actor() -> str:
     """Return the actor for the audit log: ``cli:`` and the system's name of this account."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container's account need not have a name
-        name = f"uid-{os.getuid()}"
+    except (KeyError, OSError, ImportError):  # a container's account need not have a name, nor one of a service
+        name = f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
     return "cli:" + "".join(character if character.isprintable() else "?" for character in name)[:100]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from cdc import __version__
+from cdc.cli.signals import release_hangup
 from cdc.language import VARIABLE, Messages, chosen, terminal_messages
 from cdc.model.errors import CdcError, printable, reportable_error
 
@@ -297,7 +297,7 @@ def cdc(
 ) -> None:
     """Signed webhooks from the row changes of a FacturaScripts database."""
     if context.invoked_subcommand != "run":  # which takes it when it can reload
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        release_hangup()
     if os.environ.get("NO_COLOR"):
         context.color = False
     session.config_path = config_path

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ import click
 
 from cdc.cli.app import CommandSession
 from cdc.cli.output import say
+from cdc.cli.signals import ENDING, HANGUP, handle
 from cdc.config import DEFAULT_FILE, Config, SourceConfig, load_config
 from cdc.logs import configure_logs
 from cdc.model.errors import CdcError, ConfigError
@@ -81,7 +83,8 @@ def of_each(sources: Sequence[SourceConfig], work: Callable[[SourceConfig], T]) 
 try:
     import uvloop
 except ImportError:  # not made for every platform and interpreter
-    LOOP_FACTORY: Callable[[], asyncio.AbstractEventLoop] | None = None
+    # psycopg does not work on the loop that Windows has by default
+    LOOP_FACTORY: Callable[[], asyncio.AbstractEventLoop] | None = asyncio.SelectorEventLoop
 else:
     LOOP_FACTORY = uvloop.new_event_loop
 
@@ -93,13 +96,13 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def set_on_signal(stop: asyncio.Event) -> None:
     """SIGTERM and Ctrl-C set ``stop``, for as long as the running loop lives."""
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for each in ENDING:
+        handle(each, stop.set)
 
 
 async def until_terminated(coroutine: Coroutine[Any, Any, T]) -> T | None:
     """SIGTERM, and the terminal's end, cancel it as Ctrl-C does, so that it cleans up; None then."""
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(coroutine)
+    task = asyncio.ensure_future(coroutine)
     signals: list[signal.Signals] = []
 
     def on_signal(received: signal.Signals) -> None:
@@ -107,9 +110,9 @@ async def until_terminated(coroutine: Coroutine[Any, Any, T]) -> T | None:
             task.cancel()
         signals.append(received)
 
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(each, on_signal, each)
+    for each in (signal.SIGTERM, HANGUP):
+        if each is not None and signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
+            handle(each, partial(on_signal, each))
     try:
         return await task
     except asyncio.CancelledError:

@@ -9,15 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import click
 
 from cdc.cli.app import CommandSession, translate
 from cdc.cli.output import Styled, agreed, fitting, say
+from cdc.files import CLOSED_IN_CHILDREN
 from cdc.model.errors import CdcError, UsageError, printable
 
 T = TypeVar("T")
+#: Windows has no such flag of `os.open`.
+_NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 
 
 @dataclass(slots=True)
@@ -151,9 +154,9 @@ class SetupAnswers:
         if self.path is None:
             return
         try:
-            opened = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            opened = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | _NO_LINK | CLOSED_IN_CHILDREN, 0o600)
             with os.fdopen(opened, "w", encoding="utf-8") as file:
-                os.fchmod(opened, 0o600)
+                self.path.chmod(0o600)
                 json.dump(self.given, file)
         except OSError as error:
             say(f"Answers are not kept: {self.path} cannot be written: {error.strerror}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import re
 import shutil
 import signal
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import structlog
@@ -21,15 +20,33 @@ import structlog
 from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.environment import configuration, opened_outbox, quiet_configuration, run_async, select_sources
 from cdc.cli.output import coloured, json_option, print_json, print_table, say
+from cdc.cli.signals import ENDING, HANGUP, end_by, handle, hold_hangup, release_hangup, unhandle
 from cdc.config import Config
 from cdc.logs import configure_logs, say_after, written_aside
+from cdc.model.clock import SystemClock
 from cdc.model.errors import UsageError
 from cdc.model.worker import ProcessRole, WorkerStore, WorkerView
 from cdc.runtime import consumer
 from cdc.runtime.components import Reload
+from cdc.runtime.one_round import Round
 from cdc.runtime.process import RELOADS_SINCE, raise_limit, stand_back
 
 log = structlog.get_logger(__name__)
+
+
+class TimeLimit(click.ParamType[float]):
+    """A number of seconds or minutes: ``50s``, ``2m``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([1-9]\d{0,4})(s|m)?", value)
+        if found is None:
+            self.fail(f"{value!r} is no time such as 50s or 2m.", param, ctx)
+        return int(found[1]) * (60.0 if found[2] == "m" else 1.0)
 
 
 @click.command()
@@ -40,8 +57,18 @@ log = structlog.get_logger(__name__)
     show_default=False,
     help="What this process does: capture changes, dispatch webhooks, serve the page and the API (web), or all [all].",
 )
+@click.option("--once", is_flag=True, help="Read and send what waits, then end: for cron, where no process may stay.")
+@click.option(
+    "--for",
+    "limit",
+    type=TimeLimit(),
+    metavar="TIME",
+    default=50.0,
+    show_default=False,
+    help="The longest that --once works [50s].",
+)
 @pass_session
-def run(session: CommandSession, role: ProcessRole) -> None:
+def run(session: CommandSession, role: ProcessRole, once: bool, limit: float) -> None:
     """Run the consumer: capture changes and send webhooks.
 
     With an outbox in PostgreSQL any number of processes share the sources and the deliveries.  Of several processes on
@@ -50,8 +77,15 @@ def run(session: CommandSession, role: ProcessRole) -> None:
 
     SIGTERM or Ctrl-C finishes the requests in flight and stops; a second signal stops at once.  SIGHUP reloads the
     configuration: unchanged parts keep running, and an invalid file is refused.  Logs go to standard error.
+
+    --once serves no page, and ends at once where another process works on the same SQLite outbox.
     """
     config = configuration(session)
+    ends = Round(limit, SystemClock()) if once else None
+    if ends is not None:
+        if role is not ProcessRole.ALL:
+            raise UsageError("--once captures and sends: it has no --role.", "cdc run --once")
+        config = config.model_copy(update={"web": config.web.model_copy(update={"listen": ""})})
     with written_aside(sys.stderr) as stream:
 
         def log_as(config: Config) -> None:
@@ -63,31 +97,31 @@ def run(session: CommandSession, role: ProcessRole) -> None:
         if role.captures:
             select_sources(config, ())
         reload = Reload(asyncio.Event(), lambda: configuration(session), log_as)
-        run_async(_until_signal(config, role, reload, partial(say_after, stream)))
+        run_async(_until_signal(config, role, reload, partial(say_after, stream), ends))
 
 
-async def _until_signal(config: Config, role: ProcessRole, reload: Reload, say: Callable[[str], None]) -> None:
+async def _until_signal(
+    config: Config, role: ProcessRole, reload: Reload, say: Callable[[str], None], once: Round | None
+) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
 
     def on_signal(received: signal.Signals) -> None:
         if stop.is_set():
-            signal.signal(received, signal.SIG_DFL)
-            os.kill(os.getpid(), received)
+            end_by(received)
         stop.set()  # before logging, which may fail
         log.info("signal received", signal=received.name)
 
-    for each in signals:
-        loop.add_signal_handler(each, on_signal, each)
-    loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    for each in ENDING:
+        handle(each, partial(on_signal, each))
+    if HANGUP is not None:
+        handle(HANGUP, reload.asked.set)
+    release_hangup()
     try:
-        await consumer.run(config, stop, role, say=say, reload=reload)
+        await consumer.run(config, stop, role, say=say, reload=reload, once=once)
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-        for each in (*signals, signal.SIGHUP):
-            loop.remove_signal_handler(each)
+        hold_hangup()
+        for each in (*ENDING, *([HANGUP] if HANGUP is not None else ())):
+            unhandle(each)
 
 
 def program_words() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, s
 from cdc.cli.output import confirm, echo, fitting, json_option, print_fields, print_json, print_script, say, yes_option
 from cdc.cli.run import program_words, systemd_here
 from cdc.config import Config, load_config
+from cdc.files import is_root
 from cdc.logs import readable_line
 from cdc.model.errors import CdcError, UsageError
 from cdc.model.finding import Severity
@@ -249,7 +250,7 @@ def _do(
         say(fitting(f"{number:3}. {step.title}", "     ", err=True))
     if dry_run:
         return
-    if os.geteuid() != 0:
+    if not is_root():
         raise _for_root(session, command, "Only root changes services.")
     confirm("Do it?", yes=yes)
     for number, step in enumerate(steps, start=1):

@@ -36,6 +36,7 @@ from cdc.config.write import (
     write_passwords,
 )
 from cdc.dispatch.address import check_spelling, check_url, refusal
+from cdc.files import is_root
 from cdc.model.endpoint import Endpoint
 from cdc.model.errors import CdcError, ConfigError, OutboxMissing, SourceUnavailable, UsageError
 from cdc.model.finding import named
@@ -544,7 +545,7 @@ def _offer_service(guide: Guide, config: Config, unit: Path | None, *, wanted: b
             ) from error
         say("The head of that file says what starts it.")
         return
-    root = os.geteuid() == 0
+    root = is_root()
     asked = guide.asking and root and Path("/run/systemd/system").is_dir()
     if wanted or (asked and guide.agreed("Install it as a service, which starts with the machine?")):
         guide.run("service", "install", *(["--yes"] if guide.yes else []))

@@ -209,8 +209,11 @@ def _has_unread(protocol: ResponseHandler) -> bool:
     if protocol not in _USED:
         return False
     assert protocol.transport is not None, "just checked"
+    number = protocol.transport.get_extra_info("socket").fileno()
+    if not hasattr(select, "poll"):  # Windows, where `select` takes sockets of any number
+        return bool(select.select([number], [], [], 0)[0])
     arrived = select.poll()
-    arrived.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    arrived.register(number, select.POLLIN)
     return bool(arrived.poll(0))
 
 

@@ -162,6 +162,11 @@ class Dispatcher:
             self._wake.set()
         self._start_all(group)
 
+    @property
+    def at_rest(self) -> bool:
+        """Return whether nothing is in flight, unrecorded, or known to be due."""
+        return self._at_rest.is_set() and not self._scheduler.in_flight and not self._recorder.unrecorded
+
     def reload_endpoints(self) -> None:
         """One of them was changed: do not wait for the next time that this is asked for."""
         self._endpoints_stale = True

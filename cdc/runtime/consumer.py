@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cdc.dispatch.dispatcher import Dispatcher, DispatchSettings
     from cdc.dispatch.sender import Sender
     from cdc.relay import Relay
+    from cdc.runtime.one_round import Round
     from cdc.web.monitor import Monitor, Reported, WatchedSource
 
 
@@ -85,6 +86,11 @@ class Wake:
     def __call__(self) -> None:
         if self.dispatcher is not None:
             self.dispatcher.notify()
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether the dispatcher runs here and has nothing to send."""
+        return self.dispatcher is not None and self.dispatcher.at_rest
 
     def endpoint_disabled(self) -> None:
         """Read the endpoints again, so that an enabling is noticed, however soon it follows."""
@@ -157,7 +163,7 @@ class ConsumerParts:
     sharing: Sharing = field(init=False)
     components: Components = field(init=False)
     _relays: dict[str, tuple[object, Relay]] = field(default_factory=dict)
-    _wake: Wake = field(default_factory=Wake)
+    wake: Wake = field(default_factory=Wake)
     _watch: tuple[Monitor, Config] | None = None
     _placement: Placement | None = None
     _backfilled: BackfilledSources | None = None
@@ -221,9 +227,9 @@ class ConsumerParts:
             from cdc.backfilling import BackfilledSources
 
             self._backfilled = BackfilledSources(self.store, SystemClock())
-        stored = self._wake.wake_and_yield
+        stored = self.wake.wake_and_yield
         relay = relay_of(source, self.store, stored, self.observer, share, backfilled=self._backfilled)
-        relay.hand_over = self._wake.hand_over
+        relay.hand_over = self.wake.hand_over
         return key, relay
 
     def _lags(self) -> dict[str, float]:
@@ -279,7 +285,7 @@ class ConsumerParts:
 
         if self._auto_disable is None:
             failures, clock = Failures(), SystemClock()
-            watch = AutoDisable(self.store, failures, clock, self._wake, self._wake.endpoint_disabled)
+            watch = AutoDisable(self.store, failures, clock, self.wake, self.wake.endpoint_disabled)
             self._auto_disable = failures, watch
         failures, watch = self._auto_disable
         dispatcher = Dispatcher(
@@ -289,11 +295,11 @@ class ConsumerParts:
             _settings(config),
             observer=Several(self.observer, failures),
             labels=self._label,
-            former=self._wake.dispatcher,
+            former=self.wake.dispatcher,
         )
         self.observer.held({})  # by the former dispatcher
-        self._wake.dispatcher = dispatcher
-        self.store.on_write(self._wake)
+        self.wake.dispatcher = dispatcher
+        self.store.on_write(self.wake)
 
         async def stopping() -> None:
             await stop.wait()
@@ -327,7 +333,7 @@ class ConsumerParts:
         from cdc.dispatch.auto_disable import FilterGuard
         from cdc.model.selection import EXCEEDED, FAILED
 
-        await FilterGuard(self.store, EXCEEDED, FAILED, SystemClock(), self._wake.endpoint_disabled).run(stop)
+        await FilterGuard(self.store, EXCEEDED, FAILED, SystemClock(), self.wake.endpoint_disabled).run(stop)
 
     # -- what watches -----------------------------------------------------------------------------------------------
 
@@ -348,7 +354,7 @@ class ConsumerParts:
         free = partial(free_space, config)
         monitor = Monitor(self.store, watched, self.reported, clock, reads, elsewhere=page_only, free=free)
         self._watch = monitor, config
-        alarm = Alarm(monitor, bounds, self.store, clock, self._wake)
+        alarm = Alarm(monitor, bounds, self.store, clock, self.wake)
         duties: dict[str, Work] = {
             "monitor": monitor.run,
             "alarm": alarm.run,
@@ -373,7 +379,7 @@ class ConsumerParts:
             clock=SystemClock(),
             stop=stop,
             say=self.say,
-            due=self._wake,
+            due=self.wake,
             pages=self.pages,
         )
 
@@ -481,11 +487,12 @@ async def run(
     role: ProcessRole = ProcessRole.ALL,
     say: Say = print,
     reload: Reload | None = None,
+    once: Round | None = None,
 ) -> None:
     """Do the work of a role until ``stop`` is set, then end within ten seconds.
 
     ``say``: prints for the person who started the process, not for the log.  ``reload``: returns another configuration
-    when it is asked for; None: never."""
+    when it is asked for; None: never.  ``once``: sets ``stop`` when all is read and sent."""
     from cdc.web.monitor import Reported
 
     if not config.source and role.captures:
@@ -501,8 +508,10 @@ async def run(
         if pages is None:
             return
         async with observing(config, reported) as observer:
-            parts = ConsumerParts(store, reported, observer, role, say, supervisor, pages)
-            await _RunningConsumer(parts, supervisor, stop, reload).run(config)
+            seen = observer if once is None else Several(observer, once)
+            parts = ConsumerParts(store, reported, seen, role, say, supervisor, pages)
+            watch = None if once is None else partial(once.watch, config.source, store, reported, parts.wake)
+            await _RunningConsumer(parts, supervisor, stop, reload, watch).run(config)
     except OutboxLost as lost:
         raise await save_lost(store, lost) from lost
     finally:
@@ -555,9 +564,10 @@ class _RunningConsumer:
     supervisor: Supervisor
     stop: asyncio.Event
     reload: Reload | None
+    once: Work | None = None
 
     async def run(self, config: Config) -> None:
-        """Run until ``stop``."""
+        """Run until ``stop``, which ``once`` sets."""
         parts = self.parts.parts(config)
         try:
             async with asyncio.TaskGroup() as group:
@@ -565,6 +575,8 @@ class _RunningConsumer:
                 group.create_task(self._end(running))
                 watch = partial(watch_outbox, self.parts.store, SystemClock())
                 group.create_task(end_in_time("outbox", watch, self.stop))
+                if self.once is not None:
+                    group.create_task(end_in_time("round", self.once, self.stop))
                 await running.become(parts)
                 settled()
                 self.supervisor.ready(self.parts.status(SystemClock().now()))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import re
 import shlex
 import stat
@@ -26,6 +25,7 @@ from cdc.capture.moving import captured, log_part
 from cdc.config import Config, SourceConfig
 from cdc.config.rules import catalogue
 from cdc.config.section import OutboxConfig
+from cdc.files import is_root
 from cdc.model.change import Position, ReaderStore, check_present
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo, Engine
@@ -304,7 +304,9 @@ class _SecretFile(NamedTuple):
 
 def file_findings(config: Config) -> list[Finding]:
     """Return a warning for each file that another account can read or change.  Asked before the outbox is opened, which
-    takes its files from everyone but their owner."""
+    takes its files from everyone but their owner.  None on Windows, where files have access lists."""
+    if not hasattr(os, "geteuid"):
+        return []
     files = [each for each in _files(config) if each.path.exists()]
     findings = [finding for each in files for finding in _findings(each, _trusted(config))]
     for folder in dict.fromkeys(each.path.resolve().parent for each in files):
@@ -374,12 +376,14 @@ def _trusted(config: Config) -> set[int]:
     """Return root, this account, and for root the account that owns the outbox, under which the consumer runs."""
     trusted = {0, os.geteuid()}
     outbox = config.outbox.path
-    if os.geteuid() == 0 and outbox is not None and outbox.exists():
+    if is_root() and outbox is not None and outbox.exists():
         trusted.add(outbox.stat().st_uid)
     return trusted
 
 
 def _account(number: int) -> str:
+    import pwd
+
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:  # an account need not have a name

@@ -8,7 +8,6 @@ second installation is an upgrade, and an interrupted one continues."""
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 import shutil
 import stat
@@ -84,6 +83,8 @@ class ServiceAccount(NamedTuple):
 
     @staticmethod
     def named(name: str) -> ServiceAccount:
+        import pwd
+
         try:
             entry = pwd.getpwnam(name)
         except KeyError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,9 @@ def stand_back(nice: int) -> None:
     To be called before threads begin: on Linux each has a priority of its own, and takes over that of its maker.
     Sandboxes may refuse it (systemd's ``SystemCallFilter=~@resources``): then it is said, and nothing else.
     """
+    if not hasattr(os, "nice"):
+        log.debug("priority kept", nice=nice, reason="the system has no such priorities")
+        return
     further = nice - os.getpriority(os.PRIO_PROCESS, 0)
     if further <= 0:
         return
@@ -48,12 +50,26 @@ def raise_limit(most: int = MOST) -> None:
     take more by itself.  Sandboxes may refuse even the question (systemd's ``SystemCallFilter=~@resources``): the unit
     sets the limit there."""
     try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    try:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = most if hard == resource.RLIM_INFINITY else min(hard, most)
         if soft != resource.RLIM_INFINITY and soft < limit:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     except (OSError, ValueError) as error:
         log.debug("limit of open files kept", reason=str(error))
+
+
+def peak_memory_mb() -> int | None:
+    """Return the most memory that this process has had resident; None where the system does not say it as Linux does.
+    (`resource` counts that of the process which started this one, too.)"""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
 
 
 _SOCKET, _WATCHDOG, _WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
@@ -94,7 +110,7 @@ class Supervisor:
         self._notify("WATCHDOG=1", f"STATUS={status}")
 
     def _notify(self, *lines: str) -> None:
-        if not self._address:
+        if not self._address:  # as everywhere without systemd
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:

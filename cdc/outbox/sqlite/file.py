@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from cdc.files import replace_durably
+from cdc.files import CLOSED_IN_CHILDREN, is_root, replace_durably
 from cdc.model.errors import OutboxError, UsageError
 from cdc.outbox.database import Migration, Row, migrations, sqlite_statements
 from cdc.outbox.sqlite.database import CODEC, SqliteDatabase, SqliteThread, errors_of, primary_code, sentence
@@ -25,7 +25,7 @@ from cdc.outbox.sqlite.rows import converted, stored
 from cdc.outbox.transfer import BATCH, COLUMNS, TransferPart
 
 _APPLICATION_ID: Final = 0x66634364  # "fcCd"
-_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | CLOSED_IN_CHILDREN
 
 
 def migrate_sqlite(connection: sqlite3.Connection, path: Path, steps: Sequence[Migration] | None = None) -> None:
@@ -161,7 +161,7 @@ def keep_private(path: Path) -> None:
         if not path.exists():
             place = path.resolve()
             with suppress(FileExistsError), os.fdopen(os.open(place, _NEW, 0o600)) as made:
-                if os.geteuid() == 0:
+                if is_root():
                     owner = place.parent.stat()
                     os.fchown(made.fileno(), owner.st_uid, owner.st_gid)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:

@@ -109,7 +109,7 @@ class Consumer:
         clock, observer = ProcessClock(), Watching(self.history)
         parts = ConsumerParts(self.outbox, Reported(clock), observer, ProcessRole.ALL, print, Supervisor())
         source = JournalSource(SOURCE, self.session, _repair, self.limits, clock)
-        wake = parts._wake
+        wake = parts.wake
         relay = Relay(source, _MAPPER, self.outbox, clock, wake.wake_and_yield, observer, hand_over=wake.hand_over)
         components = Components(clock, observer)
 

@@ -373,7 +373,7 @@ def test_run_stops_on_sigterm(folder: Path) -> None:
 def test_a_second_signal_ends_the_consumer_at_once(folder: Path) -> None:
     code = (
         "import asyncio\nfrom cdc.runtime import consumer\nfrom cdc.cli.app import cdc\n"
-        "async def run(config, stop, role, *, say, reload):\n"
+        "async def run(config, stop, role, *, say, reload, once):\n"
         "    print('ready', flush=True)\n"
         "    await stop.wait()\n"
         "    print('finishing', flush=True)\n"

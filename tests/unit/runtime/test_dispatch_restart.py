@@ -91,12 +91,12 @@ async def test_open_breaker_stays_open_when_dispatch_fails_and_starts_again() ->
     running = asyncio.create_task(parts.components.keep(DISPATCH, dispatch, stop))
     try:
         await store_events(store, [event(number) for number in range(1, 41)], SystemClock().now())
-        parts._wake()
+        parts.wake()
         await observer.until(failures=0)
         sent = receiver.sent
         assert LEAST_RESULTS <= sent < 40
         store.defect, observer.held_now = True, {}
-        parts._wake()
+        parts.wake()
         await observer.until(failures=1)
         assert receiver.sent <= sent + 1, "a probe at most"
     finally:
