@@ -14,6 +14,7 @@ from contextlib import ExitStack
 
 import pytest
 import structlog
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 
 from cdc.cli.environment import LOOP_FACTORY
@@ -161,6 +162,13 @@ def _log_plainly() -> None:
     structlog.reset_defaults()
     process = structlog.processors
     structlog.configure([process.add_log_level, process.format_exc_info, process.KeyValueRenderer(["level", "event"])])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_application_is_held() -> Iterator[None]:
+    """aiohttp caches the handlers of a thousand routes, and with them the applications and outboxes of tests."""
+    yield
+    web_app._cached_build_middleware.cache_clear()
 
 
 @pytest.fixture(autouse=True)
