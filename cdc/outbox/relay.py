@@ -3,12 +3,12 @@ progress of backfills and changes in quarantine, which are read and ended here t
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -22,7 +22,7 @@ from cdc.outbox.audit import record
 from cdc.outbox.base import Fence, HandOver, Stored
 from cdc.outbox.database import Database, Ledger, Row
 from cdc.outbox.dispatch import merge_keys
-from cdc.outbox.shared import delivery_id, no_backfill, ordering_key, position_moved
+from cdc.outbox.shared import SubscriberIndex, delivery_id, no_backfill, ordering_key, position_moved
 
 #: The owner of the states that note the readers' sessions; the name of no source.
 READERS: Final = "reading sessions"
@@ -104,15 +104,20 @@ async def store(db: Database, *requests: StoreRequest) -> list[Stored | Position
 
 async def advance(db: Database, positions: Mapping[str, tuple[Position, Fence | None]]) -> set[str]:
     """Set positions of sources, as far as their fences hold.  Return the sources whose position it is now."""
+    if not positions:
+        return set()
+    return {source for (source,) in await db.rows_each("set_position", position_columns(positions))}
+
+
+def position_columns(positions: Mapping[str, tuple[Position, Fence | None]]) -> dict[str, Sequence[object]]:
     fences = [fence or Fence(None) for _, fence in positions.values()]
-    columns: dict[str, Sequence[object]] = {
+    return {
         "source": list(positions),
         "position": [reached for reached, _ in positions.values()],
         "fenced": [fence is not None for _, fence in positions.values()],
         "expected": [fence.position for fence in fences],
         "epoch": [fence.epoch for fence in fences],
     }
-    return {source for (source,) in await db.rows_each("set_position", columns)} if positions else set()
 
 
 async def announce(db: Database, events: Sequence[Written], now: datetime) -> Stored:
@@ -121,62 +126,74 @@ async def announce(db: Database, events: Sequence[Written], now: datetime) -> St
     return stored
 
 
+class StoreBatch:
+    """The events of several requests, to be stored together."""
+
+    def __init__(self, requests: Sequence[StoreRequest]) -> None:
+        self.events = [event for each in requests for event in each.events]
+        self.now = max(each.now for each in requests)
+        self._requests = requests
+        self._owners: dict[str, int] = {}  # of an event's id: the request
+        for number, each in enumerate(requests):
+            for event, _ in each.events:
+                self._owners.setdefault(event.id, number)
+
+    @property
+    def distinct(self) -> bool:
+        """Return whether no event is there twice."""
+        return len(self._owners) == len(self.events)
+
+    def leases(self, new: Mapping[int, Event], made: Iterable[_Made]) -> tuple[dict[str, list[int]], dict[str, Any]]:
+        """Return the columns and parameters of ``lease_new``: of each endpoint the first delivery that was made.
+        Several requests share the number that one may have leased."""
+        offers = {number: each.hand_over for number, each in enumerate(self._requests) if each.hand_over is not None}
+        room = {number: max(offer.most // len(offers), 1) for number, offer in offers.items()}
+        first = dict[int, int]()  # endpoint → sequence of its first event
+        for sequence, endpoint, _ in made if offers else ():
+            number = self._owners[new[sequence].id]
+            if endpoint not in first and room.get(number):
+                first[endpoint] = sequence
+                room[number] -= 1
+        full = {name for each in offers.values() for name in each.full}
+        return {"event": list(first.values()), "endpoint": list(first)}, {
+            "worker": next((each.worker for each in offers.values()), None),
+            "until": min((each.until for each in offers.values()), default=None),
+            "full": list(full),
+            "now": self.now,
+        }
+
+    def stored(
+        self, new: Mapping[int, Event], made: Iterable[_Made], leased: Iterable[Row], until: datetime
+    ) -> list[Stored]:
+        """Return the result of each request.  ``leased``: number, sequence and endpoint of deliveries."""
+        # of an id that is there twice the first
+        payloads = {event.id: payload for event, payload in reversed(self.events)} if leased else {}
+        handed = defaultdict[int, list[LeasedDelivery]](list)
+        for number, sequence, endpoint_id in leased:
+            event = new[sequence]
+            shown = event.id, event.name, event.record
+            handed[self._owners[event.id]].append(
+                LeasedDelivery(delivery_id(number), endpoint_id, *shown, 1, until, payloads[event.id], event.source)
+            )
+        stored = Counter(self._owners[event.id] for event in new.values())
+        deliveries = Counter(self._owners[new[sequence].id] for sequence, *_ in made)
+        return [
+            Stored(stored[number], deliveries[number], tuple(handed.get(number, ())))
+            for number in range(len(self._requests))
+        ]
+
+
 async def _add_events(db: Database, requests: Sequence[StoreRequest]) -> list[Stored]:
     """Store the events of requests in order, with their deliveries."""
-    owners: dict[str, int] = {}  # of an event's id: the request
-    for number, each in enumerate(requests):
-        for event, _ in each.events:
-            owners.setdefault(event.id, number)
-    now = max(each.now for each in requests)
-    events = [event for each in requests for event in each.events]
-    ledger = await db.ledger([event.id for event, _ in events])
-    new = await insert_events(db, events, ledger)
-    made = await insert_deliveries(db, new, ledger, now)
-    leased = await _lease_new(db, made, new, requests, owners, now) if made else ()
+    batch = StoreBatch(requests)
+    ledger = await db.ledger([event.id for event, _ in batch.events])
+    new = await insert_events(db, batch.events, ledger)
+    made = await insert_deliveries(db, new, ledger, batch.now)
+    columns, parameters = batch.leases(new, made)
+    leased = await db.rows_each("lease_new", columns, **parameters) if columns["event"] else []
     if len(made) > len(leased) and db.notifies:
         db.due()
-    stored = Counter(owners[event.id] for event in new.values())
-    deliveries = Counter(owners[new[sequence].id] for sequence, *_ in made)
-    return [
-        Stored(stored[number], deliveries[number], tuple(each for each in leased if owners[each.event_id] == number))
-        for number in range(len(requests))
-    ]
-
-
-async def _lease_new(
-    db: Database,
-    made: Iterable[_Made],
-    new: Mapping[int, Event],
-    requests: Sequence[StoreRequest],
-    owners: Mapping[str, int],
-    now: datetime,
-) -> Sequence[LeasedDelivery]:
-    """Lease deliveries that were made.  Several requests share the number that one may have leased."""
-    offers = {number: each.hand_over for number, each in enumerate(requests) if each.hand_over is not None}
-    if not offers:
-        return ()
-    room = {number: max(offer.most // len(offers), 1) for number, offer in offers.items()}
-    first = dict[int, int]()  # endpoint → sequence of its first event
-    for sequence, endpoint, _ in made:
-        number = owners[new[sequence].id]
-        if endpoint not in first and room.get(number):
-            first[endpoint] = sequence
-            room[number] -= 1
-    if not first:
-        return ()
-    until, full = min(each.until for each in offers.values()), {name for each in offers.values() for name in each.full}
-    columns = {"event": list(first.values()), "endpoint": list(first)}
-    parameters = {"worker": next(iter(offers.values())).worker, "until": until, "full": list(full), "now": now}
-    # of an id that is there twice the first
-    payloads = {event.id: payload for each in reversed(requests) for event, payload in reversed(each.events)}
-    leased = []
-    for number, sequence, endpoint_id in await db.rows_each("lease_new", columns, **parameters):
-        event = new[sequence]
-        shown = event.id, event.name, event.record
-        leased.append(
-            LeasedDelivery(delivery_id(number), endpoint_id, *shown, 1, until, payloads[event.id], event.source)
-        )
-    return tuple(leased)
+    return batch.stored(new, made, leased, parameters["until"])
 
 
 async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger) -> Mapping[int, Event]:
@@ -187,21 +204,23 @@ async def insert_events(db: Database, events: Sequence[Written], ledger: Ledger)
             new.setdefault(event.id, (event, payload))
     if not new:
         return {}
-    contents = db.box.contents
     numbered = dict(enumerate((event for event, _ in new.values()), ledger.last_event + 1))
-    columns: dict[str, Sequence[object]] = {
-        "sequence": list(numbered),
-        "id": list(new),
-        "name": [event.name for event in numbered.values()],
-        "source": [event.source for event in numbered.values()],
-        "record": [event.record for event in numbered.values()],
-        "time": [event.time for event in numbered.values()],
-        "payload": [contents.seal(payload) if contents.sealing else payload for _, payload in new.values()],
-        "label_code": [None if contents.sealing else event.labels[0] or None for event in numbered.values()],
-        "label_name": [None if contents.sealing else event.labels[1] or None for event in numbered.values()],
-    }
-    await db.write_each("insert_event", columns)
+    await db.write_each("insert_event", {"sequence": list(numbered), **event_columns(db, list(new.values()))})
     return numbered
+
+
+def event_columns(db: Database, events: Sequence[Written]) -> dict[str, Sequence[object]]:
+    contents = db.box.contents
+    return {
+        "id": [event.id for event, _ in events],
+        "name": [event.name for event, _ in events],
+        "source": [event.source for event, _ in events],
+        "record": [event.record for event, _ in events],
+        "time": [event.time for event, _ in events],
+        "payload": [contents.seal(payload) if contents.sealing else payload for _, payload in events],
+        "label_code": [None if contents.sealing else event.labels[0] or None for event, _ in events],
+        "label_name": [None if contents.sealing else event.labels[1] or None for event, _ in events],
+    }
 
 
 async def insert_deliveries(
@@ -211,20 +230,26 @@ async def insert_deliveries(
     for event in events.values():
         if event.renamed_from is not None:
             await merge_keys(db, event.source, event.renamed_from, event.record)
+    made = await deliveries_of(db, events, ledger.subscribers)
+    if made:
+        columns = dict(zip(("event", "endpoint", "lane"), map(list, zip(*made, strict=True)), strict=True))
+        await db.write_each("insert_delivery", columns, last=ledger.last_delivery, now=now)
+    return made
+
+
+async def deliveries_of(db: Database, events: Mapping[int, Event], subscribers: SubscriberIndex) -> list[_Made]:
+    """Return the deliveries of events to the subscribers that want them."""
     made: list[_Made] = []
     turn = monotonic()
     for sequence, event in events.items():
         made += [
             (sequence, subscriber.number, ordering_key(subscriber.order, event.source, event.record, event.id))
-            for subscriber in ledger.subscribers.of(event)
+            for subscriber in subscribers.of(event)
             if subscriber.holds(event)
         ]
         if monotonic() - turn > _TURN:
             await db.give_way()
             turn = monotonic()
-    if made:
-        columns = dict(zip(("event", "endpoint", "lane"), map(list, zip(*made, strict=True)), strict=True))
-        await db.write_each("insert_delivery", columns, last=ledger.last_delivery, now=now)
     return made
 
 

@@ -311,6 +311,11 @@ class SubscriberCache:
         self._version: int | None = None
         self._index = SubscriberIndex(())
 
+    @property
+    def latest(self) -> tuple[int | None, SubscriberIndex]:
+        """Return the version that was seen last, None where it is unknown, and its index."""
+        return self._version, self._index
+
     async def at(self, version: int | None, read: Callable[[], Awaitable[Sequence[Subscriber]]]) -> SubscriberIndex:
         """Return the index of this version, which was read before ``read`` reads the subscribers.  None: unknown."""
         if version is None or version != self._version:

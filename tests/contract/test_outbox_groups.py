@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cdc.model.errors import OutboxError, OutboxUnavailable, PositionMoved
 from cdc.model.event import Event
 from cdc.outbox.base import Fence, HandOver, Stored
 from cdc.outbox.relay import StoreRequest
-from cdc.outbox.store import OutboxStore, StoreQueue, Via
+from cdc.outbox.store import OutboxStore, StoreQueue
 from support.outboxes import NOW, at, endpoint, event, event_ids, lease, states_of, stored_together
 from support.waiting import HANG_SECONDS
 
@@ -75,7 +76,7 @@ async def test_fence_of_one_holds_back_no_other(outbox: OutboxStore) -> None:
 
 async def test_poisonous_event_is_alone_in_failing(outbox: OutboxStore) -> None:
     await outbox.add_endpoint(endpoint())
-    poison: Any = event(2)._replace(name=None)
+    poison: Any = event(2)._replace(id=None)
     results, transactions = await stored_together(
         outbox, put(outbox, "a", event(1)), put(outbox, "b", poison), put(outbox, "c", event(3))
     )
@@ -101,14 +102,13 @@ async def test_what_was_handed_to_a_relay_that_ended_is_sent(outbox: OutboxStore
     """Its lease would have to expire first."""
     await outbox.add_endpoint(endpoint())
     sent, begun, free = list[str](), asyncio.Event(), asyncio.Event()
-    runs = outbox.runs
 
-    async def run(work: Any, *requests: StoreRequest) -> Any:
+    async def run(requests: Sequence[StoreRequest]) -> Any:
         begun.set()
         await free.wait()
-        return await runs[Via.STORE](work, *requests)
+        return await outbox._store(requests)
 
-    outbox.runs = {**runs, Via.STORE: run}
+    outbox._stores = StoreQueue(run)
     first = asyncio.create_task(put(outbox, "a"))
     offer = HandOver("w", at(60), (), 8, lambda leased: sent.extend(event_ids(list(leased))))
     ended = asyncio.create_task(put(outbox, "b", event(1), hand_over=offer))

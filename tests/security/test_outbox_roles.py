@@ -66,6 +66,7 @@ ALLOWED: dict[str, tuple[str, str, str]] = {
 }
 #: Function → who may call it.
 CALLED: dict[str, set[ProcessRole]] = {
+    "store": {ProcessRole.CAPTURE},
     "disable_endpoint": {ProcessRole.DISPATCH, ProcessRole.WEB},
     "disable_failing": {ProcessRole.DISPATCH},
     "disable_filtered": set(ROLES),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from cdc.model.change import Position
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, LeasedDelivery, Outcome
 from cdc.model.endpoint import Endpoint, Order
+from cdc.model.errors import PositionMoved
 from cdc.model.event import Event
 from cdc.outbox.base import Stored
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.relay import StoreRequest
-from cdc.outbox.store import OutboxStore, Via
+from cdc.outbox.store import OutboxStore, StoreQueue
 
 #: So many open outboxes of one database, each as a process of its own has it.
 Processes = Callable[[int], Awaitable[list[PostgresOutbox]]]
@@ -33,22 +33,22 @@ async def stored_together(
     outbox: OutboxStore, *stores: Coroutine[Any, Any, Stored]
 ) -> tuple[list[Stored | BaseException], list[list[str]]]:
     """Begin stores while another one is under way.  Return their results, and the sources of each transaction."""
-    sources, runs, free = list[list[str]](), outbox.runs, asyncio.Event()
+    sources, queue, free = list[list[str]](), outbox._stores, asyncio.Event()
 
-    async def run(via: Via, work: Any, *requests: StoreRequest) -> Any:
+    async def run(requests: Sequence[StoreRequest]) -> Sequence[Stored | PositionMoved]:
         sources.append([each.source for each in requests])
         if len(sources) == 1:
             await free.wait()
-        return await runs[via](work, *requests)
+        return await outbox._store(requests)
 
-    outbox.runs = {**runs, Via.STORE: partial(run, Via.STORE), Via.CHANGE: partial(run, Via.CHANGE)}
+    outbox._stores = StoreQueue(run)
     first = asyncio.create_task(outbox.store("first", Position("1"), [], {}, NOW))
     others = [asyncio.create_task(each) for each in stores]
     await asyncio.sleep(0)  # each waits for the first
     free.set()
     results = await asyncio.gather(*others, return_exceptions=True)
     await first
-    outbox.runs = runs
+    outbox._stores = queue
     return results, sources[1:]
 
 

@@ -30,11 +30,11 @@ from cdc import __version__
 from cdc.model.clock import Backoff
 from cdc.model.connection import ConnectionInfo
 from cdc.model.delivery import AdmissionRequest, Admitted, EndpointHold, Outcome
-from cdc.model.errors import NotFound, OutboxError, OutboxLost
+from cdc.model.errors import NotFound, OutboxError, OutboxLost, PositionMoved
 from cdc.model.event import Event
 from cdc.model.worker import Census, SourceLease, WorkerView
 from cdc.outbox import endpoints, upkeep
-from cdc.outbox.base import Replication
+from cdc.outbox.base import Replication, Stored
 from cdc.outbox.postgres import dispatch
 from cdc.outbox.postgres.database import (
     CALL_SECONDS,
@@ -48,6 +48,8 @@ from cdc.outbox.postgres.database import (
     sentence,
 )
 from cdc.outbox.postgres.schema import is_installed, migrate_postgres, secret_rights
+from cdc.outbox.postgres.store import plain, store_plain
+from cdc.outbox.relay import StoreRequest
 from cdc.outbox.secret_box import PLAIN, SecretBox
 from cdc.outbox.shared import reader_lock, refusal_lock
 from cdc.outbox.store import OutboxStore, StoreQueue, Via, method
@@ -351,6 +353,10 @@ class PostgresOutbox(OutboxStore):
 
     refusals = method(Via.OWN, _refusal_text)
     change_refusals = method(Via.OWN, _change_refusals)
+
+    async def _store(self, requests: Sequence[StoreRequest]) -> Sequence[Stored | PositionMoved]:
+        stored = await self._durable.read(store_plain, requests) if plain(requests) else None
+        return await super()._store(requests) if stored is None else stored
 
     # -- dispatch: a crash of the server may undo the newest leases, so that something is sent once more ------------
 

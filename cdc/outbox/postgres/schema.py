@@ -43,6 +43,7 @@ RIGHTS: Final[Mapping[ProcessRole, Mapping[str, str]]] = {
         "backfill": "SELECT, UPDATE (state, row_count, place, finished_at, error)",
         "quarantine": "INSERT, SELECT (id, source)",
         "resealing": "SELECT",
+        "store": "EXECUTE",
         "disable_filtered": "EXECUTE",
         "note_filter": "EXECUTE",
     },

@@ -86,3 +86,16 @@ WHERE EXISTS (
     WHERE its.source = stored.source AND (NOT its.fenced OR its.expected = stored.position)
 )
 RETURNING source
+
+-- name: store
+-- All of this in one round trip, for sources that have nothing else to store (026_store.sql): :version is that of the
+-- endpoints by which the deliveries were found, :token that of this process in notices.
+SELECT * FROM cdc_outbox.store(
+    :now::timestamptz, :token::text, :version::bigint,
+    :source::text[], :position::text[], :fenced::boolean[], :expected::text[], :epoch::bigint[],
+    :state_source::text[], :state_name::text[], :state_value::text[],
+    :id::text[], :name::text[], :event_source::text[], :record::text[], :time::timestamptz[],
+    :payload::bytea[], :label_code::text[], :label_name::text[],
+    :event::bigint[], :endpoint::bigint[], :lane::bigint[],
+    :leased_event::bigint[], :leased_endpoint::bigint[], :worker::text, :until::timestamptz, :full::text[]
+)

@@ -7,19 +7,22 @@ import itertools
 import random
 import time
 from datetime import timedelta
+from typing import Any
 
+import psycopg
 import pytest
 
 from cdc.admin.base import Writes
+from cdc.database.postgres_connection import conninfo
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import DeliveryState, LeasedDelivery, Outcome
 from cdc.model.endpoint import EndpointChange, Order
 from cdc.model.errors import OutboxUnavailable, PositionMoved
 from cdc.model.event import OPERATIONS, Event
-from cdc.outbox import relay
 from cdc.outbox.base import Fence, HandOver, Stored
 from cdc.outbox.postgres import dispatch
+from cdc.outbox.postgres import outbox as postgres_outbox
 from cdc.outbox.postgres.database import PostgresDatabase
 from cdc.outbox.postgres.outbox import PostgresOutbox
 from support.database import Database
@@ -110,13 +113,17 @@ async def test_order_holds_whatever_happens_at_the_same_time(seed: int, processe
     assert sum(sum(states.values()) for states in counts.values()) == len(views)
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["function", "statements"])
 async def test_store_and_finish_wait_for_each_other_only_where_they_share_a_record(
-    processes: Processes, postgres_outbox_db: Database, monkeypatch: pytest.MonkeyPatch
+    processes: Processes, postgres_outbox_db: Database, monkeypatch: pytest.MonkeyPatch, *, whole: bool
 ) -> None:
     """Each is held open in its transaction, beside the other one."""
     one, two = await processes(2)
     await one.add_endpoint(endpoint())
     await one.store("main", Position("1"), [event(1, "r:1"), event(2, "r:2")], {}, NOW)
+    if not whole:
+        monkeypatch.setattr(postgres_outbox, "plain", lambda _: False)
+    postgres_outbox_db.execute(HOLD)
     first, second = await lease(two, limit=2)
     reached, go_on = asyncio.Event(), asyncio.Event()
 
@@ -126,21 +133,19 @@ async def test_store_and_finish_wait_for_each_other_only_where_they_share_a_reco
             await go_on.wait()
 
     async with asyncio.timeout(HANG_SECONDS):
-        with monkeypatch.context() as patched:
-            patched.setattr(relay, "set_states", hold)
+        with psycopg.connect(conninfo(postgres_outbox_db.info, "test"), autocommit=True) as holding:
+            holding.execute("SELECT pg_advisory_lock(77)")
             storing = asyncio.create_task(one.store("main", Position("2"), [event(3, "r:1")], {}, NOW))
-            await reached.wait()
-        finishing = asyncio.create_task(two.finish("w", [outcome(first), outcome(second)], NOW))
-        while await state_of(two, "evt_2") is not DeliveryState.DELIVERED:
-            assert not finishing.done()
-        assert await state_of(two, "evt_1") is DeliveryState.LEASED
-        go_on.set()
+            await asyncio.to_thread(_until_one_waits, postgres_outbox_db)
+            finishing = asyncio.create_task(two.finish("w", [outcome(first), outcome(second)], NOW))
+            while await state_of(two, "evt_2") is not DeliveryState.DELIVERED:
+                assert not finishing.done()
+            assert await state_of(two, "evt_1") is DeliveryState.LEASED
+            assert not storing.done()
         await asyncio.gather(storing, finishing)
         assert await states_of(two, 1, 2, 3) == "delivered delivered pending"
 
         (third,) = await lease(two)
-        reached.clear()
-        go_on.clear()
         with monkeypatch.context() as patched:
             patched.setattr(dispatch, "_note_health", hold)
             finishing = asyncio.create_task(two.finish("w", [outcome(third)], NOW))
@@ -154,42 +159,55 @@ async def test_store_and_finish_wait_for_each_other_only_where_they_share_a_reco
     assert await states_of(two, 3, 4, 5) == "delivered pending pending"
 
 
+#: Has stores wait for lock 77 once they have inserted deliveries.
+HOLD = """
+CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NULL; END';
+CREATE TRIGGER hold AFTER INSERT ON cdc_outbox.delivery FOR EACH STATEMENT EXECUTE FUNCTION public.hold()
+"""
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["function", "statements"])
 @pytest.mark.parametrize("committed", [False, True])
 async def test_server_cut_at_the_commit_of_a_group_that_handed_over(
-    processes: Processes, postgres_outbox_db: Database, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+    processes: Processes, postgres_outbox_db: Database, monkeypatch: pytest.MonkeyPatch, *, committed: bool, whole: bool
 ) -> None:
     """All of it is there or nothing; what was leased for the process is sent once the lease has expired."""
     (outbox,) = await processes(1)
     for source in ("a", "b"):
         await outbox.add_endpoint(endpoint(f"ep_{source}", sources=(source,)))
+    if whole:  # once it has read the endpoints
+        await outbox.store("c", Position("1"), [event(9)._replace(source="c")], {}, NOW)
 
     async def put(number: int, source: str) -> Stored:
         offer = HandOver("w", at(60), (), 8, lambda _: None)
         mine = [event(number, source=source)]
         return await outbox.store(source, Position("1"), mine, {}, NOW, fence=Fence(None), hand_over=offer)
 
-    script, commits = PostgresDatabase.script, itertools.count()
+    commits = itertools.count()
     cut = f"SELECT pg_terminate_backend(%s, {int(HANG_SECONDS) * 1000})"
 
-    async def scripted(db: PostgresDatabase, text: str) -> None:
-        second = text.endswith("COMMIT") and next(commits) == 1
-        if second and committed:
-            await script(db, text)
-            text = "SELECT 1"
-        if second:
-            assert await asyncio.to_thread(postgres_outbox_db.execute, cut, [db.connection.info.backend_pid]) == [
-                (True,)
-            ]
-        await script(db, text)
+    def cutting(runs: Any, commit: str) -> Any:
+        async def run(db: PostgresDatabase, text: str, *parameters: Any) -> Any:
+            second = commit in text and next(commits) == 1
+            result = await runs(db, text, *parameters) if committed or not second else None
+            if not second:
+                return result
+            ended = await asyncio.to_thread(postgres_outbox_db.execute, cut, [db.connection.info.backend_pid])
+            assert ended == [(True,)]
+            return await runs(db, text, *parameters)
 
+        return run
+
+    method, commit = ("query", "cdc_outbox.store(") if whole else ("script", "COMMIT; NOTIFY")
     async with asyncio.timeout(HANG_SECONDS):
         with monkeypatch.context() as patched:
-            patched.setattr(PostgresDatabase, "script", scripted)
+            patched.setattr(PostgresDatabase, method, cutting(getattr(PostgresDatabase, method), commit))
             results, transactions = await stored_together(outbox, put(1, "a"), put(2, "b"))
         assert (transactions, [type(each) for each in results]) == ([["a", "b"]], [OutboxUnavailable] * 2)
         again = await asyncio.gather(put(1, "a"), put(2, "b"), return_exceptions=True)
     assert [type(each) for each in again] == [PositionMoved if committed else Stored] * 2
-    assert sorted(each.id for each in await outbox.events(9)) == ["evt_1", "evt_2"]
+    assert sorted(each.id for each in await outbox.events(9)) == ["evt_1", "evt_2", *["evt_9"] * whole]
     assert await lease(outbox, at(59)) == []
     assert [(each.event_id, each.attempt) for each in await lease(outbox, at(60))] == [("evt_1", 2), ("evt_2", 2)]
 
