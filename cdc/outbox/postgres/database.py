@@ -276,7 +276,8 @@ class PostgresSession:
         async def transaction(db: PostgresDatabase) -> T:
             await db.script(begin)
             result = await work(db, *args, **kwargs)
-            await db.script(f"NOTIFY {CHANNEL}, '{self._shared.token} {db.notice}'; COMMIT")
+            # a notice in the transaction would let one commit at a time wait for the disk: the server locks its queue
+            await db.script(f"COMMIT; NOTIFY {CHANNEL}, '{self._shared.token} {db.notice}'")
             return result
 
         try:

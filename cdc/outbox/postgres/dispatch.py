@@ -210,17 +210,16 @@ async def finish(
 
 async def _note_health(db: PostgresDatabase, attempted: Sequence[tuple[_Held, Outcome]]) -> None:
     """Store since when each endpoint fails: set by its first failure, cleared by a success."""
-    well: set[int] = set()
-    failed: dict[int, datetime] = {}
+    since: dict[int, datetime | None] = {}
     for held, outcome in attempted:
-        endpoint = held.lane[0]
+        endpoint, started = held.lane[0], outcome.attempt.started_at
         if outcome.state is DeliveryState.DELIVERED:
-            well.add(endpoint)
+            since[endpoint] = None
         elif outcome.failed:
-            started = outcome.attempt.started_at
-            failed[endpoint] = min(failed.get(endpoint, started), started)
-    failing = {endpoint: since for endpoint, since in failed.items() if endpoint not in well}
-    await db.write("note_health", well=list(well), failing=list(failing), since=list(failing.values()))
+            first = since.get(endpoint, started)
+            since[endpoint] = first and min(first, started)
+    if since:
+        await db.write("note_health", endpoints=list(since), since=list(since.values()))
 
 
 @cache

@@ -140,12 +140,10 @@ ON CONFLICT (endpoint, state, shard) DO UPDATE SET deliveries = finished_count.d
 -- Locked in the order of numbers, and only where something changes.
 UPDATE cdc_outbox.endpoint SET failing_since = changed.since
 FROM (
-    SELECT endpoint.number, failing.since
-    FROM cdc_outbox.endpoint
-    LEFT JOIN unnest(:failing::bigint[], :since::timestamptz[]) AS failing (number, since)
-        ON failing.number = endpoint.number
-    WHERE (endpoint.failing_since IS NOT NULL AND endpoint.number = ANY (:well::bigint[]))
-       OR (endpoint.failing_since IS NULL AND failing.since IS NOT NULL)
+    SELECT endpoint.number, given.since
+    FROM unnest(:endpoints::bigint[], :since::timestamptz[]) AS given (number, since)
+    JOIN cdc_outbox.endpoint ON endpoint.number = given.number
+    WHERE (endpoint.failing_since IS NULL) <> (given.since IS NULL)
     ORDER BY endpoint.number
     FOR NO KEY UPDATE OF endpoint
 ) AS changed
