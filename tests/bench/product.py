@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from typing import cast
 
 import psutil
 
@@ -28,7 +29,7 @@ class Receiver(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
@@ -39,7 +40,6 @@ class Receiver(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
-            assert isinstance(self._transport, asyncio.WriteTransport)
             self._transport.write(_ANSWER)
             self._arrived(now, body)
 
