@@ -48,6 +48,7 @@ _VALUE: Final = re.compile(r"\{(\d+)\}")
 #: A number with decimals, and with its unit: one without may be a version.
 _DECIMAL: Final = re.compile(r"\d+\.\d+( [a-zA-Z]+)?")
 _MEASURE: Final = re.compile(r"\S+ (s|ms|min|h|kB|MB|GB|segundos|por segundo)\b")
+_NOUN: Final = re.compile(" [a-z]+")
 _GROUPED: Final = re.compile(r"\d{1,3}(,\d{3})+")
 #: With the number of a step.
 _INDENTATION: Final = re.compile(r"(\s*(?:\d+\. )?)(.*)", re.DOTALL)
@@ -73,7 +74,13 @@ class Template(NamedTuple):
                 return None
             found.append(text[start:at])
             start = at + len(literal)
-        return [*found, text[start:end]] if start < end else None
+        if start >= end or (self._counts() and not text[end - 1].isdigit()):
+            return None
+        return [*found, text[start:end]]
+
+    def _counts(self) -> bool:
+        """Return whether it is a number of things, ``{1} days``: the end of another text may be the same word."""
+        return self.literals[0] == "" and _NOUN.fullmatch(self.literals[-1]) is not None
 
     def _is_phrase(self) -> bool:
         """Return whether it is a part of a sentence: it ends with a value that is not another message."""

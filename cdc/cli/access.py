@@ -190,7 +190,7 @@ def totp(session: CommandSession, *, name: str, off: bool, yes: bool, as_json: b
     if as_json:
         print_json(shown)
         return
-    print_fields(shown.items())
+    print_fields([("secret", shown["secret"]), ("uri", shown["uri"])])
     if sys.stdout.isatty():
         credential.qr_code(secret, name).terminal(compact=True)
     say("Scan the code with the app, or type the secret into it; neither is shown again.")
@@ -312,7 +312,7 @@ def list_tokens(session: CommandSession, as_json: bool) -> None:
         return
     rows = [
         (
-            *(t.id, t.name, t.scope.value, t.sources or "all", t.allowed, t.networks or "any", t.created_at),
+            *(t.id, t.name, t.scope.value, t.sources or "all", t.allowed, t.networks or "any address", t.created_at),
             *(t.expires_at or "never", t.last_used_at, t.last_used_from),
         )
         for t in tokens

@@ -25,7 +25,7 @@ from cdc.cli.admin import admin_of, with_admin
 from cdc.cli.app import CommandSession, pass_session
 from cdc.cli.endpoint_fields import revealed, secret_json
 from cdc.cli.environment import opened, opened_outbox, quiet_configuration, run_async
-from cdc.cli.output import echo, is_place, json_option, print_json, print_table, say, secret_from
+from cdc.cli.output import echo, is_place, json_option, print_json, print_table, say, secret_from, with_comments
 from cdc.config import Config
 from cdc.dispatch.signing import Signature, signature_of
 from cdc.model.endpoint import (
@@ -98,8 +98,7 @@ def _wrong(error: ErrorDetails, places: Places) -> ConfigError:
     if error["type"] == "missing":
         return ConfigError(f"{places.of(path)}: the key {key!r} is missing.", "Add it.")
     name = ".".join(str(part) for part in path if isinstance(part, str))
-    reason = error["msg"][:1].lower() + error["msg"][1:]
-    return ConfigError(f"{places.of(path)}: {name} is wrong: {reason}.", "See: cdc apply --help")
+    return ConfigError(f"{places.of(path)}: {name}: {error['msg']}.", "See: cdc apply --help")
 
 
 def _described(name: str, entry: EndpointEntry, places: Places, secrets: _Secrets) -> Described:
@@ -363,4 +362,4 @@ def export(session: CommandSession, endpoint_ids: Sequence[str]) -> None:
             return [await admin.endpoints.get(each) for each in endpoint_ids]
         return await admin.endpoints.all()
 
-    echo(written(with_admin(quiet_configuration(session), found)).rstrip("\n"))
+    echo(with_comments(written(with_admin(quiet_configuration(session), found))).rstrip("\n"))

@@ -20,7 +20,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandSession, pass_session, translate
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import PLACES, Styled, echo, local_time, print_json_line, say, secret_from
 from cdc.demo.receiver import Received, Refusals, receiver_app
@@ -141,7 +141,7 @@ def _as_json(received: Received) -> dict[str, object]:
 
 def _for_people(received: Received) -> tuple[str | Styled, ...]:
     mark = Styled("verified", "green") if received.verified else Styled("NOT VERIFIED", "red")
-    name = received.headers.get("X-Webhook-Event", "no event name")
+    name = received.headers.get("X-Webhook-Event") or translate("no event name")
     head = f"{local_time(received.received_at)} {name} {received.headers.get('webhook-id', '')} "
     reason = f"\n  {received.reason}" if received.reason else ""
     content = received.batch or received.event

@@ -171,7 +171,7 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
 
 #: Reason → the command that helps, with places for values and ids of the explanation.
 _NEXT: Final[dict[Reason, str]] = {
-    Reason.NO_RULE: "cdc event list '%(entity)s.*'",
+    Reason.NO_RULE: "cdc event kinds",
     Reason.TABLE_EXCLUDED: "cdc table list --source %(source)s",
     Reason.TABLE_NOT_CAPTURED: "cdc install-triggers --source %(source)s",
     Reason.ROW_SKIPPED: "cdc quarantine list",
@@ -232,7 +232,7 @@ def explain(
         return
     here = language(session.language, datetime.now().astimezone().tzinfo or UTC)
     sentence, step = found.texts(here.text, here.message, here.moment)
-    ids = {"entity": found.values["event"].rpartition(".")[0], **asdict(found), **found.values}
+    ids = asdict(found) | dict(found.values)
     command = _NEXT.get(found.reason, "") % ids
     echo(Styled(fitting(sentence, "")))
     echo(fitting(step, ""))

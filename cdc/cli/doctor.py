@@ -22,7 +22,7 @@ from cdc.cli.admin import opened_access
 from cdc.cli.app import COMMANDS, CommandSession, pass_session, translate
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources, sources_option
 from cdc.cli.outbox import check_secrets
-from cdc.cli.output import Styled, echo, fitting, json_option, one_line, print_json, say
+from cdc.cli.output import Styled, counted, echo, fitting, json_option, one_line, print_json, say
 from cdc.config import Config, sending
 from cdc.model.audit import ChainCheck
 from cdc.model.change import Position
@@ -103,12 +103,14 @@ def next_commands(checks: Sequence[Check]) -> list[str]:
                 break
             words.append(word)
         found.append(" ".join(words).rstrip(_ENDS))
-    broken = any(check.about == "outbox" and check.finding.severity is Severity.WRONG for check in checks)
+    broken = any(
+        check.about in ("configuration", "outbox") and check.finding.severity is Severity.WRONG for check in checks
+    )
     return list(dict.fromkeys([*found, *(() if broken else _USUAL)]))[:3]
 
 
 def _summary(checks: int, wrong: int, warnings: int) -> str:
-    warned = f"{warnings} warning{'' if warnings == 1 else 's'}"
+    warned = counted(warnings, "warning")
     if wrong:
         return f"{wrong} of {checks} checks failed{f'; {warned}' if warnings else ''}."
     return (

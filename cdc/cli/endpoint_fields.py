@@ -322,7 +322,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
         "language": [],
         "timeout": [("timeout", f"{found.timeout:g} s")],
         "retry_schedule": [("retries", retries_text(found.retry_schedule))],
-        "rate": [("rate", f"{found.rate:g} a second" if found.rate else "any")],
+        "rate": [("rate", f"{found.rate:g} a second" if found.rate else "no limit")],
         "batch_size": [("batches", batches)],
         "batch_wait": [],
         "headers": [("headers", [name for name, _ in found.headers] or "none")],

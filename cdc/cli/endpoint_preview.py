@@ -12,7 +12,7 @@ import click
 
 from cdc.admin.endpoint_checks import Previewed, PreviewShape, check_patterns, tried, tried_bodies, with_bodies
 from cdc.admin.endpoint_checks import preview as preview_events
-from cdc.cli.app import CommandSession, pass_session
+from cdc.cli.app import CommandSession, pass_session, translate
 from cdc.cli.endpoint_fields import parse_events, read_transform, transform_options
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async
 from cdc.cli.output import echo, json_option, print_json, print_table, say
@@ -120,7 +120,7 @@ def _print(looked_at: Sequence[Previewed], as_json: bool) -> None:
             e.event.name,
             e.event.source,
             e.event.record,
-            (f"yes: {e.judgement.problem}" if e.judgement.problem else "yes" if e.delivered else "no"),
+            f"{translate('yes')}: {translate(e.judgement.problem)}" if e.judgement.problem else e.delivered,
         )
         for e in named
     ]

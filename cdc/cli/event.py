@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC
 from typing import Final
 
 import click
@@ -16,6 +17,7 @@ from cdc.cli.app import CommandGroup, CommandSession, pass_session
 from cdc.cli.delivery import event_filter, event_options
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, set_on_signal
 from cdc.cli.output import (
+    Styled,
     confirm,
     counted,
     echo,
@@ -38,6 +40,7 @@ from cdc.model.event import check_pattern, matches
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.outbox.store import OutboxStore
+from cdc.pages.language import language
 from cdc.runtime.capture import event_document, event_types_of
 
 #: Events that are held at once.
@@ -189,7 +192,9 @@ def print_kinds(session: CommandSession, pattern: str, *, as_json: bool) -> None
         events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
         print_json({"events": events})
         return
-    print_table(("event", "table", "when"), [(k.name, k.table, k.when) for k in chosen], f"No event fits {pattern}.")
+    spoken = language(session.language, UTC).text
+    rows = [(kind.name, kind.table, Styled(spoken(kind.when), "")) for kind in chosen]
+    print_table(("event", "table", "when"), rows, f"No event fits {pattern}.")
 
 
 event.add_command(export)

@@ -34,7 +34,7 @@ _GAP, _EMPTY, _INDENT, _DOT = "  ", "-", "  ", " · "
 _NARROWEST, _SHORTEST = 24, 8
 
 #: Values of one word that are no names.
-_WORDS = ("all", "any", "never", "none")
+_WORDS = ("all", "never", "none")
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 

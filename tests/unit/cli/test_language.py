@@ -154,6 +154,30 @@ def test_comments_of_scripts_are_translated_and_their_statements_are_not() -> No
         ]
 
 
+@pytest.mark.parametrize(
+    ("text", "translated"),
+    [
+        ("2 days", "2 días"),
+        ("id, event, days", "id, event, days"),  # names, of which the last is a noun of something counted
+        ("Disabled by hand.", "Desactivado a mano."),
+        ("No check failed, but there is 1 warning.", "Ninguna comprobación ha fallado, pero hay 1 aviso."),
+        (
+            "Invalid value for 'FILE': File 'b' does not exist.",
+            "Valor no válido para 'FILE': no existe el archivo 'b'.",
+        ),
+    ],
+)
+def test_values_of_a_message_are_translated_where_they_are_words(text: str, translated: str) -> None:
+    assert terminal_messages("es").lines(text) == translated
+
+
+def test_kinds_of_events_are_described_in_spanish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDC_LANG", "es")
+    shown = run_cli("event", "kinds", "receipt.*")
+    assert "se paga (pagado)" in shown.stdout
+    assert not foreign_words(shown.stdout, "es")
+
+
 def test_step_of_a_list_is_translated_without_its_number() -> None:
     """``{1} event`` is a message too."""
     assert terminal_messages("es").lines("  5. add the receiver, and send it a test event") == (
