@@ -18,6 +18,7 @@
 #   make screenshots   take the pictures of docs/web.md again
 #   make lock    write requirements.txt again: constraints.txt with hashes, for images and careful installations
 #   make sbom    the software bill of materials of a release, dist/facturascripts-cdc.cdx.json
+#   make release-dry-run   all files of a release but the image, in dist/: wheel, source, .deb, SBOM, notes, checksums
 #   make clean   remove what these commands made
 
 SHELL := /bin/bash
@@ -40,7 +41,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Every process of the tests would compile all modules by itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check bench faults moves chaos cluster simulate mutants fuzz docs release-fixtures screenshots databases guards lock sbom clean
+.PHONY: demo test test-all check bench faults moves chaos cluster simulate mutants fuzz docs release-fixtures screenshots databases guards lock sbom release-dry-run clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo-installed
@@ -112,6 +113,17 @@ sbom: $(VENV)/dev-installed
 	@mkdir -p dist
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	  --output-file dist/facturascripts-cdc.cdx.json requirements.txt
+
+# From what is committed.
+release-dry-run: sbom
+	rm -rf dist/build && mkdir -p dist/build && rm -f dist/*.whl dist/*.deb dist/*.tar.gz
+	git archive HEAD | tar -x -C dist/build
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./dist/build
+	PIP=$(CURDIR)/$(BIN)/pip bash dist/build/packaging/deb.sh dist/*.whl dist
+	version=$$(basename dist/*.whl | cut -d- -f2) && bash dist/build/packaging/notes.sh $$version > dist/NOTES.md && \
+	  git archive --format tar.gz --prefix facturascripts-cdc-$$version/ --output dist/facturascripts-cdc-$$version.tar.gz HEAD
+	rm -rf dist/build
+	cd dist && sha256sum *.whl *.deb *.tar.gz *.cdx.json NOTES.md > SHA256SUMS && cat SHA256SUMS
 
 databases: $(VENV)/dev-installed
 	@PYTHONPATH=tests $(BIN)/python -m support.install

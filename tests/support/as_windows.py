@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Any, NoReturn
 
 MODULES = ("crypt", "fcntl", "grp", "nis", "pty", "pwd", "resource", "spwd", "syslog", "termios", "tty")
@@ -47,7 +48,7 @@ def become_windows() -> None:
         sys.modules[name] = None  # type: ignore[assignment]  # documented: an import of it fails then
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # has no build for Windows
     for module, names in MISSING.items():
-        for name in names:
+        for name in filter(partial(hasattr, module), names):
             delattr(module, name)
     loop: Any = asyncio.SelectorEventLoop
     loop.add_signal_handler = loop.remove_signal_handler = _refuse
