@@ -43,7 +43,6 @@ from cdc.model.clock import Clock, SystemClock
 from cdc.model.delivery import Attempt, DeliveryFilter, DeliveryState, DeliveryView, EventFilter, Replayed, ReplayStore
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
-from cdc.pages.language import language
 
 _EVENT_ID: Final = "evt_"
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -230,6 +229,8 @@ def explain(
     if as_json:
         print_json(ExplanationResource.from_explanation(found).model_dump(mode="json"))
         return
+    from cdc.pages.language import language  # noqa: PLC0415 - of sentences alone: it costs lists a tenth of a second
+
     here = language(session.language, datetime.now().astimezone().tzinfo or UTC)
     sentence, step = found.texts(here.text, here.message, here.moment)
     ids = asdict(found) | dict(found.values)

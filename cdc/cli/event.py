@@ -40,7 +40,6 @@ from cdc.model.event import check_pattern, matches
 from cdc.outbox.base import StoredEvent
 from cdc.outbox.slices import SearchPage
 from cdc.outbox.store import OutboxStore
-from cdc.pages.language import language
 from cdc.runtime.capture import event_document, event_types_of
 
 #: Events that are held at once.
@@ -192,6 +191,8 @@ def print_kinds(session: CommandSession, pattern: str, *, as_json: bool) -> None
         events = [{"event": k.name, "entity": k.entity, "table": k.table, "when": k.when} for k in chosen]
         print_json({"events": events})
         return
+    from cdc.pages.language import language  # noqa: PLC0415 - of sentences alone: it costs lists a tenth of a second
+
     spoken = language(session.language, UTC).text
     rows = [(kind.name, kind.table, Styled(spoken(kind.when), "")) for kind in chosen]
     print_table(("event", "table", "when"), rows, f"No event fits {pattern}.")
