@@ -83,7 +83,7 @@ def print_sql() -> None:
 
     For a DBA, if the account of [outbox] url may not create a schema; otherwise use `cdc outbox create`.
     """
-    print_script(with_comments(outboxes.outbox_script()) + "\n")
+    print_script(outboxes.outbox_script() + "\n")
 
 
 @outbox.command()

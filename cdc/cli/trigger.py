@@ -153,6 +153,13 @@ def grants(
         raise failed
 
 
+def _translated(plan: Plan) -> Plan:
+    """Return the plan with its comments in the language of the command.  Those within statements stay as they are: the
+    server stores them, and an installed function is compared with them."""
+    steps = tuple(replace(step, title=translate(step.title)) for step in plan.steps)
+    return replace(plan, steps=steps, notes=tuple(map(translate, plan.notes)))
+
+
 def _unconfigured(choices: Choices) -> SourceConfig:
     """Return the source that these choices make: else the one of a setup that was interrupted, or the only
     FacturaScripts that is found.  Raises `UsageError`."""
@@ -241,7 +248,7 @@ def _carry_out_one(
     elif as_json:
         report["script"] = installer.script(plan)
     else:
-        print_script(with_comments(installer.script(plan)).rstrip() + "\n")
+        print_script(installer.script(_translated(plan)).rstrip() + "\n")
     return report
 
 

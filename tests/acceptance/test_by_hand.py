@@ -10,6 +10,7 @@ import pytest
 
 from support.consumer import Consumer
 from support.database import Database
+from support.foreign_words import foreign_words
 from support.programs import find
 
 INSTALLATION = "install-triggers"
@@ -67,10 +68,18 @@ def _dump(database: Database) -> list[object]:
     ]
 
 
-def test_the_printed_scripts_do_the_same_by_hand(erp: Database, tmp_path: Path) -> None:
+def test_the_printed_scripts_do_the_same_by_hand(
+    erp: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = _dump(erp)
     consumer = Consumer.configure(tmp_path, erp.info)
     script = consumer.run(INSTALLATION, "--dry-run")
+    with monkeypatch.context() as spanish:
+        spanish.setenv("CDC_LANG", "es")
+        spoken = consumer.run(INSTALLATION, "--dry-run")
+    titles = set(spoken.splitlines()) - set(script.splitlines())
+    assert titles, "comments are in Spanish, statements and what is stored with them the same"
+    assert all(line.startswith("-- ") and not foreign_words(line, "es") for line in titles)
     assert _dump(erp) == before, "a dry run changes nothing"
     _run_by_hand(erp, script)
     assert consumer.run(INSTALLATION, "--dry-run") == "", "nothing to do"

@@ -125,7 +125,6 @@ _PRINTED_SQL: Final = (
     "postgres/trigger/grants.sql",
     "postgres/trigger/statements.sql#connects",
     "postgres/slot/grants.sql",
-    "postgres/outbox/grants.sql",
     "postgres/outbox/roles.sql",
 )
 #: Words of the operating system and of OpenSSL in results of attempts, and durations.
