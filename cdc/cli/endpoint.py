@@ -118,7 +118,7 @@ def add(
         return
     signed = not is_mail(made.url) and not is_pull(made.url)
     print_fields([("id", made.id), *([revealed(made)] if signed else [])])
-    say(fitting(f"Added: {', '.join(made.events)} to {made.url}.", "  ", err=True))
+    say(fitting(f"Added: {', '.join(made.events)} to {shown_url(made)}.", "  ", err=True))
     if signed:
         say_revealed(made)
 
@@ -174,7 +174,7 @@ def list_(
         return
     columns: dict[str, list[object]] = {
         "id": [each.id for each in endpoints],
-        "url": [each.url.removeprefix("https://") for each in endpoints],
+        "url": [shown_url(each).removeprefix("https://") for each in endpoints],
         "events": [each.events for each in endpoints],
         "sources": [each.sources for each in endpoints],
         "state": [_state(each) for each in endpoints],

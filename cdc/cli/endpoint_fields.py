@@ -31,6 +31,7 @@ from cdc.model.endpoint import (
     authentication_of,
     is_pull,
     settings_text,
+    shown_url,
 )
 from cdc.model.errors import UsageError
 from cdc.model.event import check_pattern
@@ -333,7 +334,7 @@ def endpoint_fields(found: Endpoint, counts: Counts) -> list[tuple[str, object]]
     }
     return [
         ("id", found.id),
-        ("url", found.url),
+        ("url", shown_url(found)),
         ("events", found.events),
         ("enabled", found.enabled),
         *([("disabled because", found.disabled_reason)] if not found.enabled else []),

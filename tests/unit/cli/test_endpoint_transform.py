@@ -82,6 +82,32 @@ def test_telegram_without_a_chat_is_refused(endpoint_cdc: Callable) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://api.telegram.org/bot12:AbCdEf/sendMessage?chat_id=7", "AbCdEf"),
+        ("https://hooks.slack.com/services/T1/B2/AbCdEf", "AbCdEf"),
+        ("https://prod.logic.azure.com/workflows/w/triggers/manual?sig=AbCdEf", "AbCdEf"),
+        ("https://discord.com/api/webhooks/1/AbCdEf", "AbCdEf"),
+        ("https://chat.googleapis.com/v1/spaces/A/messages?key=k&token=AbCdEf", "AbCdEf"),
+        ("https://mattermost.example.com/hooks/AbCdEf", "AbCdEf"),
+    ],
+)
+def test_commands_for_people_show_no_path_of_a_url(endpoint_cdc: Callable, url: str, secret: str) -> None:
+    added = endpoint_cdc("add", url, *PAID, "--name", "chat")
+    identity = next(word for word in added.stdout.split() if word.startswith("ep_"))
+    outputs = [
+        added,
+        endpoint_cdc("list"),
+        endpoint_cdc("show", identity),
+        endpoint_cdc("update", identity, "--batch", "5"),
+    ]
+    outputs += [endpoint_cdc("disable", identity), endpoint_cdc("enable", identity)]
+    for output in outputs:
+        assert secret not in output.stdout + output.stderr
+    assert shown(endpoint_cdc, identity)["url"] == url, "for programs it is whole"
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--transform", "nowhere.cel"], "The file nowhere.cel with the transform cannot be read"),
