@@ -7,6 +7,7 @@
 side and of the pairs' ratios, this one's to the other's.
 
 triggers  processor time of a PostgreSQL backend for an update, an update that changes nothing and an insert
+writes    p50 and p99 of the same three, per server, each a transaction that does not wait for the disk, milliseconds
 lookups   of a look-up by key on PostgreSQL: processor time here and in the server, latency
 idle      of one source, per server: processor time of `cdc run` and the server (per cent of a core), resident memory
 filters   of an evaluation of each of three filters, the last two with `matches`
@@ -28,7 +29,7 @@ from typing import cast
 import psutil
 import psycopg
 from costs_side import COUNT, FILTERS, sched_us
-from measure import SERVERS, BenchServer, add_invoices, process_at
+from measure import SERVERS, BenchServer, add_invoices, percentile, process_at
 
 from cdc.database.postgres_connection import conninfo
 from support.consumer import database_url
@@ -47,6 +48,12 @@ WRITES = {
         " SELECT COALESCE(MAX(idrecibo), 0) + 1, {}, '1', 'EUR', '30D', 1, 121.5, 1, 'admin', '2026-01-01', 'F', 0, 0"
         " FROM recibospagoscli"
     ),
+}
+#: A commit does not wait for the disk.
+UNSYNCED = {
+    "postgresql": "SET synchronous_commit = off",
+    "mariadb": "SET GLOBAL innodb_flush_log_at_trx_commit = 0, GLOBAL sync_binlog = 0",
+    "mysql": "SET GLOBAL innodb_flush_log_at_trx_commit = 0, GLOBAL sync_binlog = 0",
 }
 Sides = dict[str, list[tuple[float, ...]]]
 
@@ -103,6 +110,32 @@ def triggers(checkouts: dict[str, Path], rounds: int) -> None:
                         sessions[side].execute(write.format(number).encode())
                     sides[side].append(((sched_us(sessions[side].info.backend_pid) - before) / len(numbers),))
             report(f"triggers, {title}, µs", sides)
+
+
+def writes(checkouts: dict[str, Path], rounds: int, servers: list[str]) -> None:
+    for name in servers:
+        with server_of(name) as server, ExitStack() as at_end:
+            cursors = {}
+            for side, checkout in checkouts.items():
+                database = new_database(server, at_end)
+                add_invoices(database, 1000)
+                installed(checkout, database, at_end)
+                session = database.connect(autocommit=True)
+                at_end.callback(session.close)
+                cursors[side] = session.cursor()
+                cursors[side].execute(UNSYNCED[database.flavour])
+            for title, write in WRITES.items():
+                sides: Sides = {side: [] for side in checkouts}
+                for turn in range(rounds + 1):
+                    times: dict[str, list[float]] = {side: [] for side in checkouts}
+                    for number in random.choices(range(1, 1001), k=300):
+                        for side in random.sample(list(sides), len(sides)):
+                            began = time.perf_counter()
+                            cursors[side].execute(write.format(number))
+                            times[side].append((time.perf_counter() - began) * 1000)
+                    for side, found in times.items() if turn else ():
+                        sides[side].append((percentile(found, 50), percentile(found, 99)))
+                report(f"{title}, {name}: p50, p99, ms", sides)
 
 
 def lookups(checkouts: dict[str, Path], rounds: int) -> None:
@@ -174,7 +207,7 @@ def tree_us(process: psutil.Process) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["triggers", "lookups", "idle", "filters"])
+    parser.add_argument("parts", nargs="*", default=["triggers", "writes", "lookups", "idle", "filters"])
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=10)
@@ -184,6 +217,8 @@ def main() -> None:
     for part in options.parts:
         if part == "idle":
             idle(checkouts, options.rounds, options.seconds, options.servers)
+        elif part == "writes":
+            writes(checkouts, options.rounds, options.servers)
         else:
             {"triggers": triggers, "lookups": lookups, "filters": filters}[part](checkouts, options.rounds)
 
