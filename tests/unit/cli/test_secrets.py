@@ -193,3 +193,16 @@ def test_listen_takes_a_public_key(run_cdc: Callable) -> None:
     assert "does not start with whsec_" in run_cdc("listen", "--secret", "whsk_x", code=2).stderr
     assert "not 32" in run_cdc("listen", "--secret", "whpk_" + base64.b64encode(b"x").decode(), code=2).stderr
     assert new_secret() not in run_cdc("listen", "--help").output
+
+
+def test_lists_show_no_secret_of_a_chat(run_cdc: Callable) -> None:
+    url = "https://api.telegram.org/bot123:SECRET/sendMessage?chat_id=5"
+    added = run_cdc("endpoint", "add", url, "--preset", "telegram", "--events", "invoice.paid", "--name", "Chat")
+    identity = added.stdout.split()[1]
+    for text in (
+        added.output,
+        run_cdc("endpoint", "list").output,
+        run_cdc("endpoint", "update", identity, "--rate", "1").output,
+    ):
+        assert "SECRET" not in text
+    assert "bot123:SECRET" in run_cdc("endpoint", "show", identity).stdout
