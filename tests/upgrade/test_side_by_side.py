@@ -9,9 +9,12 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from cdc.outbox.postgres.outbox import PostgresOutbox
 from cdc.outbox.postgres.schema import migrate_postgres
+from cdc.outbox.secret_box import SecretBox
 from support.database import Database
-from support.releases import FOLDER, STATEMENTS, dumped, releases
+from support.outboxes import endpoint
+from support.releases import FOLDER, KEY, STATEMENTS, dumped, releases
 
 LAST = releases()[-1]
 #: A statement prepared without its values may leave their types open, which says nothing of tables and columns.
@@ -29,6 +32,24 @@ async def test_statements_of_the_last_release_fit_the_migrated_outbox(postgres_d
     connection.autocommit = True
     refused = {name: why for name, text in statements.items() if (why := refusal(connection, text))}
     assert not refused
+
+
+@pytest.mark.parametrize("keys", [[KEY], []])
+async def test_worker_of_the_last_release_finds_no_url_where_urls_are_sealed(
+    keys: list[str], postgres_outbox_db: Database
+) -> None:
+    """It would send to the sealed text and give deliveries up.  Without its URL no endpoint can be read, so that it
+    leases nothing."""
+    outbox = PostgresOutbox(postgres_outbox_db.info, box=SecretBox(keys))
+    await outbox.open()
+    await outbox.add_endpoint(endpoint())
+    await outbox.close()
+    statement: str = json.loads(dumped(LAST, STATEMENTS))["endpoints"]
+    connection = postgres_outbox_db.connect()
+    ((settings, *_),) = connection.execute(statement.encode(), {"id": None}).fetchall()
+    connection.close()
+    assert settings.get("url") == (None if keys else endpoint().url)
+    assert ("sealed_url" in settings) is bool(keys)
 
 
 def refusal(connection: psycopg.Connection[tuple[object, ...]], text: str) -> str:
