@@ -205,4 +205,4 @@ def test_lists_show_no_secret_of_a_chat(run_cdc: Callable) -> None:
         run_cdc("endpoint", "update", identity, "--rate", "1").output,
     ):
         assert "SECRET" not in text
-    assert "bot123:SECRET" in run_cdc("endpoint", "show", identity).stdout
+    assert "bot123:SECRET" in run_cdc("endpoint", "show", identity, "--json").stdout
