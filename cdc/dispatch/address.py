@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
-from cdc.model.broker import SCHEMES, broker_url
+from cdc.model.broker import SCHEMES, broker_url, server_urls
 from cdc.model.endpoint import check_consumer, host_of, is_mail, is_pull, public_url, recipients
 from cdc.model.errors import UsageError
 
@@ -151,15 +151,16 @@ class EgressPolicy:
     def check_target(self, url: str) -> None:
         """Raise `AddressRefused` where the URL alone is reason enough; names are not looked up.  Where a proxy looks
         names up and connects, this is the only check."""
-        parts = urlsplit(url)
-        if _is_plain(parts.scheme) and not self.plain:
-            where = parts.netloc.rpartition("@")[2]
-            encrypted = ", and only https is allowed" if parts.scheme == "http" else ", which is not encrypted"
-            raise AddressRefused(f"{where} is reached by {parts.scheme}{encrypted} (allow_http).")
-        host = host_of(url)
-        kind = self.literal_refusal(host)
-        if kind is not None:
-            raise AddressRefused.inside(host, kind)
+        for server in server_urls(url):
+            parts = urlsplit(server)
+            if _is_plain(parts.scheme) and not self.plain:
+                where = parts.netloc.rpartition("@")[2]
+                encrypted = ", and only https is allowed" if parts.scheme == "http" else ", which is not encrypted"
+                raise AddressRefused(f"{where} is reached by {parts.scheme}{encrypted} (allow_http).")
+            host = host_of(server)
+            kind = self.literal_refusal(host)
+            if kind is not None:
+                raise AddressRefused.inside(host, kind)
 
     def literal_refusal(self, host: str) -> str | None:
         """`refusal` of a host that is an address in any spelling, this machine, or where a cloud keeps its metadata;
@@ -229,9 +230,10 @@ def _check_mail(url: str, reach: EgressPolicy) -> str:
 def check_spelling(url: str) -> None:
     """Raise `UsageError` for a host that is written in another way than it is looked up: what is shown, checked and
     stored is what deliveries go to."""
-    written, host = urlsplit(url).hostname or "", host_of(url)
-    if not is_mail(url) and not written.isascii():
-        raise UsageError(f"The host {written} of the URL is looked up as {host}.", f"Write {host} in its place.")
+    for server in server_urls(url):
+        written, host = urlsplit(server).hostname or "", host_of(server)
+        if not is_mail(url) and not written.isascii():
+            raise UsageError(f"The host {written} of the URL is looked up as {host}.", f"Write {host} in its place.")
 
 
 def check_url(url: str, reach: EgressPolicy) -> str:
@@ -240,6 +242,12 @@ def check_url(url: str, reach: EgressPolicy) -> str:
         return _check_mail(url, reach)
     if is_pull(url):
         return check_consumer(url)
+    for server in server_urls(url):
+        _check_server(server, reach)
+    return url
+
+
+def _check_server(url: str, reach: EgressPolicy) -> None:
     try:
         parts = urlsplit(url)
         host, _ = host_of(url), parts.port  # the port is parsed, and refused, only when asked for
@@ -269,4 +277,3 @@ def check_url(url: str, reach: EgressPolicy) -> str:
             f"The URL {shown} is {parts.scheme}: anyone on the way can read and change what is sent.",
             "Write https, or the encrypted scheme of a broker, or set allow_http = true under [dispatch].",
         )
-    return url

@@ -1,5 +1,7 @@
 """URLs of message brokers: ``redis://host:port/DATABASE/STREAM``.
 
+Several servers of one broker are listed with commas: ``nats://one.example.com,two.example.com:4223/SUBJECT``.
+
 The last parts of the path are templates: ``{source}``, ``{event}`` and ``{entity}`` (what the event's name begins with)
 are replaced by those of each event; in a subject of NATS also ``{record}``.
 
@@ -98,8 +100,18 @@ def broker_of(url: str) -> Broker | None:
 
 
 @lru_cache(maxsize=1024)  # asked for each request
+def server_urls(url: str) -> tuple[str, ...]:
+    """Return the URL with each of the servers that it lists with commas; only URLs of brokers list several."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in SCHEMES:
+        return (url,)
+    netloc, slash, path = rest.partition("/")
+    return tuple(f"{scheme}://{server}{slash}{path}" for server in netloc.split(","))
+
+
+@lru_cache(maxsize=1024)  # asked for each request
 def broker_url(url: str) -> BrokerUrl:
-    """Parse the URL of a broker.  Raises `UsageError`, which names no user and password."""
+    """Parse the URL of one server of a broker.  Raises `UsageError`, which names no user and password."""
     name = scheme_of(url)
     scheme = SCHEMES[name]
     broker = scheme.broker

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from yarl import URL
 
-from cdc.model.broker import SCHEMES, broker_of, scheme_of
+from cdc.model.broker import SCHEMES, broker_of, scheme_of, server_urls
 from cdc.model.errors import CredentialsNotGiven, UsageError
 
 OAUTH2: Final = "oauth2"
@@ -132,11 +132,12 @@ def host_of(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Return the origin as text, empty for a URL that cannot be read.  All mail has one: the mail server."""
+    """Return the origin as text, empty for a URL that cannot be read.  All mail has one: the mail server.  Of several
+    servers it is the first one's."""
     if is_mail(url):
         return "mailto:"
     try:
-        parsed = URL(url)
+        parsed = URL(server_urls(url)[0])
         port = parsed.port or (SCHEMES[parsed.scheme].port if parsed.scheme in SCHEMES else None)
     except ValueError:
         return ""
@@ -157,10 +158,11 @@ def public_url(url: str) -> str:
     if is_mail(url) or is_pull(url):
         return url
     try:
-        parts = urlsplit(url)
+        each = [urlsplit(server) for server in server_urls(url)]
     except ValueError:
         return HIDDEN
-    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    parts = each[0]
+    place = f"{parts.scheme}://{','.join(one.netloc.rpartition('@')[2] for one in each)}"
     if not parts.netloc:
         return HIDDEN
     empty = not (parts.path.strip("/") or parts.query or parts.fragment)

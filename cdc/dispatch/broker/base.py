@@ -63,12 +63,13 @@ class BrokerConnection(Protocol):
 
 class BrokerRefused(Exception):
     """The broker answered that it does not take a message.  ``status``: the nearest one of HTTP.  ``reason``: one
-    clause, in the broker's words."""
+    clause, in the broker's words.  ``elsewhere``: another server of the broker may take the message now."""
 
-    def __init__(self, status: int | None, reason: str) -> None:
+    def __init__(self, status: int | None, reason: str, *, elsewhere: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.elsewhere = elsewhere
 
 
 class Credentials(NamedTuple):

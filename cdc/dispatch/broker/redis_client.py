@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis.asyncio import Connection as RedisConnection
 from redis.asyncio import ConnectionPool, Redis
-from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -15,6 +25,20 @@ from cdc.dispatch.broker.base import BrokerRefused, Message, Target
 
 #: Answers that say something of the event or its stream, not of the server, and the nearest status of HTTP.
 _OF_THE_EVENT = {"WRONGTYPE": 409}
+#: Answers of a server that starts, is a replica, or has not this stream's part of a cluster.
+_OF_THE_SERVER = (BusyLoadingError, ClusterDownError, MovedError, ReadOnlyError)
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    """Raise the client's errors as those of a `BrokerConnection`."""
+    try:
+        yield
+    except (ResponseError, AuthenticationError, BusyLoadingError) as error:
+        status, reason = _OF_THE_EVENT.get(str(error).partition(" ")[0]), str(error).rstrip(".")
+        raise BrokerRefused(status, reason, elsewhere=isinstance(error, _OF_THE_SERVER)) from error
+    except ConnectionLost as error:
+        raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
 
 
 class _CheckedConnection(RedisConnection):
@@ -56,15 +80,17 @@ class RedisStreams:
     def closed(self) -> bool:
         return False  # the pool opens another one
 
+    async def open(self) -> None:
+        """Connect, sign in and wait for an answer: a server that says nothing is none.  Raises `BrokerRefused` or an
+        error of the connection."""
+        with _worded(), suppress(NoPermissionError):  # an account may be one for XADD only
+            await self._client.ping()
+
     async def publish(self, message: Message) -> str:
         stream = message.place[1]
         fields: dict[Any, Any] = {**message.headers, "body": message.body}
-        try:
+        with _worded():
             entry = await self._client.xadd(stream, fields)
-        except (ResponseError, AuthenticationError, BusyLoadingError) as error:
-            raise BrokerRefused(_OF_THE_EVENT.get(str(error).partition(" ")[0]), str(error).rstrip(".")) from error
-        except ConnectionLost as error:
-            raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
         return f"{entry.decode() if isinstance(entry, bytes) else entry} in {stream}"
 
     async def close(self) -> None:
@@ -72,4 +98,10 @@ class RedisStreams:
 
 
 async def connect(target: Target) -> RedisStreams:
-    return RedisStreams(target)
+    opened = RedisStreams(target)
+    try:
+        await opened.open()
+    except BaseException:
+        await opened.close()
+        raise
+    return opened

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import structlog
 
@@ -24,7 +25,7 @@ from cdc.dispatch.request import WebhookRequest
 from cdc.dispatch.retry import Answer
 from cdc.dispatch.sender import Deadline
 from cdc.extras import check_client
-from cdc.model.broker import BrokerUrl, broker_url
+from cdc.model.broker import BrokerUrl, broker_url, server_urls
 from cdc.model.delivery import Attempt
 from cdc.model.errors import UsageError
 
@@ -46,9 +47,10 @@ class _Key(NamedTuple):
 
 
 class _Link:
-    """The connection for a key.  ``lock``: one is opened at a time."""
+    """The connection for a key.  ``lock``: one is opened at a time.  ``servers``: as URLs, the next to try first."""
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Sequence[str]) -> None:
+        self.servers = deque(servers)
         self.lock = asyncio.Lock()
         self.connection: BrokerConnection | None = None
         self.used = 0.0
@@ -92,22 +94,29 @@ class BrokerSender:
         now = asyncio.get_running_loop().time
         started = now()
         key = _Key(request.url, _authorization(request), request.client_certificate)
-        link = self._links.setdefault(key, _Link())
+        link = self._links.get(key) or self._links.setdefault(key, _Link(server_urls(request.url)))
         link.in_flight += 1
         connection: BrokerConnection | None = None
         try:
-            url = broker_url(request.url)
             with Deadline(request.timeout):
-                connection = await self._connection(link, url, key, request.timeout)
-                said = await _publish(connection, self._message(url, request))
+                for others in reversed(range(len(link.servers))):
+                    connection = await self._connection(link, key, request.timeout)
+                    try:
+                        said = await _publish(connection, self._message(request))
+                        break
+                    except BrokerRefused as refused:
+                        if not (refused.elsewhere and others):
+                            raise
+                        await self._drop(link, connection)
             return Answer(ACCEPTED, now() - started, body=said.encode())
         except BrokerRefused as refused:
-            broker = broker_url(request.url).scheme.broker.title
+            broker = broker_url(link.servers[0]).scheme.broker.title
             return Answer(refused.status, now() - started, error=f"{broker} refused the event: {refused.reason}.")
         except UsageError as error:
             return Answer(None, now() - started, error=error.message)
         except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
-            failed = Answer(None, now() - started, error=describe_error(system_error(error), request))
+            at = request._replace(url=link.servers[0])
+            failed = Answer(None, now() - started, error=describe_error(system_error(error), at))
             await self._drop(link, connection)
             return failed
         finally:
@@ -115,16 +124,32 @@ class BrokerSender:
             link.used = now()
             self._sweep = self._sweep or asyncio.get_running_loop().call_later(IDLE, self._close_idle)
 
-    async def _connection(self, link: _Link, url: BrokerUrl, key: _Key, seconds: float) -> BrokerConnection:
+    async def _connection(self, link: _Link, key: _Key, seconds: float) -> BrokerConnection:
+        """Return the link's connection, or one to the first server that answers; each has a part of the time."""
         async with link.lock:
             if link.connection is not None and link.connection.closed:
                 await self._drop(link, link.connection)
-            if link.connection is None:
-                broker = url.scheme.broker
-                check_client(broker)
-                connect: Callable[[Target], Any] = import_module(f"cdc.dispatch.broker.{broker.extra}_client").connect
-                link.connection = await connect(await self._target(url, key, seconds))
+            for others in reversed(range(len(link.servers))):
+                if link.connection is not None:
+                    break
+                try:
+                    async with asyncio.timeout(seconds / len(link.servers) if others else None):
+                        link.connection = await self._connected(broker_url(link.servers[0]), key, seconds)
+                except Exception as error:
+                    if not others:
+                        raise
+                    log.debug("server of a broker passed over", error=type(error).__name__)
+                    link.servers.rotate(-1)
+            assert link.connection is not None, "the last server has answered or raised"
             return link.connection
+
+    async def _connected(self, url: BrokerUrl, key: _Key, seconds: float) -> BrokerConnection:
+        broker = url.scheme.broker
+        check_client(broker)
+        connect: Callable[[Target], Awaitable[BrokerConnection]] = import_module(
+            f"cdc.dispatch.broker.{broker.extra}_client"
+        ).connect
+        return await connect(await self._target(url, key, seconds))
 
     async def _target(self, url: BrokerUrl, key: _Key, seconds: float) -> Target:
         """Raises `AddressRefused`, `NotConfigured` or `OSError`."""
@@ -148,11 +173,11 @@ class BrokerSender:
             self._contexts[""] = self._tls()
         return self._contexts[certificate]
 
-    def _message(self, url: BrokerUrl, request: WebhookRequest) -> Message:
+    def _message(self, request: WebhookRequest) -> Message:
         about = request.about
         assert about is not None, "one delivery makes one message"
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
-        place = url.filled(about.event_name, about.source, about.record)
+        place = broker_url(server_urls(request.url)[0]).filled(about.event_name, about.source, about.record)
         replays = partial(self._replays, about.id)
         return Message(place, about.record, request.headers["webhook-id"], headers, request.body, replays)
 
@@ -161,11 +186,13 @@ class BrokerSender:
         return sum(not each.error for each in await self._attempts(delivery_id)) if self._attempts else 0
 
     async def _drop(self, link: _Link, connection: BrokerConnection | None) -> None:
-        """Close the connection of a failed attempt, so that nothing of it is sent later."""
+        """Close the connection of a failed attempt, so that nothing of it is sent later; the next one is to the next
+        server."""
         if connection is None:
             return
         if link.connection is connection:
             link.connection = None
+            link.servers.rotate(-1)
         await close_connection(connection)
 
     def _close_idle(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,24 @@ async def test_kill_and_restart_under_load_loses_and_reorders_nothing(
     for record in range(records):
         first = list(dict.fromkeys(number for number in got if number % records == record))
         assert first == sorted(first)
+
+
+async def test_a_server_that_answers_is_found_among_several(server: BrokerServer) -> None:
+    """Of three servers one refuses connections and one takes them and says nothing."""
+    ended = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+
+    scheme, _, rest = server.url.partition("://")
+    async with refusing() as dead, receiver(silent) as mute, BrokerSender(INSIDE, {}) as sender:
+        to = endpoint(f"{scheme}://127.0.0.1:{dead},127.0.0.1:{mute},{rest}", timeout=15.0)
+        answers = [await send(sender, to, number) for number in (1, 2)]
+        await asyncio.to_thread(server.kill)
+        gone = await send(sender, replace(to, timeout=3.0), 3)
+        ended.set()
+    assert [(each.status, each.error) for each in answers] == [(200, "")] * 2
+    assert gone.status is None
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DiscardPolicy
 
 from cdc.admin.endpoint_checks import basic, bearer
@@ -213,3 +214,23 @@ async def test_an_account_that_may_only_publish_is_told_of_a_repetition(tmp_path
     assert [each.body for each in answers] == [
         b"1 in events", b"1 in events, stored before", b"1 in events, stored before", b"2 in events"
     ]  # fmt: skip
+
+
+async def test_the_other_servers_of_a_cluster_take_over(cluster: NatsCluster) -> None:
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes)
+    to = endpoint(f"nats://{hosts}/facturascripts.{{source}}.{{event}}", timeout=20.0)
+    async with BrokerSender(INSIDE, {}) as sender:
+        first = await send(sender, to, 1)
+        await asyncio.to_thread(cluster.nodes[0].kill)
+        async with asyncio.timeout(HANG_SECONDS):
+            while (second := await send(sender, to, 2)).status != 200:  # until the stream has another leader
+                pass
+    assert (first.status, second.status) == (200, 200)
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            try:
+                held = await asyncio.to_thread(cluster.nodes[1].got)
+                break
+            except NatsTimeoutError:  # until the cluster has another leader, too
+                pass
+    assert {each.headers["webhook-id"] for each in held} == {"evt_1", "evt_2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -73,6 +74,25 @@ async def test_key_of_another_type_is_a_failure_of_the_event(tmp_path: Path) -> 
     assert answer.status == 409
     assert answer.error.startswith("Redis refused the event: WRONGTYPE ")
     assert not is_trouble(answer)
+
+
+async def test_a_replica_is_passed_over(tmp_path: Path) -> None:
+    primary, replica = Valkey(tmp_path / "primary"), Valkey(tmp_path / "replica")
+    replica.options = ["--replicaof", "127.0.0.1", str(primary.port)]
+    primary.start()
+    replica.start()
+    try:
+        url = f"redis://127.0.0.1:{replica.port},127.0.0.1:{primary.port}/0/facturascripts.{{source}}"
+        async with BrokerSender(INSIDE, {}) as sender:
+            alone = await send(sender, endpoint(replica.url))
+            answers = [await send(sender, endpoint(url), number) for number in (1, 2)]
+        got = await asyncio.to_thread(primary.got)
+    finally:
+        replica.end()
+        primary.end()
+    assert "read only replica" in alone.error
+    assert [each.status for each in answers] == [200, 200]
+    assert [each.headers["webhook-id"] for each in got] == ["evt_1", "evt_2"]
 
 
 def test_command_line_adds_tests_and_shows_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

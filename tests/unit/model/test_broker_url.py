@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.dispatch.address import EgressPolicy, check_url
-from cdc.model.broker import StreamUrl, broker_url, stream_url, subject_problem
+from cdc.model.broker import StreamUrl, broker_url, server_urls, stream_url, subject_problem
 from cdc.model.endpoint import origin_of, public_url
 from cdc.model.errors import UsageError
 
@@ -70,6 +70,9 @@ def test_port_of_the_scheme_is_part_of_the_origin() -> None:
         "nats://broker.example/a.%3E",
         "nats://broker.example/a%20b",
         "tls://broker.example/$JS.API.STREAM.DELETE.x",
+        "nats://one.example,,two.example/x",
+        "nats://one.example,two.example:99999/x",
+        "nats://one.example,user:hunter2@two.example/x",
     ],
 )
 def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:
@@ -78,7 +81,25 @@ def test_unusable_urls_are_refused_without_their_secrets(url: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["redis://10.0.0.1/0/x", "rediss://localhost/0/x", "rediss://169.254.169.254/0/x"])
+def test_several_servers_of_one_broker() -> None:
+    url = "tls://one.example,two.example:4223,[2001:4860::1]/fs.{source}"
+    assert check_url(url, PLAIN) == public_url(url) == url
+    assert [broker_url(each).where for each in server_urls(url)] == [
+        "one.example:4222", "two.example:4223", "[2001:4860::1]:4222"
+    ]  # fmt: skip
+    assert origin_of(url) == "tls://one.example:4222"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://10.0.0.1/0/x",
+        "rediss://localhost/0/x",
+        "rediss://169.254.169.254/0/x",
+        "nats://one.example,10.0.0.1/x",
+        "tls://8.8.8.8,[::1]:1/x",
+    ],
+)
 def test_inside_addresses_are_refused(url: str) -> None:
     with pytest.raises(UsageError, match="leads to"):
         check_url(url, PLAIN)
