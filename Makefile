@@ -119,8 +119,8 @@ release-dry-run: sbom
 	rm -rf dist/build && mkdir -p dist/build && rm -f dist/*.whl dist/*.deb dist/*.tar.gz
 	git archive HEAD | tar -x -C dist/build
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./dist/build
-	PIP=$(CURDIR)/$(BIN)/pip bash dist/build/packaging/deb.sh dist/*.whl dist
-	version=$$(basename dist/*.whl | cut -d- -f2) && bash dist/build/packaging/notes.sh $$version > dist/NOTES.md && \
+	PIP=$(CURDIR)/$(BIN)/pip bash dist/build/docker/debian/build.sh dist/*.whl dist
+	version=$$(basename dist/*.whl | cut -d- -f2) && bash dist/build/.ci/notes.sh $$version > dist/NOTES.md && \
 	  git archive --format tar.gz --prefix facturascripts-cdc-$$version/ --output dist/facturascripts-cdc-$$version.tar.gz HEAD
 	rm -rf dist/build
 	cd dist && sha256sum *.whl *.deb *.tar.gz *.cdx.json NOTES.md > SHA256SUMS && cat SHA256SUMS

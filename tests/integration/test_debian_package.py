@@ -1,4 +1,4 @@
-"""The Debian package of `packaging/deb.sh`: installed, upgraded, removed and purged by dpkg, below a folder."""
+"""The Debian package of `docker/debian/build.sh`: installed, upgraded, removed and purged by dpkg, below a folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     wheel = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(wheel, check=True, env=environment)
     (built,) = folder.glob("*.whl")
-    subprocess.run(["bash", str(ROOT / "packaging/deb.sh"), str(built), str(folder)], check=True, env=environment)
+    subprocess.run(["bash", str(ROOT / "docker/debian/build.sh"), str(built), str(folder)], check=True, env=environment)
     (package,) = folder.glob("*.deb")
     later = folder / "later"
     subprocess.run(["dpkg-deb", "--raw-extract", str(package), str(later)], check=True)
@@ -114,7 +114,7 @@ def test_installed_program_starts_without_writing(packages: list[Path], root: Pa
 
 def test_notes_of_a_release_are_its_section_of_the_changelog() -> None:
     def notes(version: str) -> str:
-        command = ["bash", str(ROOT / "packaging/notes.sh"), version]
+        command = ["bash", str(ROOT / ".ci/notes.sh"), version]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Builds the Debian package from a wheel: deb.sh WHEEL FOLDER.  For this machine's architecture and its python3: the
+# Builds the Debian package from a wheel: build.sh WHEEL FOLDER.  For this machine's architecture and its python3: the
 # libraries, of requirements.txt by their hashes, have parts compiled for both.
 set -euo pipefail
 wheel=$1 folder=$2
-project=$(cd "$(dirname "$0")/.." && pwd)
+project=$(cd "$(dirname "$0")/../.." && pwd)
 python=/usr/bin/python3
 name=facturascripts-cdc
 version=$(basename "$wheel" | cut -d- -f2)
@@ -49,7 +49,7 @@ print(unit_text(load_config(Path(sys.argv[1])), UnitSettings(("/usr/bin/cdc",)))
 END
 rm "$stage/cdc.toml"
 cp "$project/LICENSE" "$stage/usr/share/doc/$name/copyright"
-cp "$project"/packaging/{postinst,prerm,postrm} "$stage/DEBIAN"
+cp "$project"/docker/debian/{postinst,prerm,postrm} "$stage/DEBIAN"
 chmod 755 "$stage"/DEBIAN/p*
 cat > "$stage/DEBIAN/control" <<END
 Package: $name
