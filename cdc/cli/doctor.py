@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import zipfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,14 +25,14 @@ from cdc.cli.app import COMMANDS, CommandSession, pass_session, translate
 from cdc.cli.environment import opened_outbox, quiet_configuration, run_async, select_sources, sources_option
 from cdc.cli.outbox import check_secrets
 from cdc.cli.output import Styled, counted, echo, fitting, json_option, one_line, print_json, say
-from cdc.config import Config, sending
+from cdc.config import Config, SourceConfig, sending
 from cdc.model.audit import ChainCheck
 from cdc.model.change import Position
 from cdc.model.clock import SystemClock
 from cdc.model.delivery import Attempt
 from cdc.model.endpoint import is_pull
 from cdc.model.errors import CdcError, ConfigError, ProviderError, UsageError
-from cdc.model.finding import Finding, Severity, grouped, span
+from cdc.model.finding import Cause, Finding, Severity, by_cause, grouped, named, span
 from cdc.model.worker import ProcessRole
 from cdc.outbox.base import Replication
 from cdc.outbox.store import OutboxStore
@@ -46,6 +48,8 @@ UNFETCHED: Final = timedelta(days=1)
 _INDENT = " " * 9
 #: Endpoints that work, of which each has a line; those that do not work, whose receivers' words are read.
 _SHOWN, _ASKED = 5, 20
+#: Lines of findings by cause.
+_LINES = 34
 #: What shows that all goes well, where nothing is to be repaired.
 _USUAL = ("cdc event tail", "cdc delivery list", "cdc endpoint list")
 _ENDS = ";,:."
@@ -64,24 +68,61 @@ def doctor(session: CommandSession, sources: tuple[str, ...], as_json: bool) -> 
     1 when something is, 2 for a wrong command.
     """
     checks, working = list[Check](), 0
-    for check in checks_of(session, sources, list if as_json else grouped):
+    many = not as_json and _many(session, sources)
+    for check in checks_of(session, sources, list if as_json or many else grouped):
         checks.append(check)
         working += check.about.startswith("endpoint ") and check.finding.severity is Severity.OK
-        if not as_json and (working <= _SHOWN or check.finding.severity is not Severity.OK):
+        if not as_json and not many and (working <= _SHOWN or check.finding.severity is not Severity.OK):
             echo(*line(check))
     wrong = sum(check.finding.severity is Severity.WRONG for check in checks)
     if as_json:
         print_json({"ok": wrong == 0, "checks": [_as_json(check) for check in checks]})
-    else:
-        warnings = sum(check.finding.severity is Severity.WARNING for check in checks)
-        if working > _SHOWN:
-            echo(*line(Check("endpoints", Finding("enabled", Severity.OK, f"and {working - _SHOWN} other endpoints"))))
-        say(_summary(len(checks), wrong, warnings))
-        if following := next_commands(checks):
-            say("Next:")
-            for command in following:
-                say(Styled(f"  {command}", "cyan"))
+        return 1 if wrong else 0
+    if many:
+        causes = by_cause((each.about, each.finding) for each in checks)
+        checks = [Check(_about(each), each.finding) for each in causes]
+        wrong = sum(check.finding.severity is Severity.WRONG for check in checks)
+        _print_causes(checks)
+    elif working > _SHOWN:
+        echo(*line(Check("endpoints", Finding("enabled", Severity.OK, f"and {working - _SHOWN} other endpoints"))))
+    say(_summary(len(checks), wrong, sum(check.finding.severity is Severity.WARNING for check in checks)))
+    if following := next_commands(checks):
+        say("Next:")
+        for command in following:
+            say(Styled(f"  {command}", "cyan"))
     return 1 if wrong else 0
+
+
+def _many(session: CommandSession, names: tuple[str, ...]) -> bool:
+    """Return whether findings are printed by cause: there are more sources than a person reads one by one."""
+    try:
+        return len(select_sources(quiet_configuration(session), names)) > _SHOWN
+    except ConfigError:  # reported as a check
+        return False
+
+
+def _about(cause: Cause) -> str:
+    """Return what a cause is about, in the language of the command."""
+    if not cause.names:
+        return translate(cause.kind) + (f" ({cause.total:,})" if cause.total > 1 else "")
+    several, few = f"{len(cause.names):,}", named(cause.names)
+    if not cause.names[1:]:
+        return translate(f"{cause.kind} {few}")
+    return translate(f"{several} sources ({few})" if cause.kind == "source" else f"{several} endpoints ({few})")
+
+
+def _print_causes(checks: Sequence[Check]) -> None:
+    """Print the first of them that fit into `_LINES`, and how many do not."""
+    shown, lines = 0, 0
+    for check in checks:
+        finding = check.finding
+        lines += 1 + (finding.severity is not Severity.OK) * (bool(finding.fix) + bool(finding.reason))
+        if lines > _LINES:
+            break
+        echo(*line(check))
+        shown += 1
+    if shown < len(checks):
+        say(f"And {len(checks) - shown} other causes: cdc doctor --source NAME, or --json.")
 
 
 def next_commands(checks: Sequence[Check]) -> list[str]:
@@ -143,17 +184,26 @@ def checks_of(
     yield from (Check("consumer", finding) for finding in consumer)
     answered = any(finding.check == "ready" for finding in consumer)
     stopped = any(finding.check == "running" for finding in consumer)
-    checks = confirmed(lambda: run_async(_check_outbox(config, answered=answered)), lambda check: check.finding)
+    checks = confirmed(
+        lambda: run_async(_check_outbox(config, sources, answered=answered)), lambda check: check.finding
+    )
     yield from checks
     if not names:
         yield from (Check("accounts", finding) for finding in account_findings(sources))
     usable = not any(check.finding.check == "open" and check.finding.severity is Severity.WRONG for check in checks)
-    for source in sources:
+
+    def examined(source: SourceConfig) -> list[Finding]:
         found = service_doctor.examine(source, config.outbox, _stored(config, source.name, usable))
         if stopped:  # that nobody reads its database was said once, for all sources
             found = [each for each in found if each.check != "consumer" or each.severity is not Severity.WARNING]
-        for finding in shown(found):
-            yield Check(f"source {source.name}", finding)
+        return shown(found)
+
+    with ThreadPoolExecutor(service_doctor.EXAMINED_AT_ONCE) as threads:
+        try:
+            for source, findings in zip(sources, threads.map(examined, sources), strict=True):
+                yield from (Check(f"source {source.name}", finding) for finding in findings)
+        finally:  # Ctrl-C waits for those that have begun only
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _stored(config: Config, source: str, usable: bool) -> service_doctor.StoredPosition:
@@ -200,7 +250,7 @@ async def check_oidc(config: Config) -> Check:
     return Check("oidc", Finding("provider", Severity.OK, config.oidc.issuer))
 
 
-async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
+async def _check_outbox(config: Config, sources: Sequence[SourceConfig], *, answered: bool) -> list[Check]:
     """``answered``: the consumer said what is overdue."""
     now = SystemClock().now()
 
@@ -226,7 +276,7 @@ async def _check_outbox(config: Config, *, answered: bool) -> list[Check]:
     parts += [partial(_check_secrets, config), partial(_check_replication, config), partial(_check_access, config)]
     parts += [endpoints, quarantine, partial(_check_unfetched, now=now)]
     parts += [] if answered else [partial(_check_overdue, config)]
-    parts += [partial(_check_known, config)]
+    parts += [partial(_check_known, config, sources)]
     try:
         async with opened_outbox(config) as store:
             checks = [Check("outbox", Finding("open", Severity.OK, config.outbox.describe()))]
@@ -277,15 +327,19 @@ async def _check_secrets(config: Config, store: OutboxStore) -> list[Check]:
     return [Check("outbox", await check_secrets(config, store))] if managed else []
 
 
-async def _check_known(config: Config, store: OutboxStore) -> list[Check]:
+async def _check_known(config: Config, sources: Sequence[SourceConfig], store: OutboxStore) -> list[Check]:
     """Return nothing for an account that may not read where sources are."""
     if await roles_of(config.outbox) == {ProcessRole.DISPATCH}:
         return []
-    found = []
-    for name, source in config.source.items():
-        found.append((name, await outboxes.marker_finding(source, store)))
-        found.append((name, await service_doctor.lock_finding(source, store, served=bool(config.web.listen))))
-    return [Check(f"source {name}", finding) for name, finding in found if finding is not None]
+    at_once = asyncio.Semaphore(service_doctor.READ_AT_ONCE)
+
+    async def known(source: SourceConfig) -> list[Check]:
+        async with at_once:
+            found = [await outboxes.marker_finding(source, store)]
+            found += [await service_doctor.lock_finding(source, store, served=bool(config.web.listen))]
+        return [Check(f"source {source.name}", finding) for finding in found if finding is not None]
+
+    return [check for checks in await asyncio.gather(*map(known, sources)) for check in checks]
 
 
 async def _check_replication(config: Config, store: OutboxStore) -> list[Check]:

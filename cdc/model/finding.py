@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -34,6 +35,8 @@ class Finding:
 #: The checks of one table each, and how many tables a line names.
 _OF_TABLE: Final = re.compile(r"(triggers of|table) (\S+)\Z")
 _NAMED: Final = 5
+#: Words of a sentence that differ between findings of one cause: times, counts, places of a log, paths.
+FIGURES: Final = re.compile(r"\S*[\d/]\S*")
 
 
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
@@ -49,6 +52,50 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
         others = f" and {len(tables) - len(few)} other tables" if len(tables) > len(few) else ""
         found.append(replace(each, check=f"{each.check} {', '.join(few)}{others}") if tables else each)
     return found
+
+
+class Cause(NamedTuple):
+    """``finding``: the first of ``total``.  ``kind``, ``names``: of what they are about, such as sources."""
+
+    kind: str
+    names: list[str]
+    total: int
+    finding: Finding
+
+
+def by_cause(findings: Iterable[tuple[str, Finding]]) -> list[Cause]:
+    """Put findings with the same cause into one: they may differ by the name of what they are about (``source acme``),
+    by table and by figures.  Worst first, then the most frequent.  Those that are OK are one for each check."""
+    groups: dict[tuple[str, ...], list[tuple[str, Finding]]] = defaultdict(list)
+    for about, each in findings:
+        kind, _, name = about.partition(" ")
+        if each.severity is Severity.OK:
+            groups[kind, each.severity, _OF_TABLE.sub(r"\1", each.check)].append((name, each))
+            continue
+        of_table = _OF_TABLE.match(each.check)
+        own = (name, of_table[2] if of_table else "")
+        texts = (FIGURES.sub("", _nameless(text, *own)) for text in (each.detail, each.fix))
+        groups[kind, each.severity, of_table[1] if of_table else each.check, *texts].append((name, each))
+    worst = (Severity.WRONG, Severity.WARNING, Severity.OK)
+    ranked = sorted(groups.items(), key=lambda group: (worst.index(Severity(group[0][1])), -len(group[1])))
+    return [_one_of(kind, group) for (kind, *_), group in ranked]
+
+
+def _nameless(text: str, *names: str) -> str:
+    for name in names:
+        if name and name in text:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "NAME", text)
+    return text
+
+
+def _one_of(kind: str, group: Sequence[tuple[str, Finding]]) -> Cause:
+    names = list(dict.fromkeys(name for name, _ in group if name))
+    _, first = group[0]
+    tables = {of_table[2] for _, each in group if (of_table := _OF_TABLE.match(each.check))}
+    if len(tables) > 1:
+        check = _OF_TABLE.sub(r"\1", first.check)
+        first = replace(first, check=f"{check} {named(sorted(tables))}")
+    return Cause(kind, names, len(group), replace(first, fix=_nameless(first.fix, names[0])) if names[1:] else first)
 
 
 def named(tables: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ import os
 import re
 import shlex
 import stat
+import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +32,7 @@ from cdc.model.change import Position, ReaderStore, check_present
 from cdc.model.column import Capture
 from cdc.model.connection import ConnectionInfo, Engine
 from cdc.model.errors import CdcError, SourceUnavailable
-from cdc.model.finding import Finding, Inspector, Severity, named, size
+from cdc.model.finding import FIGURES, Finding, Inspector, Severity, named, size
 from cdc.runtime.capture import (
     absent,
     binlog_inspector,
@@ -121,8 +123,6 @@ T = TypeVar("T")
 #: Seconds between two readings, and how many are made at most.
 AGAIN_SECONDS: Final = 1.0
 _READINGS: Final = 5
-#: Words of a sentence that differ between two readings: times, counts, places of a log.
-_FIGURES: Final = re.compile(r"\S*[\d/]\S*")
 
 
 def confirmed(read: Callable[[], list[T]], finding_of: Callable[[T], Finding]) -> list[T]:
@@ -131,7 +131,7 @@ def confirmed(read: Callable[[], list[T]], finding_of: Callable[[T], Finding]) -
 
     def wrong() -> set[str]:
         each = (finding_of(item) for item in items)
-        return {f"{f.check}: {_FIGURES.sub('', f.detail)}" for f in each if f.severity is Severity.WRONG}
+        return {f"{f.check}: {FIGURES.sub('', f.detail)}" for f in each if f.severity is Severity.WRONG}
 
     items = read()
     suspected = wrong()
@@ -144,6 +144,12 @@ def confirmed(read: Callable[[], list[T]], finding_of: Callable[[T], Finding]) -
         if suspected <= before:
             break
     return items
+
+
+#: Sources that are read at the same time, and those of which some wait to be read again.
+READ_AT_ONCE: Final = 8
+EXAMINED_AT_ONCE: Final = 64
+_AT_ONCE: Final = threading.BoundedSemaphore(READ_AT_ONCE)
 
 
 class _Checks:
@@ -175,9 +181,14 @@ class _Checks:
 def examine(source: SourceConfig, outbox: OutboxConfig, stored: StoredPosition) -> list[Finding]:
     """Return the findings of every check of one source; what is WRONG has been found twice.  FacturaScripts' API is
     asked once: calls that it refuses count towards a ban."""
+
+    def reading() -> list[Finding]:
+        with _AT_ONCE:  # not while it waits for the second reading
+            return _examined(source, outbox, stored)
+
     if source.capture == "rest":
-        return _examined(source, outbox, stored)
-    return confirmed(lambda: _examined(source, outbox, stored), lambda finding: finding)
+        return reading()
+    return confirmed(reading, lambda finding: finding)
 
 
 def _examined(source: SourceConfig, outbox: OutboxConfig, stored: StoredPosition) -> list[Finding]:
@@ -477,16 +488,25 @@ def _postgres(server: _Server) -> dict[str, _Reach]:
     users = sorted(server.users)
     found: dict[str, set[str]] = defaultdict(set)
     log: set[str] = set()
-    for source, (info, *_) in server.databases.items():
+    silent = threading.Event()
+
+    def ask(source: str) -> None:
+        if silent.is_set():
+            return
         try:
-            with closing(connect(info, "cdc doctor")) as connection:
-                for user in readers(connection, users):
-                    found[user].add(source)
-                log |= replicating(connection, users)
+            with closing(connect(server.databases[source][0], "cdc doctor")) as connection:
+                reading, logging = readers(connection, users), replicating(connection, users)
         except psycopg.errors.ConnectionTimeout:
-            break  # reported with each source
+            silent.set()  # reported with each source
+            return
         except psycopg.OperationalError:
-            continue
+            return
+        log.update(logging)
+        for user in reading:
+            found[user].add(source)
+
+    with ThreadPoolExecutor(READ_AT_ONCE) as threads:
+        deque(threads.map(ask, server.databases), maxlen=0)
     return {user: _Reach(found[user], user in log) for user in users}
 
 

@@ -38,7 +38,7 @@ from cdc.model.connection import ConnectionInfo
 from support.consumer import Consumer, database_url
 from support.database import Database
 from support.grants import PrintedGrants
-from support.server import Server, Spec, owner_info, running_server
+from support.server import Server, Spec, maintenance_database, owner_info, running_server
 from support.servers import TestServer
 
 SPECS = {
@@ -92,8 +92,8 @@ class _Reached:
     def flavour(self) -> str:
         return self.spec.flavour
 
-    def info(self, database: str) -> ConnectionInfo:
-        return owner_info(self.spec, self.port, database)
+    def info(self, database: str = "") -> ConnectionInfo:
+        return owner_info(self.spec, self.port, database or maintenance_database(self.flavour))
 
 
 def _databases(spec: Spec, server: Server, flavour: str, count: int) -> Iterator[tuple[str, ConnectionInfo]]:
