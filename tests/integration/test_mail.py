@@ -67,8 +67,8 @@ async def test_an_operational_event_arrives_in_sentences() -> None:
     assert mail["X-Webhook-Event"] == "endpoint.disabled"
     assert mail.get_content_type() == "text/plain"
     assert text(mail).startswith(
-        "Endpoint ep_4f1d2c90ab37e856 (Shop) is disabled: It has accepted nothing for 5 days. Its deliveries wait: "
-        "cdc endpoint enable ep_4f1d2c90ab37e856 sends them."
+        "Endpoint ep_4f1d2c90ab37e856 (Shop) is disabled: It has accepted nothing for 5 days. "
+        "Deliveries waiting: 37. cdc endpoint enable ep_4f1d2c90ab37e856 sends them."
     )
 
 
