@@ -154,7 +154,7 @@ class SourceConfig(Section):
     rules: Path | dict[str, Any] | None = None
     tables: tuple[str, ...] = ()
     new_tables_seconds: Annotated[float, Field(ge=0.2, le=86_400.0)] = 5.0
-    include: tuple[Literal["lines", "receipts", "customer", "supplier", "origin"], ...] = ()
+    include: tuple[Literal["lines", "receipts", "customer", "supplier", "original", "origin"], ...] = ()
     site_url: Address | None = None
     repair: bool = True
     rest: RestConfig = RestConfig()

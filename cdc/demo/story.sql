@@ -19,7 +19,7 @@ UPDATE facturascli SET neto = 100, totaliva = 21, total = 121 WHERE idfactura = 
 
 -- ## The invoice is issued
 UPDATE facturascli SET idestado = 11, idestado_ant = 10, editable = false WHERE idfactura = 1;
--- => invoice.updated invoice.status_changed invoice.approved
+-- => invoice.updated invoice.status_changed invoice.approved invoice.issued
 
 -- ## The first half is paid; the receiver answers 503 once and gets it again
 INSERT INTO pagoscli (idpago, idrecibo, fecha, hora, importe, codpago) VALUES (1, 1, '2026-11-30', '09:00:00', 60.5, '30D');
@@ -44,3 +44,7 @@ UPDATE facturascli SET pagada = true, total = 121 WHERE idfactura = 1;
 -- ## The goods come back: a refund
 INSERT INTO facturascli (idfactura, codigo, numero, codserie, codejercicio, codcliente, nombrecliente, cifnif, coddivisa, codpago, codalmacen, idempresa, fecha, hora, idestado, editable, total, idfacturarect, codigorect) VALUES (2, 'FAC2026R1', '1', 'R', '2026', '1', 'O&#39;Brien &amp; Sons SL', 'B12345678', 'EUR', '30D', 'ALG', 1, '2026-12-10', '12:00:00', 10, true, -121, 1, 'FAC2026A1');
 -- => invoice.created invoice.refunded
+
+-- ## The refund is issued
+UPDATE facturascli SET idestado = 11, idestado_ant = 10, editable = false WHERE idfactura = 2;
+-- => invoice.updated invoice.status_changed invoice.approved invoice.issued invoice.rectified

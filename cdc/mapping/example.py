@@ -305,8 +305,13 @@ def _operation(rule: Rule) -> Operation:
     return Operation.CREATE if Operation.CREATE in rule.operations else Operation.DELETE
 
 
+#: The invoice that the refund of an example corrects.
+_CORRECTED: Row = {"idfacturarect": 7, "codigorect": "FAC2026A7"}
+
+
 def _images(rule: Rule, row: Row) -> tuple[Row, Row]:
     """Rows before and after that make the rule fire."""
+    row = {**row, **_CORRECTED} if "idfacturarect" in rule.columns else row
     before, after = dict(row), dict(row)
     after.update({column: value for column, value in COMPANIONS.get(rule.name, {}).items() if column in row})
     if STATE_COLUMN in row and {STATE_COLUMN, "editable"} & rule.columns:
@@ -315,7 +320,7 @@ def _images(rule: Rule, row: Row) -> tuple[Row, Row]:
         column = min(rule.changed)
         after.update({column: _other(row[column])} if column in row else {})
     for column, condition in rule.becomes.items():
-        after[column] = 7 if column == "idfacturarect" else _example(column, condition, row)
+        after[column] = _example(column, condition, row)
         before[column] = _opposite(column, condition, row)
     before.update({column: _example(column, condition, row) for column, condition in rule.from_.items()})
     after.update(
@@ -340,6 +345,8 @@ def _move_state(rule: Rule, before: dict[str, Value], after: dict[str, Value]) -
 
 def _example(column: str, condition: Condition, row: Row) -> Value:
     """Return a value that satisfies the condition in this row."""
+    if column in _CORRECTED:
+        return _CORRECTED[column]
     if not isinstance(condition, ColumnCondition):
         return _alike(condition.example(), row.get(column))
     other = row.get(condition.column)

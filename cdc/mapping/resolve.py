@@ -37,7 +37,7 @@ from cdc.model.event import Label, check_pattern
 from cdc.model.toml_lines import FilePlace, Places, TomlPath
 
 ChildKind = Literal["lines", "receipts"]
-RelatedKind = Literal["customer", "supplier", "origin"]
+RelatedKind = Literal["customer", "supplier", "original", "origin"]
 Conditions = dict[str, Annotated[Condition, PlainValidator(parse_condition)]]
 
 
@@ -87,6 +87,7 @@ class EntityEntry(_Entry):
     invoice: dict[str, str] | None = None
     customer: dict[str, str] | None = None
     supplier: dict[str, str] | None = None
+    original: dict[str, str] | None = None
     document: str | None = None
     page: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./?&={}-]*$")
     label: LabelEntry | None = None
@@ -184,7 +185,7 @@ ANY_TABLE = "*"
 #: In the name of a table: any characters.
 _ANY = "*"
 CHILD_KINDS: tuple[ChildKind, ...] = ("lines", "receipts")
-_PATH_KINDS = ("invoice", "customer", "supplier")
+_PATH_KINDS = ("invoice", "customer", "supplier", "original")
 
 #: How a file says where what it includes is.
 _FORMS = {
@@ -192,6 +193,7 @@ _FORMS = {
     "receipts": 'receipts = { table = "…", column = "…" }',
     "customer": 'customer = { codcliente = "clientes" }',
     "supplier": 'supplier = { codproveedor = "proveedores" }',
+    "original": 'original = { idfacturarect = "facturascli" }',
     "origin": 'document = "…", its model in doctransformations,',
 }
 _ENTITY_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\Z")

@@ -107,7 +107,7 @@ COMMIT;
 BEGIN;
 UPDATE facturascli SET femail = '2026-11-24' WHERE idfactura = 1;
 COMMIT;
--- => invoice.updated(editable,idestado,idestado_ant) ; invoice.status_changed ; invoice.approved
+-- => invoice.updated(editable,idestado,idestado_ant) ; invoice.status_changed ; invoice.approved ; invoice.issued
 -- => invoice.updated(femail) ; invoice.sent
 
 -- ## overdue by cron

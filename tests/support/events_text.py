@@ -364,6 +364,7 @@ A payment has only the number of its receipt. So its events carry the invoice:
 | `include` | adds to `related` | events of |
 | --- | --- | --- |
 | `customer`, `supplier` | `customer` or `supplier`: `code`, `name`, `email`, `phone` | documents, receipts, payments |
+| `original` | `original`: the invoice that a refund corrects | invoices |
 | `origin` | `origin`: the documents `before`, from which this one was made, and `after`, made from it | documents |
 
 Related records are as the same transaction left them; those that it did not change are read when the event is made.

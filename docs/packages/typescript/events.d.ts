@@ -843,6 +843,24 @@ export interface InvoiceRefunded extends WebhookEventBase {
   links?: { record?: string };
 }
 
+/** Customer invoice: its series and number are final: it stops being a draft (editable), or is inserted issued. */
+export interface InvoiceIssued extends WebhookEventBase {
+  event: "invoice.issued";
+  key: { idfactura: number };
+  data: InvoiceData;
+  previous?: InvoiceData;
+  links?: { record?: string };
+}
+
+/** Customer invoice: a refund (factura rectificativa) is issued; data is the refund, data.codigorect the invoice that it corrects. */
+export interface InvoiceRectified extends WebhookEventBase {
+  event: "invoice.rectified";
+  key: { idfactura: number };
+  data: InvoiceData;
+  previous?: InvoiceData;
+  links?: { record?: string };
+}
+
 /** Supplier invoice: a row is inserted. */
 export interface SupplierInvoiceCreated extends WebhookEventBase {
   event: "supplier_invoice.created";
@@ -2376,6 +2394,8 @@ export interface WebhookEvents {
   "invoice.unpaid": InvoiceUnpaid;
   "invoice.overdue": InvoiceOverdue;
   "invoice.refunded": InvoiceRefunded;
+  "invoice.issued": InvoiceIssued;
+  "invoice.rectified": InvoiceRectified;
   "supplier_invoice.created": SupplierInvoiceCreated;
   "supplier_invoice.updated": SupplierInvoiceUpdated;
   "supplier_invoice.deleted": SupplierInvoiceDeleted;

@@ -172,3 +172,33 @@ def test_every_change_of_one_record_comes_before_its_transitions() -> None:
         insert("recibospagoscli", receipt, "idrecibo"),
         update("recibospagoscli", receipt, key="idrecibo", pagado=True, vencido=True),
     ) == ["receipt.created", "receipt.paid", "receipt.overdue"]
+
+
+_DRAFT: Row = {"idfactura": 2, "codigo": "FAC2", "editable": True, "total": 1.0, "idfacturarect": None}
+
+
+def _issues(*changes: RowChange) -> list[str]:
+    return [name for name in names(*changes) if name in ("invoice.issued", "invoice.rectified")]
+
+
+def test_invoice_is_issued_once_whichever_way_it_stops_being_a_draft() -> None:
+    issued, made = {**_DRAFT, "editable": False}, insert("facturascli", _DRAFT, "idfactura")
+    written = update("facturascli", _DRAFT, key="idfactura", editable=False)
+    assert _issues(made) == []
+    assert _issues(written) == ["invoice.issued"]
+    assert _issues(made, written) == ["invoice.issued"]
+    assert _issues(insert("facturascli", issued, "idfactura")) == ["invoice.issued"]
+    assert _issues(update("facturascli", issued, key="idfactura", total=2.0)) == []
+    assert _issues(update("facturascli", issued, key="idfactura", editable=True)) == []
+
+
+def test_refund_is_rectified_when_it_is_issued_not_when_it_is_drafted() -> None:
+    refund = {**_DRAFT, "idfacturarect": 1, "codigorect": "FAC1"}
+    assert _issues(insert("facturascli", refund, "idfactura")) == []
+    (*_, rectified) = events(update("facturascli", refund, key="idfactura", editable=False))
+    assert (rectified.name, rectified.previous) == ("invoice.rectified", {"editable": True})
+    assert rectified.data["codigorect"] == "FAC1"
+    assert _issues(insert("facturascli", {**refund, "editable": False}, "idfactura")) == [
+        "invoice.issued",
+        "invoice.rectified",
+    ]

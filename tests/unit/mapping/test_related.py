@@ -146,6 +146,29 @@ async def test_customer_is_shown_as_each_transaction_left_it(steps: list[tuple[s
     assert [event.related and event.related["customer"]["email"] for event in receipts] == expected
 
 
+_INVOICE = {"idfactura": 9, "codigo": "FAC9", "total": 20.0, "editable": False, "idfacturarect": None}
+_REFUND = {**_INVOICE, "idfactura": 10, "codigo": "REC1", "total": -5.0, "idfacturarect": 9, "codigorect": "FAC9"}
+
+
+async def test_refund_shows_the_invoice_that_it_corrects() -> None:
+    batch = transaction(insert("facturascli", _REFUND, "idfactura"))
+    events = await _events(Tables(facturascli=[_INVOICE]), batch, rules='[entity.invoice]\ninclude = ["original"]')
+    original = {"entity": "invoice", "key": {"idfactura": 9}, "code": "FAC9", "total": 20.0}
+    assert {event.name for event in events} >= {"invoice.issued", "invoice.rectified"}
+    assert [event.related for event in events] == [{"original": original}] * len(events)
+
+
+async def test_corrected_invoice_is_shown_as_the_same_transaction_left_it() -> None:
+    paid = update("facturascli", _INVOICE, key="idfactura", total=15.0)
+    batch = transaction(paid, insert("facturascli", _REFUND, "idfactura"))
+    events = await _events(Tables(facturascli=[]), batch, rules='[entity.invoice]\ninclude = ["original"]')
+    shown = {event.name: event.related and event.related["original"] for event in events}
+    assert shown["invoice.updated"] is None
+    rectified = shown["invoice.rectified"]
+    assert rectified is not None
+    assert rectified["total"] == 15.0
+
+
 @pytest.mark.parametrize(
     ("entity", "include", "problem"),
     [
