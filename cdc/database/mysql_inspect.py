@@ -68,16 +68,15 @@ def read_tables(connection: Connection[Any], name: str | None = None) -> dict[st
 
     keys, columns = _by_table(ask("keys")), _by_table(ask("columns"))
     found = {text(table): text(engine) for table, engine in ask("tables")}
-    return {
-        table: MySQLTable(
-            table,
-            engine,
-            tuple(MySQLColumn(*column) for column in columns[table]),
-            tuple(column for (column,) in keys.get(table, ())),
-        )
-        for table, engine in found.items()
-        if table in columns  # else it has come between the two questions
-    }
+    if not columns.keys() & found.keys() <= keys.keys():
+        keys = _by_table(ask("keys")) | keys  # a table that was created after the first question has its key by now
+    tables = {}
+    for table, engine in found.items():
+        key = tuple(column for (column,) in keys.get(table, ()))
+        described = tuple(MySQLColumn(*column) for column in columns.get(table, ()))
+        if described and {column.name for column in described} >= set(key):  # else it was replaced between questions
+            tables[table] = MySQLTable(table, engine, described, key)
+    return tables
 
 
 def _by_table(found: Iterable[Sequence[Any]]) -> dict[str, list[list[str]]]:

@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,9 @@ _BLOCK = 100
 
 
 def free_port() -> int:
-    """A port that nothing listens on, and that no other call returns, in this process or another one."""
-    return next(_ports)
+    """A port that nothing listens on, and that no other call returns, in any thread of this process or another one."""
+    with _lock:
+        return next(_ports)
 
 
 def _free() -> Iterator[int]:
@@ -58,3 +60,4 @@ def _binds(probe: socket.socket, port: int) -> bool:
 
 
 _ports = _free()
+_lock = threading.Lock()  # a generator refuses a second thread, and the keeper serves each client in its own

@@ -261,8 +261,8 @@ class JournalSource(CaptureSource[JournalPosition]):
     def _is_named(self, row: JournalRow) -> bool:
         change = row.change
         table = self._tables.get(change.table)
-        if table is not None and tuple(change.key) == table.key:
-            return True
+        if table is not None and change.key and table.key in (tuple(change.key), ()):
+            return True  # of a table without a key: by the one that it had when its triggers were made
         return change.before is None and change.after is None
 
     # -- huge transactions ------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ session as one of that database while it does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cdc.database import mysql_inspect
 from cdc.database.sqlfile import load
 from support.database import Database
 
@@ -57,3 +59,31 @@ def test_a_condition_on_another_column_would(mariadb_db: Database) -> None:
         "EXPLAIN SELECT 1 FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() AND 'x' <> ''"
     )
     assert "Scanned all databases" in str(row[-1])
+
+
+#: What is done to the table before the questions, after the first one and after the second one; and the key.
+REPLACED = {
+    "created": (["DROP TABLE item"], ["CREATE TABLE item (code INT PRIMARY KEY)"], [], ("code",)),
+    "another key": ([], ["DROP TABLE item", "CREATE TABLE item (code INT PRIMARY KEY)"], [], None),
+    "dropped": ([], [], ["DROP TABLE item"], None),
+    "no key": (["DROP TABLE item", "CREATE TABLE item (code INT)"], [], [], ()),
+}
+
+
+@pytest.mark.parametrize("case", REPLACED)
+@pytest.mark.parametrize("name", [None, "item"])
+def test_table_is_never_read_with_the_key_of_another_moment(
+    case: str, name: str | None, mysql_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, second, third, key = REPLACED[case]
+    mysql_db.execute("CREATE TABLE item (id INT PRIMARY KEY, code INT)")
+    work, asked = [before, second, third], mysql_inspect.rows
+
+    def rows(connection: Any, sql: str, parameters: Sequence[Any]) -> Any:
+        for statement in work.pop(0) if work else ():
+            mysql_db.execute(statement)
+        return asked(connection, sql, parameters)
+
+    monkeypatch.setattr(mysql_inspect, "rows", rows)
+    found = mysql_inspect.read_tables(mysql_db.connect(autocommit=True), name).get("item")
+    assert (None if found is None else found.key) == key
