@@ -124,7 +124,7 @@ class Reason(StrEnum):
     )
     NOT_SEEN = (
         "not_seen",
-        "Nothing is known of such a change of %(record)s. Searched: %(searched)s. Nearest event: %(near)s, %(at)s.",
+        "Nothing is known of such a change of %(record)s. Searched: %(searched)s.",
         "Check record and time in FacturaScripts, then run the checks of the source.",
     )
     EXPUNGED = (
@@ -204,7 +204,8 @@ class Sentence(str):
 NO_TABLE, NOT_INSTALLED = "the database does not have it", "what captures it is not installed"
 NO_ATTEMPT, NONE_KNOWN, STALLED = "no attempt yet", "none", "It is being opened."
 SEARCHED: Final = ("stored events, skipped changes, rules", "its database", "its database did not answer in time")
-PHRASES: Final = (NO_TABLE, NOT_INSTALLED, NO_ATTEMPT, NONE_KNOWN, STALLED, NO_KEY, NOT_INNODB, *SEARCHED)
+NEAREST: Final = "Nearest event: %(near)s, %(at)s."
+PHRASES: Final = (NEAREST, NO_TABLE, NOT_INSTALLED, NO_ATTEMPT, NONE_KNOWN, STALLED, NO_KEY, NOT_INNODB, *SEARCHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,10 @@ class Explanation:
             return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
         values = {name: written(value) for name, value in self.values.items()}
-        return text(self.reason.sentence) % values, text(self.reason.step) % values
+        sentences = [self.reason.sentence]
+        if self.reason is Reason.NOT_SEEN and self.values["near"]:
+            sentences.append(NEAREST)
+        return " ".join(text(each) % values for each in sentences), text(self.reason.step) % values
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -168,17 +169,18 @@ def list_(session: CommandSession, /, *, limit: int, before: str | None, as_json
     print_table(titles, rows, "No delivery fits.", cut=titles[1:-2])
 
 
-#: Reason → the command that helps, with places for values and ids of the explanation.
+#: Reason → the command that helps, with places for values and ids of the explanation.  ``of``: the option that names
+#: the source, where it is known.  ``again``: the question once more, to ask the database too, unless that was done.
 _NEXT: Final[dict[Reason, str]] = {
     Reason.NO_RULE: "cdc event kinds",
-    Reason.TABLE_EXCLUDED: "cdc table list --source %(source)s",
-    Reason.TABLE_NOT_CAPTURED: "cdc install-triggers --source %(source)s",
+    Reason.TABLE_EXCLUDED: "cdc table list%(of)s",
+    Reason.TABLE_NOT_CAPTURED: "cdc install-triggers%(of)s",
     Reason.ROW_SKIPPED: "cdc quarantine list",
-    Reason.NOT_READ_YET: "cdc doctor --source %(source)s",
-    Reason.REMOVED: "cdc backfill %(table)s",
-    Reason.BEFORE_INSTALLATION: "cdc backfill %(table)s",
-    Reason.NOT_SEEN: "cdc doctor; cdc explain %(record)s --inspect",
-    Reason.EXPUNGED: "cdc backfill %(table)s",
+    Reason.NOT_READ_YET: "cdc doctor%(of)s",
+    Reason.REMOVED: "cdc backfill %(table)s%(of)s",
+    Reason.BEFORE_INSTALLATION: "cdc backfill %(table)s%(of)s",
+    Reason.NOT_SEEN: "cdc doctor%(of)s%(again)s",
+    Reason.EXPUNGED: "cdc backfill %(table)s%(of)s",
     Reason.DELIVERED: "cdc delivery show %(delivery_id)s",
     Reason.FAILED: "cdc delivery retry %(delivery_id)s",
     Reason.ENDPOINT_OFF: "cdc endpoint enable %(endpoint_id)s",
@@ -233,8 +235,12 @@ def explain(
 
     here = language(session.language, datetime.now().astimezone().tzinfo or UTC)
     sentence, step = found.texts(here.text, here.message, here.moment)
-    ids = asdict(found) | dict(found.values)
-    command = _NEXT.get(found.reason, "") % ids
+    asked = [*filter(None, (question.record or question.event, event if question.record else ""))]
+    for option, value in (("--endpoint", endpoint), ("--at", at), ("--source", source)):
+        asked += [option, value] if value else []
+    again = "" if inspect else f"; cdc explain {shlex.join(asked)} --inspect"
+    of = f" --source {shlex.quote(found.source)}" if found.source else ""
+    command = _NEXT.get(found.reason, "") % (asdict(found) | dict(found.values) | {"of": of, "again": again})
     echo(Styled(fitting(sentence, "")))
     echo(fitting(step, ""))
     echo(*([f"\n  {command}"] if command else []))
