@@ -53,7 +53,7 @@ class Answer(NamedTuple):
     """The result of one request.  ``status`` is None when no answer's head arrived; ``error`` then gives the reason in
     one sentence.  Beside a status it is set when the status alone says too little.  ``body``: its first bytes.
     ``duration``: seconds from the request on.  ``unsent``: no request could be made of the event.  ``disable_reason``:
-    the endpoint is to be disabled."""
+    the endpoint is to be disabled.  ``final``: the receiver takes no event like this one, however often it is sent."""
 
     status: int | None
     duration: float
@@ -62,6 +62,7 @@ class Answer(NamedTuple):
     error: str = ""
     unsent: bool = False
     disable_reason: str = ""
+    final: bool = False
 
 
 class Verdict(NamedTuple):
@@ -149,7 +150,7 @@ def judge(
         return Verdict(DeliveryState.PENDING, error, now, answer.disable_reason)
     counted = min(attempt, len(delays)) if doubt is not None and delays else attempt
     delay = next_delay(delays, counted, random)
-    if delay is None:
+    if delay is None or answer.final:
         return Verdict(DeliveryState.DEAD, error)
     if doubt is not None:
         delay = min(delay, doubt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 from typing import Any, Final
 
 from aiormq import Connection, TransportFactory, spec
@@ -25,12 +26,14 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
-from cdc.dispatch.broker.base import BrokerRefused, Message, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target, too_large
 
 #: In the URL the exchange without a name, which routes to the queue called like the routing key, has this one.
 DEFAULT_EXCHANGE: Final = "amq.default"
 #: The nearest status of HTTP: no queue takes the message; the broker does not take it now.
 _UNROUTABLE, _NOT_NOW = 404, 503
+#: In the words of the server about a message that has more bytes than it takes.
+_TOO_LARGE: Final = re.compile(r"message size (\d+)")
 
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # the delivery log has each failure
 
@@ -116,7 +119,13 @@ class RabbitChannel:
         except (AMQPConnectionError, ChannelInvalidStateError) as error:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         except AMQPError as error:
-            raise BrokerRefused(None, _words(error)) from error
+            words = _words(error)
+            size = _TOO_LARGE.search(words)  # closes the channel, for the others that wait there, too
+            if size is not None and int(size[1]) == len(message.body):
+                raise too_large(f"{size[1]} bytes are more than it takes (max_message_size)") from error
+            if size is not None:
+                raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
+            raise BrokerRefused(None, words) from error
         return f"{routing_key} in {exchange}"
 
     async def close(self) -> None:

@@ -63,13 +63,20 @@ class BrokerConnection(Protocol):
 
 class BrokerRefused(Exception):
     """The broker answered that it does not take a message.  ``status``: the nearest one of HTTP.  ``reason``: one
-    clause, in the broker's words.  ``elsewhere``: another server of the broker may take the message now."""
+    clause, in the broker's words.  ``elsewhere``: another server of the broker may take the message now.  ``final``:
+    as the broker is set up, it never takes this message."""
 
-    def __init__(self, status: int | None, reason: str, *, elsewhere: bool = False) -> None:
+    def __init__(self, status: int | None, reason: str, *, elsewhere: bool = False, final: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.elsewhere = elsewhere
+        self.final = final
+
+
+def too_large(reason: str) -> BrokerRefused:
+    """Return the refusal of a message that has more bytes than the broker takes."""
+    return BrokerRefused(413, reason, final=True)
 
 
 class Credentials(NamedTuple):

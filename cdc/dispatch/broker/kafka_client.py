@@ -37,7 +37,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from cdc.dispatch.address import AddressRefused
-from cdc.dispatch.broker.base import BrokerRefused, Message, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target, too_large
 from cdc.dispatch.failure import error_detail
 from cdc.dispatch.sender import Deadline
 
@@ -332,9 +332,7 @@ class KafkaProducer:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             stored = sending.result() if sending.done() else self._client.give_up()
         except _TOO_LARGE as error:
-            raise BrokerRefused(
-                413, f"{len(message.body)} bytes are more than {topic} takes (max.message.bytes)"
-            ) from error
+            raise too_large(f"{len(message.body)} bytes are more than {topic} takes (max.message.bytes)") from error
         except TopicAuthorizationFailedError as error:
             raise BrokerRefused(None, f"the user may not write to the topic {topic}") from error
         except BrokerRefused:

@@ -24,7 +24,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, Retent
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from cdc.dispatch.broker.base import BrokerRefused, Message, Target
+from cdc.dispatch.broker.base import BrokerRefused, Message, Target, too_large
 from cdc.dispatch.failure import error_detail, system_error
 from cdc.model.broker import RECORD_HEADER, StreamMessage, StreamState, StreamUrl, record_token
 from cdc.model.errors import SourceError, SourceUnavailable
@@ -33,7 +33,8 @@ from cdc.model.errors import SourceError, SourceUnavailable
 _NOT_IN_SUBJECTS: Final = re.compile(r"[\s*>]")
 #: JetStream's answer where no stream listens to a subject, or its servers have no leader yet.
 _UNAVAILABLE: Final = 503
-_TOO_LARGE: Final = 413
+#: JetStream's error code (JSStreamMessageExceedsMaximumErr) for a message above the stream's max_msg_size.
+_LARGER_THAN_THE_STREAM: Final = 10054
 #: Subject by which a stored message is read, in small letters.
 _READING: Final = "$js.api.stream.msg.get."
 #: Bytes of a header besides name and value, and of the block of them.
@@ -138,7 +139,7 @@ class JetStream:
             len(message.body) + sum(len(name) + len(value) + _AROUND for name, value in headers.items()) + _AROUND_ALL
         )
         if size > self._client.max_payload:  # the server would close the connection
-            raise BrokerRefused(_TOO_LARGE, f"{size} bytes are more than its max_payload, {self._client.max_payload}")
+            raise too_large(f"{size} bytes are more than its max_payload, {self._client.max_payload}")
         try:
             return await self._answer(
                 self._context.publish(subject, message.body, timeout=self._seconds, headers=headers)
@@ -157,6 +158,8 @@ class JetStream:
                 raise next(end.result() for end in ends if end.done())
             return asking.result()
         except APIError as error:
+            if error.err_code == _LARGER_THAN_THE_STREAM:
+                raise too_large("its stream takes no message of this size (max_msg_size)") from error
             raise BrokerRefused(error.code, error.description or _words(error)) from error
         except ConnectionClosedError as error:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error

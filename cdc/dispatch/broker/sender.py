@@ -111,12 +111,13 @@ class BrokerSender:
             return Answer(ACCEPTED, now() - started, body=said.encode())
         except BrokerRefused as refused:
             broker = broker_url(link.servers[0]).scheme.broker.title
-            return Answer(refused.status, now() - started, error=f"{broker} refused the event: {refused.reason}.")
-        except UsageError as error:
-            return Answer(None, now() - started, error=error.message)
-        except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
+            error = f"{broker} refused the event: {refused.reason}."
+            return Answer(refused.status, now() - started, error=error, final=refused.final)
+        except UsageError as unusable:
+            return Answer(None, now() - started, error=unusable.message)
+        except Exception as failure:  # noqa: BLE001 - any error is a failed attempt; described by its type
             at = request._replace(url=link.servers[0])
-            failed = Answer(None, now() - started, error=describe_error(system_error(error), at))
+            failed = Answer(None, now() - started, error=describe_error(system_error(failure), at))
             await self._drop(link, connection)
             return failed
         finally:

@@ -85,10 +85,13 @@ async def test_subject_without_stream_is_trouble_and_large_event_is_not(server: 
         unheard = await send(sender, endpoint(server.url.replace("facturascripts", "others")))
         refused = await send(sender, large)
         assert (await send(sender, endpoint(server.url))).status == 200
-    assert unheard.status == 503
+        await asyncio.to_thread(server.change, max_msg_size=1000)
+        larger = await send(sender, endpoint(server.url, headers=(("X-Large", "x" * 1000),)))
+    assert (unheard.status, unheard.final) == (503, False)
     assert unheard.error == "NATS refused the event: no stream listens to others.main.invoice.paid."
     assert is_trouble(unheard)
-    assert refused.status == 413
+    assert (refused.status, refused.final) == (larger.status, larger.final) == (413, True)
+    assert larger.error == "NATS refused the event: its stream takes no message of this size (max_msg_size)."
     assert "are more than its max_payload, 1048576" in refused.error
 
 

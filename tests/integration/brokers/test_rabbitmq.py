@@ -17,15 +17,17 @@ import trustme
 
 from cdc.admin.endpoint_checks import basic
 from cdc.dispatch.broker.sender import BrokerSender
+from cdc.dispatch.request import build_request
 from cdc.dispatch.retry import is_trouble
 from cdc.dispatch.signing import new_secret
 from support.actions import Action, load_actions
-from support.broker_servers import INSIDE, RabbitMQ, send
+from support.broker_servers import INSIDE, RabbitMQ, leased, send
 from support.commands import run_command
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.dispatching import endpoint
 from support.health import Health
+from support.manual_clock import START
 from support.ports import free_port
 from support.waiting import HANG_SECONDS
 
@@ -43,6 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         listeners.ssl.default = 127.0.0.1:{made.tls_port}
         ssl_options.certfile = {certificate}
         ssl_options.keyfile = {key}
+        max_message_size = 100000
     """
     made.start()
     made.empty()
@@ -76,6 +79,20 @@ async def test_refusals_over_tls(server: RabbitMQ) -> None:
     assert vhost.error == "RabbitMQ refused the event: it does not open the vhost nowhere."
     assert other_name.error.startswith(f"The TLS certificate of 127.0.0.1:{server.tls_port} is not valid: ")
     assert unknown.error.startswith(f"The TLS certificate of localhost:{server.tls_port} is not valid: ")
+
+
+async def test_event_that_is_too_large_is_refused_for_good_and_no_other(server: RabbitMQ) -> None:
+    server.empty()
+    to = endpoint(f"amqp://127.0.0.1:{server.port}/%2F/facturascripts/{{source}}.{{event}}")
+    large = build_request(leased(1), to, START)._replace(body=b"x" * 200_000)
+    async with BrokerSender(INSIDE, {}) as sender:
+        await send(sender, to)
+        refused, *others = await asyncio.gather(sender.send(large), *(send(sender, to, n) for n in (2, 3)))
+        after = await send(sender, to, 4)
+    assert (refused.status, refused.final) == (413, True)
+    assert "bytes are more than it takes (max_message_size)." in refused.error
+    assert not any(each.final for each in others)
+    assert after.status == 200
 
 
 @pytest.mark.timeout(600)

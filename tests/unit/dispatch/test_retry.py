@@ -93,6 +93,12 @@ def test_no_answer_carries_its_sentence() -> None:
     assert verdict.due_at == NOW + timedelta(seconds=25)
 
 
+@pytest.mark.parametrize("doubt", [None, 30.0])
+def test_event_that_the_receiver_never_takes_is_not_sent_again(doubt: float | None) -> None:
+    answer = answered(413)._replace(final=True)
+    assert judge(answer, DELAYS, 1, NOW, no_jitter, doubt=doubt).state is DeliveryState.DEAD
+
+
 @pytest.mark.parametrize("attempt", [1, 6, 7])
 def test_410_disables_the_endpoint_and_keeps_the_delivery(attempt: int) -> None:
     verdict = judge(answered(410), DELAYS, attempt, NOW, no_jitter)
