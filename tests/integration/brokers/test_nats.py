@@ -86,7 +86,7 @@ async def test_subject_without_stream_is_trouble_and_large_event_is_not(server: 
         refused = await send(sender, large)
         assert (await send(sender, endpoint(server.url))).status == 200
         await asyncio.to_thread(server.change, max_msg_size=1000)
-        larger = await send(sender, endpoint(server.url, headers=(("X-Large", "x" * 1000),)))
+        larger = await send(sender, endpoint(server.url, headers=(("X-Large", "x" * 1000),)), 2)
     assert (unheard.status, unheard.final) == (503, False)
     assert unheard.error == "NATS refused the event: no stream listens to others.main.invoice.paid."
     assert is_trouble(unheard)

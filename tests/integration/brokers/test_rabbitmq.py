@@ -82,7 +82,7 @@ async def test_refusals_over_tls(server: RabbitMQ) -> None:
 
 
 async def test_event_that_is_too_large_is_refused_for_good_and_no_other(server: RabbitMQ) -> None:
-    server.empty()
+    await asyncio.to_thread(server.empty)
     to = endpoint(f"amqp://127.0.0.1:{server.port}/%2F/facturascripts/{{source}}.{{event}}")
     large = build_request(leased(1), to, START)._replace(body=b"x" * 200_000)
     async with BrokerSender(INSIDE, {}) as sender:
