@@ -16,7 +16,7 @@ import aiormq
 import nats
 import redis
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.api import AckPolicy, ConsumerConfig, SubjectTransform
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig, SubjectTransform
 from nats.js.errors import APIError, NotFoundError
 
 from cdc.dispatch.address import EgressPolicy
@@ -240,19 +240,22 @@ class NatsCluster:
 
     async def _add_stream(self) -> None:
         client = await nats.connect(f"nats://127.0.0.1:{self.nodes[0].port}")
-        async with asyncio.timeout(HANG_SECONDS / 2):
-            while True:
-                try:
-                    await client.jetstream().add_stream(
-                        name="events",
-                        subjects=["facturascripts.>"],
-                        num_replicas=len(self.nodes),
-                        subject_transform=SubjectTransform(PARTED, PARTITION),
-                    )
-                    break
-                except (APIError, NatsTimeoutError):  # until the three have found each other
-                    await asyncio.sleep(0.1)
-        await client.close()
+        stream = StreamConfig(
+            name="events",
+            subjects=["facturascripts.>"],
+            num_replicas=len(self.nodes),
+            subject_transform=SubjectTransform(PARTED, PARTITION),
+        )
+        try:
+            async with asyncio.timeout(HANG_SECONDS / 2):
+                while True:
+                    try:
+                        await client.jetstream().add_stream(stream)
+                        break
+                    except (APIError, NatsTimeoutError):  # until the three have found each other
+                        await asyncio.sleep(0.1)
+        finally:
+            await client.close()
 
     def end(self) -> None:
         for node in self.nodes:
