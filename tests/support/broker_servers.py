@@ -16,7 +16,7 @@ import aiormq
 import nats
 import redis
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig, SubjectTransform
+from nats.js.api import StreamConfig, SubjectTransform
 from nats.js.errors import APIError, NotFoundError
 
 from cdc.dispatch.address import EgressPolicy
@@ -207,12 +207,13 @@ class Nats(BrokerServer):
     async def _got(self) -> list[Got]:
         client = await nats.connect(f"nats://127.0.0.1:{self.port}")
         stream = client.jetstream()
-        count = (await stream.stream_info("events")).state.messages
-        config = ConsumerConfig(ack_policy=AckPolicy.NONE)
-        subscription = await stream.subscribe("facturascripts.>", ordered_consumer=True, config=config)
-        found = [await subscription.next_msg(timeout=HANG_SECONDS) for _ in range(count)]
+        state = (await stream.stream_info("events")).state
+        found = []
+        for number in range(state.first_seq, state.last_seq + 1):
+            with suppress(NotFoundError):  # it was removed
+                found.append(await stream.get_msg("events", number))
         await client.close()
-        return [Got(each.subject, dict(each.headers or {}), each.data) for each in found]
+        return [Got(each.subject or "", dict(each.headers or {}), each.data or b"") for each in found]
 
 
 class NatsCluster:
