@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cdc.capture.journal import mysql, postgres
+from cdc.capture.triggers.mysql import MySQLInstaller
+from cdc.capture.triggers.postgres import PostgresInstaller
+from cdc.model.column import Capture
 from support.consumer import Consumer, Inbox, receiving
 from support.database import Database
 from support.hostile_rows import plant
@@ -39,3 +43,28 @@ async def test_hostile_journal_rows_stop_nothing(fixture: str, request: pytest.F
             await inbox.until(
                 lambda inbox: tables <= {e["data"].get("table") for e in inbox.events if e["event"] == "source.gap"}
             )
+
+
+@pytest.mark.parametrize("fixture", ["postgres_db", "mariadb_db", "mysql_db"])
+async def test_row_that_memory_lacks_for_is_read_again_and_is_no_gap(
+    fixture: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database: Database = request.getfixturevalue(fixture)
+    database.execute("CREATE TABLE contadores (id INT PRIMARY KEY)")
+    captures, of_postgres = [Capture("contadores")], database.flavour == "postgresql"
+    installer = (PostgresInstaller if of_postgres else MySQLInstaller)(database.info)
+    await asyncio.to_thread(installer.apply, installer.plan_install(captures), lambda _: None)
+    database.execute("INSERT INTO contadores VALUES (1)")
+    journal = (postgres.PostgresJournal if of_postgres else mysql.MySQLJournal)(database.info, captures)
+    await journal.connect()
+
+    def short(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres if of_postgres else mysql, "key_in", short)
+        with pytest.raises(MemoryError):
+            await journal.peek(10)
+    (row,) = await journal.peek(10)
+    assert (row.gap, row.change.key) == (False, {"id": 1})
+    await journal.disconnect()

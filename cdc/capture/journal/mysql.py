@@ -217,7 +217,9 @@ class RowReader:
                     key, old, new, lost = {}, None, None, True
                 change = RowChange(operation, known.shape.table, key, old, new, moment, int(number), changed)
                 row = JournalRow(token, change, lost)
-            except Exception as error:  # noqa: BLE001 - the row may be forged and fail in any way; the error is logged and the row becomes a gap, so that no change is lost
+            except MemoryError:  # says nothing of the row: it is read again
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a forged row does to its reader: it becomes a gap
                 row = unreadable(token, known.shape.table, datetime.now(UTC), int(number), error)
             yield row
 

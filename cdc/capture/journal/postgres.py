@@ -202,7 +202,9 @@ class PostgresJournal(PostgresLookup):
                 row = JournalRow(
                     current, RowChange(_OPERATIONS[code], table, key, old, new, at, ordinal, changed), code == GAP
                 )
-            except Exception as error:  # noqa: BLE001 - the row may be forged and fail in any way; the error is logged and the row becomes a gap, so that no change is lost
+            except MemoryError:  # says nothing of the row: it is read again
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a forged row does to its reader: it becomes a gap
                 row = unreadable(current, table, at, ordinal, error)
             yield row
 
