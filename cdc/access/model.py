@@ -74,7 +74,7 @@ class Origin(StrEnum):
     provider.  ``PORTAL``: the host's program, by a link; ``PORTAL_LINK`` is such a link that nobody has opened, and no
     session yet."""
 
-    PASSWORD = "password"  # noqa: S105 - no password: the word that sessions store for having signed in with one
+    PASSWORD = "password"  # noqa: S105 - the name of a way to sign in, not a password
     HEADER = "header"
     FACTURASCRIPTS = "facturascripts"
     OIDC = "oidc"

@@ -241,7 +241,7 @@ class Explanation:
             if isinstance(value, Sentence):
                 return message(text(value))
             if value is None:
-                return "–"  # noqa: RUF001 - an en dash is meant
+                return "\N{EN DASH}"
             shown = value if isinstance(value, str) else orjson.dumps(value).decode()
             return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 

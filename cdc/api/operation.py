@@ -103,7 +103,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """``type``: of `PROBLEM_TYPES`; empty: the one of the status.  ``headers``: go with the answer."""
+    """``kind``: the type, of `PROBLEM_TYPES`; empty: the one of the status.  ``headers``: go with the answer."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Problem(Exception):
         detail: str,
         hint: str = "",
         *,
-        type: str = "",  # noqa: A002 - the member's name in RFC 9457
+        kind: str = "",
         errors: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -119,13 +119,13 @@ class Problem(Exception):
         self.status = status
         self.detail = detail
         self.hint = hint
-        self.type = type or _TYPES.get(status, "malformed-request")
+        self.kind = kind or _TYPES.get(status, "malformed-request")
         self.errors = list(errors)
         self.headers = dict(headers or {})
 
     def answer(self) -> web.Response:
         details = ProblemDetails(
-            type=TYPES_PAGE + self.type,
+            type=TYPES_PAGE + self.kind,
             title=HTTPStatus(self.status).phrase,
             status=self.status,
             detail=self.detail,
@@ -150,7 +150,7 @@ def of_error(error: CdcError) -> Problem:
     if isinstance(error, LimitReached):
         status = HTTPStatus.CONFLICT if error.retry_after is None else HTTPStatus.TOO_MANY_REQUESTS
         retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return Problem(status, error.message, error.hint, type="limit-reached", headers=retry)
+        return Problem(status, error.message, error.hint, kind="limit-reached", headers=retry)
     if isinstance(error, UsageError):
         errors = [_field_problem(each) for each in (error, *error.others) if each.field]
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message, error.hint, errors=errors)

@@ -297,7 +297,7 @@ class EventTypeDetail(EventTypeResource):
 class AsyncApiDocument(ResponseModel):
     asyncapi: str
     info: Mapping[str, Any]
-    defaultContentType: str  # noqa: N815 - the key that AsyncAPI 3 prescribes, and the field's name is the key of the JSON
+    default_content_type: str = Field(alias="defaultContentType")
     channels: Mapping[str, Any]
     operations: Mapping[str, Any]
     components: Mapping[str, Any]

@@ -146,7 +146,7 @@ class TokenAuth:
         ANSWERED.get()[1].update(bucket.headers(key))
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", type="rate-limited", headers=retry)
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", kind="rate-limited", headers=retry)
 
     async def once(
         self, request: web.Request, caller: Caller, body: bytes, work: Callable[[], Awaitable[web.StreamResponse]]

@@ -204,7 +204,7 @@ class BusSource(SingleReader):
                     event_payload(event)
             except MemoryError:
                 raise
-            except Exception as error:  # noqa: BLE001 - a publisher can make it fail in any way; the message goes to quarantine with the error, and those after it are read
+            except Exception as error:  # noqa: BLE001 - any content may be published: it goes to quarantine, and the next are read
                 wrong.append(self._quarantined(message, error))
             else:
                 events += () if event is None else ((message, event),)

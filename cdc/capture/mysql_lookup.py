@@ -33,7 +33,7 @@ from cdc.database.mysql_connection import (
 from cdc.database.mysql_inspect import MySQLTable, read_tables, text
 from cdc.database.mysql_journal import Decoder, JournalShape, decoder
 from cdc.database.mysql_types import MySQLColumn, image, piece
-from cdc.database.settings import SETTINGS, site_url
+from cdc.database.settings import site_url
 from cdc.model.change import Row, Value
 from cdc.model.column import SecretColumns
 from cdc.model.errors import SourceError
@@ -207,7 +207,7 @@ class MySQLLookup:
         """Return the address in FacturaScripts' own settings; empty where this account may not read them."""
         try:
             with _snapshot(connection):
-                return site_url(rows(connection, f"SELECT `name`, `properties` FROM {quote(SETTINGS)} {BASE_TABLE}"))  # noqa: S608 - both names are constants of this package
+                return site_url(rows(connection, sqlfile.load("mysql/queries.sql#settings")))
         except pymysql.err.MySQLError as error:
             if code_of(error) not in (*NO_PRIVILEGE, *_ALTERED):
                 raise

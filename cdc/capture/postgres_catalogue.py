@@ -65,7 +65,7 @@ class JournalLayout:
             name = quote(column)
             foreign = column in self.foreign
             columns.append(f"CASE WHEN num_nulls({name}) = 0 THEN concat({name}) END AS {name}" if foreign else name)
-        return f"(SELECT {', '.join(columns)} FROM {self.name})"  # noqa: S608 - the names of the schema, the table and the columns are quoted
+        return f"(SELECT {', '.join(columns)} FROM {self.name})"  # noqa: S608 - `quote` quotes all names
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ _UNWRITABLE: Final = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_READONLY: "it is read-only",
 }
+#: The system's folders for temporary files, in SQLite's order.
+_TEMPORARY: Final = ("/var/tmp", "/usr/tmp", "/tmp")  # noqa: S108 - named in errors; nothing is written there
 
 
 def not_written(error: OSError | sqlite3.OperationalError) -> Exception:
@@ -42,14 +44,14 @@ def not_written(error: OSError | sqlite3.OperationalError) -> Exception:
             return error
         # as SQLite chooses: https://www.sqlite.org/tempfiles.html, section 5
         named = [os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR")]
-        folders = [each for each in (*named, "/var/tmp", "/usr/tmp", "/tmp") if each]  # noqa: S108 - shown in an error message; nothing is written there
+        folders = [each for each in (*named, *_TEMPORARY) if each]
         usable = (each for each in folders if Path(each).is_dir() and os.access(each, os.W_OK | os.X_OK))
         folder, reason, full = next(usable, folders[0]), _UNWRITABLE[code], code == sqlite3.SQLITE_FULL
     else:
         try:
             folder = tempfile.gettempdir()
         except OSError:  # none is usable
-            folder = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - shown in an error message; nothing is written there
+            folder = os.environ.get("TMPDIR", _TEMPORARY[-1])
         reason, full = error.strerror or str(error), error.errno in DISK_FULL
     fix = "Make room there" if full else "Let this user write there"
     return SourceUnavailable(

@@ -235,7 +235,7 @@ def explain(
 
     here = language(session.language, datetime.now().astimezone().tzinfo or UTC)
     sentence, step = found.texts(here.text, here.message, here.moment)
-    asked = [*filter(None, (question.record or question.event, event if question.record else ""))]
+    asked = [each for each in (record, event) if each]
     for option, value in (("--endpoint", endpoint), ("--at", at), ("--source", source)):
         asked += [option, value] if value else []
     again = "" if inspect else f"; cdc explain {shlex.join(asked)} --inspect"

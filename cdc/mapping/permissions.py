@@ -94,7 +94,7 @@ MOST_CHANGES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class AccessCause:
     """One change that affects users.  ``ids``: what the id of an event is made from (transaction, table, ordinal, time
     in the id); ``time``: of the change; ``shown``: the change as events show it."""
 
@@ -114,14 +114,14 @@ class Burst:
 
     ``causes``: in order, each with the nicks of the users that it affects."""
 
-    causes: list[tuple[Cause, list[Value]]] = field(default_factory=list)
+    causes: list[tuple[AccessCause, list[Value]]] = field(default_factory=list)
 
     @classmethod
     def load(cls, state: str | None) -> Burst:
-        causes: list[tuple[Cause, list[Value]]] = []
+        causes: list[tuple[AccessCause, list[Value]]] = []
         for nicks, group in json.loads(state) if state is not None else ():
             for ids, time, shown, observed in group:
-                causes.append((Cause(tuple(ids), datetime.fromisoformat(time), shown, observed), list(nicks)))
+                causes.append((AccessCause(tuple(ids), datetime.fromisoformat(time), shown, observed), list(nicks)))
         return cls(causes)
 
     def state(self) -> str | None:
@@ -140,10 +140,10 @@ class Burst:
         since_first, since_last = time - self.causes[0][0].time, time - self.causes[-1][0].time
         return abs(since_last) > QUIET or abs(since_first) > LONGEST or len(self.causes) >= MOST_CHANGES
 
-    def release(self, among: Collection[Value] | None = None) -> dict[Value, list[Cause]]:
+    def release(self, among: Collection[Value] | None = None) -> dict[Value, list[AccessCause]]:
         """Remove and return the causes of these users, or of all, by nick, in the order of each user's first one."""
-        released: dict[Value, list[Cause]] = {}
-        left: list[tuple[Cause, list[Value]]] = []
+        released: dict[Value, list[AccessCause]] = {}
+        left: list[tuple[AccessCause, list[Value]]] = []
         for cause, nicks in self.causes:
             others = [nick for nick in nicks if among is not None and nick not in among]
             for nick in nicks:
@@ -275,7 +275,7 @@ class PermissionEvents:
             changed[MEMBERS] = self._members.state()
         return {name: value for name, value in changed.items() if value != self._states.get(name)}
 
-    def _event(self, nick: Value, causes: Sequence[Cause]) -> Event:
+    def _event(self, nick: Value, causes: Sequence[AccessCause]) -> Event:
         same = (cause.ids for cause in causes if cause.ids[0] == causes[0].ids[0])
         token, table, ordinal, time = min(same, key=itemgetter(2))
         record = record_name(USERS_TABLE, {"nick": nick})
@@ -296,10 +296,12 @@ class PermissionEvents:
         )
 
 
-def _cause(change: MergedChange, transaction: MergedTransaction) -> Cause:
+def _cause(change: MergedChange, transaction: MergedTransaction) -> AccessCause:
     token, observed = transaction.transaction.token, transaction.transaction.observed
     time = NO_TIME if observed else change.first_time
-    return Cause((token, change.table, change.ordinal, time.isoformat()), change.time, _described(change), observed)
+    return AccessCause(
+        (token, change.table, change.ordinal, time.isoformat()), change.time, _described(change), observed
+    )
 
 
 def _decoded(data: Any, decode_value: Callable[[Value], Value]) -> Any:

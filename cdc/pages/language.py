@@ -31,7 +31,7 @@ _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?) UTC")
 LANGUAGE_COOKIE = "cdc_language"
 #: Keeps the browser's time zone.
 ZONE_COOKIE = "cdc_zone"
-_NOTHING = "–"  # noqa: RUF001 - an en dash is meant
+_NOTHING = "\N{EN DASH}"
 #: 100 % is all of it.
 _NEARLY_ALL = 0.9999
 #: Seconds below which parts of a millisecond are shown, and from which on minutes.

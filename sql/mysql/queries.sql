@@ -120,3 +120,7 @@ FROM information_schema.INNODB_TRX AS x
 JOIN information_schema.PROCESSLIST AS p ON p.`ID` = x.`trx_mysql_thread_id`
 WHERE p.`ID` <> CONNECTION_ID()
 ORDER BY p.`DB` <=> DATABASE() DESC, x.`trx_started`
+
+-- name: settings
+-- FacturaScripts' own settings: JSON objects by the name of their group.
+SELECT `name`, `properties` FROM `settings` IGNORE INDEX FOR GROUP BY (PRIMARY)

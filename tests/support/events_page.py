@@ -12,6 +12,8 @@ from cdc.mapping.catalogue import Catalogue, load_catalogue
 from cdc.mapping.schema import EventType, event_types, operation_event_types
 from support.events_text import EVERY_EVENT, INTRODUCTION, MODEL_EVENTS, OPERATIONS, ORDER, PAYMENTS, RULES, SESSIONS
 
+DASH = "\N{EN DASH}"
+
 
 def document(catalogue: Catalogue) -> str:
     """The whole page as Markdown; the same catalogue gives the same text."""
@@ -40,7 +42,7 @@ def _overview(types: Iterable[EventType]) -> str:
     lines = ["## Entities", "", "| entity | table | events, beside those of every entity |", "| --- | --- | --- |"]
     for (entity, table), group in groupby(types, key=lambda kind: (kind.entity, kind.table)):
         own = ", ".join(f"`{_what(kind)}`" for kind in group if _what(kind) not in _EVERY)
-        lines.append(f"| [`{entity}`](#{entity}) | `{table}` | {own or '–'} |")  # noqa: RUF001 - an en dash is meant
+        lines.append(f"| [`{entity}`](#{entity}) | `{table}` | {own or DASH} |")
     return "\n".join(lines)
 
 

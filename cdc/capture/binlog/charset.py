@@ -5,7 +5,7 @@ A byte that a character set does not define becomes ``?`` there and here.  Bytes
 multi-byte character set (old servers let some in) become U+FFFD rather than stop the log for ever.
 """
 
-# ruff: noqa: RUF001 - the tables map bytes to letters: a Greek or Cyrillic letter that looks like a Latin one is the letter meant
+# ruff: noqa: RUF001 - Greek and Cyrillic character sets have letters that look like Latin ones
 
 from __future__ import annotations
 

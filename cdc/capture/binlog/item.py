@@ -237,7 +237,7 @@ class SpilledRows(Collection[LogRows]):
     """A collection of rows on disk, in order.  The file is removed with this object."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - the file lives as long as this object; the finalizer in the next line closes it
+        self._file = tempfile.TemporaryFile(prefix="cdc-", buffering=_BUFFER)  # noqa: SIM115 - open as long as this object; `finalize` closes it
         finalize(self, self._file.close)
         self._layouts: list[LogLayout | UnreadableTable | JournalRows] = []
         self._numbers: dict[int, int] = {}

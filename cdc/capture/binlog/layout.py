@@ -97,7 +97,7 @@ class _Text:
         end = f"p + {size}" if size else "p"
         body = "\n".join([*self.lines, f"    return ({''.join(value + ', ' for value in values)}), {end}"])
         space = dict(self.names)
-        exec(compile(f"def read({parameters}):\n{body}\n", "<row reader>", "exec"), space)  # noqa: S102 - the text consists of constants of this package and numbers; names and values of a database come as arguments only
+        exec(compile(f"def read({parameters}):\n{body}\n", "<row reader>", "exec"), space)  # noqa: S102 - the text is constants of this package and numbers; nothing that a database says is part of it
         return space["read"]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import TypeGuard
 
 import structlog
 
@@ -39,6 +40,10 @@ UNCHANGED = Unchanged.UNCHANGED
 #: One column of a row: its text, NULL, or not repeated.
 Cell = str | Unchanged | None
 Cells = list[Cell]
+
+
+def _is_whole(cells: Cells) -> TypeGuard[list[str | None]]:
+    return Unchanged.UNCHANGED not in cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,9 +325,9 @@ class SlotLayout:
     def _whole(self, cells: Cells) -> list[str | None]:
         """Raises `UnknownRow` when a value is not there."""
         self._count(cells)
-        if Unchanged.UNCHANGED in cells:
+        if not _is_whole(cells):
             raise UnknownRow
-        return cells  # type: ignore[return-value]  # the check above leaves no UNCHANGED in it, which mypy cannot conclude
+        return cells
 
     def _count(self, cells: Cells) -> None:
         if len(cells) != len(self.names):

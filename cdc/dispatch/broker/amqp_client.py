@@ -120,12 +120,13 @@ class RabbitChannel:
             raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         except AMQPError as error:
             words = _words(error)
-            size = _TOO_LARGE.search(words)  # closes the channel, for the others that wait there, too
-            if size is not None and int(size[1]) == len(message.body):
+            size = _TOO_LARGE.search(words)
+            if size is None:
+                raise BrokerRefused(None, words) from error
+            if int(size[1]) == len(message.body):
                 raise too_large(f"{size[1]} bytes are more than it takes (max_message_size)") from error
-            if size is not None:
-                raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
-            raise BrokerRefused(None, words) from error
+            # another message's size: it closed the channel on which this one waits
+            raise ConnectionResetError(errno.ECONNRESET, "connection closed") from error
         return f"{routing_key} in {exchange}"
 
     async def close(self) -> None:

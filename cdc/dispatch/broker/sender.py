@@ -111,13 +111,13 @@ class BrokerSender:
             return Answer(ACCEPTED, now() - started, body=said.encode())
         except BrokerRefused as refused:
             broker = broker_url(link.servers[0]).scheme.broker.title
-            error = f"{broker} refused the event: {refused.reason}."
-            return Answer(refused.status, now() - started, error=error, final=refused.final)
-        except UsageError as unusable:
-            return Answer(None, now() - started, error=unusable.message)
-        except Exception as failure:  # noqa: BLE001 - any error is a failed attempt; described by its type
+            sentence = f"{broker} refused the event: {refused.reason}."
+            return Answer(refused.status, now() - started, error=sentence, final=refused.final)
+        except UsageError as error:
+            return Answer(None, now() - started, error=error.message)
+        except Exception as error:  # noqa: BLE001 - any error is a failed attempt; described by its type
             at = request._replace(url=link.servers[0])
-            failed = Answer(None, now() - started, error=describe_error(system_error(failure), at))
+            failed = Answer(None, now() - started, error=describe_error(system_error(error), at))
             await self._drop(link, connection)
             return failed
         finally:

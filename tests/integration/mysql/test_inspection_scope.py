@@ -72,7 +72,7 @@ REPLACED = {
 
 @pytest.mark.parametrize("case", REPLACED)
 @pytest.mark.parametrize("name", [None, "item"])
-def test_table_is_never_read_with_the_key_of_another_moment(
+def test_table_that_is_replaced_meanwhile_has_its_own_key_or_is_not_there(
     case: str, name: str | None, mysql_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, second, third, key = REPLACED[case]

@@ -45,5 +45,5 @@ def test_numbers_and_times_are_written_as_the_language_does() -> None:
     assert english.percent(0.99999) == "99.99%"
     assert "1:00:05" in english.moment(NOON)
     assert "13:00:05" in spanish.moment(NOON)
-    assert [english.span(each) for each in (None, 0.0021, 3.25, 7200)] == ["–", "2.1 ms", "3.2 s", "2 hours"]  # noqa: RUF001 - an en dash is meant
+    assert [english.span(each) for each in (None, 0.0021, 3.25, 7200)] == ["\N{EN DASH}", "2.1 ms", "3.2 s", "2 hours"]
     assert spanish.span(7200) == "2 horas"
