@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from cdc.relay import Relay
     from cdc.runtime.one_round import Round
     from cdc.web.monitor import Monitor, Reported, WatchedSource
+    from cdc.web.server import Listener
 
 
 log = structlog.get_logger()
@@ -167,6 +168,9 @@ class ConsumerParts:
     _watch: tuple[Monitor, Config] | None = None
     _placement: Placement | None = None
     _backfilled: BackfilledSources | None = None
+    #: Set when the process ends; without it a part that stops gives way to its successor.
+    ending: bool = False
+    _listener: Listener | None = None
     _config: Config = field(default_factory=Config)
     _sending: Config = field(default_factory=Config)
     _sending_changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -370,18 +374,25 @@ class ConsumerParts:
 
     async def _served(self, config: Config, monitor: Monitor, stop: asyncio.Event) -> None:
         from cdc.runtime.web import serve_web
+        from cdc.web.server import Listener
 
-        await serve_web(
-            config,
-            self.store,
-            monitor,
-            _bounds(config),
-            clock=SystemClock(),
-            stop=stop,
-            say=self.say,
-            due=self.wake,
-            pages=self.pages,
-        )
+        self._listener = self._listener or Listener()
+        try:
+            await serve_web(
+                config,
+                self.store,
+                monitor,
+                _bounds(config),
+                clock=SystemClock(),
+                stop=stop,
+                say=self.say,
+                due=self.wake,
+                pages=self.pages,
+                listener=self._listener,
+            )
+        finally:
+            if self.ending or not stop.is_set() or self._config.web.listen != config.web.listen:
+                self._listener.close()  # else another configuration is served by the same sockets at once
 
 
 def _watched(config: Config, relays: Mapping[str, Relay], paces: Mapping[str, SourcePace]) -> dict[str, WatchedSource]:
@@ -591,6 +602,7 @@ class _RunningConsumer:
         await self.stop.wait()
         log.info("stopping")
         self.supervisor.stopping()
+        self.parts.ending = True
         running.stop()
 
     async def _reload_asked(self) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cdc.admin.base import Service
     from cdc.config.model import WebConfig
-    from cdc.web.server import Connections
+    from cdc.web.server import Connections, Listener
 
 
 log = structlog.get_logger()
@@ -48,6 +48,7 @@ async def serve_web(
     say: Callable[[str], None],
     due: Callable[[], None],
     pages: bool,
+    listener: Listener,
 ) -> None:
     """Serve the pages and the API until ``stop``.  ``say``: gets the set-up link, while nobody can sign in.  ``due``:
     called when a replay made something due.  Without ``pages`` only health and metrics."""
@@ -60,7 +61,7 @@ async def serve_web(
     add_health(app, monitor, bounds, clock, outbox=config.outbox.fingerprint(), metrics_token=token)
     if not pages:
         log.info("no page is served", reason="the account of the outbox may not manage it")
-        await serve(app, config.web.listen, connections, stop)
+        await serve(app, config.web.listen, connections, stop, listener=listener)
         return
     access = open_access(config)
     await access.open()
@@ -77,7 +78,7 @@ async def serve_web(
                 if link is not None:
                     say(f"Nobody can sign in yet. Open once, on this machine: http://{config.web.listen}/set-up/{link}")
 
-            serving = serve(app, config.web.listen, connections, stop, listening)
+            serving = serve(app, config.web.listen, connections, stop, listening, listener=listener)
             tidying = keep_tidy(access, clock, stop), ways_in.failures.run(stop), warn_of_expiry(access, clock, stop)
             await asyncio.gather(serving, *tidying, replaying.run(stop))
     finally:

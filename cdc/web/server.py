@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -242,26 +242,46 @@ async def listening_sockets(listen: str) -> list[socket.socket]:
     return sockets
 
 
+@dataclass
+class Listener:
+    """The listening sockets of a process.  What serves them may be replaced by another: in between, new connections
+    wait in the system's queue and none is refused."""
+
+    _listen: str = ""
+    _sockets: Sequence[socket.socket] = ()
+
+    async def sockets(self, listen: str) -> Sequence[socket.socket]:
+        """Return those of an address, the open ones if there are any.  Raises `OSError` as `listening_sockets` does."""
+        if listen != self._listen:
+            self.close()
+            self._sockets, self._listen = await listening_sockets(listen), listen
+        return self._sockets
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._sockets, self._listen = (), ""
+
+
 async def accept(listening: socket.socket, connections: Connections, make: Callable[[], Connection]) -> None:
-    """Accept connections until cancelled; then close the socket."""
+    """Accept connections until cancelled."""
     loop = asyncio.get_running_loop()
     failed = False
-    with listening:
-        while True:
+    while True:
+        try:
+            made, _ = await loop.sock_accept(listening)
             try:
-                made, _ = await loop.sock_accept(listening)
-                try:
-                    await loop.connect_accepted_socket(make, made)
-                except BaseException:
-                    made.close()
-                    raise
-                failed = False
-            except OSError as error:
-                if not failed:
-                    log.warning("connections cannot be accepted", error=str(error), retry_in=_PAUSE)
-                failed = True
-                connections.displace()
-                await asyncio.sleep(_PAUSE)
+                await loop.connect_accepted_socket(make, made)
+            except BaseException:
+                made.close()
+                raise
+            failed = False
+        except OSError as error:
+            if not failed:
+                log.warning("connections cannot be accepted", error=str(error), retry_in=_PAUSE)
+            failed = True
+            connections.displace()
+            await asyncio.sleep(_PAUSE)
 
 
 NOT_READY = 503
@@ -341,14 +361,17 @@ async def serve(
     connections: Connections,
     stop: asyncio.Event,
     listening: Callable[[], None] = lambda: None,
+    *,
+    listener: Listener,
 ) -> None:
-    """Serve until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had."""
+    """Serve until ``stop``.  ``listen``: HOST:PORT.  ``listening``: called once that address is had.  ``listener`` is
+    its owner's to close."""
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
     accepting: asyncio.Future[Any] | None = None
     try:
         try:
-            sockets = await listening_sockets(listen)
+            sockets = await listener.sockets(listen)
         except OSError as error:
             # the system's own words: asyncio's name the address once more
             reason = os.strerror(number) if (number := error.errno or 0) > 0 else str(error.strerror or error)

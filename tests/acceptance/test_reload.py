@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from support.consumer import TABLE, Consumer, Inbox, answering, receiving
 from support.database import Database
+from support.health import Health
 from support.notify_socket import notify_socket
+from support.ports import free_port
 from support.waiting import HANG_SECONDS
 
 RULE_SETS = ('tables = ["contadores"]\n', 'tables = ["contadores", "otros"]\n')
@@ -118,6 +121,45 @@ async def test_sources_come_and_go_and_the_others_go_on(
             assert _opened(consumer, "main") == 1
     told = [(event["source"], event["key"]["id"]) for event in inbox.events]
     assert told == [("bilbao", 1), ("main", 3), ("bilbao", 2)]
+
+
+async def test_no_client_is_refused_while_the_page_takes_on_what_changed(postgres_db: Database, tmp_path: Path) -> None:
+    consumer = Consumer.of_one_table(tmp_path, postgres_db)
+    health = Health.of(consumer, port := free_port())
+    async with consumer.running():
+        await health.until(lambda status, _: status == 200)
+        ended, served = asyncio.Event(), 0
+
+        async def ask() -> None:
+            nonlocal served
+            while not ended.is_set():
+                try:
+                    assert (await health.get("/health/live"))[0] == 200
+                    served += 1
+                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                    continue  # a request that came as its connection was given up
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask())
+            for round_ in range(1, 6):
+                few, many = "[web]\n", "[web]\nconnections = 99\n"
+                _edit(consumer, *((few, many) if round_ % 2 else (many, few)))
+                assert (await _reload(consumer, times=round_))["changed"] == ["watch"]
+                before = served
+                await health.until(lambda _status, _answer, before=before: served > before)
+            ended.set()
+        _edit(consumer, str(port), str(free_port()))
+        await _reload(consumer, times=6)
+        assert not await _accepts(port)
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_dispatch_takes_on_what_changed_and_finishes_what_is_on_its_way(

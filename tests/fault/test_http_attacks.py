@@ -36,14 +36,17 @@ async def served(quiet: float = 30.0) -> AsyncIterator[tuple[Managed, int]]:
         patch.setattr(server, "QUIET_SECONDS", quiet)
         async with managing(MemoryOutbox()) as managed:
             app = managed.client.server.app  # type: ignore[attr-defined]  # of a TestServer
-            counted = Connections(Limits())
-            serving = asyncio.create_task(server.serve(app, f"127.0.0.1:{port}", counted, stop, listening.set))
+            counted, listener = Connections(Limits()), server.Listener()
+            serving = asyncio.create_task(
+                server.serve(app, f"127.0.0.1:{port}", counted, stop, listening.set, listener=listener)
+            )
             await listening.wait()
             try:
                 yield managed, port
             finally:
                 stop.set()
                 await serving
+                listener.close()
 
 
 async def said(port: int, sent: bytes) -> bytes:
