@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from cdc.web import server as module
-from cdc.web.server import Connections, Limits, counting, everybody, serve
+from cdc.web.server import Connections, Limits, Listener, counting, everybody, serve
 from support.ports import free_port
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -61,8 +61,10 @@ async def serving(
     limits: Limits, client: Callable[[web.Request], str] = lambda each: each.remote or ""
 ) -> AsyncIterator[Served]:
     served = Served(limits, client)
-    stop, listening = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(serve(served.app, f"127.0.0.1:{served.port}", served.connections, stop, listening.set))
+    stop, listening, listener = asyncio.Event(), asyncio.Event(), Listener()
+    task = asyncio.create_task(
+        serve(served.app, f"127.0.0.1:{served.port}", served.connections, stop, listening.set, listener=listener)
+    )
     await listening.wait()
     try:
         async with asyncio.timeout(60):
@@ -73,6 +75,7 @@ async def serving(
         served.may_answer.set()
         stop.set()
         await task
+        listener.close()
 
 
 async def closed(streams: Streams) -> bool:
